@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= $(firstword $(wildcard $(foreach n,python3.11 python3.12 python3.13 python3,$(shell command -v $(n)))))
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint docs clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## build .venv with everything that demo and test need
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "a2sg needs Python 3.11 or later: '$(PYTHON)' was not found (set PYTHON=...)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)  ## train a spiking network on real digits with A2SG, against a fixed boxcar
+	$(BIN)/a2sg compare digits --arms fixed,a2sg --seeds 0 --out runs/demo --overwrite
+
+test: $(READY)  ## lint, types, and the everyday tests
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+
+test-all: $(READY)  ## every test, the slow ones too
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(READY)  ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+clean:  ## remove what was built here, runs excepted
+	rm -rf $(VENV) site .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,21 @@
+"""a2sg: train deep spiking neural networks with adaptive and asymmetric surrogate gradients."""
+
+from a2sg import surrogate
+from a2sg._version import __version__
+from a2sg.errors import InputError
+from a2sg.neuron import IF, LIF, PLIF, IntegerLIF, recording
+from a2sg.window import AdaptiveWindows, sgv, tgc
+
+__all__ = [
+    "IF",
+    "LIF",
+    "PLIF",
+    "AdaptiveWindows",
+    "InputError",
+    "IntegerLIF",
+    "__version__",
+    "recording",
+    "sgv",
+    "surrogate",
+    "tgc",
+]

@@ -1,0 +1,50 @@
+"""The one error that means: the input was wrong, not the program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """Raised for a value that cannot work: says what was wrong, what it was, and what would be right.
+
+    The command line prints its message as one line and exits with status 2.
+    """
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `InputError` with `message` unless `condition` holds."""
+    if not condition:
+        raise InputError(message)
+
+
+def require_positive(name: str, value: float) -> float:
+    """Return `value` as a float; raise `InputError` unless it is a finite number above 0."""
+    number = _number(name, value)
+    require(math.isfinite(number) and number > 0, f"{name} must be a number above 0, not {value}")
+    return number
+
+
+def require_count(name: str, value: int, least: int = 1) -> int:
+    """Return `value` as an int; raise `InputError` unless it is a whole number of at least `least`."""
+    ok = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    require(ok, f"{name} must be a whole number of at least {least}, not {value!r}")
+    return value
+
+
+def require_choice(name: str, value: str, choices: Collection[str]) -> str:
+    """Return `value`; raise `InputError` with the nearest choice unless it is one of `choices`."""
+    if value in choices:
+        return value
+    near = get_close_matches(str(value), list(choices), n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise InputError(f"unknown {name} {value!r}{hint}: choose one of {', '.join(sorted(choices))}")
+
+
+def _number(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be a number, not {value!r}") from None

@@ -1,0 +1,30 @@
+"""What a neuron does in one step, as plain data that every backend reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from a2sg.kernels.gate import Gate
+
+Reset = Literal["soft", "hard"]
+Order = Literal["field", "scaled"]
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Integration, firing and reset of one neuron (method: u[t], s[t], v[t]).
+
+    Attributes:
+        gate: thresholds and surrogate.
+        threshold: what a soft reset takes off per spike.
+        reset: `"soft"`: v = u - threshold · s; `"hard"`: v = u where it did not fire, else 0.
+        detach_reset: whether the reset is left out of the gradient.
+        order: `"field"`: u = decay · v + I; `"scaled"`: u = decay · (v + I).
+    """
+
+    gate: Gate
+    threshold: float
+    reset: Reset
+    detach_reset: bool
+    order: Order

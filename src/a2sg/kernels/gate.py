@@ -1,0 +1,40 @@
+"""Where potentials turn into spikes: the thresholds, and the surrogate that stands in behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from a2sg.surrogate import Surrogate
+
+
+@dataclass(frozen=True)
+class Gate:
+    """s = number of thresholds that u has reached; ds/du = Σ_k f(u - threshold_k; window).
+
+    One threshold is the usual spike; D of them make the integer neuron's levels 0 .. D.
+    """
+
+    surrogate: Surrogate
+    thresholds: tuple[float, ...]
+
+    def fire(self, potential: Tensor) -> Tensor:
+        """Spikes (or levels) in the dtype and shape of `potential`."""
+        level = (potential >= self.thresholds[0]).to(potential.dtype)
+        for threshold in self.thresholds[1:]:
+            level = level + (potential >= threshold).to(potential.dtype)
+        return level
+
+    def derivative(self, potential: Tensor, window: Tensor | float) -> Tensor:
+        """ds/du at `potential`; `window` broadcasts against it."""
+        total = self.surrogate.derivative(potential - self.thresholds[0], window)
+        for threshold in self.thresholds[1:]:
+            distance = potential - threshold
+            value = self.surrogate.derivative(distance, window)
+            if self.surrogate.bounded:
+                # Neighbouring windows may touch: their common edge belongs to the lower one alone.
+                value = torch.where(distance > -torch.as_tensor(window), value, value.new_zeros(()))
+            total = total + value
+        return total

@@ -1,0 +1,327 @@
+"""Spiking neurons over `[T, B, ...]`: LIF, IF, PLIF, IntegerLIF.
+
+A neuron starts at rest in every call and keeps nothing afterwards. For streaming, `step` takes and
+returns the state explicitly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import InputError, require, require_choice, require_count, require_positive
+from a2sg.kernels import Dynamics, Gate, Order, Reset, integrate_and_fire
+from a2sg.surrogate import Asymmetric, Boxcar, Surrogate
+from a2sg.window.observer import Observer
+
+
+class State(NamedTuple):
+    """What a neuron carries from one streamed step to the next."""
+
+    potential: Tensor
+    """v after the reset, `[B, ...]`."""
+    step: int
+    """Steps done so far."""
+
+
+class Record(NamedTuple):
+    """What a neuron did in one forward pass, as differentiable tensors."""
+
+    potential: Tensor
+    """u before the reset, `[T, B, ...]`."""
+    spikes: Tensor
+    """`[T, B, ...]`, as the next layer gets them."""
+    threshold: float
+
+
+class SpikingNeuron(nn.Module):
+    """What all neurons share: parameters, the window buffer, shape checks.
+
+    `window` is a buffer `[T]`: the half-width of the surrogate at each step, saved in `state_dict`.
+    """
+
+    window: Tensor
+
+    def __init__(
+        self,
+        steps: int,
+        threshold: float,
+        reset: Reset,
+        detach_reset: bool,
+        surrogate: Surrogate,
+        window: float | Sequence[float] | Tensor,
+        order: Order,
+    ) -> None:
+        super().__init__()
+        self.steps = require_count("steps", steps)
+        self.threshold = require_positive("threshold", threshold)
+        self.reset: Reset = require_choice("reset", reset, ("soft", "hard"))  # type: ignore[assignment]
+        self.order: Order = require_choice("order", order, ("field", "scaled"))  # type: ignore[assignment]
+        self.detach_reset = detach_reset
+        require(
+            isinstance(surrogate, Surrogate),
+            f"surrogate must be a shape such as a2sg.surrogate.Boxcar(), not {surrogate!r}",
+        )
+        self.surrogate = surrogate
+        self.register_buffer("window", _window_buffer(window, steps))
+        self.observer: Observer | None = None
+        self._record: list[Record] | None = None
+
+    def leak(self) -> Tensor | float:
+        """The decay of the potential per step."""
+        raise NotImplementedError
+
+    def thresholds(self) -> tuple[float, ...]:
+        """The potentials at which the output rises by one."""
+        return (self.threshold,)
+
+    def dynamics(self) -> Dynamics:
+        """This neuron's equations, as the kernels read them."""
+        gate = Gate(self.surrogate, self.thresholds())
+        return Dynamics(gate, self.threshold, self.reset, self.detach_reset, self.order)
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Spikes for T steps of input, from rest.
+
+        Args:
+            current: `[T, B, ...]`, floating point, with T equal to `steps`.
+
+        Returns:
+            Spikes `[T, B, ...]` in the dtype of `current`.
+
+        Raises:
+            InputError: for a wrong rank, dtype or T, or (on the CPU) NaN or infinity in `current`.
+        """
+        self._check(current)
+        require(
+            current.shape[0] == self.steps,
+            f"this neuron has steps={self.steps}, but the input has T={current.shape[0]} in its first "
+            f"dimension (shape {tuple(current.shape)}): inputs are [T, B, ...]",
+        )
+        return self._run(current, None, self.window, self.observer)[0]
+
+    def step(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """One step, for streaming: state in, state out.
+
+        Feeding the T steps of an input one by one gives the spikes and gradients of `forward`.
+        Beyond `steps` the gradient goes on with the last step's window. Streamed steps are not
+        observed by `AdaptiveWindows`.
+
+        Args:
+            current: `[B, ...]`.
+            state: what the last call returned; None starts from rest.
+
+        Returns:
+            Spikes `[B, ...]` and the state after them.
+        """
+        self._check(current[None])
+        potential, done = (None, 0) if state is None else state
+        if potential is not None and potential.shape != current.shape:
+            raise InputError(
+                f"the state has shape {tuple(potential.shape)}, the input {tuple(current.shape)}: pass the "
+                "state of the same stream, or None to start from rest"
+            )
+        at = min(done, self.steps - 1)
+        spikes, final = self._run(current[None], potential, self.window[at : at + 1], None)
+        return spikes[0], State(final, done + 1)
+
+    def _run(
+        self, current: Tensor, initial: Tensor | None, window: Tensor, observer: Observer | None
+    ) -> tuple[Tensor, Tensor]:
+        keep = self._record is not None
+        spikes, final, potentials = integrate_and_fire(
+            current, self.leak(), initial, window, self.dynamics(), observer, keep_potentials=keep
+        )
+        # NaN and infinity persist in the potential, so the last step shows them all, at 1/T of the cost.
+        # On a GPU the look would stop the stream: there the loss shows them.
+        if not torch.compiler.is_compiling() and final.device.type == "cpu" and not final.sum().isfinite():
+            raise InputError(
+                f"the input of a neuron holds NaN or infinity (shape {tuple(current.shape)}): check the data, "
+                "the learning rate and the normalisation before it"
+            )
+        spikes = self._output(spikes)
+        if self._record is not None and potentials is not None:
+            self._record.append(Record(potentials, spikes, self.threshold))
+        return spikes, final
+
+    def _output(self, spikes: Tensor) -> Tensor:
+        return spikes
+
+    def _check(self, current: Tensor) -> None:
+        require(isinstance(current, Tensor), f"the input must be a tensor, not {type(current).__name__}")
+        require(
+            current.dim() >= 2,
+            f"the input must be [T, B, ...], not of shape {tuple(current.shape)}: put time first, then the batch",
+        )
+        require(
+            current.is_floating_point(),
+            f"the input must be floating point, not {current.dtype}: convert it with .float()",
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"steps={self.steps}, threshold={self.threshold:g}, reset={self.reset!r}, "
+            f"order={self.order!r}, surrogate={self.surrogate}"
+        )
+
+
+class LIF(SpikingNeuron):
+    """Leaky integrate-and-fire (method, section 2): u[t] = decay · v[t-1] + I[t], spike at u >= threshold.
+
+    Args:
+        steps: T, at least 1.
+        decay: the leak λ per step, 0 to 1.
+        threshold: Vth, above 0.
+        reset: `"soft"` subtracts the threshold, `"hard"` returns to 0.
+        detach_reset: whether to leave the reset out of the gradient.
+        surrogate: shape of ds/du.
+        window: half-width of the surrogate: one number, T numbers, or a tensor `[T, ...]` whose
+            `window[t]` broadcasts against `[B, ...]` (per channel: `[T, 1, C, 1, 1]`).
+        order: `"field"` or `"scaled"`, where the leak scales the input too (the A2SG research code).
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        decay: float = 0.9,
+        threshold: float = 1.0,
+        reset: Reset = "soft",
+        detach_reset: bool = False,
+        surrogate: Surrogate = Asymmetric(),
+        window: float | Sequence[float] | Tensor = 1.0,
+        order: Order = "field",
+    ) -> None:
+        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order)
+        self.decay = float(decay)
+        require(0 <= self.decay <= 1, f"decay must be between 0 and 1, not {decay}")
+
+    def leak(self) -> float:
+        return self.decay
+
+
+class IF(SpikingNeuron):
+    """Integrate-and-fire: a LIF that does not leak. Arguments as for `LIF`."""
+
+    def __init__(
+        self,
+        steps: int,
+        threshold: float = 1.0,
+        reset: Reset = "soft",
+        detach_reset: bool = False,
+        surrogate: Surrogate = Asymmetric(),
+        window: float | Sequence[float] | Tensor = 1.0,
+    ) -> None:
+        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, "field")
+
+    def leak(self) -> float:
+        return 1.0
+
+
+class PLIF(SpikingNeuron):
+    """A LIF whose decay is trained, one per layer, as sigmoid(raw_decay) (Fang et al., PLIF, 2021).
+
+    Arguments as for `LIF`; `decay` is the initial value, strictly between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        decay: float = 0.9,
+        threshold: float = 1.0,
+        reset: Reset = "soft",
+        detach_reset: bool = False,
+        surrogate: Surrogate = Asymmetric(),
+        window: float | Sequence[float] | Tensor = 1.0,
+        order: Order = "field",
+    ) -> None:
+        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order)
+        require(0 < decay < 1, f"the decay of a PLIF must lie between 0 and 1, both excluded, not {decay}")
+        self.raw_decay = nn.Parameter(torch.tensor(math.log(decay / (1 - decay))))
+
+    def leak(self) -> Tensor:
+        return torch.sigmoid(self.raw_decay)
+
+
+class IntegerLIF(SpikingNeuron):
+    """Integer-valued LIF: s = round(clip(u / threshold, 0, levels)), halves up (Spike-driven Transformer V3).
+
+    The spike counts the thresholds (k - ½) · threshold reached, k = 1 .. levels, and the surrogate is a
+    window around each. Boxcar with window threshold / 2 is the straight-through estimator.
+
+    Args:
+        steps: T, at least 1 (as published: 1).
+        levels: D, the largest spike (as published: 4).
+        normalize: whether the output is s / levels (as published) or s.
+        decay, threshold, detach_reset, surrogate, window, order: as for `LIF`; the reset is soft.
+    """
+
+    def __init__(
+        self,
+        steps: int = 1,
+        levels: int = 4,
+        normalize: bool = True,
+        decay: float = 0.9,
+        threshold: float = 1.0,
+        detach_reset: bool = False,
+        surrogate: Surrogate = Boxcar(),
+        window: float | Sequence[float] | Tensor = 0.5,
+        order: Order = "field",
+    ) -> None:
+        super().__init__(steps, threshold, "soft", detach_reset, surrogate, window, order)
+        self.levels = require_count("levels", levels)
+        self.normalize = normalize
+        self.decay = float(decay)
+        require(0 <= self.decay <= 1, f"decay must be between 0 and 1, not {decay}")
+
+    def leak(self) -> float:
+        return self.decay
+
+    def thresholds(self) -> tuple[float, ...]:
+        return tuple((k - 0.5) * self.threshold for k in range(1, self.levels + 1))
+
+    def _output(self, spikes: Tensor) -> Tensor:
+        return spikes / self.levels if self.normalize else spikes
+
+
+NEURONS: dict[str, type[SpikingNeuron]] = {"lif": LIF, "if": IF, "plif": PLIF, "integer_lif": IntegerLIF}
+"""Names that recipes and the command line use."""
+
+
+@contextmanager
+def recording(model: nn.Module) -> Iterator[dict[str, list[Record]]]:
+    """Collect potentials and spikes of every neuron in `model` while the context lasts.
+
+    Yields a dict from module name to one `Record` per forward pass. The tensors are part of the
+    graph: a loss may be built on them.
+    """
+    neurons = {name: module for name, module in model.named_modules() if isinstance(module, SpikingNeuron)}
+    records: dict[str, list[Record]] = {name: [] for name in neurons}
+    try:
+        for name, neuron in neurons.items():
+            neuron._record = records[name]
+        yield records
+    finally:
+        for neuron in neurons.values():
+            neuron._record = None
+
+
+def _window_buffer(window: float | Sequence[float] | Tensor, steps: int) -> Tensor:
+    value = torch.as_tensor(window)
+    value = value.detach().clone().to(value.dtype if value.is_floating_point() else torch.float32)
+    if value.dim() == 0:
+        value = value.repeat(steps)
+    require(
+        value.shape[0] == steps,
+        f"window must be one number, or have one entry for each of the {steps} steps, not shape {tuple(value.shape)}",
+    )
+    bad = value[~(value.isfinite() & (value > 0))]
+    require(bad.numel() == 0, f"window must be above 0, not {bad[0].item() if bad.numel() else None}")
+    return value

@@ -1,0 +1,283 @@
+"""Surrogate shapes: what stands in for ds/du, as pure formulas of distance and window.
+
+Every shape answers one question, `derivative(distance, window)`, with `distance = u - threshold`.
+Both arguments broadcast, so a window may differ per step, per layer or per channel. Nothing here
+knows about autograd: training, search, analysis and kernels all read the same formula.
+
+A shape comes with its published height (`area="free"`) or scaled to integral 1 (`area="unit"`).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from a2sg.errors import InputError, require, require_choice, require_positive
+
+Area = Literal["free", "unit"]
+
+
+@dataclass(frozen=True)
+class Surrogate(ABC):
+    """A surrogate derivative f(distance; window).
+
+    Args:
+        area: `"free"` keeps the shape's own height, `"unit"` scales it to integral 1.
+
+    Raises:
+        InputError: for an unknown `area` or a shape parameter out of range.
+    """
+
+    area: Area = field(default="free", kw_only=True)
+    bounded: ClassVar[bool]
+    """Whether the derivative is 0 outside |distance| <= window."""
+
+    def __post_init__(self) -> None:
+        require_choice("area", self.area, ("free", "unit"))
+
+    def derivative(self, distance: Tensor, window: Tensor | float) -> Tensor:
+        """f(distance; window), broadcast over both.
+
+        Args:
+            distance: membrane potential minus threshold, any shape and floating dtype.
+            window: half-width (the paper's β), above 0; a number or a tensor that broadcasts.
+
+        Returns:
+            The derivative in the dtype of `distance`.
+        """
+        window = torch.as_tensor(window, dtype=distance.dtype, device=distance.device)
+        value = self._shape(distance, window)
+        return value / self.integral(window) if self.area == "unit" else value
+
+    @abstractmethod
+    def integral(self, window: Tensor) -> Tensor:
+        """The integral of the free-height shape over all distances."""
+
+    @abstractmethod
+    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
+        """The free-height shape."""
+
+
+@dataclass(frozen=True)
+class WindowedAffine(Surrogate):
+    """f = offset + slope · y inside |distance| <= window (ends included), else 0; f >= 0.
+
+    `y` is |distance| for a symmetric shape and the signed distance otherwise. Because f is affine
+    in y, its sums over a layer follow from a few moments for every window at once (`a2sg.window.sums`).
+    """
+
+    bounded: ClassVar[bool] = True
+    symmetric: ClassVar[bool]
+
+    @abstractmethod
+    def _free_coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        """(offset, slope) at free height, in the shape of `window`."""
+
+    def coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        """(offset, slope) of f inside the window, each in the shape of `window`."""
+        offset, slope = self._free_coefficients(window)
+        if self.area == "unit":
+            integral = self.integral(window)
+            return offset / integral, slope / integral
+        return offset, slope
+
+    def ordinate(self, distance: Tensor) -> Tensor:
+        """The y in which f is affine: |distance| or distance."""
+        return distance.abs() if self.symmetric else distance
+
+    def derivative(self, distance: Tensor, window: Tensor | float) -> Tensor:
+        window = torch.as_tensor(window, dtype=distance.dtype, device=distance.device)
+        offset, slope = self.coefficients(window)
+        value = offset + slope * self.ordinate(distance)
+        # Rounding can take a zero edge to -1e-8, and 1/window can overflow far outside: both end here.
+        return torch.where(distance.abs() <= window, value.clamp_min(0), value.new_zeros(()))
+
+    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
+        raise AssertionError("windowed affine shapes are given by their coefficients")
+
+
+@dataclass(frozen=True)
+class Boxcar(WindowedAffine):
+    """f = 1 inside the window: the usual surrogate of CNN SNNs (STBP-tdBN uses window 0.5). Area 2β."""
+
+    symmetric: ClassVar[bool] = True
+
+    def integral(self, window: Tensor) -> Tensor:
+        return 2 * window
+
+    def _free_coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(window), torch.zeros_like(window)
+
+
+@dataclass(frozen=True)
+class Triangle(WindowedAffine):
+    """f = 1 - |x|/β: least variation among symmetric shapes (A2SG, theorem 4.1). Area β."""
+
+    symmetric: ClassVar[bool] = True
+
+    def integral(self, window: Tensor) -> Tensor:
+        return window
+
+    def _free_coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(window), -1 / window
+
+
+@dataclass(frozen=True)
+class Asymmetric(WindowedAffine):
+    """f = x/(2β) + h: a ramp that rises with the potential (A2SG). Values h-½ .. h+½, area 2βh.
+
+    Args:
+        bias: h, the paper's gradient bias, at least 1/2. Lower h: less gradient at low potentials.
+        area: see `Surrogate`.
+    """
+
+    bias: float = 0.5
+    symmetric: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive("bias", self.bias)
+        if self.bias < 0.5:
+            raise InputError(
+                f"bias must be at least 0.5, not {self.bias}: below it the low edge of the ramp is negative"
+            )
+
+    def integral(self, window: Tensor) -> Tensor:
+        return 2 * self.bias * window
+
+    def _free_coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full_like(window, self.bias), 0.5 / window
+
+
+@dataclass(frozen=True)
+class PinnedAsymmetric(WindowedAffine):
+    """f = (1-b) x/(2β) + (1+b)/2: a ramp from `floor` to a top pinned at 1. Area (1+b)β.
+
+    Args:
+        floor: b, the value at the low edge, 0 to 1. 0.6 and 0.8 are the values of later code of the
+            paper's lab (VGG and Spikformer, ResNet).
+        area: see `Surrogate`.
+    """
+
+    floor: float = 0.6
+    symmetric: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.floor <= 1, f"floor must be between 0 and 1, not {self.floor}")
+
+    def integral(self, window: Tensor) -> Tensor:
+        return (1 + self.floor) * window
+
+    def _free_coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full_like(window, (1 + self.floor) / 2), (1 - self.floor) / (2 * window)
+
+
+@dataclass(frozen=True)
+class Arctan(Surrogate):
+    """f = 1 / (1 + (x/β)²), the derivative of an arctangent. Area πβ.
+
+    The ATan(α) of other libraries is `Arctan(area="unit")` at window 2/(πα).
+    """
+
+    bounded: ClassVar[bool] = False
+
+    def integral(self, window: Tensor) -> Tensor:
+        return math.pi * window
+
+    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
+        return 1 / (1 + (distance / window) ** 2)
+
+
+@dataclass(frozen=True)
+class Sigmoid(Surrogate):
+    """f = sech²(x/(2β)), the derivative of a logistic function scaled to height 1. Area 4β.
+
+    The Sigmoid(α) of other libraries is `Sigmoid(area="unit")` at window 1/α.
+    """
+
+    bounded: ClassVar[bool] = False
+
+    def integral(self, window: Tensor) -> Tensor:
+        return 4 * window
+
+    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
+        return _sech2(distance / (2 * window))
+
+
+@dataclass(frozen=True)
+class FastSigmoid(Surrogate):
+    """f = 1 / (1 + |x|/β)² (Zenke and Ganguli, SuperSpike, 2018). Area 2β.
+
+    The fast sigmoid of slope k of other libraries is window 1/k.
+    """
+
+    bounded: ClassVar[bool] = False
+
+    def integral(self, window: Tensor) -> Tensor:
+        return 2 * window
+
+    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
+        return 1 / (1 + distance.abs() / window) ** 2
+
+
+@dataclass(frozen=True)
+class Dspike(Surrogate):
+    """f = b sech²(b x/(2β)) / (2 tanh(b/2)) inside the window (Li et al., Dspike, 2021). Area 2β.
+
+    As published the window is 0.5, where the area is 1 whatever b.
+
+    Args:
+        temperature: b, above 0; towards 0 a boxcar, towards infinity a spike.
+        area: see `Surrogate`.
+    """
+
+    temperature: float = 3.0
+    bounded: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive("temperature", self.temperature)
+
+    def integral(self, window: Tensor) -> Tensor:
+        return 2 * window
+
+    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
+        b = self.temperature
+        value = b * _sech2(b * distance / (2 * window)) / (2 * math.tanh(b / 2))
+        return torch.where(distance.abs() <= window, value, value.new_zeros(()))
+
+
+def _sech2(x: Tensor) -> Tensor:
+    return torch.cosh(x) ** -2
+
+
+SURROGATES: dict[str, type[Surrogate]] = {
+    "boxcar": Boxcar,
+    "triangle": Triangle,
+    "asymmetric": Asymmetric,
+    "pinned": PinnedAsymmetric,
+    "arctan": Arctan,
+    "sigmoid": Sigmoid,
+    "fast_sigmoid": FastSigmoid,
+    "dspike": Dspike,
+}
+"""Names that recipes and the command line use."""
+
+
+def create_surrogate(name: str, **options: float | str) -> Surrogate:
+    """A surrogate by its name in `SURROGATES`.
+
+    Raises:
+        InputError: for an unknown name, or an option that the shape does not take.
+    """
+    cls = SURROGATES[require_choice("surrogate", name, SURROGATES)]
+    known = set(cls.__dataclass_fields__)
+    for option in options:
+        require(option in known, f"surrogate {name!r} takes {', '.join(sorted(known))}, not {option!r}")
+    return cls(**options)  # type: ignore[arg-type]

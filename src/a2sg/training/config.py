@@ -1,0 +1,137 @@
+"""A run, described: the typed fields of a recipe. One YAML holds all that is needed to repeat a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass
+class ModelConfig:
+    """Which network."""
+
+    name: str = "vgg_small"
+    """A name of `a2sg list models`."""
+    steps: int = 4
+    """T, the time steps."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further options of the network's entry function."""
+
+
+@dataclass
+class NeuronConfig:
+    """Which neuron, everywhere in the network."""
+
+    name: str = "lif"
+    """lif, if, plif or integer_lif."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Its arguments, such as decay, threshold, reset, order."""
+
+
+@dataclass
+class SurrogateConfig:
+    """Which surrogate shape, and its window at the start."""
+
+    name: str = "asymmetric"
+    """A name of `a2sg list surrogates`."""
+    window: float = 1.0
+    """Half-width at the start of training."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Its arguments, such as bias, floor, temperature, area."""
+
+
+@dataclass
+class WindowsConfig:
+    """How windows are adapted; see `a2sg.AdaptiveWindows`. With both parts off they are only watched."""
+
+    spatial: bool = True
+    """Adapt the last step (S-ASG)."""
+    temporal: bool = True
+    """Adapt the earlier steps (T-ASG)."""
+    every: int = 500
+    """Iterations from one search to the next."""
+    start: int | None = None
+    """First observed iteration; null is `every`."""
+    low: float = 0.1
+    """Smallest candidate window."""
+    high: float = 1.0
+    """Largest candidate window."""
+    candidates: int = 100
+    """How many candidates, both ends included."""
+    search: Literal["exact", "grid", "bayes"] = "exact"
+    """How they are searched."""
+    gradient: Literal["spike", "full"] = "spike"
+    """Which local gradient is looked at."""
+
+
+@dataclass
+class DataConfig:
+    """Which data set, and how it is fed."""
+
+    name: str = "digits"
+    """A name of `a2sg list data`."""
+    batch_size: int = 64
+    """Samples of a mini-batch."""
+    workers: int = 0
+    """Loader processes."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the data set."""
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW or SGD, with a linear warm-up and then a cosine to zero, set per iteration."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    """The optimizer."""
+    lr: float = 6e-3
+    """Learning rate at the end of the warm-up."""
+    weight_decay: float = 2e-2
+    """Weight decay, on weights of two or more dimensions alone."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    warmup_epochs: float = 0.0
+    """Epochs of linear warm-up."""
+    warmup_lr: float = 1e-5
+    """Learning rate at its beginning."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient; null leaves it."""
+
+
+@dataclass
+class LossConfig:
+    """What is minimised."""
+
+    name: Literal["mean", "membrane", "tet"] = "mean"
+    """Cross-entropy of the time-mean output, of the read-out potential at T, or TET's of every step."""
+    label_smoothing: float = 0.0
+    """Label smoothing, 0 to 1."""
+    regularizers: dict[str, float] = field(default_factory=dict)
+    """Added terms and their weights: im (paper of IM loss: 1e-3), rmp (RMP loss: 5e-4)."""
+
+
+@dataclass
+class RunConfig:
+    """Everything a run needs."""
+
+    recipe: str = "digits"
+    """Where it comes from."""
+    arm: str = ""
+    """The arm of a comparison, if it is one."""
+    seed: int = 0
+    """Seed of weights, data order and augmentation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to run."""
+    precision: Literal["32", "bf16", "16"] = "32"
+    """Numbers in the network: float32, or automatic mixed precision. Potentials stay float32."""
+    epochs: int = 30
+    """Passes over the training data."""
+    accumulate: int = 1
+    """Micro-batches per optimizer step."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+    windows: WindowsConfig = field(default_factory=WindowsConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)

@@ -1,0 +1,107 @@
+"""SGV and TGC: what a good window is, from the sums of the local gradient δ (method, section 4).
+
+The sums of a set of gradients are one row of six numbers (`Sums`). They add up over blocks of data,
+micro-batches and ranks, and both objectives follow from them.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from a2sg.errors import require
+
+
+class Sums(IntEnum):
+    """Columns of a row of sums, all float64."""
+
+    COUNT = 0
+    DELTA = 1
+    """Σδ"""
+    ABS = 2
+    """Σ|δ|"""
+    SQUARE = 3
+    """Σδ²"""
+    CROSS = 4
+    """Σ r δ, with r the gradient of the step after"""
+    LATER = 5
+    """Σ r²"""
+
+
+def sums_of(delta: Tensor, later: Tensor | None = None) -> Tensor:
+    """The row of sums of `delta` `[6]`, summed in float64; `later` is r, of the same shape (None: 0)."""
+    wide = delta.double()
+    zero = wide.new_zeros(())
+    r = None if later is None else later.double()
+    return torch.stack(
+        [
+            torch.full_like(zero, delta.numel()),
+            wide.sum(),
+            wide.abs().sum(),
+            (wide * wide).sum(),
+            zero if r is None else (wide * r).sum(),
+            zero if r is None else (r * r).sum(),
+        ]
+    )
+
+
+def sgv_from_sums(sums: Tensor) -> Tensor:
+    """Var(δ) / mean|δ| over rows `[..., 6]`; 0 where every gradient is 0."""
+    count = sums[..., Sums.COUNT].clamp_min(1)
+    mean = sums[..., Sums.DELTA] / count
+    variance = (sums[..., Sums.SQUARE] / count - mean * mean).clamp_min(0)
+    return _ratio(variance, sums[..., Sums.ABS] / count)
+
+
+def tgc_from_sums(sums: Tensor) -> Tensor:
+    """cos(δ, r) over rows `[..., 6]`; 0 where either is all zero."""
+    norms = sums[..., Sums.SQUARE].sqrt() * sums[..., Sums.LATER].sqrt()
+    return _ratio(sums[..., Sums.CROSS], norms)
+
+
+def sgv(delta: Tensor) -> Tensor:
+    """Spatial gradient variation: population variance of δ over its mean absolute value (A2SG, SGV).
+
+    Args:
+        delta: local gradients of one layer at one step, any shape, at least one element.
+
+    Returns:
+        A 0-d tensor, float64 for float64 input and else float32; 0 for an all-zero gradient, NaN or
+        infinity only if `delta` holds them. Scales with the gradient, so only its minimiser compares.
+    """
+    require(delta.numel() > 0, "sgv needs at least one gradient, but the tensor is empty")
+    return sgv_from_sums(sums_of(delta)).to(_score_dtype(delta))
+
+
+def tgc(delta: Tensor, later: Tensor) -> Tensor:
+    """Temporal gradient consistency: the cosine between the gradients of a step and the next (A2SG, TGC).
+
+    Free of scale: the research code adds 1e-8 to the denominator, which decides the value once
+    gradients are of that size. Here only 0/0 is set to 0.
+
+    Args:
+        delta: local gradients of one layer at step t.
+        later: the same at step t + 1, of the same shape.
+
+    Returns:
+        A 0-d tensor in -1 .. 1, float64 for float64 input and else float32.
+
+    Raises:
+        InputError: if the shapes differ.
+    """
+    require(
+        delta.shape == later.shape,
+        f"tgc needs two gradients of one shape, not {tuple(delta.shape)} and {tuple(later.shape)}",
+    )
+    return tgc_from_sums(sums_of(delta, later)).to(_score_dtype(delta))
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    empty = denominator == 0
+    return torch.where(empty, torch.zeros_like(numerator), numerator / denominator.masked_fill(empty, 1))
+
+
+def _score_dtype(delta: Tensor) -> torch.dtype:
+    return torch.float64 if delta.dtype == torch.float64 else torch.float32

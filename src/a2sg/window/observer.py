@@ -1,0 +1,117 @@
+"""What watches a neuron's backward pass on an observed iteration."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from a2sg.window.objectives import Sums, sums_of
+from a2sg.window.sums import Fill
+
+if TYPE_CHECKING:
+    from a2sg.kernels.gate import Gate
+
+Gradient = Literal["spike", "full"]
+
+
+class Observer:
+    """Adds up, per step, the sums of δ at every lattice window and at the window in use.
+
+    Args:
+        steps: T.
+        lattice: windows to look at, ascending `[L]`; empty to watch the window in use alone.
+        fill: how their sums are computed.
+        gradient: `"spike"`: δ = dL/ds · f (research code); `"full"`: δ = dL/du, with the leak's carry.
+    """
+
+    def __init__(self, steps: int, lattice: Tensor, fill: Fill, gradient: Gradient) -> None:
+        self.lattice = lattice
+        self.fill = fill
+        self.gradient = gradient
+        self.table = torch.zeros(steps, len(lattice) + 1, len(Sums), dtype=torch.float64)
+        """Sums `[T, L + 1, 6]`; the last row of a step is the window in use."""
+        self.clock = Clock()
+
+    def clear(self) -> None:
+        """Forget all sums."""
+        self.table.zero_()
+
+    def add(
+        self,
+        step: int,
+        gate: Gate,
+        potential: Tensor,
+        upstream: Tensor,
+        delta: Tensor,
+        carry: Tensor | None,
+        later: Tensor | None,
+    ) -> Tensor:
+        """Add one step of one backward pass, the last step first.
+
+        Args:
+            step: t, from 0.
+            gate: thresholds and surrogate of the neuron.
+            potential: u[t] `[B, ...]`.
+            upstream: dL/ds[t].
+            delta: upstream · f under the window in use.
+            carry: dL/du[t] - delta; None for 0.
+            later: what this method returned for step t + 1; None at the last step.
+
+        Returns:
+            The gradient under the window in use: r for the step before.
+        """
+        with self.clock.running(delta.device):
+            if self.table.device != delta.device:
+                self.table = self.table.to(delta.device)
+                self.lattice = self.lattice.to(delta.device)
+            carry = carry if self.gradient == "full" else None
+            used = delta if carry is None else delta + carry
+            if len(self.lattice):
+                self.table[step, :-1] += self.fill(gate, potential, upstream, carry, later, self.lattice)
+            self.table[step, -1] += sums_of(used, later)
+        return used
+
+
+class Clock:
+    """Adds up the seconds spent in a piece of work, on the device that does it, without waiting for it."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._seconds = seconds
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    def running(self, device: torch.device) -> _Lap:
+        """A context whose duration is added."""
+        return _Lap(self, device)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far; on a GPU, reading it waits for the work."""
+        for start, end in self._events:
+            end.synchronize()
+            self._seconds += start.elapsed_time(end) / 1000
+        self._events.clear()
+        return self._seconds
+
+
+class _Lap:
+    def __init__(self, clock: Clock, device: torch.device) -> None:
+        self.clock = clock
+        self.cuda = device.type == "cuda"
+
+    def __enter__(self) -> None:
+        if self.cuda:
+            self.first = torch.cuda.Event(enable_timing=True)
+            self.first.record()
+        else:
+            self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        if self.cuda:
+            last = torch.cuda.Event(enable_timing=True)
+            last.record()
+            self.clock._events.append((self.first, last))
+        else:
+            self.clock._seconds += time.perf_counter() - self.start
