@@ -141,8 +141,8 @@ class SpikingNeuron(nn.Module):
         # On a GPU the look would stop the stream: there the loss shows them.
         if not torch.compiler.is_compiling() and final.device.type == "cpu" and not final.sum().isfinite():
             raise InputError(
-                f"the input of a neuron holds NaN or infinity (shape {tuple(current.shape)}): check the data, "
-                "the learning rate and the normalisation before it"
+                f"the input of a neuron holds NaN or infinity (shape {tuple(current.shape)}): check the "
+                "data, the learning rate and the normalisation before it"
             )
         spikes = self._output(spikes)
         if self._record is not None and potentials is not None:
@@ -156,7 +156,7 @@ class SpikingNeuron(nn.Module):
         require(isinstance(current, Tensor), f"the input must be a tensor, not {type(current).__name__}")
         require(
             current.dim() >= 2,
-            f"the input must be [T, B, ...], not of shape {tuple(current.shape)}: put time first, then the batch",
+            f"the input must be [T, B, ...], not of shape {tuple(current.shape)}: time first, then the batch",
         )
         require(
             current.is_floating_point(),
@@ -320,7 +320,7 @@ def _window_buffer(window: float | Sequence[float] | Tensor, steps: int) -> Tens
         value = value.repeat(steps)
     require(
         value.shape[0] == steps,
-        f"window must be one number, or have one entry for each of the {steps} steps, not shape {tuple(value.shape)}",
+        f"window must be one number, or one for each of the {steps} steps, not of shape {tuple(value.shape)}",
     )
     bad = value[~(value.isfinite() & (value > 0))]
     require(bad.numel() == 0, f"window must be above 0, not {bad[0].item() if bad.numel() else None}")
