@@ -225,9 +225,9 @@ class AdaptiveWindows:
 
     def _collect(self) -> Tensor:
         """Sums of all layers and steps `[rows, L + 1, 6]` on the CPU, over all ranks; clears the tables."""
-        tables = [observer.table for observer in self.observers.values()]
-        device = next((table.device for table in tables if table.device.type != "cpu"), torch.device("cpu"))
-        sums = torch.cat([table.to(device) for table in tables])
+        # On the model's device even where nothing was observed: ranks must agree on it to reduce.
+        device = next(iter(self.sites.values())).window.device
+        sums = torch.cat([observer.table.to(device) for observer in self.observers.values()])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
         for observer in self.observers.values():

@@ -1,0 +1,249 @@
+"""The command line: a2sg train | evaluate | compare | list.
+
+Bad input ends in one line on stderr and exit status 2, an interrupted run in status 130.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from a2sg._version import __version__
+from a2sg.errors import InputError, require, require_choice
+
+EXTRA = (
+    "jsonargparse",
+    "yaml",
+    "lightning",
+    "torchmetrics",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "rich",
+    "tensorboard",
+)
+"""Packages of a2sg[train]."""
+
+TOPICS = ("models", "recipes", "surrogates", "neurons", "data", "arms")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except InputError as error:
+        message = " ".join(str(error).split())
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA:
+            raise
+        message = f"this command needs {package}, which is not installed: pip install 'a2sg[train]'"
+    except KeyboardInterrupt:
+        print("a2sg: interrupted", file=sys.stderr)
+        return 130
+    print(f"a2sg: error: {message}", file=sys.stderr)
+    return 2
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if words[0] == "--version":
+        print(f"a2sg {__version__}")
+        return 0
+    command, _ = COMMANDS[require_choice("command", words[0], COMMANDS)]
+    try:
+        return command(words[1:])
+    except SystemExit as stop:  # --help inside a command
+        return int(stop.code or 0)
+
+
+def _usage() -> str:
+    lines = [f"  a2sg {name:<9} {text}" for name, (_, text) in COMMANDS.items()]
+    return (
+        "usage: a2sg COMMAND [options]\n\n" + "\n".join(lines) + "\n\na2sg COMMAND --help shows its options."
+    )
+
+
+def train_command(words: list[str]) -> int:
+    """Train a recipe, or resume a run."""
+    from a2sg.training import recipe as recipes
+
+    parser = _parser("train", "Train a network by a recipe, into a run folder.")
+    parser.add_argument("--out", type=str | None, help="run folder (default: runs/RECIPE-sSEED)")
+    parser.add_argument("--resume", type=str | None, help="go on with this interrupted run folder")
+    recipes.add_run_options(parser)
+    options, config = _parse(lambda: recipes.parse_run(parser, words))
+
+    from a2sg.training.pictures import run_pictures
+    from a2sg.training.run import SUMMARY, Interrupted, read_run_config, train
+    from a2sg.training.tables import print_summary
+
+    if options.resume is not None:
+        require(
+            words in (["--resume", options.resume], [f"--resume={options.resume}"]),
+            "--resume repeats what the run folder's config.yaml says: it takes no other options",
+        )
+        out = Path(options.resume)
+        config = read_run_config(out)
+        if (out / SUMMARY).is_file():
+            print(f"{out} is finished: nothing to resume")
+            return 0
+    else:
+        out = Path(options.out) if options.out else _free(Path("runs") / f"{config.recipe}-s{config.seed}")
+    try:
+        summary = train(config, out, resume=options.resume is not None)
+    except Interrupted:
+        print(f"a2sg: interrupted; go on with: a2sg train --resume {out}", file=sys.stderr)
+        return 130
+    run_pictures(out)
+    print_summary(summary)
+    print(f"run folder: {out}")
+    return 0
+
+
+def evaluate_command(words: list[str]) -> int:
+    """Evaluate a trained run on its test data."""
+    parser = _parser("evaluate", "Evaluate the network of a run folder on its test data.")
+    parser.add_argument("run", help="run folder")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
+    options = _parse(lambda: parser.parse_args(words))
+
+    from a2sg.training.build import find_device
+    from a2sg.training.evaluate import evaluate
+    from a2sg.training.run import load_run, write_json
+    from a2sg.training.tables import print_summary
+
+    require_choice("device", options.device, ("auto", "cpu", "cuda"))
+    device = find_device(options.device)
+    folder = Path(options.run)
+    task = load_run(folder)
+    result = evaluate(task, device, progress=True)
+    write_json(folder / "evaluation.json", result)
+    print_summary(result)
+    return 0
+
+
+def compare_command(words: list[str]) -> int:
+    """Train several arms over several seeds and compare them in pairs."""
+    from a2sg.training import recipe as recipes
+
+    parser = _parser("compare", "Train arms over seeds by one recipe, and compare them, paired by seed.")
+    parser.add_argument(
+        "--arms",
+        type=str,
+        default="fixed,s-asg,t-asg,st-asg,asy,a2sg",
+        help="see a2sg list arms; first: baseline",
+    )
+    parser.add_argument("--seeds", type=str, default="0,1,2", help="such as 0,1,2")
+    parser.add_argument("--out", type=str | None, help="folder (default: runs/compare-RECIPE)")
+    parser.add_argument("--overwrite", type=bool, nargs="?", const=True, default=False, help="start afresh")
+    recipes.add_run_options(parser)
+    options, config = _parse(lambda: recipes.parse_run(parser, words))
+
+    from a2sg.training.arms import parse_arm
+    from a2sg.training.compare import compare
+    from a2sg.training.run import Interrupted
+
+    arms = [parse_arm(text) for text in options.arms.split(",")]
+    out = Path(options.out or f"runs/compare-{config.recipe}")
+    try:
+        compare(config, arms, _seeds(options.seeds), out, overwrite=options.overwrite)
+    except Interrupted:
+        print("a2sg: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def list_command(words: list[str]) -> int:
+    """Show what there is to choose from."""
+    import argparse
+
+    parser = argparse.ArgumentParser("a2sg list", description="Show what there is to choose from.")
+    parser.add_argument("topic", nargs="?", default="all", help=", ".join(TOPICS))
+    topic = parser.parse_args(words).topic
+    chosen = TOPICS if topic == "all" else (require_choice("topic", topic, TOPICS),)
+    for name in chosen:
+        if len(chosen) > 1:
+            print(f"{name}:")
+        for entry, text in _entries(name).items():
+            print(f"  {entry:<16} {text}".rstrip())
+    return 0
+
+
+def _entries(topic: str) -> dict[str, str]:
+    """Names and one-line descriptions of what a topic offers."""
+    if topic == "surrogates":
+        from a2sg.surrogate import SURROGATES
+
+        return {name: _first_line(cls) for name, cls in SURROGATES.items()}
+    if topic == "neurons":
+        from a2sg.neuron import NEURONS
+
+        return {name: _first_line(cls) for name, cls in NEURONS.items()}
+    if topic == "models":
+        from a2sg.models import describe_models
+
+        return describe_models()
+    if topic == "data":
+        from a2sg.data import describe_data
+
+        return describe_data()
+    if topic == "arms":
+        from a2sg.training.arms import describe_arms
+
+        return describe_arms()
+    from a2sg.training.recipe import recipes
+
+    return {name: path.read_text().partition("\n")[0].lstrip("# ") for name, path in recipes().items()}
+
+
+def _first_line(thing: object) -> str:
+    return (thing.__doc__ or "").partition("\n")[0]
+
+
+def _parser(command: str, description: str) -> Any:
+    from jsonargparse import ArgumentParser
+
+    return ArgumentParser(
+        prog=f"a2sg {command}", description=description, exit_on_error=False, allow_abbrev=False
+    )
+
+
+def _parse(parse: Callable[[], Any]) -> Any:
+    from jsonargparse import ArgumentError
+
+    try:
+        return parse()
+    except ArgumentError as error:
+        raise InputError(str(error)) from error
+
+
+def _seeds(text: str) -> list[int]:
+    words = text.split(",")
+    require(
+        all(word.strip().isdigit() for word in words) and len(set(words)) == len(words),
+        f"--seeds must be different whole numbers such as 0,1,2, not {text!r}",
+    )
+    return [int(word) for word in words]
+
+
+def _free(folder: Path) -> Path:
+    """`folder`, or the first of folder-2, folder-3 … that does not exist."""
+    candidate, number = folder, 1
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "train": (train_command, "train a network by a recipe, or resume a run"),
+    "evaluate": (evaluate_command, "evaluate a run on its test data"),
+    "compare": (compare_command, "train several arms over several seeds and compare them"),
+    "list": (list_command, f"show {', '.join(TOPICS[:-1])} or {TOPICS[-1]}"),
+}

@@ -1,0 +1,176 @@
+"""What happens beside the training: seeds, clocks, files and the progress bar."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from a2sg.training.task import ClassificationTask
+
+METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+METRIC_COLUMNS = ("epoch", "iteration", "lr", *METRICS, "seconds")
+WINDOW_COLUMNS = (
+    "iteration",
+    "layer",
+    "step",
+    "window",
+    "sgv",
+    "tgc",
+    "window_before",
+    "sgv_before",
+    "tgc_before",
+    "kept",
+)
+
+
+class EpochSeed(pl.Callback):
+    """Seeds every epoch by the run's seed and its number, so that a resumed epoch draws the same numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        mixed = torch.Generator().manual_seed(self.seed * 1_000_003 + trainer.current_epoch + 1)
+        torch.manual_seed(int(torch.randint(2**62, (), generator=mixed)))
+
+
+class TrainingClock(pl.Callback):
+    """Seconds spent on training, validation left out; goes on counting after a resume."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds = state_dict["seconds"]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._paused = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start += time.perf_counter() - self._paused
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)
+        self.seconds += time.perf_counter() - self._start
+
+
+class MetricsFile(pl.Callback):
+    """Writes metrics.csv, a row per epoch; keeps the rows so that a resumed run has them all."""
+
+    def __init__(self, path: Path, clock: TrainingClock) -> None:
+        self.path = path
+        self.clock = clock
+        self.rows: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        self.rows.append(
+            {
+                "epoch": trainer.current_epoch + 1,
+                "iteration": trainer.global_step,
+                "lr": trainer.optimizers[0].param_groups[0]["lr"],
+                **{name: metrics[name].item() for name in METRICS},
+                "seconds": round(self.clock.seconds, 3),
+            }
+        )
+        write_rows(self.path, METRIC_COLUMNS, self.rows)
+
+
+class WindowsFile(pl.Callback):
+    """Writes windows.csv, a row per observed iteration, layer and step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._written = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._written = 0
+        write_rows(self.path, WINDOW_COLUMNS, [])
+        self._append(pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._append(pl_module)
+
+    def _append(self, task: pl.LightningModule) -> None:
+        assert isinstance(task, ClassificationTask)
+        fresh = task.windows.history[self._written :]
+        write_rows(self.path, WINDOW_COLUMNS, fresh, append=True)
+        self._written += len(fresh)
+
+
+class RunProgress(pl.Callback):
+    """One bar for the whole run; a line now and then where the output is no terminal."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.console = console
+        self.title = title
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.fields[score]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.task = self.bar.add_task(
+            self.title,
+            total=int(trainer.estimated_stepping_batches),
+            completed=trainer.global_step,
+            epoch=f"{trainer.current_epoch}/{trainer.max_epochs}",
+            score="",
+        )
+        if self.console.is_terminal:
+            self.bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self.bar.update(
+            self.task,
+            completed=trainer.global_step,
+            epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
+        )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loss = trainer.callback_metrics["train_loss"].item()
+        accuracy = trainer.callback_metrics["test_accuracy"].item()
+        score = f"loss {loss:.3f}  test {accuracy:.1%}"
+        self.bar.update(self.task, score=score)
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
+        if not self.console.is_terminal and (epoch % max(1, epochs // 5) == 0 or epoch == epochs):
+            self.console.print(f"{self.title}  epoch {epoch}/{epochs}  {score}", highlight=False)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.bar.stop()
+
+
+def write_rows(
+    path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]], *, append: bool = False
+) -> None:
+    """Write rows as CSV, with a header unless they are appended; None is an empty cell."""
+    with path.open("a" if append else "w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        if not append:
+            writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,202 @@
+"""Train a run into its folder, and go on with one that was interrupted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import warnings
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from a2sg._version import __version__
+from a2sg.errors import InputError, require
+from a2sg.training.build import build_data, find_device
+from a2sg.training.callbacks import EpochSeed, MetricsFile, RunProgress, TrainingClock, WindowsFile
+from a2sg.training.config import RunConfig
+from a2sg.training.evaluate import evaluate
+from a2sg.training.recipe import read_config, write_config
+from a2sg.training.task import ClassificationTask
+
+CONFIG, SUMMARY, CHECKPOINT = "config.yaml", "summary.json", "checkpoints/last.ckpt"
+PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+class Interrupted(Exception):
+    """Training was stopped by Ctrl-C; its run folder can be resumed."""
+
+
+def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """Train a run.
+
+    Args:
+        config: the run.
+        out: its folder: new or empty, or with `resume` the folder of the same run.
+        resume: go on from the folder's checkpoint; from the beginning if it has none yet.
+        quiet: no progress bar.
+
+    Returns:
+        The summary, as written to `summary.json`.
+
+    Raises:
+        InputError: for a description that does not work, or a folder that cannot be written or resumed.
+        Interrupted: on Ctrl-C.
+    """
+    device = find_device(config.device)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    task = ClassificationTask(config, build_data(config))
+    checkpoint = _open_folder(config, out, resume)
+    clock = TrainingClock()
+    callbacks: list[pl.Callback] = [
+        EpochSeed(config.seed),
+        clock,
+        MetricsFile(out / "metrics.csv", clock),
+        WindowsFile(out / "windows.csv"),
+        ModelCheckpoint(
+            out / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+        ),
+    ]
+    if not quiet:
+        callbacks.append(
+            RunProgress(Console(stderr=True), f"{config.recipe} {config.arm} seed {config.seed}")
+        )
+    _calm_lightning()
+    trainer = pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision=PRECISION[config.precision],  # type: ignore[arg-type]
+        max_epochs=config.epochs,
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.optimizer.clip_norm,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        default_root_dir=out,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=10,
+    )
+    try:
+        trainer.fit(task, ckpt_path=checkpoint)
+    except SystemExit as stopped:  # how Lightning ends after Ctrl-C
+        raise Interrupted(str(out)) from stopped
+    summary = summarize(task, device, clock.seconds)
+    write_json(out / SUMMARY, summary)
+    return summary
+
+
+def summarize(task: ClassificationTask, device: torch.device, seconds: float) -> dict[str, Any]:
+    """What a finished run found, as plain data."""
+    config = task.config
+    result = evaluate(task, device)
+    searching = task.windows.seconds
+    return {
+        "recipe": config.recipe,
+        "arm": config.arm,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        **result,
+        "seconds": seconds,
+        "search_seconds": searching,
+        "search_share": searching / seconds if seconds > 0 else 0.0,
+        "windows": {name: site.window.tolist() for name, site in task.windows.sites.items()},
+        "kept_windows": dict(task.windows.kept),
+        "parameters": sum(p.numel() for p in task.model.parameters()),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
+        "date": date.today().isoformat(),
+        "versions": {"a2sg": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def load_run(folder: Path) -> ClassificationTask:
+    """The trained network of a run folder, with its data.
+
+    Raises:
+        InputError: if the folder is no run, or its checkpoint cannot be read or does not fit.
+    """
+    config = read_run_config(folder)
+    task = ClassificationTask(config, build_data(config))
+    path = folder / CHECKPOINT
+    require(path.is_file(), f"{folder} has no {CHECKPOINT} yet: train it with a2sg train --resume {folder}")
+    state = read_checkpoint(path)
+    try:
+        task.load_state_dict(state["state_dict"])
+        task.on_load_checkpoint(state)
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"{path} does not fit {folder / CONFIG}: was one of them changed?") from error
+    return task
+
+
+def read_run_config(folder: Path) -> RunConfig:
+    """The config of a run folder."""
+    require(
+        (folder / CONFIG).is_file(),
+        f"{folder} is no run folder: it has no {CONFIG} (a2sg train writes one)",
+    )
+    return read_config(folder / CONFIG)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"the checkpoint {path} is damaged ({type(error).__name__}): delete it, and a2sg train --resume "
+            "starts the run again"
+        ) from error
+    return state
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content`, whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(part, path)
+
+
+def _open_folder(config: RunConfig, out: Path, resume: bool) -> Path | None:
+    """Make the run folder; return the checkpoint to go on from, if any."""
+    if resume:
+        require(
+            asdict(read_run_config(out)) == asdict(config), f"{out} holds another run than the one to resume"
+        )
+        checkpoint = out / CHECKPOINT
+        if checkpoint.is_file():
+            read_checkpoint(checkpoint)
+            return checkpoint
+        return None
+    try:
+        require(
+            not out.exists() or not any(out.iterdir()),
+            f"{out} is not empty: choose another --out, or go on with a2sg train --resume {out}",
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        write_config(config, out / CONFIG)
+    except OSError as error:
+        raise InputError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
+    return None
+
+
+def _calm_lightning() -> None:
+    """Leave out Lightning's notes on hardware and loaders: they are about none of the user's choices."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings(
+        "ignore", message=".*The number of training batches.*is smaller than the logging.*"
+    )
