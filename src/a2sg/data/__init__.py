@@ -1,0 +1,34 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from a2sg.data import digits as _digits  # noqa: F401  (registers itself)
+from a2sg.data.sets import DATA, ImageData
+
+__all__ = ["ImageData", "create_data", "describe_data", "list_data"]
+
+
+def create_data(name: str, **options: Any) -> ImageData:
+    """A data set.
+
+    Args:
+        name: one of `list_data()`.
+        **options: what the data set's entry function takes.
+
+    Raises:
+        InputError: for an unknown name or option, or a package or file that is missing.
+    """
+    data: ImageData = DATA.create(name, **options)
+    return data
+
+
+def list_data(pattern: str = "*") -> list[str]:
+    """Names of data sets that match a shell pattern, sorted."""
+    return DATA.names(pattern)
+
+
+def describe_data() -> dict[str, str]:
+    """A line on every data set, by name."""
+    return DATA.describe()
