@@ -1,0 +1,148 @@
+"""Readouts and losses of logits `[T, B, K]`; further dimensions after K (segmentation) work alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from a2sg.errors import require, require_choice, require_positive, require_share
+from a2sg.registry import check_options
+
+
+def mean_readout(logits: Tensor) -> Tensor:
+    """The mean over time: `[T, B, K]` to `[B, K]`, in float32 at least."""
+    return _checked(logits).mean(0)
+
+
+def membrane_readout(logits: Tensor, decay: float = 0.9) -> Tensor:
+    """The potential at T of a neuron that integrates and never fires: v[t] = decay · v[t-1] + y[t].
+
+    Args:
+        logits: `[T, B, K]`.
+        decay: leak per step, 0 to 1.
+
+    Returns:
+        v[T], `[B, K]`, in float32 at least.
+    """
+    first, *rest = _checked(logits)
+    potential = first
+    for step in rest:
+        potential = decay * potential + step
+    return potential
+
+
+@dataclass(frozen=True)
+class Loss(ABC):
+    """A loss of logits `[T, B, K]`, with the readout that decides.
+
+    Labels are class numbers `[B]`, or class probabilities `[B, K]`.
+
+    Args:
+        label_smoothing: share of the target spread evenly over the classes, in [0, 1).
+
+    Raises:
+        InputError: for an option out of range, or logits of too few dimensions.
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(
+            require_share("label_smoothing", self.label_smoothing) < 1,
+            "label_smoothing must be below 1, not 1",
+        )
+
+    @abstractmethod
+    def readout(self, logits: Tensor) -> Tensor:
+        """`[B, K]` from `[T, B, K]`."""
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """The class with the largest readout, `[B]`."""
+        return self.readout(logits).argmax(1)
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss, a 0-d tensor."""
+        return F.cross_entropy(self.readout(logits), labels, label_smoothing=self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class MeanLoss(Loss):
+    """Cross-entropy of the time-mean output."""
+
+    def readout(self, logits: Tensor) -> Tensor:
+        return mean_readout(logits)
+
+
+@dataclass(frozen=True)
+class MembraneLoss(Loss):
+    """Cross-entropy of the read-out potential at T (the A2SG research code).
+
+    Args:
+        label_smoothing: see `Loss`.
+        decay: leak of the read-out, 0 to 1.
+    """
+
+    decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_share("decay", self.decay)
+
+    def readout(self, logits: Tensor) -> Tensor:
+        return membrane_readout(logits, self.decay)
+
+
+@dataclass(frozen=True)
+class TETLoss(Loss):
+    """Temporal efficient training (Deng et al., 2022): every step's output has to be right by itself.
+
+    (1 - weight) · mean over t of CE(y[t], label) + weight · mean of (y - target)². The time mean decides.
+
+    Args:
+        label_smoothing: see `Loss`.
+        weight: λ of the second term, which holds outputs near the target, 0 to 1.
+        target: φ, the threshold of the network's neurons.
+    """
+
+    weight: float = 0.05
+    target: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_share("weight", self.weight)
+        require_positive("target", self.target)
+
+    def readout(self, logits: Tensor) -> Tensor:
+        return mean_readout(logits)
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        logits = _checked(logits)
+        # Every step has the same number of samples, so the mean over both is the mean over steps.
+        everywhere = labels.expand(len(logits), *labels.shape).flatten(0, 1)
+        per_step = F.cross_entropy(logits.flatten(0, 1), everywhere, label_smoothing=self.label_smoothing)
+        return (1 - self.weight) * per_step + self.weight * (logits - self.target).square().mean()
+
+
+LOSSES: dict[str, type[Loss]] = {"mean": MeanLoss, "membrane": MembraneLoss, "tet": TETLoss}
+"""Names that recipes and the command line use."""
+
+
+def create_loss(name: str, label_smoothing: float = 0.0, **options: Any) -> Loss:
+    """A loss by its name in `LOSSES`.
+
+    Raises:
+        InputError: for an unknown name or option, or a value out of range.
+    """
+    cls = LOSSES[require_choice("loss", name, LOSSES)]
+    check_options(f"loss {name!r}", cls, options)
+    return cls(label_smoothing, **options)
+
+
+def _checked(logits: Tensor) -> Tensor:
+    require(logits.dim() >= 3, f"logits must be [T, B, K], not of shape {tuple(logits.shape)}")
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,106 @@
+"""Terms added to a loss that shape the membrane potentials, from the records of `a2sg.recording`.
+
+They are baselines of A2SG's paper and compose with it (method, section 9).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from a2sg.errors import InputError, require, require_choice
+from a2sg.neuron import Record
+
+
+@dataclass(frozen=True)
+class Regularizer(ABC):
+    """A term of the loss, a sum over layers: call it with `a2sg.recording`'s records and the progress.
+
+    Args:
+        weight: k, at least 0.
+
+    Raises:
+        InputError: for a weight out of range, or records that hold no forward pass.
+    """
+
+    weight: float
+
+    def __post_init__(self) -> None:
+        require(
+            isinstance(self.weight, int | float) and math.isfinite(self.weight) and self.weight >= 0,
+            f"the weight of a regularizer must be a number of at least 0, not {self.weight}",
+        )
+
+    def __call__(self, records: Mapping[str, list[Record]], progress: float) -> Tensor:
+        """The term, a 0-d tensor.
+
+        Args:
+            records: what `a2sg.recording(model)` collected; each forward pass of a neuron counts as a layer.
+            progress: share of the training that is done, 0 to 1.
+        """
+        terms = [self._layer(record) for calls in records.values() for record in calls]
+        if not terms:
+            raise InputError("a regularizer needs records: run the model inside a2sg.recording(model)")
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return self._weight(progress) * total
+
+    def _weight(self, progress: float) -> float:
+        return self.weight
+
+    @abstractmethod
+    def _layer(self, record: Record) -> Tensor:
+        """The term of one layer."""
+
+
+@dataclass(frozen=True)
+class IMLoss(Regularizer):
+    """k Σ_l (mean u_l - Vth)², so that about half of the neurons fire (Guo et al., IM-Loss, NeurIPS 2022).
+
+    The mean is over steps, batch and neurons of a layer. We had no access to the paper's full text:
+    whether it takes the mean per step or averages over layers is not certain.
+    """
+
+    published: ClassVar[float] = 1e-3
+
+    def _layer(self, record: Record) -> Tensor:
+        return (record.potential.mean() - record.threshold).square()
+
+
+@dataclass(frozen=True)
+class RMPLoss(Regularizer):
+    """λ(n) Σ_l mean (u - s)², so that spikes say what potentials do (Guo et al., RMP-Loss, ICCV 2023).
+
+    λ rises linearly from 0 to k at half of the training, then falls back to 0. That it rises and falls
+    is known to us; that both are linear, and that the top is k, is our reading. Meant for binary spikes.
+    """
+
+    published: ClassVar[float] = 5e-4
+
+    def _weight(self, progress: float) -> float:
+        return self.weight * (1 - abs(2 * min(max(progress, 0.0), 1.0) - 1))
+
+    def _layer(self, record: Record) -> Tensor:
+        return (record.potential - record.spikes).square().mean()
+
+
+REGULARIZERS: dict[str, type[IMLoss] | type[RMPLoss]] = {"im": IMLoss, "rmp": RMPLoss}
+"""Names that recipes and the command line use."""
+
+
+def create_regularizers(weights: Mapping[str, float]) -> list[Regularizer]:
+    """The terms named in `weights`, such as `{"im": 1e-3, "rmp": 5e-4}`.
+
+    Raises:
+        InputError: for an unknown name, or a weight that is no number of at least 0.
+    """
+    return [
+        REGULARIZERS[require_choice("regularizer", name, REGULARIZERS)](weight)
+        for name, weight in weights.items()
+    ]

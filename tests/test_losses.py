@@ -1,0 +1,201 @@
+"""Readouts, losses and regularizers against sums written out by hand."""
+
+import math
+
+import pytest
+import torch
+
+import a2sg
+from a2sg.errors import InputError
+from a2sg.neuron import Record
+from a2sg.training.losses import LOSSES, create_loss, mean_readout, membrane_readout
+from a2sg.training.regularizers import REGULARIZERS, create_regularizers
+
+
+@pytest.fixture
+def logits():
+    torch.manual_seed(0)
+    return torch.randn(3, 4, 5, dtype=torch.float64) * 2
+
+
+LABELS = torch.tensor([1, 0, 4, 2])
+
+
+def cross_entropy(rows, labels, smoothing):
+    """Mean over rows of -Σ target · log softmax, in plain Python."""
+    total = 0.0
+    for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
+        norm = math.log(sum(math.exp(x) for x in row))
+        for k, x in enumerate(row):
+            target = smoothing / len(row) + (1 - smoothing) * (k == label)
+            total -= target * (x - norm)
+    return total / len(rows)
+
+
+def potential_at_the_end(logits, decay):
+    steps = len(logits)
+    return sum(decay ** (steps - 1 - t) * logits[t] for t in range(steps))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_losses_are_their_formulas(logits, smoothing):
+    mean = sum(logits[t] for t in range(3)) / 3
+    assert create_loss("mean", smoothing)(logits, LABELS).item() == pytest.approx(
+        cross_entropy(mean, LABELS, smoothing)
+    )
+    for decay in (0.9, 0.5, 0.0, 1.0):
+        expected = cross_entropy(potential_at_the_end(logits, decay), LABELS, smoothing)
+        assert create_loss("membrane", smoothing, decay=decay)(logits, LABELS).item() == pytest.approx(
+            expected
+        )
+    default = cross_entropy(potential_at_the_end(logits, 0.9), LABELS, smoothing)
+    assert create_loss("membrane", smoothing)(logits, LABELS).item() == pytest.approx(default)
+    steps = sum(cross_entropy(logits[t], LABELS, smoothing) for t in range(3)) / 3
+    for weight, target in ((0.05, 1.0), (0.0, 1.0), (0.3, 0.5), (1.0, 2.0)):
+        square = sum((x - target) ** 2 for x in logits.flatten().tolist()) / logits.numel()
+        expected = (1 - weight) * steps + weight * square
+        found = create_loss("tet", smoothing, weight=weight, target=target)(logits, LABELS)
+        assert found.item() == pytest.approx(expected)
+    assert create_loss("tet", smoothing)(logits, LABELS) == create_loss("tet", smoothing, weight=0.05)(
+        logits, LABELS
+    )
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_probabilities_work_as_labels(logits, name):
+    loss = create_loss(name, 0.1)
+    certain = torch.nn.functional.one_hot(LABELS, 5).double()
+    assert loss(logits, certain).item() == pytest.approx(loss(logits, LABELS).item())
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_maps_of_logits_work_pixel_by_pixel(name):
+    torch.manual_seed(0)
+    maps, labels = torch.randn(3, 2, 5, 4, 6, dtype=torch.float64), torch.randint(5, (2, 4, 6))
+    loss = create_loss(name)
+    flat, flat_labels = maps.permute(0, 1, 3, 4, 2).reshape(3, -1, 5), labels.flatten()
+    assert loss(maps, labels).item() == pytest.approx(loss(flat, flat_labels).item())
+    assert torch.equal(loss.predict(maps).flatten(), loss.predict(flat))
+
+
+def test_predictions_follow_the_readout_of_the_loss():
+    # Class 0 leads on the time mean; class 1 comes late, which a leaky potential weighs more.
+    logits = torch.tensor([[[3.0, 0.0]], [[0.0, 0.0]], [[0.0, 2.5]]])
+    assert create_loss("mean").predict(logits).tolist() == [0]
+    assert create_loss("tet").predict(logits).tolist() == [0]
+    assert create_loss("membrane", decay=0.9).predict(logits).tolist() == [1]
+    assert create_loss("membrane", decay=1.0).predict(logits).tolist() == [0]
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_gradients_reach_every_step(logits, name):
+    logits = logits.requires_grad_()
+    create_loss(name)(logits, LABELS).backward()
+    assert (logits.grad.abs().sum((1, 2)) > 0).all()
+
+
+def test_low_precision_logits_are_read_out_in_float32():
+    logits = torch.full((300, 1, 2), 0.01, dtype=torch.bfloat16)
+    exact = logits.double()
+    for readout in (mean_readout, membrane_readout):
+        assert readout(logits).dtype == torch.float32
+        torch.testing.assert_close(readout(logits).double(), readout(exact), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("ted", {}, "unknown loss 'ted' .*'tet'"),
+        ("mean", {"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1, not 1.0"),
+        ("tet", {"label_smoothing": -0.1}, "label_smoothing"),
+        ("mean", {"decay": 0.5}, "loss 'mean' takes label_smoothing, not 'decay'"),
+        ("membrane", {"decay": 1.5}, "decay must be between 0 and 1, not 1.5"),
+        ("tet", {"weight": 2}, "weight must be between 0 and 1, not 2"),
+        ("tet", {"target": 0}, "target"),
+    ],
+)
+def test_losses_that_cannot_work_are_told(name, options, message):
+    with pytest.raises(InputError, match=message):
+        create_loss(name, **options)
+
+
+def test_logits_without_time_are_told():
+    with pytest.raises(InputError, match=r"must be \[T, B, K\], not of shape \(4, 5\)"):
+        create_loss("mean")(torch.zeros(4, 5), LABELS)
+
+
+def records():
+    torch.manual_seed(1)
+    return {
+        "a": [Record(torch.randn(2, 3, 4, dtype=torch.float64), torch.randint(2, (2, 3, 4)).double(), 1.0)],
+        "b": [Record(torch.randn(2, 3, dtype=torch.float64), torch.randint(2, (2, 3)).double(), 0.5)],
+    }
+
+
+def test_im_loss_is_its_formula_at_any_progress():
+    (term,) = create_regularizers({"im": 1e-3})
+    expected = 0.0
+    for (record,) in records().values():
+        values = record.potential.flatten().tolist()
+        expected += 1e-3 * (sum(values) / len(values) - record.threshold) ** 2
+    for progress in (0.0, 0.3, 1.0):
+        assert term(records(), progress).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("progress", "share"), [(0, 0), (0.1, 0.2), (0.25, 0.5), (0.5, 1), (0.75, 0.5), (1, 0), (1.01, 0)]
+)
+def test_rmp_loss_rises_to_half_the_training_and_falls(progress, share):
+    (term,) = create_regularizers({"rmp": 5e-4})
+    expected = 0.0
+    for (record,) in records().values():
+        pairs = list(zip(record.potential.flatten().tolist(), record.spikes.flatten().tolist(), strict=True))
+        expected += 5e-4 * share * sum((u - s) ** 2 for u, s in pairs) / len(pairs)
+    assert term(records(), progress).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_regularizers_compose_with_a_loss_over_a_recording():
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 4)
+    model = torch.nn.Sequential(layer, a2sg.LIF(2))
+    x = torch.randn(2, 5, 3)
+    gradients = []
+    for weights in ({}, {"im": 0.1}, {"rmp": 0.1}, {"im": 0.1, "rmp": 0.1}):
+        terms = create_regularizers(weights)
+        with a2sg.recording(model) as recorded:
+            loss = create_loss("mean")(model(x), LABELS[:1].repeat(5))
+        loss = loss + sum(term(recorded, 0.5) for term in terms)
+        gradients.append(torch.autograd.grad(loss, layer.weight)[0])
+    plain, im, rmp, both = gradients
+    assert not torch.allclose(plain, im)
+    assert not torch.allclose(plain, rmp)
+    torch.testing.assert_close(both - plain, (im - plain) + (rmp - plain))
+
+
+def test_im_loss_drives_the_mean_potential_to_the_threshold():
+    torch.manual_seed(0)
+    neuron = a2sg.LIF(2)
+    bias = torch.zeros(4, requires_grad=True)
+    optimizer = torch.optim.SGD([bias], lr=2.0)
+    (term,) = create_regularizers({"im": 1.0})
+    x = torch.randn(2, 64, 4) * 0.3
+    for _ in range(60):
+        with a2sg.recording(neuron) as recorded:
+            neuron(x + bias)
+        optimizer.zero_grad()
+        term(recorded, 0.5).backward()
+        optimizer.step()
+    assert recorded[""][0].potential.mean().item() == pytest.approx(1.0, abs=0.05)
+
+
+def test_regularizers_that_cannot_work_are_told():
+    with pytest.raises(InputError, match=r"unknown regularizer 'imm' .*'im'"):
+        create_regularizers({"imm": 1e-3})
+    for weight in (-1.0, math.nan, math.inf, "much"):
+        with pytest.raises(InputError, match="weight of a regularizer must be a number of at least 0"):
+            create_regularizers({"rmp": weight})
+    for name in REGULARIZERS:
+        (term,) = create_regularizers({name: 1.0})
+        with pytest.raises(InputError, match="recording"):
+            term({}, 0.5)
+    assert create_regularizers({}) == []
