@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from a2sg.data import ImageData
 from a2sg.errors import InputError
-from a2sg.neuron import recording
+from a2sg.neuron import Record, recording
 from a2sg.training.build import build_model, build_optimizer, build_schedule, build_windows
 from a2sg.training.config import RunConfig
 from a2sg.training.losses import create_loss
@@ -45,7 +45,10 @@ class ClassificationTask(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
-        with recording(self.model) if self.regularizers else nullcontext({}) as records:
+        watch: AbstractContextManager[dict[str, list[Record]]] = nullcontext({})
+        if self.regularizers:
+            watch = recording(self.model)
+        with watch as records:
             logits = self.model(images)
         loss = self.loss(logits, labels)
         total = loss
@@ -82,7 +85,7 @@ class ClassificationTask(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         # Its order depends on seed and epoch alone, so a resumed run sees the same batches.
-        sampler = DistributedSampler(
+        sampler: DistributedSampler[Any] = DistributedSampler(
             self.data.train,
             num_replicas=self.trainer.world_size,
             rank=self.trainer.global_rank,

@@ -1,0 +1,234 @@
+"""Train arms over seeds, and compare them in pairs of the same seed.
+
+A comparison is a folder with one run folder per arm and seed. It can be stopped at any time: the same
+command skips what is finished and resumes what is not.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from a2sg.errors import InputError, require, require_count
+from a2sg.training import pictures, tables
+from a2sg.training.arms import Arm, apply_arms
+from a2sg.training.config import RunConfig
+from a2sg.training.recipe import read_config, read_yaml
+from a2sg.training.statistics import bonferroni
+from a2sg.training.tables import ArmResult, arm_results
+
+Train = Callable[..., dict[str, Any]]
+
+FILES = ("comparison.csv", "table.csv", "table.md", "comparison.png", "accuracy.png")
+"""What a comparison writes beside its run folders."""
+RUN_COLUMNS = (
+    "arm",
+    "seed",
+    "accuracy",
+    "loss",
+    "spikes_per_sample",
+    "energy_nj_per_sample",
+    "seconds",
+    "search_seconds",
+    "search_share",
+    "epochs",
+    "device",
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison.
+
+    Attributes:
+        out: its folder.
+        results: one per arm, the baseline first.
+        remarks: what a reader of the table has to know.
+    """
+
+    out: Path
+    results: list[ArmResult]
+    remarks: list[str]
+
+
+@dataclass(frozen=True)
+class _Run:
+    config: RunConfig
+    folder: Path
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What the run found; None until it is finished."""
+        path = self.folder / "summary.json"
+        return dict(json.loads(path.read_text())) if path.is_file() else None
+
+
+def compare(
+    config: RunConfig,
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    train: Train | None = None,
+    overwrite: bool = False,
+    level: float = 0.95,
+    corrected: bool = False,
+) -> Comparison:
+    """Train every arm with every seed, and write and print what that shows.
+
+    Leaves in `out` a run folder ARM-sSEED for each, `comparison.csv` (a row per run), `table.csv` and
+    `table.md` (a row per arm), `comparison.png` and `accuracy.png`.
+
+    Args:
+        config: the run that all arms share; its seed is not used.
+        arms: the first is the baseline of all differences.
+        seeds: of every arm, so that differences are of the same seed.
+        out: new, empty, or the folder of a comparison to go on with.
+        train: how a run is trained; default `a2sg.training.run.train`.
+        overwrite: start afresh: delete the runs and tables of a comparison in `out`, and nothing else.
+        level: confidence of the intervals.
+        corrected: whether `level` holds for all intervals together (Bonferroni), not for each alone.
+
+    Raises:
+        InputError: for arms that are the same, unfit seeds, a folder that holds something else, or a run
+            in it that was trained differently.
+    """
+    require(len(arms) > 0, "a comparison needs at least one arm, such as a2sg")
+    require(len(seeds) > 0, "a comparison needs at least one seed, such as 0")
+    require(len(set(seeds)) == len(seeds), f"seeds must differ, not {', '.join(map(str, seeds))}")
+    for seed in seeds:
+        require_count("seed", seed, least=0)
+    bonferroni(level, 1)  # checks it
+    configs = apply_arms(config, arms)
+    # By seed first: the runs of a pair come close in time, in like conditions.
+    runs = [
+        _Run(replace(arm_config, seed=seed), out / _folder_name(arm_config.arm, seed))
+        for seed in seeds
+        for arm_config in configs
+    ]
+    _check_folder(out, overwrite)
+    for run in runs:
+        _require_same(run)
+    _train_all(runs, len(arms), train or _default_train())
+    return _report(runs, arms, seeds, out, level, corrected)
+
+
+def _default_train() -> Train:
+    from a2sg.training.run import train
+
+    return train
+
+
+def _train_all(runs: Sequence[_Run], arms: int, train: Train) -> None:
+    for number, run in enumerate(runs):
+        label = f"run {number + 1} of {len(runs)}: {run.config.arm}, seed {run.config.seed}"
+        finished = run.summary is not None
+        print(f"{label} (finished before)" if finished else label, file=sys.stderr)
+        if not finished:
+            train(run.config, run.folder, resume=(run.folder / "config.yaml").is_file())
+        if not (finished and (run.folder / "accuracy.png").is_file()):
+            baseline = runs[number - number % arms]
+            pictures.run_pictures(run.folder, None if baseline is run else baseline.folder)
+
+
+def _report(
+    runs: Sequence[_Run],
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    out: Path,
+    level: float,
+    corrected: bool,
+) -> Comparison:
+    """Write tables and pictures, print the table."""
+    found: dict[str, list[dict[str, Any]]] = {arm.label: [] for arm in arms}
+    curves: dict[str, list[list[dict[str, Any]]]] = {arm.label: [] for arm in arms}
+    rows = []
+    for run in runs:
+        summary = run.summary
+        assert summary is not None
+        found[run.config.arm].append(summary)
+        curves[run.config.arm].append(tables.read_rows(run.folder / "metrics.csv"))
+        rows.append({column: summary.get(column) for column in RUN_COLUMNS} | {"folder": run.folder.name})
+    results = arm_results(found, level, corrected)
+    remarks = tables.notes(results, level, corrected)
+    config = runs[0].config
+    title = f"{config.recipe}: {_count(len(seeds), 'seed')}, {_count(config.epochs, 'epoch')}"
+    tables.write_text(out / "comparison.csv", tables.csv_text(rows))
+    tables.write_text(out / "table.csv", tables.csv_text(tables.table_rows(results)))
+    tables.write_text(out / "table.md", tables.markdown_table(results, title, remarks))
+    pictures.comparison(results, out / "comparison.png")
+    pictures.accuracy_curves(curves, out / "accuracy.png")
+    tables.print_table(results, title, remarks)
+    shown = next((arm for arm in arms if arm.adaptive), arms[-1])
+    print(f"\ntables and pictures: {out}")
+    print(f"a run's pictures:    {out / _folder_name(shown.label, seeds[0])}")
+    return Comparison(out, results, remarks)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
+def _folder_name(label: str, seed: int) -> str:
+    return f"{label.replace(':', '_')}-s{seed}"
+
+
+def _check_folder(out: Path, overwrite: bool) -> None:
+    """Require that `out` is free or holds a comparison; with `overwrite` clear that."""
+    if not out.exists():
+        return
+    require(out.is_dir(), f"{out} is a file, not a folder: choose another --out")
+    children = list(out.iterdir())
+    runs = [child for child in children if _is_run(child)]
+    require(
+        not children or len(runs) > 0,
+        f"{out} holds something else than a comparison (no folder ARM-sSEED of a run): choose another --out",
+    )
+    if overwrite:
+        for folder in runs:
+            shutil.rmtree(folder)
+        for name in FILES:
+            (out / name).unlink(missing_ok=True)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run that a comparison made: its name is that of the arm and seed inside."""
+    path = folder / "config.yaml"
+    if folder.is_symlink() or not path.is_file():
+        return False
+    try:
+        values = read_yaml(path)
+    except InputError:
+        return False
+    return bool(values.get("arm")) and folder.name == _folder_name(str(values["arm"]), values.get("seed", -1))
+
+
+def _require_same(run: _Run) -> None:
+    """Raise `InputError` if the folder of a run holds something else."""
+    if not run.folder.exists() or not any(run.folder.iterdir()):
+        return
+    path = run.folder / "config.yaml"
+    require(path.is_file(), f"{run.folder} holds something else than a run: choose another --out")
+    there, here = _flat(asdict(read_config(path))), _flat(asdict(run.config))
+    for name in sorted(there.keys() | here.keys()):
+        require(
+            there.get(name) == here.get(name),
+            f"{run.folder} was trained with {name} {there.get(name)}, not {here.get(name)}: choose another "
+            "--out, or --overwrite",
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

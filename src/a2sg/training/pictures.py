@@ -1,0 +1,322 @@
+"""Pictures of runs, drawn from the files of their folders alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from a2sg.errors import InputError
+from a2sg.training.statistics import mean
+from a2sg.training.tables import ArmResult, read_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+log = logging.getLogger("a2sg")
+
+Row = Mapping[str, Any]
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's, told apart with any colour vision."""
+DASHES = ("-", "--", ":", "-.")
+GREY = "#707070"
+THIN: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.8}
+
+
+def run_pictures(run_folder: Path, against: Path | None = None) -> list[Path]:
+    """Draw windows.png, variation.png, firing_rates.png and accuracy.png into a run folder.
+
+    Args:
+        run_folder: a run's folder; what its files do not hold yet is left out, and logged.
+        against: another run to show beside it, such as the fixed boxcar of the same seed.
+
+    Returns:
+        The pictures written.
+
+    Raises:
+        InputError: if matplotlib is missing.
+    """
+    folders = {_label(run_folder): run_folder}
+    if against is not None:
+        label = _label(against)
+        folders[f"{label} ({against})" if label in folders else label] = against
+    observed = {label: read_rows(folder / "windows.csv") for label, folder in folders.items()}
+    metrics = {label: read_rows(folder / "metrics.csv") for label, folder in folders.items()}
+    rates = {label: _summary(folder).get("firing_rates", {}) for label, folder in folders.items()}
+    mine = next(iter(folders))
+    written = []
+    if observed[mine]:
+        written.append(window_heatmap(observed[mine], run_folder / "windows.png", mine))
+        written.append(variation(_filled(observed), run_folder / "variation.png"))
+    else:
+        log.warning(
+            "%s: no iteration was observed, so windows.png and variation.png are left out", run_folder
+        )
+    if rates[mine]:
+        written.append(firing_rates(_filled(rates), run_folder / "firing_rates.png"))
+    if metrics[mine]:
+        curves = {label: [rows] for label, rows in metrics.items() if rows}
+        written.append(accuracy_curves(curves, run_folder / "accuracy.png"))
+    return written
+
+
+def window_heatmap(rows: Sequence[Row], path: Path, title: str = "") -> Path:
+    """Draw the window of every layer and step (down) over the iterations (across).
+
+    Args:
+        rows: of windows.csv, at least one. A column reaches from the iteration that set its windows to
+            the next one; before the first there is the window at the start.
+        path: of the PNG.
+        title: which run it is.
+    """
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    places = sorted(
+        {(row["layer"], row["step"]) for row in rows}, key=lambda place: (layers.index(place[0]), place[1])
+    )
+    times = sorted({row["iteration"] for row in rows})
+    at = {(row["layer"], row["step"], row["iteration"]): row for row in rows}
+    grid = [
+        [at[*place, times[0]]["window_before"], *(at[*place, i]["window"] for i in times)] for place in places
+    ]
+    gap = times[-1] - times[-2] if len(times) > 1 else max(1, times[0])
+    edges = [0, *(i + 1 for i in times), times[-1] + 1 + gap]  # new windows act from the next iteration
+
+    high = min(0.16, 14 / len(places))  # inches per row
+    figure = _figure(9, 1.8 + high * len(places))
+    axes = figure.subplots()
+    top = max(1.0, *(window for line in grid for window in line))
+    mesh = axes.pcolormesh(edges, range(len(places) + 1), grid, cmap="viridis", vmin=0, vmax=top)
+    axes.invert_yaxis()
+    starts = [[name for name, _ in places].index(layer) for layer in layers] + [len(places)]
+    for start in starts[1:-1]:
+        axes.axhline(start, color="white", linewidth=1.5)
+    axes.set_yticks([(start + end) / 2 for start, end in pairwise(starts)], layers)
+    smallest = min(end - start for start, end in pairwise(starts))
+    axes.tick_params(axis="y", length=0, pad=18, labelsize=min(10.0, 60 * high * smallest))
+    if high > 0.1:
+        axes.yaxis.remove_overlapping_locs = False  # a step may be level with its layer's name
+        axes.set_yticks([row + 0.5 for row in range(len(places))], [step for _, step in places], minor=True)
+        axes.tick_params(axis="y", which="minor", length=2, labelsize=6, colors=GREY)
+    axes.set_xlabel("iteration")
+    figure.colorbar(mesh, ax=axes, label="window (half-width)", pad=0.02, aspect=30)
+    figure.suptitle(f"Windows by layer and step: {title}".rstrip(": "))
+    return _save(figure, path)
+
+
+def variation(rows_by_label: Mapping[str, Sequence[Row]], path: Path) -> Path:
+    """Draw SGV at the last step and TGC over the earlier ones, of the gradients that training used.
+
+    Thin lines are layers, the thick one is their mean (geometric for SGV).
+
+    Args:
+        rows_by_label: rows of windows.csv, by the name of the run.
+        path: of the PNG.
+    """
+    scores = {
+        "SGV": {label: _over_time(rows, "sgv_before", last=True) for label, rows in rows_by_label.items()},
+        "TGC": {label: _over_time(rows, "tgc_before", last=False) for label, rows in rows_by_label.items()},
+    }
+    titles = {
+        "SGV": "spatial gradient variation, step T",
+        "TGC": "temporal gradient consistency, steps t < T",
+    }
+    if not any(scores["TGC"].values()):  # T = 1
+        del scores["TGC"]
+    figure = _figure(5 * len(scores), 4.2)
+    for axes, (name, series) in zip(_row(figure, len(scores)), scores.items(), strict=True):
+        for at, (label, lines) in enumerate(series.items()):
+            colour = COLOURS[at % len(COLOURS)]
+            for line in lines.values():
+                _plot(axes, line, color=colour, **THIN)
+            middle = _mean_line(list(lines.values()), geometric=name == "SGV")
+            _plot(axes, middle, "o-", color=colour, markersize=3, linewidth=2, label=label)
+        if name == "SGV":
+            axes.set_yscale("log")
+        axes.set(xlabel="iteration", ylabel="SGV (scales with the gradient)" if name == "SGV" else name)
+        axes.set_title(titles[name], fontsize=10)
+    _legend(figure, axes)
+    figure.suptitle("Gradient variation by layer (thin) and its mean (thick)")
+    return _save(figure, path)
+
+
+def firing_rates(rates_by_label: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> Path:
+    """Draw the firing rate of every layer and step.
+
+    Args:
+        rates_by_label: per run, layer to its rate at each step, in spikes per neuron and step.
+        path: of the PNG.
+    """
+    layers = list(dict.fromkeys(layer for rates in rates_by_label.values() for layer in rates))
+    steps = max(len(rate) for rates in rates_by_label.values() for rate in rates.values())
+    width = steps + 1
+    inches = min(24.0, max(6.0, 1.5 + 0.16 * width * len(layers)))
+    figure = _figure(inches, 4.2)
+    (axes,) = _row(figure, 1)
+    axes.grid(visible=False, axis="x")
+    for number, (label, rates) in enumerate(rates_by_label.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        for at, layer in enumerate(layers):
+            rate = rates.get(layer, [])
+            places = [at * width + step for step in range(len(rate))]
+            axes.plot(places, rate, "o-", color=colour, markersize=3, linewidth=1.2, alpha=0.9)
+        axes.plot([], [], "o-", color=colour, label=label)
+    for at in range(0, len(layers), 2):
+        axes.axvspan(at * width - 1, (at + 1) * width - 1, color="black", alpha=0.04, linewidth=0)
+    axes.set_xlim(-1, len(layers) * width - 1)
+    axes.set_ylim(bottom=0)
+    tilt = 0.09 * max(map(len, layers)) > (inches - 1) / len(layers)
+    axes.set_xticks(
+        [at * width + (steps - 1) / 2 for at in range(len(layers))],
+        layers,
+        rotation=35 if tilt else 0,
+        ha="right" if tilt else "center",
+        rotation_mode="anchor",
+    )
+    axes.tick_params(axis="x", length=0)
+    axes.set(xlabel=f"layer, steps 1 to {steps} from left to right", ylabel="spikes per neuron and step")
+    _legend(figure, axes)
+    figure.suptitle("Firing rates on the test data")
+    return _save(figure, path)
+
+
+def accuracy_curves(metrics_by_label: Mapping[str, Sequence[Sequence[Row]]], path: Path) -> Path:
+    """Draw test accuracy and training loss by epoch.
+
+    Args:
+        metrics_by_label: per label one list of rows of metrics.csv for each seed; several seeds are thin
+            lines under their mean.
+        path: of the PNG.
+    """
+    figure = _figure(10, 4.2)
+    left, right = _row(figure, 2)
+    for axes, column, scale in ((left, "test_accuracy", 100), (right, "train_loss", 1)):
+        for at, (label, runs) in enumerate(metrics_by_label.items()):
+            colour, dash = COLOURS[at % len(COLOURS)], DASHES[at // len(COLOURS) % len(DASHES)]
+            lines = [
+                {row["epoch"]: scale * row[column] for row in rows if row[column] is not None}
+                for rows in runs
+            ]
+            for line in lines if len(lines) > 1 else []:
+                _plot(axes, line, dash, color=colour, **THIN)
+            middle = _mean_line(lines)
+            marker = "o" if len(middle) == 1 else ""
+            _plot(axes, middle, dash, marker=marker, color=colour, linewidth=1.8, label=label)
+        axes.set(xlabel="epoch", ylabel="test accuracy, %" if axes is left else "training loss")
+        axes.locator_params(axis="x", integer=True)
+    _legend(figure, axes)
+    several = any(len(runs) > 1 for runs in metrics_by_label.values())
+    figure.suptitle("Training" + (": seeds (thin) and their mean (thick)" if several else ""))
+    return _save(figure, path)
+
+
+def comparison(results: Sequence[ArmResult], path: Path) -> Path:
+    """Draw every run's accuracy by arm, and the paired differences with their intervals.
+
+    Args:
+        results: arms, the baseline first.
+        path: of the PNG.
+    """
+    seeds = len(results[0].runs)
+    figure = _figure(10, 1.8 + 0.45 * len(results))
+    left, right = _row(figure, 2, sharey=True)
+    for at, result in enumerate(results):
+        colour, difference = COLOURS[at % len(COLOURS)], result.difference
+        left.plot(result.accuracies, [at] * seeds, "o", color=colour, alpha=0.55, markersize=6)
+        if seeds > 1:
+            left.plot(mean(result.accuracies), at, "|", color=colour, markersize=20, markeredgewidth=2.5)
+        if difference is None:
+            continue
+        right.plot(difference.mean, at, "o", color=colour, markersize=7)
+        if difference.low is not None and difference.high is not None:
+            right.plot([difference.low, difference.high], [at, at], color=colour, linewidth=2.5)
+        if seeds > 1:
+            place = (difference.mean, at)
+            right.annotate(difference.verdict, place, (0, 8), textcoords="offset points", ha="center", size=8)
+    right.axvline(0, color=GREY, linewidth=1)
+    left.set_yticks(range(len(results)), [result.arm.replace(":", "\n") for result in results])
+    left.set_ylim(len(results) - 0.4, -0.6)
+    right.tick_params(axis="y", length=0)
+    left.set_xlabel("test accuracy, %")
+    right.set_xlabel(f"difference from {results[0].arm}, points")
+    left.set_title(f"{seeds} seeds (dots) and their mean (bar)" if seeds > 1 else "one seed", fontsize=10)
+    level = next((f"{100 * result.difference.level:.4g}" for result in results if result.difference), None)
+    interval = f"with {level} % interval" if seeds > 1 else "of one seed: no interval"
+    right.set_title(f"paired difference {interval}" if level else "", fontsize=10)
+    figure.suptitle("Comparison of arms")
+    return _save(figure, path)
+
+
+def _label(folder: Path) -> str:
+    summary = _summary(folder)
+    return f"{summary['arm'] or summary['recipe']}, seed {summary['seed']}" if summary else folder.name
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    path = folder / "summary.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def _filled(by_label: Mapping[str, Any]) -> dict[str, Any]:
+    return {label: content for label, content in by_label.items() if content}
+
+
+def _over_time(rows: Sequence[Row], column: str, *, last: bool) -> dict[str, dict[int, float]]:
+    """Layer to iteration to the mean of a score: SGV at the last step, or TGC over the earlier ones."""
+    steps = max((row["step"] for row in rows), default=0)
+    found: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        score = row[column]
+        # An SGV of 0 means that no gradient came through; it has no logarithm.
+        if (row["step"] == steps) == last and score is not None and not (last and score == 0):
+            found.setdefault(row["layer"], {}).setdefault(row["iteration"], []).append(score)
+    return {layer: {at: mean(values) for at, values in line.items()} for layer, line in found.items()}
+
+
+def _mean_line(lines: Sequence[Mapping[int, float]], *, geometric: bool = False) -> dict[int, float]:
+    """The mean of several lines where all of them have a point."""
+    shared = sorted(set.intersection(*(set(line) for line in lines))) if lines else []
+    if geometric:
+        return {at: math.exp(mean([math.log(line[at]) for line in lines])) for at in shared}
+    return {at: mean([line[at] for line in lines]) for at in shared}
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that belongs to no window and needs no closing."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise InputError("pictures need matplotlib: pip install 'a2sg[train]'") from error
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def _row(figure: Figure, count: int, **options: Any) -> list[Axes]:
+    """Panels side by side."""
+    panels = list(figure.subplots(1, count, squeeze=False, **options)[0])
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#E0E0E0", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return panels
+
+
+def _plot(axes: Axes, line: Mapping[int, float], style: str = "-", **options: Any) -> None:
+    axes.plot(list(line), list(line.values()), style, **options)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    """Write the PNG, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, format="png")
+    os.replace(part, path)
+    return path

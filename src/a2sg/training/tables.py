@@ -1,0 +1,260 @@
+"""Tables: results in the terminal, in Markdown and in CSV, and the rows of a run's files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from a2sg.training.statistics import BETTER, WORSE, Difference, bonferroni, deviation, mean, paired_difference
+
+HEADERS = (
+    ("arm", "arm"),
+    ("accuracy\n%", "accuracy %"),
+    ("difference\npoints", "difference, points"),
+    ("verdict", "verdict"),
+    ("spikes\n/sample", "spikes/sample"),
+    ("energy\nnJ", "energy estimate, nJ/sample"),
+    ("train\ns", "training s"),
+    ("search\n%", "search, % of training"),
+)
+"""Columns: narrow for the terminal, and in full."""
+STYLES = {BETTER: "green", WORSE: "red"}
+WIDTH = 100
+"""Columns of a table where the output is no terminal."""
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """What the runs of one arm found.
+
+    Attributes:
+        arm: its label.
+        runs: the summaries of its runs, in the order of the seeds.
+        difference: accuracy minus that of the baseline, in points; None for the baseline itself.
+    """
+
+    arm: str
+    runs: Sequence[Mapping[str, Any]]
+    difference: Difference | None
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Test accuracy of each run in percent."""
+        return _accuracies(self.runs)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on the difference, or "baseline"."""
+        return "baseline" if self.difference is None else self.difference.verdict
+
+    def average(self, field: str) -> float:
+        """The mean of a number of the summaries."""
+        return mean([run[field] for run in self.runs])
+
+
+def arm_results(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], level: float = 0.95, corrected: bool = False
+) -> list[ArmResult]:
+    """Compare every arm with the first, in pairs.
+
+    Args:
+        runs: arm to the summaries of its runs, for every arm in the same order of seeds.
+        level: confidence of the intervals.
+        corrected: whether `level` holds for all intervals together (Bonferroni), not for each alone.
+    """
+    labels = list(runs)
+    baseline = _accuracies(runs[labels[0]])
+    comparisons = max(1, len(labels) - 1) if corrected else 1
+    return [
+        ArmResult(
+            arm,
+            runs[arm],
+            None if at == 0 else paired_difference(_accuracies(runs[arm]), baseline, level, comparisons),
+        )
+        for at, arm in enumerate(labels)
+    ]
+
+
+def notes(results: Sequence[ArmResult], level: float = 0.95, corrected: bool = False) -> list[str]:
+    """What a reader of the table has to know: pairs, intervals, and how many comparisons were made."""
+    baseline, *others = results
+    pairs, count = len(baseline.runs), len(others)
+    if not others:
+        return []
+    if pairs == 1:
+        return [f"Differences from {baseline.arm}, of one seed: give several seeds to see what is chance."]
+    text = f"Differences from {baseline.arm}, paired over {pairs} seeds, with Student-t intervals of"
+    if count == 1:
+        return [f"{text} {_percent(level)}."]
+    each = _percent(bonferroni(level, count))
+    if corrected:
+        return [f"{text} {_percent(level)} for all {count} together ({each} each, Bonferroni)."]
+    narrow = arm_results({result.arm: result.runs for result in results}, level, corrected=True)
+    still = [result.arm for result in narrow if result.verdict in (BETTER, WORSE)]
+    return [
+        f"{text} {_percent(level)} each. These are {count} comparisons, so chance has {count} tries: at "
+        f"{each} each (Bonferroni) a difference is shown for {', '.join(still) or 'none'}."
+    ]
+
+
+def cells(result: ArmResult) -> list[str]:
+    """One row of the table under `HEADERS`."""
+    return [
+        result.arm,
+        _spread(result.accuracies),
+        _difference(result.difference),
+        result.verdict,
+        f"{result.average('spikes_per_sample'):,.0f}",
+        f"{result.average('energy_nj_per_sample'):,.1f}",
+        f"{result.average('seconds'):,.1f}",
+        f"{100 * result.average('search_share'):.1f}",
+    ]
+
+
+def terminal_table(results: Sequence[ArmResult], title: str) -> Table:
+    """The table for `rich`: 100 columns wide at most, with the arms' options below their names."""
+    table = Table(title=title, title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
+    table.box, table.show_edge = box.SIMPLE_HEAD, False
+    for at, (header, _) in enumerate(HEADERS):
+        # Accuracy, difference and verdict give way where the terminal is narrow.
+        table.add_column(header, justify="left" if at in (0, 3) else "right", no_wrap=at not in (1, 2, 3))
+    for result in results:
+        style = STYLES.get(result.verdict, "")
+        arm, accuracy, difference, verdict, *rest = cells(result)
+        table.add_row(arm.replace(":", "\n "), accuracy, difference, Text(verdict, style), *rest)
+    return table
+
+
+def markdown_table(results: Sequence[ArmResult], title: str, remarks: Sequence[str]) -> str:
+    """The table as a Markdown page; rows have the seeds' number too."""
+    heads = ["arm", "seeds", *(full for _, full in HEADERS[1:])]
+    lines = [heads, ["---"] * len(heads)]
+    for result in results:
+        arm, *rest = cells(result)
+        lines.append([arm, str(len(result.runs)), *rest])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join([f"# {title}", table, *remarks]) + "\n"
+
+
+def table_rows(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
+    """One row per arm, plain numbers; None where there is none."""
+    rows = []
+    for result in results:
+        difference = result.difference
+        rows.append(
+            {
+                "arm": result.arm,
+                "seeds": len(result.runs),
+                "accuracy_percent": mean(result.accuracies),
+                "accuracy_sd": deviation(result.accuracies),
+                "difference_points": difference.mean if difference else None,
+                "difference_low": difference.low if difference else None,
+                "difference_high": difference.high if difference else None,
+                "level": difference.level if difference else None,
+                "verdict": result.verdict,
+                "spikes_per_sample": result.average("spikes_per_sample"),
+                "energy_nj_per_sample": result.average("energy_nj_per_sample"),
+                "seconds": result.average("seconds"),
+                "search_share_percent": 100 * result.average("search_share"),
+            }
+        )
+    return rows
+
+
+def print_table(results: Sequence[ArmResult], title: str, remarks: Sequence[str]) -> None:
+    """Print the table and its notes to standard output."""
+    console = _console()
+    console.print()
+    console.print(terminal_table(results, title))
+    console.print()
+    for remark in remarks:
+        console.print(remark, markup=False, highlight=False)
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Print what a run, or an evaluation, found; what a summary does not hold is left out."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column()
+    for label, field, scale, form, unit in (
+        ("test accuracy", "accuracy", 100, ".2f", "%"),
+        ("test loss", "loss", 1, ".4f", ""),
+        ("spikes per sample", "spikes_per_sample", 1, ",.0f", ""),
+        ("energy per sample", "energy_nj_per_sample", 1, ",.1f", "nJ (estimate)"),
+        ("training", "seconds", 1, ",.1f", "s"),
+        ("window search", "search_seconds", 1, ",.2f", "s"),
+        ("its share", "search_share", 100, ".2f", "% of training"),
+    ):
+        if field in summary:
+            table.add_row(label, f"{scale * summary[field]:{form}}", unit)
+    _console().print(table)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV with the keys of the first as header; None is an empty cell."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of metrics.csv or windows.csv, typed; none where there is no file. An empty cell is None."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{name: _typed(name, cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text`, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
+def _accuracies(runs: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [100 * run["accuracy"] for run in runs]
+
+
+def _percent(level: float) -> str:
+    return f"{100 * level:.4g} %"
+
+
+def _spread(values: Sequence[float]) -> str:
+    spread = deviation(values)
+    return f"{mean(values):.2f}" + ("" if spread is None else f" ± {spread:.2f}")
+
+
+def _difference(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    text = f"{difference.mean:+z.2f}"
+    if difference.low is None or difference.high is None:
+        return text
+    return f"{text} [{difference.low:+z.2f}, {difference.high:+z.2f}]"
+
+
+def _typed(name: str, cell: str) -> Any:
+    if name in ("layer", "kept"):
+        return cell
+    if cell == "":
+        return None
+    return int(cell) if name in ("iteration", "step", "epoch") else float(cell)
