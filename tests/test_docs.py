@@ -1,0 +1,200 @@
+"""The documents agree with the repository: what they name exists, and their code runs."""
+
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import a2sg
+from a2sg import cli
+from a2sg.training.recipe import load_recipe
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+RUN = [ROOT / "docs" / "start.md", ROOT / "docs" / "method.md"]
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def text_of(page):
+    """The page without its code blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def python_blocks(page):
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page):
+    """What a link may name after `#`: the words of a heading, joined by hyphens."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), flags=re.MULTILINE)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.lower())) for heading in headings}
+
+
+@every_page
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{target} does not exist"
+        assert not anchor or anchor in anchors(file), f"{target}: no such heading"
+
+
+@every_page
+def test_named_files_commands_and_objects_exist(page):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    commands = set(cli.COMMANDS)
+    for name in re.findall(r"`([^`\n]+)`", text_of(page)):
+        if re.fullmatch(r"(src|docs|examples|tests|benchmarks)(/[\w.-]+)*/?|[\w-]+\.(toml|txt|cff)", name):
+            assert (ROOT / name).exists(), f"{name} does not exist"
+        elif match := re.match(r"make ([a-z-]+)", name):
+            assert match.group(1) in targets, f"{name}: no such target"
+        elif match := re.match(r"a2sg ([a-z]+)\b", name):
+            assert match.group(1) in commands, f"{name}: no such command"
+        elif match := re.match(r"a2sg((\.\w+)+)", name):
+            _resolve(match.group(0))
+    for name in re.findall(r"^::: (\S+)$", text_of(page), flags=re.MULTILINE):
+        _resolve(name)
+
+
+def _resolve(name):
+    """The object of a dotted name; fails where there is none."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[length:]:
+            found = getattr(found, attribute)
+        return found
+    raise AssertionError(f"{name} cannot be imported")
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+def test_code_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+    blocks = python_blocks(page)
+    assert blocks
+    names = {"__name__": "docs"}
+    try:
+        for number, block in enumerate(blocks, start=1):
+            exec(compile(block, f"{page.name}, block {number}", "exec"), names)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_readme_loop_is_short_and_learns():
+    (block,) = python_blocks(ROOT / "README.md")
+    torch.manual_seed(0)
+    assert len([line for line in block.splitlines() if line]) <= 20
+    names = {}
+    exec(block, names)
+    assert names["loss"].item() < 0.5
+    assert not torch.equal(names["net"][1].window, torch.ones(4))
+
+
+def test_every_page_is_in_the_navigation():
+    def files(entry):
+        if isinstance(entry, str):
+            return [entry]
+        return [
+            name for value in (entry.values() if isinstance(entry, dict) else entry) for name in files(value)
+        ]
+
+    listed = files(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    assert sorted(listed) == sorted(
+        str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")
+    )
+
+
+def test_pages_build_and_need_no_network(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert pages
+    for page in pages:
+        loaded = re.findall(
+            r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"(https?://[^\"]+)", page.read_text()
+        )
+        assert not loaded, f"{page.name} loads {loaded}"
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "cli.md"], ids=lambda page: page.name)
+def test_named_options_exist(page, capsys):
+    for command in cli.COMMANDS:
+        assert cli.main([command, "--help"]) == 0
+    assert cli.main(["--help"]) == 0
+    known = set(re.findall(r"--[a-z_.]+", capsys.readouterr().out)) | {"--version"}
+    shell = [
+        block
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), flags=re.DOTALL)
+        if "a2sg" in block
+    ]
+    inline = [name for name in re.findall(r"`([^`\n]+)`", text_of(page)) if name.startswith(("a2sg", "--"))]
+    named = {option for part in shell + inline for option in re.findall(r"--[a-z_.]+", part)}
+    assert named
+    for option in named:
+        group = re.sub(r"\.options\..*", ".options", option)
+        assert group in known, f"{option} is no option"
+
+
+def test_the_written_out_recipe_is_one(tmp_path):
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "cli.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(block)
+    config = load_recipe(str(tmp_path / "mine.yaml"))
+    assert config.windows.every == yaml.safe_load(block)["windows"]["every"]
+
+
+def test_every_dependency_has_its_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / "decisions.md").read_text(), flags=re.MULTILINE)
+    reasoned = {name for row in rows for name in row.split(", ")}
+    groups = [
+        project["project"]["dependencies"],
+        project["build-system"]["requires"],
+        *project["project"]["optional-dependencies"].values(),
+    ]
+    for requirement in chain.from_iterable(groups):
+        name = re.match(r"[\w-]+", requirement).group()
+        assert name == "a2sg" or name in reasoned, f"{name} has no row"
+
+
+def test_citation_names_the_paper_and_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == a2sg.__version__
+    assert citation["license"] == "Apache-2.0"
+    for work in (citation, citation["preferred-citation"]):
+        assert {"authors", "title", "type"} <= work.keys()
+        assert all({"name", "family-names"} & author.keys() for author in work["authors"])
+    assert citation["message"]
+    assert citation["preferred-citation"]["identifiers"][0]["value"] == "arXiv:2606.11236"
+
+
+def test_changelog_knows_this_version():
+    assert f"## [{a2sg.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_licence_is_the_declared_one():
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in text
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
