@@ -22,13 +22,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## train a spiking network on real digits with A2SG, against a fixed boxcar
 	$(BIN)/a2sg compare digits --arms fixed,a2sg --seeds 0 --out runs/demo --overwrite
 
+# Two workers of one thread each: more threads than cores wait for each other.
 test: $(READY)  ## lint, types, and the everyday tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
 
 test-all: $(READY)  ## every test, the slow ones too
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

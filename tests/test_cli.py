@@ -60,7 +60,9 @@ def test_broken_yaml_is_one_line(capsys, tmp_path):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["train", "--help"], ["compare", "--help"], ["list", "--help"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--help"], ["train", "--help"], ["compare", "--help"], ["list", "--help"]]
+)
 def test_help_is_there(capsys, words):
     status, out, err = run(capsys, *words)
     assert status == 0

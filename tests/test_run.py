@@ -1,5 +1,6 @@
 """Run folders: the same seed gives the same numbers, also over an interruption."""
 
+import csv
 import json
 import os
 import signal
@@ -124,7 +125,10 @@ def test_ctrl_c_leaves_a_run_that_the_command_line_resumes(tmp_path):
     epochs = read_checkpoint(out / CHECKPOINT)["epoch"] + 1
     (out / "config.yaml").write_text(config.replace("epochs: 200", f"epochs: {epochs + 1}"))
     resumed = subprocess.run(
-        [sys.executable, "-m", "a2sg", "train", "--resume", str(out)], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-m", "a2sg", "train", "--resume", str(out)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads((out / "summary.json").read_text())["epochs"] == epochs + 1
@@ -132,7 +136,9 @@ def test_ctrl_c_leaves_a_run_that_the_command_line_resumes(tmp_path):
 
 def test_gradient_accumulation_steps_the_windows_once_per_optimizer_step(tmp_path):
     train(quick(accumulate=2, epochs=1, **{"windows.every": 2}), tmp_path / "run", quiet=True)
-    iterations = {line.split(",")[0] for line in (tmp_path / "run" / "windows.csv").read_text().splitlines()[1:]}
+    iterations = {
+        line.split(",")[0] for line in (tmp_path / "run" / "windows.csv").read_text().splitlines()[1:]
+    }
     assert iterations == {"2", "4"}  # ten micro-batches are five steps, 0 to 4
 
 
@@ -145,7 +151,9 @@ def test_every_loss_trains_with_regularizers(tmp_path, loss):
 
 @pytest.mark.parametrize("neuron", ["if", "plif", "integer_lif"])
 def test_every_neuron_trains(tmp_path, neuron):
-    assert train(quick(epochs=1, **{"neuron.name": neuron}), tmp_path / neuron, quiet=True)["accuracy"] > 0.2
+    train(quick(epochs=2, **{"neuron.name": neuron}), tmp_path / neuron, quiet=True)
+    *_, last = csv.DictReader((tmp_path / neuron / "metrics.csv").open())
+    assert float(last["train_accuracy"]) > 0.6  # the test accuracy lags behind, with BN's running statistics
 
 
 def test_mixed_precision_trains(tmp_path):
@@ -189,7 +197,12 @@ def test_folders_that_cannot_be_used_are_told(whole, tmp_path):
 
 
 def test_a_run_that_cannot_be_built_leaves_no_folder(tmp_path):
-    for overrides in ({"model.name": "vgg"}, {"model.steps": 0}, {"windows.low": 2.0}, {"data.name": "digit"}):
+    for overrides in (
+        {"model.name": "vgg"},
+        {"model.steps": 0},
+        {"windows.low": 2.0},
+        {"data.name": "digit"},
+    ):
         with pytest.raises(InputError):
             train(quick(**overrides), tmp_path / "run", quiet=True)
         assert not (tmp_path / "run").exists(), overrides

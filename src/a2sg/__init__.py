@@ -3,6 +3,7 @@
 from a2sg import surrogate
 from a2sg._version import __version__
 from a2sg.errors import InputError
+from a2sg.models import create_model, list_models
 from a2sg.neuron import IF, LIF, PLIF, IntegerLIF, recording
 from a2sg.window import AdaptiveWindows, sgv, tgc
 
@@ -14,6 +15,8 @@ __all__ = [
     "InputError",
     "IntegerLIF",
     "__version__",
+    "create_model",
+    "list_models",
     "recording",
     "sgv",
     "surrogate",

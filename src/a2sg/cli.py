@@ -5,6 +5,7 @@ Bad input ends in one line on stderr and exit status 2, an interrupted run in st
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("a2sg: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     print(f"a2sg: error: {message}", file=sys.stderr)
     return 2
 

@@ -27,6 +27,13 @@ def require_positive(name: str, value: float) -> float:
     return number
 
 
+def require_share(name: str, value: float) -> float:
+    """Return `value` as a float; raise `InputError` unless it is a number from 0 to 1."""
+    number = _number(name, value)
+    require(0 <= number <= 1, f"{name} must be between 0 and 1, not {value}")
+    return number
+
+
 def require_count(name: str, value: int, least: int = 1) -> int:
     """Return `value` as an int; raise `InputError` unless it is a whole number of at least `least`."""
     ok = isinstance(value, int) and not isinstance(value, bool) and value >= least

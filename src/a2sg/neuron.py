@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, require, require_choice, require_count, require_positive
+from a2sg.errors import InputError, require, require_choice, require_count, require_positive, require_share
 from a2sg.kernels import Dynamics, Gate, Order, Reset, integrate_and_fire
 from a2sg.surrogate import Asymmetric, Boxcar, Surrogate
 from a2sg.window.observer import Observer
@@ -200,8 +200,7 @@ class LIF(SpikingNeuron):
         order: Order = "field",
     ) -> None:
         super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order)
-        self.decay = float(decay)
-        require(0 <= self.decay <= 1, f"decay must be between 0 and 1, not {decay}")
+        self.decay = require_share("decay", decay)
 
     def leak(self) -> float:
         return self.decay
@@ -243,7 +242,9 @@ class PLIF(SpikingNeuron):
         order: Order = "field",
     ) -> None:
         super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order)
-        require(0 < decay < 1, f"the decay of a PLIF must lie between 0 and 1, both excluded, not {decay}")
+        require(
+            0 < require_share("decay", decay) < 1, f"the decay of a PLIF must not be 0 or 1, but is {decay}"
+        )
         self.raw_decay = nn.Parameter(torch.tensor(math.log(decay / (1 - decay))))
 
     def leak(self) -> Tensor:
@@ -278,8 +279,7 @@ class IntegerLIF(SpikingNeuron):
         super().__init__(steps, threshold, "soft", detach_reset, surrogate, window, order)
         self.levels = require_count("levels", levels)
         self.normalize = normalize
-        self.decay = float(decay)
-        require(0 <= self.decay <= 1, f"decay must be between 0 and 1, not {decay}")
+        self.decay = require_share("decay", decay)
 
     def leak(self) -> float:
         return self.decay
@@ -314,7 +314,10 @@ def recording(model: nn.Module) -> Iterator[dict[str, list[Record]]]:
 
 
 def _window_buffer(window: float | Sequence[float] | Tensor, steps: int) -> Tensor:
-    value = torch.as_tensor(window)
+    try:
+        value = torch.as_tensor(window)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"window must be a number, or one for each step, not {window!r}") from None
     value = value.detach().clone().to(value.dtype if value.is_floating_point() else torch.float32)
     if value.dim() == 0:
         value = value.repeat(steps)

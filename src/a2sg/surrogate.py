@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from a2sg.errors import InputError, require, require_choice, require_positive
+from a2sg.errors import InputError, require, require_choice, require_positive, require_share
 
 Area = Literal["free", "unit"]
 
@@ -169,7 +169,7 @@ class PinnedAsymmetric(WindowedAffine):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.floor <= 1, f"floor must be between 0 and 1, not {self.floor}")
+        require_share("floor", self.floor)
 
     def integral(self, window: Tensor) -> Tensor:
         return (1 + self.floor) * window

@@ -31,7 +31,7 @@ class Site(Protocol):
 class AdaptiveWindows:
     """Adapts the window of every spiking layer and step (A2SG: S-ASG and T-ASG).
 
-    Used like a learning-rate scheduler::
+    Used like a learning-rate scheduler:
 
         windows = a2sg.AdaptiveWindows(model)
         ...
@@ -96,6 +96,7 @@ class AdaptiveWindows:
             name: Observer(site.steps, lattice, self.search.fill, gradient)
             for name, site in self.sites.items()
         }
+        self._attached = True
         self.iteration = 0
         self.history: list[dict[str, Any]] = []
         self.kept: Counter[str] = Counter()
@@ -105,7 +106,11 @@ class AdaptiveWindows:
     @property
     def observing(self) -> bool:
         """Whether the current iteration is observed."""
-        return self.iteration >= self.start and (self.iteration - self.start) % self.every == 0
+        return (
+            self._attached
+            and self.iteration >= self.start
+            and (self.iteration - self.start) % self.every == 0
+        )
 
     @property
     def seconds(self) -> float:
@@ -131,9 +136,9 @@ class AdaptiveWindows:
         return observed and (self.spatial or self.temporal)
 
     def detach(self) -> None:
-        """Stop watching the model; its windows stay as they are."""
-        for site in self.sites.values():
-            site.observer = None
+        """Stop watching the model, for good; its windows stay as they are."""
+        self._attached = False
+        self._arm()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data to continue from; the windows themselves are in the model's state_dict."""
