@@ -119,7 +119,7 @@ class SpikingNeuron(nn.Module):
         Returns:
             Spikes `[B, ...]` and the state after them.
         """
-        self._check(current[None])
+        self._check(current[None] if isinstance(current, Tensor) else current)
         potential, done = (None, 0) if state is None else state
         if potential is not None and potential.shape != current.shape:
             raise InputError(

@@ -4,14 +4,16 @@ Every shape answers one question, `derivative(distance, window)`, with `distance
 Both arguments broadcast, so a window may differ per step, per layer or per channel. Nothing here
 knows about autograd: training, search, analysis and kernels all read the same formula.
 
-A shape comes with its published height (`area="free"`) or scaled to integral 1 (`area="unit"`).
+A shape is a profile of z = distance / window: the window only stretches it.
+
+It comes with its published height (`area="free"`) or scaled to integral 1 (`area="unit"`).
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 import torch
@@ -51,54 +53,59 @@ class Surrogate(ABC):
             The derivative in the dtype of `distance`.
         """
         window = torch.as_tensor(window, dtype=distance.dtype, device=distance.device)
-        value = self._shape(distance, window)
-        return value / self.integral(window) if self.area == "unit" else value
+        value = self.profile(distance / window)
+        if self.area == "unit":
+            value = value / (self.mass * window)
+        if self.bounded:
+            value = torch.where(distance.abs() <= window, value, value.new_zeros(()))
+        return value
+
+    @property
+    @abstractmethod
+    def mass(self) -> float:
+        """The integral of the free-height shape at window 1; it grows with the window."""
 
     @abstractmethod
-    def integral(self, window: Tensor) -> Tensor:
-        """The integral of the free-height shape over all distances."""
-
-    @abstractmethod
-    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
-        """The free-height shape."""
+    def profile(self, z: Tensor) -> Tensor:
+        """The free-height shape at z = distance / window; of a bounded one what counts is |z| <= 1."""
 
 
 @dataclass(frozen=True)
 class WindowedAffine(Surrogate):
-    """f = offset + slope · y inside |distance| <= window (ends included), else 0; f >= 0.
+    """f = offset + slope · z inside the window, |z| for a symmetric shape; at least 0 everywhere.
 
-    `y` is |distance| for a symmetric shape and the signed distance otherwise. Because f is affine
-    in y, its sums over a layer follow from a few moments for every window at once (`a2sg.window.sums`).
+    Because f is affine, its sums over a layer follow from a few moments for every window at once
+    (`a2sg.window.sums`). As z is exactly ±1 at the edges, a ramp from 0 is exactly 0 there.
     """
 
     bounded: ClassVar[bool] = True
     symmetric: ClassVar[bool]
 
+    @property
     @abstractmethod
-    def _free_coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
-        """(offset, slope) at free height, in the shape of `window`."""
+    def offset(self) -> float:
+        """Value at the threshold."""
 
-    def coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
-        """(offset, slope) of f inside the window, each in the shape of `window`."""
-        offset, slope = self._free_coefficients(window)
-        if self.area == "unit":
-            integral = self.integral(window)
-            return offset / integral, slope / integral
-        return offset, slope
+    @property
+    @abstractmethod
+    def slope(self) -> float:
+        """How f changes from the threshold to the upper edge."""
+
+    @property
+    def mass(self) -> float:
+        return 2 * self.offset + (self.slope if self.symmetric else 0.0)
+
+    def profile(self, z: Tensor) -> Tensor:
+        return self.offset + self.slope * self.ordinate(z)
 
     def ordinate(self, distance: Tensor) -> Tensor:
-        """The y in which f is affine: |distance| or distance."""
+        """What f is affine in: |distance| or distance."""
         return distance.abs() if self.symmetric else distance
 
-    def derivative(self, distance: Tensor, window: Tensor | float) -> Tensor:
-        window = torch.as_tensor(window, dtype=distance.dtype, device=distance.device)
-        offset, slope = self.coefficients(window)
-        value = offset + slope * self.ordinate(distance)
-        # Rounding can take a zero edge to -1e-8, and 1/window can overflow far outside: both end here.
-        return torch.where(distance.abs() <= window, value.clamp_min(0), value.new_zeros(()))
-
-    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
-        raise AssertionError("windowed affine shapes are given by their coefficients")
+    def coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        """(p, q), each in the shape of `window`, of f = p + q · ordinate(distance) inside the window."""
+        height = 1 / (self.mass * window) if self.area == "unit" else torch.ones_like(window)
+        return self.offset * height, self.slope * height / window
 
 
 @dataclass(frozen=True)
@@ -106,12 +113,8 @@ class Boxcar(WindowedAffine):
     """f = 1 inside the window: the usual surrogate of CNN SNNs (STBP-tdBN uses window 0.5). Area 2β."""
 
     symmetric: ClassVar[bool] = True
-
-    def integral(self, window: Tensor) -> Tensor:
-        return 2 * window
-
-    def _free_coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.ones_like(window), torch.zeros_like(window)
+    offset: ClassVar[float] = 1.0
+    slope: ClassVar[float] = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,12 +122,8 @@ class Triangle(WindowedAffine):
     """f = 1 - |x|/β: least variation among symmetric shapes (A2SG, theorem 4.1). Area β."""
 
     symmetric: ClassVar[bool] = True
-
-    def integral(self, window: Tensor) -> Tensor:
-        return window
-
-    def _free_coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.ones_like(window), -1 / window
+    offset: ClassVar[float] = 1.0
+    slope: ClassVar[float] = -1.0
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,7 @@ class Asymmetric(WindowedAffine):
 
     bias: float = 0.5
     symmetric: ClassVar[bool] = False
+    slope: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -147,11 +147,9 @@ class Asymmetric(WindowedAffine):
                 f"bias must be at least 0.5, not {self.bias}: below it the low edge of the ramp is negative"
             )
 
-    def integral(self, window: Tensor) -> Tensor:
-        return 2 * self.bias * window
-
-    def _free_coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.full_like(window, self.bias), 0.5 / window
+    @property
+    def offset(self) -> float:
+        return self.bias
 
 
 @dataclass(frozen=True)
@@ -171,11 +169,13 @@ class PinnedAsymmetric(WindowedAffine):
         super().__post_init__()
         require_share("floor", self.floor)
 
-    def integral(self, window: Tensor) -> Tensor:
-        return (1 + self.floor) * window
+    @property
+    def offset(self) -> float:
+        return (1 + self.floor) / 2
 
-    def _free_coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.full_like(window, (1 + self.floor) / 2), (1 - self.floor) / (2 * window)
+    @property
+    def slope(self) -> float:
+        return (1 - self.floor) / 2
 
 
 @dataclass(frozen=True)
@@ -186,12 +186,10 @@ class Arctan(Surrogate):
     """
 
     bounded: ClassVar[bool] = False
+    mass: ClassVar[float] = math.pi
 
-    def integral(self, window: Tensor) -> Tensor:
-        return math.pi * window
-
-    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
-        return 1 / (1 + (distance / window) ** 2)
+    def profile(self, z: Tensor) -> Tensor:
+        return 1 / (1 + z * z)
 
 
 @dataclass(frozen=True)
@@ -202,12 +200,10 @@ class Sigmoid(Surrogate):
     """
 
     bounded: ClassVar[bool] = False
+    mass: ClassVar[float] = 4.0
 
-    def integral(self, window: Tensor) -> Tensor:
-        return 4 * window
-
-    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
-        return _sech2(distance / (2 * window))
+    def profile(self, z: Tensor) -> Tensor:
+        return _sech2(z / 2)
 
 
 @dataclass(frozen=True)
@@ -218,12 +214,10 @@ class FastSigmoid(Surrogate):
     """
 
     bounded: ClassVar[bool] = False
+    mass: ClassVar[float] = 2.0
 
-    def integral(self, window: Tensor) -> Tensor:
-        return 2 * window
-
-    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
-        return 1 / (1 + distance.abs() / window) ** 2
+    def profile(self, z: Tensor) -> Tensor:
+        return 1 / (1 + z.abs()) ** 2
 
 
 @dataclass(frozen=True)
@@ -239,18 +233,15 @@ class Dspike(Surrogate):
 
     temperature: float = 3.0
     bounded: ClassVar[bool] = True
+    mass: ClassVar[float] = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive("temperature", self.temperature)
 
-    def integral(self, window: Tensor) -> Tensor:
-        return 2 * window
-
-    def _shape(self, distance: Tensor, window: Tensor) -> Tensor:
+    def profile(self, z: Tensor) -> Tensor:
         b = self.temperature
-        value = b * _sech2(b * distance / (2 * window)) / (2 * math.tanh(b / 2))
-        return torch.where(distance.abs() <= window, value, value.new_zeros(()))
+        return b * _sech2(b * z / 2) / (2 * math.tanh(b / 2))
 
 
 def _sech2(x: Tensor) -> Tensor:
@@ -277,7 +268,7 @@ def create_surrogate(name: str, **options: float | str) -> Surrogate:
         InputError: for an unknown name, or an option that the shape does not take.
     """
     cls = SURROGATES[require_choice("surrogate", name, SURROGATES)]
-    known = set(cls.__dataclass_fields__)
+    known = {option.name for option in fields(cls)}
     for option in options:
         require(option in known, f"surrogate {name!r} takes {', '.join(sorted(known))}, not {option!r}")
     return cls(**options)  # type: ignore[arg-type]

@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from a2sg.errors import require_choice
-from a2sg.registry import Registry, check_options
 from a2sg.neuron import NEURONS
+from a2sg.registry import Registry, check_options
 from a2sg.surrogate import Asymmetric, Surrogate, create_surrogate
 
 MODELS = Registry("model")

@@ -155,7 +155,7 @@ def firing_rates(rates_by_label: Mapping[str, Mapping[str, Sequence[float]]], pa
     layers = list(dict.fromkeys(layer for rates in rates_by_label.values() for layer in rates))
     steps = max(len(rate) for rates in rates_by_label.values() for rate in rates.values())
     width = steps + 1
-    inches = min(24.0, max(6.0, 1.5 + 0.16 * width * len(layers)))
+    inches = min(24.0, max(7.5, 1.5 + 0.16 * width * len(layers)))
     figure = _figure(inches, 4.2)
     (axes,) = _row(figure, 1)
     axes.grid(visible=False, axis="x")

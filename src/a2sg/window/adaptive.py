@@ -147,6 +147,7 @@ class AdaptiveWindows:
             "kept": dict(self.kept),
             "seconds": self.seconds,
             "history": [dict(row) for row in self.history],
+            "windows": self.search.lattice.clone(),
             "tables": {name: observer.table.cpu().clone() for name, observer in self.observers.items()},
         }
 
@@ -163,6 +164,12 @@ class AdaptiveWindows:
             mine == theirs,
             "the saved windows are of another model or search: layers and table shapes "
             f"{theirs or 'none'}, here {mine}",
+        )
+        require(
+            torch.equal(state["windows"], self.search.lattice),
+            "the saved windows are of another model or search: they were searched from "
+            f"{state['windows'][0]:g} to {state['windows'][-1]:g}, not from {self.search.lattice[0]:g} to "
+            f"{self.search.lattice[-1]:g}",
         )
         self.iteration = state["iteration"]
         self.kept = Counter(state["kept"])

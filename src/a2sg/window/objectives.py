@@ -13,6 +13,9 @@ from torch import Tensor
 
 from a2sg.errors import require
 
+ROUNDING = 1e-14
+"""Share of the mean square below which a variance in float64 is rounding: the gradients are equal."""
+
 
 class Sums(IntEnum):
     """Columns of a row of sums, all float64."""
@@ -50,8 +53,9 @@ def sums_of(delta: Tensor, later: Tensor | None = None) -> Tensor:
 def sgv_from_sums(sums: Tensor) -> Tensor:
     """Var(δ) / mean|δ| over rows `[..., 6]`; 0 where every gradient is 0."""
     count = sums[..., Sums.COUNT].clamp_min(1)
-    mean = sums[..., Sums.DELTA] / count
-    variance = (sums[..., Sums.SQUARE] / count - mean * mean).clamp_min(0)
+    mean, square = sums[..., Sums.DELTA] / count, sums[..., Sums.SQUARE] / count
+    variance = square - mean * mean
+    variance = variance.masked_fill(variance <= ROUNDING * square, 0)
     return _ratio(variance, sums[..., Sums.ABS] / count)
 
 

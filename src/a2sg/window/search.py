@@ -15,12 +15,15 @@ from torch import Tensor
 
 from a2sg.window import sums
 
+TIE = 1e-9
+"""Relative difference of two scores below which they are equal."""
+
 
 class Search(ABC):
     """A search over windows between two bounds.
 
     Args:
-        candidates: the user's candidates, ascending, float64 `[C]`.
+        candidates: the user's candidates, ascending `[C]`: float64, of values that float32 holds exactly.
     """
 
     fill: ClassVar[sums.Fill]
@@ -78,7 +81,7 @@ class Bayes(Search):
         self._finer = max(1, math.ceil(spacing * (self.PROPOSALS - 1) / (2 * self.REACH)))
         part = torch.arange(self._finer, dtype=torch.float64) / self._finer
         steps = self.candidates[:-1, None] + self.candidates.diff()[:, None] * part
-        return torch.cat([steps.flatten(), self.candidates[-1:]])
+        return torch.cat([steps.flatten(), self.candidates[-1:]]).float().double()
 
     def choose(self, scores: Tensor) -> Tensor:
         best = first_best(scores[:, :: self._finer]) * self._finer
@@ -114,8 +117,9 @@ class Bayes(Search):
 
 
 def first_best(scores: Tensor) -> Tensor:
-    """The first index of the largest value of each row."""
-    return (scores == scores.amax(-1, keepdim=True)).int().argmax(-1)
+    """The first index of the largest value of each row; scores that differ by rounding alone are equal."""
+    best = scores.amax(-1, keepdim=True)
+    return (scores >= best - TIE * best.abs().nan_to_num(posinf=0)).int().argmax(-1)
 
 
 def _normal_cdf(z: Tensor) -> Tensor:

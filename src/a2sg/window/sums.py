@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 BLOCK = 4096
 """Elements of a block: with 100 candidates the block's work fits a core's cache."""
 
+CANCELLED = 1e-8
+"""Share of a sum's terms below which their difference is no longer good to 1e-6 in float64."""
+
 
 class Fill(Protocol):
     """A way to fill the table of sums."""
@@ -65,9 +68,10 @@ def each(
     candidates: Tensor,
 ) -> Tensor:
     """Evaluate the whole local gradient once per candidate."""
+    u, g = potential.double(), upstream.double()
     rows = []
-    for window in candidates.to(potential.dtype):
-        delta = upstream * gate.derivative(potential, window)
+    for window in candidates:
+        delta = g * gate.derivative(u, window)
         rows.append(sums_of(delta if carry is None else delta + carry, later))
     return torch.stack(rows)
 
@@ -133,10 +137,15 @@ def binned(
     p, q = shape.coefficients(candidates)
     table = torch.zeros(len(candidates), len(Sums), dtype=torch.float64, device=potential.device)
     table[:, Sums.COUNT] = g.numel()
-    table[:, Sums.DELTA] = p * inside[0] + q * inside[1]
+    # 0 · Σg is 0, or NaN if any gradient is not finite, in a window or outside: as δ itself would be.
+    table[:, Sums.DELTA] = p * inside[0] + q * inside[1] + 0 * g.sum()
     table[:, Sums.ABS] = p * inside[2] + q * inside[3]
     table[:, Sums.SQUARE] = p * p * inside[4] + 2 * p * q * inside[5] + q * q * inside[6]
     if later is not None:
         table[:, Sums.CROSS] = p * inside[7] + q * inside[8]
         table[:, Sums.LATER] = (later.double() ** 2).sum()
+    # Where f all but vanishes on every element of a window, the moments cancel to nothing but rounding.
+    doubtful = table[:, Sums.SQUARE] < CANCELLED * (p * p * inside[4])
+    if doubtful.any():
+        table[doubtful] = blocked(gate, potential, upstream, carry, later, candidates[doubtful])
     return table
