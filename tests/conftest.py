@@ -1,0 +1,11 @@
+"""Settings of the whole suite."""
+
+import torch
+from hypothesis import settings
+
+# The tensors of tests are small: a second thread costs more than it gives, most of all on busy cores.
+torch.set_num_threads(1)
+
+# No deadline: no test asserts a time. Derandomized and without a database: every run is the same run.
+settings.register_profile("a2sg", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("a2sg")

@@ -1,0 +1,170 @@
+"""Bad input to the core: one line that says what was wrong, what it was, and what would be right."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from a2sg import IF, LIF, PLIF, InputError, IntegerLIF
+from a2sg.errors import require, require_choice, require_count, require_positive
+from a2sg.neuron import NEURONS, State
+from a2sg.surrogate import Boxcar
+
+
+def told(call, *parts):
+    """The call raises one line that holds all parts."""
+    with pytest.raises(InputError) as error:
+        call()
+    message = str(error.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+    return message
+
+
+every_neuron = pytest.mark.parametrize("make", [LIF, IF, PLIF, IntegerLIF], ids=lambda cls: cls.__name__)
+
+
+@every_neuron
+def test_wrong_number_of_steps(make):
+    told(lambda: make(steps=4)(torch.zeros(3, 2, 5)), "steps=4", "T=3", "(3, 2, 5)", "[T, B, ...]")
+
+
+@every_neuron
+@pytest.mark.parametrize("shape", [(), (4,)])
+def test_wrong_rank(make, shape):
+    told(lambda: make(steps=4)(torch.zeros(shape)), str(shape), "[T, B, ...]")
+    told(lambda: make(steps=4).step(torch.zeros(())), "[T, B, ...]")
+
+
+@every_neuron
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64])
+def test_wrong_dtype(make, dtype):
+    told(lambda: make(steps=2)(torch.zeros(2, 3, dtype=dtype)), "floating point", str(dtype))
+    told(lambda: make(steps=2).step(torch.zeros(3, dtype=dtype)), "floating point", str(dtype))
+
+
+@every_neuron
+@pytest.mark.parametrize(
+    "value", [np.zeros((2, 3)), [[0.0], [1.0]], None, 1.0], ids=lambda v: type(v).__name__
+)
+def test_no_tensor(make, value):
+    told(lambda: make(steps=2)(value), "tensor", type(value).__name__)
+    told(lambda: make(steps=2).step(value), "tensor", type(value).__name__)
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LIF(4),
+        lambda: LIF(4, reset="hard"),
+        lambda: LIF(4, reset="hard", detach_reset=True, order="scaled"),
+        lambda: LIF(4, decay=0.0),
+        lambda: LIF(4, decay=0.0, reset="hard"),
+        lambda: IF(4),
+        lambda: IF(4, reset="hard"),
+        lambda: PLIF(4, order="scaled"),
+        lambda: IntegerLIF(4),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_nan_and_infinity(make, value, step, dtype):
+    x = torch.zeros(4, 2, 5, dtype=dtype)
+    x[step, 1, 3] = value
+    told(lambda: make()(x), "NaN or infinity", "(4, 2, 5)")
+
+    def stream():
+        neuron, state = make(), None
+        for current in x:
+            _, state = neuron.step(current, state)
+
+    told(stream, "NaN or infinity")
+
+
+def test_opposite_infinities_do_not_cancel():
+    x = torch.zeros(2, 2)
+    x[0] = torch.tensor([math.inf, -math.inf])
+    told(lambda: LIF(2)(x), "NaN or infinity")
+
+
+def test_large_finite_input_is_no_infinity():
+    x = torch.full((2, 8, 100), 1e30)
+    x[:, ::2] *= -1
+    assert LIF(2)(x).isfinite().all()
+
+
+def test_state_of_another_stream():
+    neuron = LIF(4)
+    _, state = neuron.step(torch.zeros(2, 5))
+    told(lambda: neuron.step(torch.zeros(3, 5), state), "(2, 5)", "(3, 5)", "None")
+    told(lambda: neuron.step(torch.zeros(2, 5, 1), state), "(2, 5)", "(2, 5, 1)")
+    told(lambda: neuron.step(torch.zeros(2, 5), State(torch.zeros(5), 1)), "(5,)")
+
+
+@pytest.mark.parametrize(
+    ("call", "part"),
+    [
+        (lambda: LIF(0), "steps must be a whole number of at least 1, not 0"),
+        (lambda: LIF(-2), "-2"),
+        (lambda: LIF(2.0), "2.0"),
+        (lambda: LIF(True), "True"),
+        (lambda: LIF(2, threshold=0.0), "threshold must be a number above 0, not 0"),
+        (lambda: LIF(2, threshold=-1.0), "-1"),
+        (lambda: LIF(2, threshold=math.nan), "nan"),
+        (lambda: LIF(2, threshold="high"), "'high'"),
+        (lambda: LIF(2, decay=-0.1), "decay must be between 0 and 1, not -0.1"),
+        (lambda: LIF(2, decay=1.1), "1.1"),
+        (lambda: LIF(2, decay=math.nan), "nan"),
+        (lambda: LIF(2, decay="slow"), "'slow'"),
+        (lambda: PLIF(2, decay=0.0), "0.0"),
+        (lambda: PLIF(2, decay=1.0), "1.0"),
+        (lambda: PLIF(2, decay=math.nan), "nan"),
+        (lambda: IntegerLIF(levels=0), "levels must be a whole number of at least 1, not 0"),
+        (lambda: IntegerLIF(decay=2.0), "2"),
+        (lambda: LIF(2, reset="sfot"), "did you mean 'soft'"),
+        (lambda: LIF(2, order="reversed"), "field, scaled"),
+        (lambda: LIF(2, surrogate="boxcar"), "a2sg.surrogate.Boxcar()"),
+        (lambda: LIF(2, surrogate=Boxcar), "a2sg.surrogate.Boxcar()"),
+        (lambda: LIF(2, window=0.0), "window must be above 0, not 0"),
+        (lambda: LIF(2, window=-1), "-1"),
+        (lambda: LIF(2, window=[0.5, -0.25]), "-0.25"),
+        (lambda: LIF(2, window=math.nan), "nan"),
+        (lambda: LIF(2, window=math.inf), "inf"),
+        (lambda: LIF(2, window=[0.5, 0.5, 0.5]), "2 steps"),
+        (lambda: LIF(2, window=torch.ones(3, 1, 2)), "(3, 1, 2)"),
+        (lambda: LIF(2, window="wide"), "'wide'"),
+        (lambda: LIF(2, window=None), "None"),
+    ],
+)
+def test_bad_parameters_of_neurons(call, part):
+    told(call, part)
+
+
+def test_nothing_is_half_done_after_an_error():
+    neuron = LIF(2)
+    x = torch.randn(2, 3)
+    expected = neuron(x)
+    told(lambda: neuron(torch.full((2, 3), math.nan)), "NaN")
+    assert torch.equal(neuron(x), expected)
+
+
+def test_an_input_error_is_a_value_error():
+    assert issubclass(InputError, ValueError)
+
+
+def test_helpers():
+    require(True, "no")
+    told(lambda: require(False, "just so"), "just so")
+    assert require_positive("x", 2) == 2.0
+    assert require_count("n", 3) == 3
+    assert require_count("n", 0, least=0) == 0
+    assert require_choice("neuron", "lif", NEURONS) == "lif"
+    told(lambda: require_positive("x", "1,5"), "x", "'1,5'")
+    told(lambda: require_count("n", 2, least=5), "at least 5", "2")
+    told(lambda: require_count("n", True), "True")
+    told(lambda: require_choice("neuron", "lfi", NEURONS), "did you mean 'lif'", "integer_lif")
+    message = told(lambda: require_choice("neuron", "xyzzy", NEURONS), "'xyzzy'", "plif")
+    assert "did you mean" not in message

@@ -1,0 +1,196 @@
+"""The three ways to fill the table of sums, against one float64 evaluation per candidate."""
+
+import pytest
+import torch
+
+import reference
+from a2sg.kernels import Gate
+from a2sg.window import sums
+from a2sg.window.objectives import Sums, sgv_from_sums, tgc_from_sums
+from reference import AFFINE, BY_NAME, CASES
+
+CANDIDATES = torch.linspace(0.1, 1.0, 100, dtype=torch.float64).float().double()
+FEW = CANDIDATES[::11].contiguous()
+AFFINE_NAMES = [case.name for case in AFFINE]
+WAYS = [("binned", name) for name in AFFINE_NAMES] + [
+    (way, case.name) for way in ("blocked", "one_pass", "each") for case in CASES
+]
+
+
+def layer(size, scale=1.0, dtype=torch.float64, seed=0):
+    """Potential, upstream, carry and later gradient of one layer at one step."""
+    generator = torch.Generator().manual_seed(seed)
+    u, g, c, r = torch.randn(4, size, generator=generator, dtype=torch.float64)
+    tensors = (1 + 0.7 * u), scale * (0.2 + g), 0.5 * scale * c, scale * (0.5 * g + r)
+    return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+def brute_force(case, thresholds, u, g, c, r, candidates):
+    """Every gradient, whole, at every candidate: the table, SGV and TGC."""
+    u, g = u.double(), g.double()
+    rows, sgv, tgc = [], [], []
+    for window in candidates:
+        delta = g * sum(case.formula(u - threshold, window) for threshold in thresholds)
+        delta = delta if c is None else delta + c.double()
+        later = torch.zeros_like(delta) if r is None else r.double()
+        rows.append(
+            [
+                delta.numel(),
+                delta.sum(),
+                delta.abs().sum(),
+                (delta**2).sum(),
+                (delta * later).sum(),
+                (later**2).sum(),
+            ]
+        )
+        sgv.append(reference.sgv(delta))
+        tgc.append(None if r is None else reference.tgc(delta, later))
+    return torch.tensor(rows, dtype=torch.float64), sgv, tgc
+
+
+def assert_same(table, expected, rel=1e-6):
+    """Relative to sums of absolute values, where a sum of both signs may cancel."""
+    rows, sgv, tgc = expected
+    assert table.dtype == torch.float64
+    assert table.shape == rows.shape
+    for column in (Sums.COUNT, Sums.ABS, Sums.SQUARE, Sums.LATER):
+        torch.testing.assert_close(table[:, column], rows[:, column], rtol=rel, atol=0)
+    assert ((table[:, Sums.DELTA] - rows[:, Sums.DELTA]).abs() <= rel * rows[:, Sums.ABS]).all()
+    norms = (rows[:, Sums.SQUARE] * rows[:, Sums.LATER]).sqrt()
+    assert ((table[:, Sums.CROSS] - rows[:, Sums.CROSS]).abs() <= rel * norms).all()
+    assert sgv_from_sums(table).tolist() == pytest.approx(sgv, rel=rel)
+    if tgc[0] is not None:
+        assert tgc_from_sums(table).tolist() == pytest.approx(tgc, rel=rel, abs=rel * 1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("way", "name"), WAYS)
+def test_every_candidate_is_that_of_brute_force(way, name, dtype):
+    case = BY_NAME[name]
+    u, g, _, r = layer(501, dtype=dtype, seed=1)
+    table = getattr(sums, way)(Gate(case.shape, (1.0,)), u, g, None, r, CANDIDATES)
+    assert_same(table, brute_force(case, [1.0], u, g, None, r, CANDIDATES))
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8, 1e-20])
+@pytest.mark.parametrize(
+    ("way", "name"), [("binned", n) for n in AFFINE_NAMES] + [("blocked", c.name) for c in CASES]
+)
+def test_the_size_of_the_gradients_does_not_matter(way, name, scale):
+    case = BY_NAME[name]
+    u, g, _, r = layer(300, scale, torch.float32, seed=2)
+    table = getattr(sums, way)(Gate(case.shape, (0.5,)), u, g, None, r, FEW)
+    assert_same(table, brute_force(case, [0.5], u, g, None, r, FEW))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4095, 4096, 4097, 10_007])
+@pytest.mark.parametrize("way", ["binned", "blocked", "one_pass", "each"])
+def test_any_number_of_elements(way, size):
+    case = BY_NAME["asymmetric-0.8"]
+    u, g, _, r = layer(size, dtype=torch.float32, seed=3)
+    u[0] = 1.01  # some gradient at every candidate
+    table = getattr(sums, way)(Gate(case.shape, (1.0,)), u, g, None, r, FEW)
+    rows, sgv, tgc = brute_force(case, [1.0], u, g, None, r, FEW)
+    if size == 1:  # the variance of one element: 0 up to rounding
+        assert (sgv_from_sums(table) <= 1e-12 * g.abs().item()).all()
+        sgv = sgv_from_sums(table).tolist()
+    assert_same(table, (rows, sgv, tgc))
+
+
+def test_blocks_are_not_seen_in_the_sums(monkeypatch):
+    case = BY_NAME["sigmoid"]
+    u, g, c, r = layer(1000, seed=4)
+    gate = Gate(case.shape, (1.0,))
+    whole = sums.blocked(gate, u, g, c, r, FEW)
+    monkeypatch.setattr(sums, "BLOCK", 17)
+    torch.testing.assert_close(sums.blocked(gate, u, g, c, r, FEW), whole, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", [*AFFINE_NAMES, "arctan", "dspike"])
+@pytest.mark.parametrize("last", [False, True])
+def test_full_gradient(name, last):
+    case = BY_NAME[name]
+    u, g, c, r = layer(301, dtype=torch.float32, seed=5)
+    r = None if last else r
+    gate = Gate(case.shape, (1.0,))
+    expected = brute_force(case, [1.0], u, g, c, r, FEW)
+    for way in (sums.one_pass, sums.blocked, sums.each):
+        assert_same(way(gate, u, g, c, r, FEW), expected)
+
+
+@pytest.mark.parametrize("name", ["boxcar", "asymmetric", "triangle-unit", "fast", "dspike"])
+@pytest.mark.parametrize("full", [False, True])
+def test_integer_neuron(name, full):
+    case = BY_NAME[name]
+    u, g, c, r = layer(301, dtype=torch.float32, seed=6)
+    thresholds = (0.5, 1.5, 2.5, 3.5)
+    c = c if full else None
+    expected = brute_force(case, thresholds, 2 * u, g, c, r, FEW)
+    gate = Gate(case.shape, thresholds)
+    for way in (sums.one_pass, sums.blocked, sums.each):
+        assert_same(way(gate, 2 * u, g, c, r, FEW), expected)
+
+
+@pytest.mark.parametrize("name", ["triangle", "asymmetric", "pinned", "boxcar-unit", "sigmoid"])
+@pytest.mark.parametrize("way", ["one_pass", "each"])
+def test_tables_add_up_over_parts_and_time_has_none_at_the_last_step(name, way):
+    gate = Gate(BY_NAME[name].shape, (1.0,))
+    fill = getattr(sums, way)
+    u, g, _, r = layer(200, seed=7)
+    whole = fill(gate, u, g, None, r, FEW)
+    parts = fill(gate, u[:77], g[:77], None, r[:77], FEW) + fill(gate, u[77:], g[77:], None, r[77:], FEW)
+    torch.testing.assert_close(parts, whole, rtol=1e-11, atol=1e-12)
+    last = fill(gate, u, g, None, None, FEW)
+    assert (last[:, [Sums.CROSS, Sums.LATER]] == 0).all()
+    torch.testing.assert_close(last[:, : Sums.CROSS], whole[:, : Sums.CROSS])
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "transposed"])
+def test_layouts_that_differ_between_the_tensors(layout):
+    case = BY_NAME["asymmetric"]
+    u, g, c, r = (tensor.reshape(2, 3, 4, 5) for tensor in layer(120, seed=8))
+    if layout == "channels_last":
+        g = g.to(memory_format=torch.channels_last)
+    else:
+        u = u.transpose(0, 3).contiguous().transpose(0, 3)
+    gate = Gate(case.shape, (1.0,))
+    for way, carry in ((sums.binned, None), (sums.blocked, c), (sums.each, None)):
+        expected = brute_force(case, [1.0], u, g, carry, r, FEW)
+        assert_same(way(gate, u, g, carry, r, FEW), expected)
+
+
+@pytest.mark.parametrize("name", AFFINE_NAMES)
+@pytest.mark.parametrize("way", ["binned", "blocked"])
+def test_elements_on_the_very_edge_of_a_candidate_are_inside(way, name):
+    """Potentials at the candidates themselves: an arithmetic bin index would misplace some."""
+    case = BY_NAME[name]
+    u = 1 + torch.cat([FEW, -FEW, FEW[:1] / 2])
+    _, g, _, r = layer(len(u), seed=9)
+    # The edges themselves, as float64 rounds u - 1.
+    edges = torch.cat([(u[: len(FEW)] - 1).abs(), (u[len(FEW) : -1] - 1).abs()]).unique()
+    table = getattr(sums, way)(Gate(case.shape, (1.0,)), u, g, None, r, edges)
+    assert_same(table, brute_force(case, [1.0], u, g, None, r, edges))
+
+
+@pytest.mark.parametrize("name", AFFINE_NAMES)
+def test_where_an_edge_is_all_there_is_the_scores_are_still_scores(name):
+    """A layer whose few potentials lie on candidates, where a ramp is 0: rounding is no gradient."""
+    case = BY_NAME[name]
+    gate = Gate(case.shape, (1.0,))
+    tenths = torch.linspace(0.1, 1.0, 10, dtype=torch.float64).float().double()
+    generator = torch.Generator().manual_seed(10)
+    for _ in range(100):
+        u = 1 + torch.randint(-10, 11, (3,), generator=generator).float() / 10
+        g = torch.randn(3, generator=generator)
+        r = torch.randn(3, generator=generator)
+        table = sums.one_pass(gate, u, g, None, r, tenths)
+        rows, _, tgc = brute_force(case, [1.0], u, g, None, r, tenths)
+        some = rows[:, Sums.ABS] > 1e-12
+        assert (table[:, Sums.ABS] >= 0).all()
+        assert (table[:, Sums.SQUARE] >= 0).all()
+        assert tgc_from_sums(table).isfinite().all()
+        assert (tgc_from_sums(table).abs() <= 1 + 1e-6).all()
+        torch.testing.assert_close(
+            tgc_from_sums(table)[some], torch.tensor(tgc, dtype=torch.float64)[some], rtol=1e-6, atol=1e-6
+        )
+        torch.testing.assert_close(table[some][:, Sums.SQUARE], rows[some][:, Sums.SQUARE], rtol=1e-6, atol=0)
