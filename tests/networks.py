@@ -11,6 +11,10 @@ import reference
 from a2sg import IF, LIF, PLIF, IntegerLIF
 from reference import BY_NAME
 
+NOW = {"every": 1, "start": 0}
+
+"""Options that observe every iteration."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -114,3 +118,18 @@ def batch(steps: int, size: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(steps, size, 9, dtype=torch.float64, generator=generator)
     return x, torch.randint(0, 4, (size,), generator=generator)
+
+
+def candidates(low=0.1, high=1.0, count=100):
+    """What a float32 window can hold of the uniform grid."""
+    return torch.linspace(low, high, count, dtype=torch.float64).float().tolist()
+
+
+def lists(net):
+    return {name: window.tolist() for name, window in net.windows().items()}
+
+
+def observe(net, windows, x, y, scale=1.0):
+    net.zero_grad()
+    net.loss(x, y, scale).backward()
+    windows.step()

@@ -44,7 +44,7 @@ def run(capsys, *words):
 )
 def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    status, out, err = run(capsys, *words)
+    status, _, err = run(capsys, *words)
     assert status == 2
     assert err.startswith("a2sg: error: ")
     assert err.count("\n") == 1

@@ -72,5 +72,5 @@ def test_unknown_recipe_names_the_nearest():
 def test_a_file_that_is_no_text_is_told(tmp_path):
     path = tmp_path / "binary.yaml"
     path.write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(InputError, match="binary.yaml"):
+    with pytest.raises(InputError, match=r"binary\.yaml"):
         load_recipe(str(path))

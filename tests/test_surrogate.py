@@ -154,6 +154,14 @@ def test_never_negative(x, window, single, case):
         assert case.shape.derivative(tensor(distance, dtype=dtype), window).item() >= 0
 
 
+@every_case
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_no_rounding_at_an_edge_makes_it_negative(case, dtype):
+    window = torch.linspace(0.05, 3, 20_001, dtype=torch.float64).to(dtype)
+    for distance in (window, -window, -window * 0.999):
+        assert (case.shape.derivative(distance, window) >= 0).all()
+
+
 @given(x=st.floats(-2, 2), window=st.floats(0.05, 3), case=st.sampled_from(AFFINE))
 def test_coefficients_give_the_shape_inside_the_window(x, window, case):
     offset, slope = case.shape.coefficients(f64(window))

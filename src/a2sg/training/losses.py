@@ -53,8 +53,8 @@ class Loss(ABC):
 
     def __post_init__(self) -> None:
         require(
-            require_share("label_smoothing", self.label_smoothing) < 1,
-            "label_smoothing must be below 1, not 1",
+            0 <= self.label_smoothing < 1,
+            f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}",
         )
 
     @abstractmethod

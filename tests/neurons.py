@@ -1,0 +1,85 @@
+"""Neurons for the tests, each with its twin in reference.py, and input on which rounding decides nothing."""
+
+from dataclasses import dataclass
+
+import torch
+
+import reference
+from a2sg import IF, LIF, PLIF, IntegerLIF
+from reference import BY_NAME
+
+
+@dataclass(frozen=True)
+class Setting:
+    kind: str
+    reset: str
+    detach: bool
+    order: str
+    steps: int
+    shape: str = "asymmetric"
+    threshold: float = 1.0
+    dtype: torch.dtype = torch.float64
+    decay: float = 0.9
+    levels: int = 3
+
+    def __str__(self):
+        return "-".join(str(value).removeprefix("torch.") for value in vars(self).values())
+
+    def neuron(self, windows=0.7, **options):
+        common = {
+            "steps": self.steps,
+            "threshold": self.threshold,
+            "detach_reset": self.detach,
+            "surrogate": BY_NAME[self.shape].shape,
+            "window": windows,
+        }
+        if self.kind == "if":
+            made = IF(reset=self.reset, **common)
+        elif self.kind == "integer":
+            made = IntegerLIF(levels=self.levels, decay=self.decay, order=self.order, **common, **options)
+        else:
+            cls = PLIF if self.kind == "plif" else LIF
+            made = cls(decay=self.decay, order=self.order, reset=self.reset, **common)
+        return made.double() if self.dtype == torch.float64 else made
+
+    def reference(self, neuron):
+        if self.kind == "plif":
+            decay = torch.sigmoid(neuron.raw_decay.detach().double()).requires_grad_()
+        else:
+            decay = 1.0 if self.kind == "if" else self.decay
+        return reference.Neuron(
+            BY_NAME[self.shape].formula,
+            decay,
+            self.threshold,
+            self.reset,
+            self.detach,
+            self.order,
+            self.levels if self.kind == "integer" else None,
+        )
+
+
+def draw(setting, shape):
+    """Input, weights of the loss and windows, such that no rounding decides about a spike or a window."""
+    neuron = setting.neuron()
+    twin = setting.reference(neuron)
+    margin = 1e-9 if setting.dtype == torch.float64 else 1e-5
+    for attempt in range(100):
+        generator = torch.Generator().manual_seed(attempt)
+        windows = 0.3 + 0.8 * torch.rand(setting.steps, generator=generator)
+        size = setting.threshold * (1.5 if setting.kind == "integer" else 1.0)
+        size = size / (setting.decay if setting.order == "scaled" else 1)
+        noise = torch.randn(setting.steps, *shape, generator=generator, dtype=torch.float64)
+        current = (size * (0.4 + noise)).to(setting.dtype)
+        weights = torch.randn(noise.shape, generator=generator, dtype=torch.float64).to(setting.dtype)
+        done = reference.run(twin, current.double(), windows.double())
+        if not reference.ambiguous(twin, done, windows.double(), margin):
+            return current, weights, windows
+    raise AssertionError("every input drawn came too close to an edge")
+
+
+def spikes_and_gradients(neuron, current, weights):
+    current = current.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    neuron.zero_grad()
+    spikes = neuron(current)
+    (spikes * weights).sum().backward()
+    return spikes.detach(), current.grad
