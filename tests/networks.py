@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import reference
-from a2sg import IF, LIF, PLIF, IntegerLIF
+from a2sg import IF, LIF, PLIF, AdaptiveWindows, IntegerLIF
 from reference import BY_NAME
 
 NOW = {"every": 1, "start": 0}
-
 """Options that observe every iteration."""
 
 
@@ -120,16 +119,17 @@ def batch(steps: int, size: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
     return x, torch.randint(0, 4, (size,), generator=generator)
 
 
-def candidates(low=0.1, high=1.0, count=100):
+def candidates(low: float = 0.1, high: float = 1.0, count: int = 100) -> list[float]:
     """What a float32 window can hold of the uniform grid."""
     return torch.linspace(low, high, count, dtype=torch.float64).float().tolist()
 
 
-def lists(net):
+def lists(net: Net) -> dict[str, list[float]]:
     return {name: window.tolist() for name, window in net.windows().items()}
 
 
-def observe(net, windows, x, y, scale=1.0):
+def observe(net: Net, windows: AdaptiveWindows, x: Tensor, y: Tensor, scale: float = 1.0) -> None:
+    """One iteration without an optimizer."""
     net.zero_grad()
     net.loss(x, y, scale).backward()
     windows.step()

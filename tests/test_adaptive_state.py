@@ -241,3 +241,11 @@ def test_detaching_ends_it():
     assert lists(net) == found
     assert len(windows.history) == rows
     assert all(neuron.observer is None for neuron in net.neurons)
+
+
+def test_a_state_that_lacks_something_is_refused():
+    windows = AdaptiveWindows(Net(Plan()), **NOW)
+    state = windows.state_dict()
+    del state["kept"]
+    with pytest.raises(InputError, match="lack kept"):
+        windows.load_state_dict(state)

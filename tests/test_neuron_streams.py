@@ -178,3 +178,15 @@ def test_a_stream_below_the_threshold_passes_gradcheck_to_its_state(initial):
         return neuron.step(current, a2sg.neuron.State(potential, 1))[1].potential
 
     assert torch.autograd.gradcheck(final, (x, v))
+
+
+def test_of_nested_recordings_the_inner_one_collects_and_the_outer_goes_on():
+    neuron = LIF(2)
+    current = torch.ones(2, 3)
+    with recording(neuron) as outer:
+        neuron(current)
+        with recording(neuron) as inner:
+            neuron(current)
+        neuron(current)
+    assert len(outer[""]) == 2
+    assert len(inner[""]) == 1

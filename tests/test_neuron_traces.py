@@ -9,6 +9,7 @@ from neurons import spikes_and_gradients
 
 
 def check_trace(neuron, current, spikes, gradient):
+    """Loss: the sum of all outputs. Boxcar: f = 1 where |u - 1| <= window."""
     assert len(spikes) == neuron.steps
     for dtype in (torch.float64, torch.float32):
         x = torch.tensor(current, dtype=dtype).reshape(-1, 1).requires_grad_()

@@ -300,17 +300,18 @@ def recording(model: nn.Module) -> Iterator[dict[str, list[Record]]]:
     """Collect potentials and spikes of every neuron in `model` while the context lasts.
 
     Yields a dict from module name to one `Record` per forward pass. The tensors are part of the
-    graph: a loss may be built on them.
+    graph: a loss may be built on them. Of nested contexts the innermost collects.
     """
     neurons = {name: module for name, module in model.named_modules() if isinstance(module, SpikingNeuron)}
     records: dict[str, list[Record]] = {name: [] for name in neurons}
+    outer = {name: neuron._record for name, neuron in neurons.items()}
     try:
         for name, neuron in neurons.items():
             neuron._record = records[name]
         yield records
     finally:
-        for neuron in neurons.values():
-            neuron._record = None
+        for name, neuron in neurons.items():
+            neuron._record = outer[name]
 
 
 def _window_buffer(window: float | Sequence[float] | Tensor, steps: int) -> Tensor:

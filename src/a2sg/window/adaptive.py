@@ -157,6 +157,8 @@ class AdaptiveWindows:
         Raises:
             InputError: if it was saved for other layers, steps or candidates.
         """
+        missing = self.state_dict().keys() - state.keys()
+        require(not missing, f"the saved windows lack {', '.join(sorted(missing))}: save state_dict() whole")
         tables = state["tables"]
         mine = {name: tuple(observer.table.shape) for name, observer in self.observers.items()}
         theirs = {name: tuple(table.shape) for name, table in tables.items()}
