@@ -183,9 +183,9 @@ def test_a_stream_below_the_threshold_passes_gradcheck_to_its_state(initial):
 def test_of_nested_recordings_the_inner_one_collects_and_the_outer_goes_on():
     neuron = LIF(2)
     current = torch.ones(2, 3)
-    with recording(neuron) as outer:
+    with a2sg.recording(neuron) as outer:
         neuron(current)
-        with recording(neuron) as inner:
+        with a2sg.recording(neuron) as inner:
             neuron(current)
         neuron(current)
     assert len(outer[""]) == 2
