@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_choice, require_count, require_positive, require_share
-from a2sg.kernels import Dynamics, Gate, Order, Reset, integrate_and_fire
+from a2sg.kernels import BACKENDS, Backend, Dynamics, Gate, Order, Reset, integrate_and_fire
 from a2sg.surrogate import Asymmetric, Boxcar, Surrogate
 from a2sg.window.observer import Observer
 
@@ -56,12 +56,14 @@ class SpikingNeuron(nn.Module):
         surrogate: Surrogate,
         window: float | Sequence[float] | Tensor,
         order: Order,
+        backend: Backend,
     ) -> None:
         super().__init__()
         self.steps = require_count("steps", steps)
         self.threshold = require_positive("threshold", threshold)
         self.reset: Reset = require_choice("reset", reset, ("soft", "hard"))  # type: ignore[assignment]
         self.order: Order = require_choice("order", order, ("field", "scaled"))  # type: ignore[assignment]
+        self.backend: Backend = require_choice("backend", backend, BACKENDS)  # type: ignore[assignment]
         self.detach_reset = detach_reset
         require(
             isinstance(surrogate, Surrogate),
@@ -135,7 +137,14 @@ class SpikingNeuron(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         keep = self._record is not None
         spikes, final, potentials = integrate_and_fire(
-            current, self.leak(), initial, window, self.dynamics(), observer, keep_potentials=keep
+            current,
+            self.leak(),
+            initial,
+            window,
+            self.dynamics(),
+            observer,
+            keep_potentials=keep,
+            backend=self.backend,
         )
         # NaN and infinity persist in the potential, so the last step shows them all, at 1/T of the cost.
         # On a GPU the look would stop the stream: there the loss shows them.
@@ -183,6 +192,7 @@ class LIF(SpikingNeuron):
         window: half-width of the surrogate: one number, T numbers, or a tensor `[T, ...]` whose
             `window[t]` broadcasts against `[B, ...]` (per channel: `[T, 1, C, 1, 1]`).
         order: `"field"` or `"scaled"`, where the leak scales the input too (the A2SG research code).
+        backend: how it is computed: `"auto"`, `"reference"` (plain torch) or `"compiled"` (torch.compile).
 
     Raises:
         InputError: for a value out of range.
@@ -198,8 +208,9 @@ class LIF(SpikingNeuron):
         surrogate: Surrogate = Asymmetric(),
         window: float | Sequence[float] | Tensor = 1.0,
         order: Order = "field",
+        backend: Backend = "auto",
     ) -> None:
-        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order)
+        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order, backend)
         self.decay = require_share("decay", decay)
 
     def leak(self) -> float:
@@ -217,8 +228,9 @@ class IF(SpikingNeuron):
         detach_reset: bool = False,
         surrogate: Surrogate = Asymmetric(),
         window: float | Sequence[float] | Tensor = 1.0,
+        backend: Backend = "auto",
     ) -> None:
-        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, "field")
+        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, "field", backend)
 
     def leak(self) -> float:
         return 1.0
@@ -240,8 +252,9 @@ class PLIF(SpikingNeuron):
         surrogate: Surrogate = Asymmetric(),
         window: float | Sequence[float] | Tensor = 1.0,
         order: Order = "field",
+        backend: Backend = "auto",
     ) -> None:
-        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order)
+        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order, backend)
         require(
             0 < require_share("decay", decay) < 1, f"the decay of a PLIF must not be 0 or 1, but is {decay}"
         )
@@ -261,7 +274,7 @@ class IntegerLIF(SpikingNeuron):
         steps: T, at least 1 (as published: 1).
         levels: D, the largest spike (as published: 4).
         normalize: whether the output is s / levels (as published) or s.
-        decay, threshold, detach_reset, surrogate, window, order: as for `LIF`; the reset is soft.
+        decay, threshold, detach_reset, surrogate, window, order, backend: as for `LIF`; the reset is soft.
     """
 
     def __init__(
@@ -275,8 +288,9 @@ class IntegerLIF(SpikingNeuron):
         surrogate: Surrogate = Boxcar(),
         window: float | Sequence[float] | Tensor = 0.5,
         order: Order = "field",
+        backend: Backend = "auto",
     ) -> None:
-        super().__init__(steps, threshold, "soft", detach_reset, surrogate, window, order)
+        super().__init__(steps, threshold, "soft", detach_reset, surrogate, window, order, backend)
         self.levels = require_count("levels", levels)
         self.normalize = normalize
         self.decay = require_share("decay", decay)

@@ -1,7 +1,8 @@
 """How the multi-step neuron is computed. `integrate_and_fire` is the one way in."""
 
+from a2sg.kernels.backends import BACKENDS, Backend
 from a2sg.kernels.dynamics import Dynamics, Order, Reset
 from a2sg.kernels.function import integrate_and_fire
 from a2sg.kernels.gate import Gate
 
-__all__ = ["Dynamics", "Gate", "Order", "Reset", "integrate_and_fire"]
+__all__ = ["BACKENDS", "Backend", "Dynamics", "Gate", "Order", "Reset", "integrate_and_fire"]

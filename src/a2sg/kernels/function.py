@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from a2sg.kernels import reference
+from a2sg.kernels import backends, compiled, reference
+from a2sg.kernels.backends import Backend
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.window.observer import Observer
 
@@ -22,6 +23,7 @@ def integrate_and_fire(
     observer: Observer | None = None,
     *,
     keep_potentials: bool = False,
+    backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Run a neuron for T steps.
 
@@ -33,13 +35,14 @@ def integrate_and_fire(
         dynamics: what the neuron does in a step.
         observer: where the backward pass leaves its sums; None on unobserved iterations.
         keep_potentials: whether to return u[t] as well, as a differentiable output.
+        backend: how it is computed; see `a2sg.kernels.backends`.
 
     Returns:
         spikes `[T, B, ...]` in the dtype of `current`, the final potential `[B, ...]`, and the
         potentials before reset `[T, B, ...]` or None.
     """
     result: tuple[Tensor, Tensor, Tensor | None] = _IntegrateAndFire.apply(
-        current, decay, initial, window, dynamics, observer, keep_potentials
+        current, decay, initial, window, dynamics, observer, keep_potentials, backend
     )
     return result
 
@@ -55,16 +58,27 @@ class _IntegrateAndFire(torch.autograd.Function):
         dynamics: Dynamics,
         observer: Observer | None,
         keep_potentials: bool,
+        backend: Backend,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        trace = reference.forward(current, decay, initial, dynamics)
+        ctx.compiled = not keep_potentials and backends.use_compiled(backend, current, window)
+        potentials = None
+        if ctx.compiled:
+            try:
+                spikes, final = compiled.forward(current, decay, initial, dynamics)
+            except backends.compile_errors() as error:
+                backends.give_up(current.device, error, backend)
+                ctx.compiled = False
+        if not ctx.compiled:
+            trace = reference.forward(current, decay, initial, dynamics)
+            spikes, final = torch.stack(trace.spikes).to(current.dtype), trace.final
+            potentials = torch.stack(trace.potentials) if keep_potentials else None
         trained = decay if isinstance(decay, Tensor) else None
         ctx.save_for_backward(current, window, trained, initial)
         ctx.decay = None if trained is not None else decay
         ctx.dynamics = dynamics
         ctx.observer = observer
         ctx.set_materialize_grads(False)
-        spikes = torch.stack(trace.spikes).to(current.dtype)
-        return spikes, trace.final, torch.stack(trace.potentials) if keep_potentials else None
+        return spikes, final, potentials
 
     @staticmethod
     @once_differentiable
@@ -73,21 +87,22 @@ class _IntegrateAndFire(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         current, window, trained, initial = ctx.saved_tensors
         decay = ctx.decay if trained is None else trained
-        grads = reference.backward(
-            reference.forward(current, decay, initial, ctx.dynamics),
-            current,
-            decay,
-            window,
-            ctx.dynamics,
-            grad_spikes,
-            grad_final,
-            grad_potentials,
-            decay_needs_grad=ctx.needs_input_grad[1],
-            observer=ctx.observer,
-        )
+        wanted = (grad_spikes, grad_final)
+        problem = (current, decay, initial, window, ctx.dynamics)
+        # An observed pass looks at every step's gradient on the way: the reference has them at hand.
+        if ctx.compiled and ctx.observer is None:
+            grads = compiled.backward(*wanted, *problem, decay_needs_grad=ctx.needs_input_grad[1])
+        else:
+            grads = reference.backward(
+                *wanted,
+                *problem,
+                grad_potentials=grad_potentials,
+                decay_needs_grad=ctx.needs_input_grad[1],
+                observer=ctx.observer,
+            )
         return (
             grads.current.to(current.dtype),
             None if grads.decay is None else grads.decay.to(trained.dtype),
             grads.initial if ctx.needs_input_grad[2] else None,
-            *(None,) * 4,
+            *(None,) * 5,
         )

@@ -63,15 +63,15 @@ def forward(current: Tensor, decay: Tensor | float, initial: Tensor | None, dyna
 
 
 def backward(
-    trace: Trace,
-    current: Tensor,
-    decay: Tensor | float,
-    window: Tensor,
-    dynamics: Dynamics,
     grad_spikes: Tensor | None,
     grad_final: Tensor | None,
-    grad_potentials: Tensor | None,
+    current: Tensor,
+    decay: Tensor | float,
+    initial: Tensor | None,
+    window: Tensor,
+    dynamics: Dynamics,
     *,
+    grad_potentials: Tensor | None = None,
     decay_needs_grad: bool = False,
     observer: Observer | None = None,
 ) -> Gradients:
@@ -79,6 +79,7 @@ def backward(
 
     `window[t]` broadcasts against `[B, ...]`. With an observer, every step leaves its sums there.
     """
+    trace = forward(current, decay, initial, dynamics)
     dtype = trace.final.dtype
     soft = dynamics.reset == "soft"
     grad_current: list[Tensor] = []

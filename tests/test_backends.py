@@ -1,0 +1,212 @@
+"""The compiled backend gives what the reference gives, wherever it is used."""
+
+import itertools
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+import a2sg
+from a2sg.errors import InputError
+from a2sg.kernels import backends, compiled
+from a2sg.kernels.layout import layout_of
+from a2sg.surrogate import (
+    Arctan,
+    Boxcar,
+    Dspike,
+    FastSigmoid,
+    PinnedAsymmetric,
+    Sigmoid,
+    Triangle,
+)
+
+compiles = pytest.mark.skipif(bool(backends._missing("cpu")), reason=backends._missing("cpu"))
+
+MAKERS = {
+    "lif": lambda **options: a2sg.LIF(4, **options),
+    "lif-hard": lambda **options: a2sg.LIF(3, reset="hard", surrogate=Triangle(area="unit"), **options),
+    "lif-detached": lambda **options: a2sg.LIF(1, detach_reset=True, surrogate=Boxcar(), **options),
+    "lif-scaled": lambda **options: a2sg.LIF(2, order="scaled", surrogate=Dspike(), threshold=0.5, **options),
+    "if": lambda **options: a2sg.IF(4, surrogate=Arctan(), window=[0.5, 0.6, 0.7, 0.8], **options),
+    "plif": lambda **options: a2sg.PLIF(4, surrogate=PinnedAsymmetric(), **options),
+    "plif-hard-scaled": lambda **options: a2sg.PLIF(
+        4, reset="hard", order="scaled", surrogate=Sigmoid(), **options
+    ),
+    "integer": lambda **options: a2sg.IntegerLIF(2, surrogate=FastSigmoid(area="unit"), **options),
+}
+FEW = ("lif", "plif")
+SLOW = [name for name in MAKERS if name not in FEW]
+by_maker = pytest.mark.parametrize(
+    "name", [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+)
+
+
+def currents(steps, dtype=torch.float32):
+    """Inputs of several layouts; 7 elements of a step are no multiple of any vector."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return (torch.randn(shape, generator=generator) + 0.5).to(dtype)
+
+    yield "flat", draw(steps, 7)
+    yield "images", draw(steps, 3, 5, 4, 6)
+    yield "one sample", draw(steps, 1, 33)
+    yield (
+        "channels last",
+        draw(steps * 3, 5, 4, 6).to(memory_format=torch.channels_last).unflatten(0, (steps, 3)),
+    )
+    yield "transposed", draw(7, steps, 9).transpose(0, 1)
+    yield "strided", draw(steps, 6, 8)[:, ::2, 1::3]
+    yield "repeated", draw(1, 4, 5).expand(steps, 4, 5)
+    yield "empty", draw(steps, 0, 5)
+
+
+def everything(neuron, current):
+    """Spikes and all gradients, with weights that differ per element; the last state's too."""
+    current = current.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    spikes, final = neuron._run(current, None, neuron.window, None)
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(spikes.shape, generator=generator)
+    ends = torch.randn(final.shape, generator=generator)
+    inputs = [current, *neuron.parameters()]
+    grads = torch.autograd.grad((spikes * weights).sum() + (final * ends).sum(), inputs)
+    return spikes.detach(), final.detach(), *grads
+
+
+@compiles
+@by_maker
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)])
+def test_compiled_equals_the_reference(name, dtype):
+    reference, fused = MAKERS[name](backend="reference"), MAKERS[name](backend="compiled")
+    for layout, current in currents(reference.steps, dtype):
+        if current.numel() == 0:
+            continue
+        for mine, theirs in zip(everything(fused, current), everything(reference, current), strict=True):
+            assert mine.dtype == theirs.dtype
+            assert mine.shape == theirs.shape
+            torch.testing.assert_close(
+                mine, theirs, rtol=2e-6, atol=1e-6, msg=lambda text, at=layout: f"{at}: {text}"
+            )
+        spikes = everything(fused, current)[0]
+        assert torch.equal(spikes, everything(reference, current)[0]), layout
+
+
+@compiles
+def test_float64_stays_float64():
+    current = torch.randn(4, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.5
+    mine = everything(a2sg.LIF(4, backend="compiled").double(), current)
+    theirs = everything(a2sg.LIF(4, backend="reference").double(), current)
+    for a, b in zip(mine, theirs, strict=True):
+        assert a.dtype == torch.float64
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-13)
+
+
+@compiles
+def test_neither_a_window_nor_a_smaller_batch_compiles_again():
+    neuron = a2sg.LIF(4, decay=0.87, backend="compiled")
+    everything(neuron, torch.randn(4, 8, 16))
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for batch, window in itertools.product((2, 3, 7), (0.2, 0.9)):
+        neuron.window.fill_(window)
+        everything(neuron, torch.randn(4, batch, 16))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+
+
+@compiles
+def test_an_observed_pass_finds_the_same_windows_and_gradients():
+    found = []
+    for backend in ("reference", "compiled"):
+        neuron = a2sg.LIF(4, backend=backend)
+        windows = a2sg.AdaptiveWindows(neuron, every=1, start=0)
+        current = torch.randn(4, 6, 11, generator=torch.Generator().manual_seed(3)).requires_grad_()
+        neuron(current).square().sum().backward()
+        windows.step()
+        found.append((current.grad, neuron.window.tolist()))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
+@compiles
+def test_streaming_recording_and_checkpointing_go_with_it():
+    neuron = a2sg.LIF(3, backend="compiled")
+    current = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(5)) + 0.5
+    state, streamed = None, []
+    for frame in current:
+        spikes, state = neuron.step(frame, state)
+        streamed.append(spikes)
+    assert torch.equal(torch.stack(streamed), neuron(current))
+    with a2sg.recording(neuron) as records:
+        neuron(current)
+    assert torch.equal(records[""][0].spikes, neuron(current))
+    plain, kept = (current.clone().requires_grad_() for _ in range(2))
+    neuron(plain).square().sum().backward()
+    torch.utils.checkpoint.checkpoint(neuron, kept, use_reentrant=False).square().sum().backward()
+    assert torch.equal(plain.grad, kept.grad)
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_a_compiled_model_gives_the_same_gradients(backend):
+    model = nn.Sequential(nn.Linear(6, 8), a2sg.LIF(3, backend=backend), nn.Linear(8, 2))
+    x = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))
+    model(x).square().sum().backward()
+    wanted = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    torch.compile(model, backend="aot_eager")(x).square().sum().backward()
+    for parameter, grad in zip(model.parameters(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, grad)
+
+
+def test_auto_leaves_small_inputs_to_the_reference(monkeypatch):
+    monkeypatch.setattr(compiled, "forward", lambda *_: pytest.fail("compiled a small input"))
+    a2sg.LIF(2)(torch.randn(2, 3, 4))
+
+
+def test_auto_falls_back_with_one_line(monkeypatch, caplog):
+    monkeypatch.setattr(backends, "WORTH_COMPILING", 1)
+    monkeypatch.setattr(backends, "_broken", {})
+    backends._tell.cache_clear()
+
+    def fail(*_):
+        raise torch._dynamo.exc.TorchDynamoException("no compiler today")
+
+    monkeypatch.setattr(compiled, "forward", fail)
+    current = torch.randn(2, 3, 4)
+    wanted = a2sg.LIF(2, backend="reference")(current)
+    with caplog.at_level(logging.WARNING, "a2sg"):
+        for _ in range(3):
+            assert torch.equal(a2sg.LIF(2)(current), wanted)
+    assert len(caplog.records) == 1
+    assert "no compiler today" in caplog.text
+    with pytest.raises(InputError, match="no compiler today"):
+        a2sg.LIF(2, backend="compiled")(current)
+
+
+def test_where_compiling_is_impossible_it_is_said(monkeypatch):
+    monkeypatch.setattr(backends, "_missing", lambda _: "no C++ compiler was found")
+    monkeypatch.setattr(backends, "_broken", {})
+    with pytest.raises(InputError, match=r"no C\+\+ compiler was found; use backend='auto'"):
+        a2sg.LIF(2, backend="compiled")(torch.randn(2, 3))
+
+
+def test_windows_per_channel_are_the_references_alone():
+    window = torch.full((2, 1, 3), 0.5)
+    a2sg.LIF(2, window=window)(torch.randn(2, 4, 3))
+    with pytest.raises(InputError, match="windows differ within a step"):
+        a2sg.LIF(2, window=window, backend="compiled")(torch.randn(2, 4, 3))
+
+
+def test_an_unknown_backend_is_told():
+    with pytest.raises(InputError, match="did you mean 'compiled'"):
+        a2sg.LIF(2, backend="compile")
+
+
+def test_layouts_lose_nothing():
+    for layout, current in currents(4):
+        found = layout_of(current)
+        flat = found.flatten(current)
+        assert flat.shape == (4, current[0].numel()), layout
+        assert flat.is_contiguous(), layout
+        assert torch.equal(found.restore(flat), current), layout
+    dense = torch.randn(12, 5, 4, 6).to(memory_format=torch.channels_last).unflatten(0, (4, 3))
+    assert layout_of(dense).flatten(dense).data_ptr() == dense.data_ptr()
