@@ -119,7 +119,8 @@ def evaluate_command(words: list[str]) -> int:
 
     from a2sg.training.build import find_device
     from a2sg.training.evaluate import evaluate
-    from a2sg.training.run import load_run, write_json
+    from a2sg.training.files import write_json
+    from a2sg.training.run import load_run
     from a2sg.training.tables import print_summary
 
     require_choice("device", options.device, ("auto", "cpu", "cuda"))

@@ -18,6 +18,7 @@ from a2sg.errors import InputError, require, require_count
 from a2sg.training import pictures, tables
 from a2sg.training.arms import Arm, apply_arms
 from a2sg.training.config import RunConfig
+from a2sg.training.files import write_text
 from a2sg.training.recipe import read_config, read_yaml
 from a2sg.training.statistics import bonferroni
 from a2sg.training.tables import ArmResult, arm_results
@@ -158,9 +159,9 @@ def _report(
     remarks = tables.notes(results, level, corrected)
     config = runs[0].config
     title = f"{config.recipe}: {_count(len(seeds), 'seed')}, {_count(config.epochs, 'epoch')}"
-    tables.write_text(out / "comparison.csv", tables.csv_text(rows))
-    tables.write_text(out / "table.csv", tables.csv_text(tables.table_rows(results)))
-    tables.write_text(out / "table.md", tables.markdown_table(results, title, remarks))
+    write_text(out / "comparison.csv", tables.csv_text(rows))
+    write_text(out / "table.csv", tables.csv_text(tables.table_rows(results)))
+    write_text(out / "table.md", tables.markdown_table(results, title, remarks))
     pictures.comparison(results, out / "comparison.png")
     pictures.accuracy_curves(curves, out / "accuracy.png")
     tables.print_table(results, title, remarks)

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from a2sg.errors import InputError, require, require_choice, require_count, require_positive
 from a2sg.training.config import RunConfig
+from a2sg.training.files import write_text
 
 FROM_FILE = ("recipe", "arm")
 """Fields that no option of the command line sets."""
@@ -114,7 +115,7 @@ def parse_run(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Namespa
 
 def write_config(config: RunConfig, path: Path) -> None:
     """Write all that is needed to repeat the run."""
-    path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
+    write_text(path, yaml.safe_dump(asdict(config), sort_keys=False))
 
 
 def read_config(path: Path) -> RunConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -24,6 +23,7 @@ from a2sg.training.build import build_data, find_device
 from a2sg.training.callbacks import EpochSeed, MetricsFile, RunProgress, TrainingClock, WindowsFile
 from a2sg.training.config import RunConfig
 from a2sg.training.evaluate import evaluate
+from a2sg.training.files import write_json
 from a2sg.training.recipe import read_config, write_config
 from a2sg.training.task import ClassificationTask
 
@@ -159,13 +159,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "starts the run again"
         ) from error
     return state
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content`, whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(part, path)
 
 
 def _open_folder(config: RunConfig, out: Path, resume: bool) -> Path | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,13 +215,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return []
     with path.open(newline="") as file:
         return [{name: _typed(name, cell) for name, cell in row.items()} for row in csv.DictReader(file)]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write `text`, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
 
 
 def _console() -> Console:
