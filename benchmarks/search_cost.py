@@ -27,16 +27,18 @@ from a2sg.training.run import train
 NEVER = 10**9
 
 
-def measure(recipe: str, epochs: int, rounds: int) -> list[dict[str, Any]]:
+def measure(recipe: str, epochs: int, rounds: int, backend: str) -> list[dict[str, Any]]:
     """One row per search and period."""
     cases = [("none", NEVER), *itertools.product(("exact", "grid"), (500, 50, 1))]
     runs: dict[tuple[str, int], list[dict[str, float]]] = {case: [] for case in cases}
     with tempfile.TemporaryDirectory() as folder:
-        train(load_recipe(recipe, {"epochs": 1}), Path(folder) / "warm-up", quiet=True)
+        chosen = {"neuron.options.backend": backend}
+        train(load_recipe(recipe, {"epochs": 1, **chosen}), Path(folder) / "warm-up", quiet=True)
         for turn, (search, every) in itertools.product(range(rounds), cases):
             config = load_recipe(
                 recipe,
                 {
+                    **chosen,
                     "epochs": epochs if every > 1 else max(1, epochs // 9),
                     "windows.every": every,
                     "windows.start": NEVER if search == "none" else 0,
@@ -91,9 +93,10 @@ def main() -> None:
     parser.add_argument("--recipe", default="digits")
     parser.add_argument("--epochs", type=int, default=27)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--backend", default="compiled", help="how neurons are computed when not observed")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rows = measure(options.recipe, options.epochs, options.rounds)
+    rows = measure(options.recipe, options.epochs, options.rounds, options.backend)
     machine = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     print(f"\n{machine}, torch {torch.__version__}, {date.today().isoformat()}\n\n{table(rows)}")
     if options.out:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from collections import Counter
 
 import pytest
 import torch
@@ -157,9 +158,20 @@ def test_a_compiled_model_gives_the_same_gradients(backend):
         torch.testing.assert_close(parameter.grad, grad)
 
 
-def test_auto_leaves_small_inputs_to_the_reference(monkeypatch):
-    monkeypatch.setattr(compiled, "forward", lambda *_: pytest.fail("compiled a small input"))
-    a2sg.LIF(2)(torch.randn(2, 3, 4))
+@compiles
+def test_auto_compiles_once_a_neuron_has_done_enough(monkeypatch):
+    calls = []
+    original = compiled.forward
+    monkeypatch.setattr(compiled, "forward", lambda *problem: calls.append(1) or original(*problem))
+    monkeypatch.setattr(backends, "WORTH_COMPILING", 3 * 24)
+    monkeypatch.setattr(backends, "_work", Counter())
+    neuron, other = a2sg.LIF(2), a2sg.LIF(2, threshold=0.7)
+    current = torch.randn(2, 3, 4)
+    found = [neuron(current) for _ in range(4)]
+    assert len(calls) == 2  # the third call reaches it
+    assert all(torch.equal(spikes, found[0]) for spikes in found)
+    other(current)
+    assert len(calls) == 2
 
 
 def test_auto_falls_back_with_one_line(monkeypatch, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import Counter
 from functools import cache
 from typing import Literal, get_args
 
@@ -11,26 +12,36 @@ import torch
 from torch import Tensor
 
 from a2sg.errors import InputError
+from a2sg.kernels.dynamics import Dynamics
 
 log = logging.getLogger("a2sg")
 
 Backend = Literal["auto", "reference", "compiled"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
-WORTH_COMPILING = 2**17
-"""Elements and steps of an input from which `auto` compiles: below, the call itself takes the time."""
+WORTH_COMPILING = 2**30
+"""Elements times steps after which the reference has taken about as long as compiling would: some seconds."""
+
+_work: Counter[tuple[Dynamics, int, torch.dtype]] = Counter()
 
 
-def use_compiled(backend: Backend, current: Tensor, window: Tensor) -> bool:
+def use_compiled(backend: Backend, current: Tensor, window: Tensor, dynamics: Dynamics) -> bool:
     """Whether the compiled backend computes this input; else the reference does.
+
+    On a CPU `auto` begins to compile once a neuron has done `WORTH_COMPILING`, so that a short run never
+    waits for a compiler, and a long one gives away no more than a compilation. Both backends give the
+    same spikes there. On a GPU it compiles at once.
 
     Raises:
         InputError: if `compiled` was asked for where it cannot run.
     """
     if backend == "reference" or torch.compiler.is_compiling():
         return False  # inside the user's own torch.compile the reference is what gets compiled
-    if backend == "auto" and current.numel() < WORTH_COMPILING:
-        return False
+    if backend == "auto" and current.device.type == "cpu":
+        kind = (dynamics, current.shape[0], current.dtype)
+        _work[kind] += current.numel()
+        if _work[kind] < WORTH_COMPILING:
+            return False
     reason = _obstacle(current.device.type)
     if window.dim() > 1:
         reason = "windows differ within a step: only the reference backend takes them"

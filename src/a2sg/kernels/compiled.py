@@ -7,6 +7,7 @@ windows read from memory: neither a new window nor a smaller last batch compiles
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -28,8 +29,8 @@ def forward(
     """As `reference.run`."""
     layout = layout_of(current)
     run = _forward(dynamics, len(current), current.dtype)
-    start = None if initial is None else layout.step().flatten(initial[None])[0]
-    spikes, final = run(layout.flatten(current), decay, start)
+    start = None if initial is None else layout.step().flatten(initial.detach()[None])[0]
+    spikes, final = run(layout.flatten(current.detach()), _plain(decay), start)
     return layout.restore(spikes), layout.step().restore(final[None])[0]
 
 
@@ -99,4 +100,21 @@ def _backward(
 def _compile(run: Callable[..., Any]) -> Callable[..., Any]:
     # Dynamo keeps at most 8 compilations per code object: a code object of its own gives each its 8.
     run.__code__ = run.__code__.replace(co_name=f"{run.__name__}_{next(_number)}")
-    return torch.compile(run, dynamic=True, fullgraph=True)
+    fused = torch.compile(run, dynamic=True, fullgraph=True)
+    compiled = False
+
+    def call(*arguments: Any) -> Any:
+        nonlocal compiled
+        if compiled:
+            return fused(*arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the compiler warns of is nothing that a user could mend
+            result = fused(*arguments)
+        compiled = True
+        return result
+
+    return call
+
+
+def _plain(decay: Tensor | float) -> Tensor | float:
+    return decay.detach() if isinstance(decay, Tensor) else decay

@@ -60,7 +60,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         keep_potentials: bool,
         backend: Backend,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        ctx.compiled = not keep_potentials and backends.use_compiled(backend, current, window)
+        ctx.compiled = not keep_potentials and backends.use_compiled(backend, current, window, dynamics)
         potentials = None
         if ctx.compiled:
             try:
