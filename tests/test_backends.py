@@ -10,7 +10,7 @@ from torch import nn
 
 import a2sg
 from a2sg.errors import InputError
-from a2sg.kernels import backends, compiled
+from a2sg.kernels import backends, compiled, triton_neuron
 from a2sg.kernels.layout import layout_of
 from a2sg.surrogate import (
     Arctan,
@@ -206,6 +206,12 @@ def test_windows_per_channel_are_the_references_alone():
     a2sg.LIF(2, window=window)(torch.randn(2, 4, 3))
     with pytest.raises(InputError, match="windows differ within a step"):
         a2sg.LIF(2, window=window, backend="compiled")(torch.randn(2, 4, 3))
+
+
+@pytest.mark.skipif(triton_neuron.available("cpu"), reason="Triton interprets its kernels here")
+def test_triton_is_refused_where_it_cannot_run():
+    with pytest.raises(InputError, match="'triton' cannot be used: it needs a CUDA device"):
+        a2sg.LIF(2, backend="triton")(torch.randn(2, 3))
 
 
 def test_an_unknown_backend_is_told():

@@ -192,7 +192,8 @@ class LIF(SpikingNeuron):
         window: half-width of the surrogate: one number, T numbers, or a tensor `[T, ...]` whose
             `window[t]` broadcasts against `[B, ...]` (per channel: `[T, 1, C, 1, 1]`).
         order: `"field"` or `"scaled"`, where the leak scales the input too (the A2SG research code).
-        backend: how it is computed: `"auto"`, `"reference"` (plain torch) or `"compiled"` (torch.compile).
+        backend: how it is computed: `"auto"`, `"reference"` (plain torch), `"compiled"` (torch.compile) or
+            `"triton"` (kernels of our own, on CUDA).
 
     Raises:
         InputError: for a value out of range.

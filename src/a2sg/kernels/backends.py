@@ -6,17 +6,19 @@ import logging
 import shutil
 from collections import Counter
 from functools import cache
+from types import ModuleType
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from a2sg.errors import InputError
+from a2sg.kernels import compiled, reference, triton_neuron
 from a2sg.kernels.dynamics import Dynamics
 
 log = logging.getLogger("a2sg")
 
-Backend = Literal["auto", "reference", "compiled"]
+Backend = Literal["auto", "reference", "compiled", "triton"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
 WORTH_COMPILING = 2**30
@@ -25,31 +27,36 @@ WORTH_COMPILING = 2**30
 _work: Counter[tuple[Dynamics, int, torch.dtype]] = Counter()
 
 
-def use_compiled(backend: Backend, current: Tensor, window: Tensor, dynamics: Dynamics) -> bool:
-    """Whether the compiled backend computes this input; else the reference does.
+def choose(backend: Backend, current: Tensor, window: Tensor, dynamics: Dynamics) -> ModuleType:
+    """The module that computes this input: `reference`, `compiled` or `triton_neuron`.
 
     On a CPU `auto` begins to compile once a neuron has done `WORTH_COMPILING`, so that a short run never
     waits for a compiler, and a long one gives away no more than a compilation. Both backends give the
-    same spikes there. On a GPU it compiles at once.
+    same spikes there. On a GPU it compiles at once. Triton's own kernels are taken when asked for.
 
     Raises:
-        InputError: if `compiled` was asked for where it cannot run.
+        InputError: if `compiled` or `triton` was asked for where it cannot run.
     """
     if backend == "reference" or torch.compiler.is_compiling():
-        return False  # inside the user's own torch.compile the reference is what gets compiled
+        return reference  # inside the user's own torch.compile the reference is what gets compiled
+    if backend == "triton":
+        if triton_neuron.supports(current, window, dynamics):
+            return triton_neuron
+        needs = "a CUDA device, the package triton, one window per step and a shape of a2sg.surrogate"
+        raise _unusable("triton", f"it needs {needs}")
     if backend == "auto" and current.device.type == "cpu":
         kind = (dynamics, current.shape[0], current.dtype)
         _work[kind] += current.numel()
         if _work[kind] < WORTH_COMPILING:
-            return False
+            return reference
     reason = _obstacle(current.device.type)
     if window.dim() > 1:
         reason = "windows differ within a step: only the reference backend takes them"
     if reason and backend == "compiled":
-        raise _unusable(reason)
+        raise _unusable("compiled", reason)
     if reason and window.dim() == 1:
         _tell(reason)
-    return not reason
+    return reference if reason else compiled
 
 
 def compile_errors() -> tuple[type[Exception], ...]:
@@ -71,13 +78,13 @@ def give_up(device: torch.device, error: Exception, backend: Backend) -> None:
     """
     reason = f"compilation failed ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
     if backend == "compiled":
-        raise _unusable(reason) from error
+        raise _unusable(backend, reason) from error
     _broken[device.type] = reason
     _tell(reason)
 
 
-def _unusable(reason: str) -> InputError:
-    return InputError(f"backend 'compiled' cannot be used: {reason}; use backend='auto' or 'reference'")
+def _unusable(backend: str, reason: str) -> InputError:
+    return InputError(f"backend {backend!r} cannot be used: {reason}; use backend='auto' or 'reference'")
 
 
 def _obstacle(device: str) -> str:

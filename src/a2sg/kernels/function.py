@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from a2sg.kernels import backends, compiled, reference
+from a2sg.kernels import backends, reference, triton_neuron, triton_sums
 from a2sg.kernels.backends import Backend
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.window.observer import Observer
@@ -60,15 +60,15 @@ class _IntegrateAndFire(torch.autograd.Function):
         keep_potentials: bool,
         backend: Backend,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        ctx.compiled = not keep_potentials and backends.use_compiled(backend, current, window, dynamics)
+        ctx.backend = reference if keep_potentials else backends.choose(backend, current, window, dynamics)
         potentials = None
-        if ctx.compiled:
+        if ctx.backend is not reference:
             try:
-                spikes, final = compiled.forward(current, decay, initial, dynamics)
+                spikes, final = ctx.backend.forward(current, decay, initial, dynamics)
             except backends.compile_errors() as error:
                 backends.give_up(current.device, error, backend)
-                ctx.compiled = False
-        if not ctx.compiled:
+                ctx.backend = reference
+        if ctx.backend is reference:
             trace = reference.forward(current, decay, initial, dynamics)
             spikes, final = torch.stack(trace.spikes).to(current.dtype), trace.final
             potentials = torch.stack(trace.potentials) if keep_potentials else None
@@ -90,9 +90,11 @@ class _IntegrateAndFire(torch.autograd.Function):
         wanted = (grad_spikes, grad_final)
         problem = (current, decay, initial, window, ctx.dynamics)
         # An observed pass looks at every step's gradient on the way: the reference has them at hand.
-        if ctx.compiled and ctx.observer is None:
-            grads = compiled.backward(*wanted, *problem, decay_needs_grad=ctx.needs_input_grad[1])
+        if ctx.backend is not reference and ctx.observer is None:
+            grads = ctx.backend.backward(*wanted, *problem, decay_needs_grad=ctx.needs_input_grad[1])
         else:
+            if ctx.observer is not None and ctx.backend is triton_neuron:
+                ctx.observer.prefer(triton_sums.fill)
             grads = reference.backward(
                 *wanted,
                 *problem,

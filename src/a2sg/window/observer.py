@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from a2sg.window.objectives import Sums, sums_of
-from a2sg.window.sums import Fill
+from a2sg.window.sums import Fill, one_pass
 
 if TYPE_CHECKING:
     from a2sg.kernels.gate import Gate
@@ -34,6 +34,11 @@ class Observer:
         self.table = torch.zeros(steps, len(lattice) + 1, len(Sums), dtype=torch.float64)
         """Sums `[T, L + 1, 6]`; the last row of a step is the window in use."""
         self.clock = Clock()
+
+    def prefer(self, fill: Fill) -> None:
+        """Take a backend's own one-pass way to the sums; a search that fills otherwise keeps its way."""
+        if self.fill is one_pass:
+            self.fill = fill
 
     def clear(self) -> None:
         """Forget all sums."""
