@@ -1,4 +1,4 @@
-"""The command line: a2sg train | evaluate | compare | list.
+"""The command line: a2sg train | evaluate | compare | bench | list.
 
 Bad input ends in one line on stderr and exit status 2, an interrupted run in status 130.
 """
@@ -164,6 +164,13 @@ def compare_command(words: list[str]) -> int:
     return 0
 
 
+def bench_command(words: list[str]) -> int:
+    """Measure speed and memory, against other libraries where they are installed."""
+    from a2sg.bench.command import bench_command as bench
+
+    return bench(words)
+
+
 def list_command(words: list[str]) -> int:
     """Show what there is to choose from."""
     import argparse
@@ -250,5 +257,6 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network by a recipe, or resume a run"),
     "evaluate": (evaluate_command, "evaluate a run on its test data"),
     "compare": (compare_command, "train several arms over several seeds and compare them"),
+    "bench": (bench_command, "measure speed and memory, against other libraries if installed"),
     "list": (list_command, f"show {', '.join(TOPICS[:-1])} or {TOPICS[-1]}"),
 }

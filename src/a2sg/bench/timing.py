@@ -1,0 +1,100 @@
+"""Timing several ways to do the same thing, interleaved, so that a drift of the machine hits all alike."""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Timing:
+    """Seconds of one call.
+
+    Attributes:
+        first: of the first call that `interleave` made.
+        samples: one per round, each the mean over a sample's calls.
+    """
+
+    first: float
+    samples: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    def speed(self, baseline: Timing) -> float:
+        """How many times faster than `baseline`: the median of the ratios of each round."""
+        return statistics.median(b / a for a, b in zip(self.samples, baseline.samples, strict=True))
+
+
+def interleave(
+    calls: Mapping[str, Callable[[], object]], rounds: int, sample: float, device: str, title: str
+) -> dict[str, Timing]:
+    """Time every call once a round, each round starting with another one.
+
+    Args:
+        calls: what to time, by name. Each is called twice before, the first time perhaps to compile.
+        rounds: samples of each.
+        sample: seconds a sample takes at least: short calls are repeated.
+        device: `"cpu"` or `"cuda"`, whose work is waited for.
+        title: what is going on, for the lines of progress.
+    """
+    timings: dict[str, Timing] = {}
+    repeats: dict[str, int] = {}
+    for name, call in calls.items():
+        say(f"{title}: warming up {name}")
+        timings[name] = Timing(_seconds(call, 1, device))
+        once = min(_seconds(call, 1, device) for _ in range(2))
+        repeats[name] = max(1, math.ceil(sample / max(once, 1e-9)))
+    names = list(calls)
+    collecting = gc.isenabled()
+    for turn in range(rounds):
+        say(f"{title}: round {turn + 1} of {rounds}")
+        gc.collect()
+        gc.disable()
+        try:
+            first = turn % len(names)
+            for name in names[first:] + names[:first]:
+                timings[name].samples.append(_seconds(calls[name], repeats[name], device))
+        finally:
+            if collecting:
+                gc.enable()
+    return timings
+
+
+def first_call(call: Callable[[], Result]) -> tuple[Result, float]:
+    """What a first call returns, and the seconds it took, with whatever it compiled."""
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
+
+
+def say(text: str) -> None:
+    """Show progress on stderr: in one line that is overwritten, or line by line where it is no terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _seconds(call: Callable[[], object], repeats: int, device: str) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    _wait(device)
+    return (time.perf_counter() - start) / repeats
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()

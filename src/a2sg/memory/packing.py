@@ -1,0 +1,177 @@
+"""`pack_spikes`: spikes that autograd saves for the backward pass, packed.
+
+Autograd saves the input of every convolution and dense layer for its weight gradient. In a spiking
+network most of these are spikes, of which a float holds one bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from a2sg.errors import require_count
+from a2sg.memory.codes import BITS, BYTES, FORMATS, PER_UNIT, Code
+
+SAMPLE = 32
+"""Elements looked at before all of them are."""
+
+
+def pack_spikes(least: int = 1 << 14) -> Packing:
+    """A context in which spikes that autograd keeps for the backward pass are packed.
+
+        with a2sg.memory.pack_spikes():
+            loss = criterion(model(images), labels)
+        loss.backward()
+
+    Only the forward pass has to be inside. Tensors of zeros and ones are kept as one bit an element, those
+    of multiples of 1/16 below 16 (average-pooled spikes, integer spikes) as one byte; all others are kept
+    as they are. What comes back is the same to the bit, strides included, so gradients are those without it.
+
+    A tensor is recognised by its values, wherever it comes from: a sample turns away what is no spike, then
+    every element is checked while it is packed. What several layers save is packed once.
+
+    A packed tensor is a copy: changing the original in place afterwards does no harm. For tensors kept as
+    they are, doing so raises autograd's usual error in the backward pass. As ever, autograd does not see
+    changes made behind its back (`.data`, numpy).
+
+    Of nested contexts of this kind torch uses the innermost alone, so `save_on_cpu` inside replaces this
+    one. With activation checkpointing, what the checkpoint itself keeps is packed. What a model compiled by
+    `torch.compile` keeps is packed where it is a float. On a GPU the host waits for the device at each large
+    saved tensor, which a captured CUDA graph cannot contain.
+
+    Args:
+        least: elements from which on a tensor is packed.
+
+    Returns:
+        The context manager, which may be entered again and again. Its `dense` and `packed` count
+        the bytes of what it packed, before and after.
+
+    Raises:
+        InputError: if `least` is not a whole number of at least 1.
+    """
+    return Packing(require_count("least", least))
+
+
+class Packing:
+    """What `pack_spikes` returns: a context manager that counts.
+
+    Attributes:
+        dense: bytes of all that was packed so far; what several layers share counts once.
+        packed: the bytes they were packed into.
+    """
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+        self.dense = 0
+        self.packed = 0
+        self._spans: WeakValueDictionary[tuple[Any, ...], _Span] = WeakValueDictionary()
+        self._hooks = saved_tensors_hooks(self.pack, self.unpack)
+
+    def __enter__(self) -> Packing:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._hooks.__exit__(*error)
+
+    def pack(self, saved: Tensor) -> _View | _Kept:
+        """The hook that autograd calls with what it saves."""
+        # Detached, since to keep an output itself would be a reference cycle.
+        tensor = saved.detach()
+        span = self._span(tensor) if self._is_candidate(saved) else None
+        if span is None:
+            return _Kept(tensor, tensor._version)
+        return _View(span, tuple(tensor.shape), tensor.stride())
+
+    @staticmethod
+    def unpack(packed: _View | _Kept) -> Tensor:
+        """The hook that autograd calls in the backward pass."""
+        return packed.dense()
+
+    def _is_candidate(self, tensor: Tensor) -> bool:
+        """Whether it is worth a look: large, float, no parameter, nothing that means more than its memory."""
+        return (
+            tensor.numel() >= self.least
+            and type(tensor) is Tensor
+            and tensor.dtype in FORMATS
+            and tensor.layout == torch.strided
+            and not tensor.is_neg()
+        )
+
+    def _span(self, tensor: Tensor) -> _Span | None:
+        """What lies in memory from the first to the last element, packed if it can be."""
+        ends = ((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        length = 1 + sum(ends)
+        if length > 2 * tensor.numel():  # mostly another tensor's elements
+            return None
+        storage = StorageWeakRef(tensor.untyped_storage())
+        # Views of one storage, such as [T, B, ...] and [T * B, ...], share what they were packed into.
+        key = (storage.cdata, tensor._version, tensor.dtype, tensor.storage_offset(), length)
+        span = self._spans.get(key)
+        if span is None:
+            found = _encode(tensor.as_strided((length,), (1,)))
+            if found is None:
+                return None
+            span = self._spans[key] = _Span(*found, tensor.dtype, storage)
+            self.dense += length * tensor.element_size()
+            self.packed += span.data.nbytes
+        return span
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A stretch of a storage, packed."""
+
+    code: Code
+    data: Tensor
+    dtype: torch.dtype
+    storage: StorageWeakRef
+    """Does not keep the storage's memory, but its address from being another's, by which it is found."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """A saved tensor in a packed stretch."""
+
+    span: _Span
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def dense(self) -> Tensor:
+        span = self.span
+        return span.code.decode(span.data, span.dtype).as_strided(self.shape, self.stride)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A saved tensor as it is. Hooks switch autograd's check of its version off: it is done here."""
+
+    tensor: Tensor
+    version: int
+
+    def dense(self) -> Tensor:
+        now = self.tensor._version
+        if now != self.version:
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace "
+                f"operation: a {self.tensor.dtype} of shape {list(self.tensor.shape)} is at version {now}, "
+                f"not {self.version}"
+            )
+        return self.tensor
+
+
+def _encode(flat: Tensor) -> tuple[Code, Tensor] | None:
+    sample = flat[:: max(1, len(flat) // SAMPLE)].tolist()
+    if not all((value * PER_UNIT).is_integer() for value in sample):
+        return None
+    for code in (BITS, BYTES):
+        data = code.encode(flat)
+        if data is not None:
+            return code, data
+    return None
