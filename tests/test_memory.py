@@ -4,6 +4,8 @@ import copy
 import gc
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -504,3 +506,8 @@ def test_the_process_shrinks():
         del spikes
     assert full - resident() > 100  # MiB, of 128
     del out
+
+
+def test_it_is_there_after_importing_a2sg_alone():
+    command = [sys.executable, "-c", "import a2sg; a2sg.memory.pack_spikes()"]
+    subprocess.run(command, check=True)

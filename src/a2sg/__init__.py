@@ -1,6 +1,6 @@
 """a2sg: train deep spiking neural networks with adaptive and asymmetric surrogate gradients."""
 
-from a2sg import surrogate
+from a2sg import memory, surrogate
 from a2sg._version import __version__
 from a2sg.errors import InputError
 from a2sg.models import create_model, list_models
@@ -17,6 +17,7 @@ __all__ = [
     "__version__",
     "create_model",
     "list_models",
+    "memory",
     "recording",
     "sgv",
     "surrogate",

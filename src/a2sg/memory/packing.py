@@ -42,8 +42,8 @@ def pack_spikes(least: int = 1 << 14) -> Packing:
 
     Of nested contexts of this kind torch uses the innermost alone, so `save_on_cpu` inside replaces this
     one. With activation checkpointing, what the checkpoint itself keeps is packed. What a model compiled by
-    `torch.compile` keeps is packed where it is a float. On a GPU the host waits for the device at each large
-    saved tensor, which a captured CUDA graph cannot contain.
+    `torch.compile` keeps is packed too; enter the context outside the compiled function. On a GPU the host
+    waits for the device at each large saved tensor, which a captured CUDA graph cannot contain.
 
     Args:
         least: elements from which on a tensor is packed.
