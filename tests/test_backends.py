@@ -10,7 +10,7 @@ from torch import nn
 
 import a2sg
 from a2sg.errors import InputError
-from a2sg.kernels import backends, compiled, triton_neuron
+from a2sg.kernels import Call, backends, compiled, fuse, integrate_and_fire, triton_neuron
 from a2sg.kernels.layout import layout_of
 from a2sg.surrogate import (
     Arctan,
@@ -66,7 +66,8 @@ def currents(steps, dtype=torch.float32):
 def everything(neuron, current):
     """Spikes and all gradients, with weights that differ per element; the last state's too."""
     current = current.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-    spikes, final = neuron._run(current, None, neuron.window, None)
+    call = Call(neuron.steps, neuron.dynamics(), keep_final=True, backend=neuron.backend)
+    spikes, final, _ = integrate_and_fire(current, neuron.leak(), None, neuron.window, call)
     generator = torch.Generator().manual_seed(1)
     weights = torch.randn(spikes.shape, generator=generator)
     ends = torch.randn(final.shape, generator=generator)
@@ -104,22 +105,48 @@ def test_float64_stays_float64():
 
 
 @compiles
-def test_neither_a_window_nor_a_smaller_batch_compiles_again():
+def test_neither_a_window_nor_a_smaller_batch_compiles_again(monkeypatch):
     neuron = a2sg.LIF(4, decay=0.87, backend="compiled")
     everything(neuron, torch.randn(4, 8, 16))
-    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    made = []
+    monkeypatch.setattr(compiled, "fuse", lambda *problem: made.append(problem) or fuse.fuse(*problem))
     for batch, window in itertools.product((2, 3, 7), (0.2, 0.9)):
         neuron.window.fill_(window)
         everything(neuron, torch.randn(4, batch, 16))
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+    assert not made
+    everything(a2sg.LIF(4, decay=0.86, backend="compiled"), torch.randn(4, 8, 16))
+    assert len(made) == 2
 
 
 @compiles
-def test_an_observed_pass_finds_the_same_windows_and_gradients():
+def test_a_function_is_compiled_once_for_all_sizes():
+    def product(x, y):
+        return x @ y, (x - 1).relu()
+
+    sizes = ("rows", "inner"), ("inner", 3)
+    run = fuse.fuse(product, [(shape, torch.float32) for shape in sizes], torch.device("cpu"))
+    for rows, inner in ((2, 5), (40, 7), (1, 1)):
+        x, y = torch.randn(rows, inner), torch.randn(inner, 3)
+        for mine, wanted in zip(run(rows, inner, x, y), product(x, y), strict=True):
+            torch.testing.assert_close(mine, wanted)
+
+
+@compiles
+def test_a_function_that_cannot_be_compiled_is_told():
+    def unfit(x):
+        return [x if x.sum() > 0 else -x]
+
+    with pytest.raises(fuse.FusionError, match=r"\w+: .+"):
+        fuse.fuse(unfit, [(("rows",), torch.float32)], torch.device("cpu"))
+
+
+@compiles
+@pytest.mark.parametrize("gradient", ["spike", "full"])
+def test_an_observed_pass_finds_the_same_windows_and_gradients(gradient):
     found = []
     for backend in ("reference", "compiled"):
         neuron = a2sg.LIF(4, backend=backend)
-        windows = a2sg.AdaptiveWindows(neuron, every=1, start=0)
+        windows = a2sg.AdaptiveWindows(neuron, every=1, start=0, gradient=gradient)
         current = torch.randn(4, 6, 11, generator=torch.Generator().manual_seed(3)).requires_grad_()
         neuron(current).square().sum().backward()
         windows.step()
@@ -162,7 +189,7 @@ def test_a_compiled_model_gives_the_same_gradients(backend):
 def test_auto_compiles_once_a_neuron_has_done_enough(monkeypatch):
     calls = []
     original = compiled.forward
-    monkeypatch.setattr(compiled, "forward", lambda *problem: calls.append(1) or original(*problem))
+    monkeypatch.setattr(compiled, "forward", lambda *a, **b: calls.append(1) or original(*a, **b))
     monkeypatch.setattr(backends, "WORTH_COMPILING", 3 * 24)
     monkeypatch.setattr(backends, "_work", Counter())
     neuron, other = a2sg.LIF(2), a2sg.LIF(2, threshold=0.7)
@@ -179,8 +206,8 @@ def test_auto_falls_back_with_one_line(monkeypatch, caplog):
     monkeypatch.setattr(backends, "_broken", {})
     backends._tell.cache_clear()
 
-    def fail(*_):
-        raise torch._dynamo.exc.TorchDynamoException("no compiler today")
+    def fail(*_, **__):
+        raise fuse.FusionError("no compiler today")
 
     monkeypatch.setattr(compiled, "forward", fail)
     current = torch.randn(2, 3, 4)

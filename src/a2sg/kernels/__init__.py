@@ -2,7 +2,17 @@
 
 from a2sg.kernels.backends import BACKENDS, Backend
 from a2sg.kernels.dynamics import Dynamics, Order, Reset
-from a2sg.kernels.function import integrate_and_fire
+from a2sg.kernels.function import Call, Norm, integrate_and_fire
 from a2sg.kernels.gate import Gate
 
-__all__ = ["BACKENDS", "Backend", "Dynamics", "Gate", "Order", "Reset", "integrate_and_fire"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Call",
+    "Dynamics",
+    "Gate",
+    "Norm",
+    "Order",
+    "Reset",
+    "integrate_and_fire",
+]

@@ -13,13 +13,19 @@ import torch
 from torch import Tensor
 
 from a2sg.errors import InputError
-from a2sg.kernels import compiled, reference, triton_neuron
+from a2sg.kernels import compiled, compiled_sums, reference, triton_neuron, triton_sums
+from a2sg.kernels.drive import Drive
 from a2sg.kernels.dynamics import Dynamics
+from a2sg.kernels.fuse import FusionError
+from a2sg.window.sums import Fill
 
 log = logging.getLogger("a2sg")
 
 Backend = Literal["auto", "reference", "compiled", "triton"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
+
+FILLS: dict[ModuleType, Fill] = {compiled: compiled_sums.fill, triton_neuron: triton_sums.fill}
+"""Each backend's own way to the sums of an observed pass; the others take torch's."""
 
 WORTH_COMPILING = 2**30
 """Elements times steps after which the reference has taken about as long as compiling would: some seconds."""
@@ -27,7 +33,7 @@ WORTH_COMPILING = 2**30
 _work: Counter[tuple[Dynamics, int, torch.dtype]] = Counter()
 
 
-def choose(backend: Backend, current: Tensor, window: Tensor, dynamics: Dynamics) -> ModuleType:
+def choose(backend: Backend, drive: Drive, window: Tensor, dynamics: Dynamics) -> ModuleType:
     """The module that computes this input: `reference`, `compiled` or `triton_neuron`.
 
     On a CPU `auto` begins to compile once a neuron has done `WORTH_COMPILING`, so that a short run never
@@ -37,7 +43,8 @@ def choose(backend: Backend, current: Tensor, window: Tensor, dynamics: Dynamics
     Raises:
         InputError: if `compiled` or `triton` was asked for where it cannot run.
     """
-    if backend == "reference" or torch.compiler.is_compiling():
+    current = drive.current
+    if backend == "reference" or torch.compiler.is_compiling() or current.numel() == 0:
         return reference  # inside the user's own torch.compile the reference is what gets compiled
     if backend == "triton":
         if triton_neuron.supports(current, window, dynamics):
@@ -45,13 +52,15 @@ def choose(backend: Backend, current: Tensor, window: Tensor, dynamics: Dynamics
         needs = "a CUDA device, the package triton, one window per step and a shape of a2sg.surrogate"
         raise _unusable("triton", f"it needs {needs}")
     if backend == "auto" and current.device.type == "cpu":
-        kind = (dynamics, current.shape[0], current.dtype)
-        _work[kind] += current.numel()
+        kind = (dynamics, drive.steps, current.dtype)
+        _work[kind] += current[0].numel() * drive.steps
         if _work[kind] < WORTH_COMPILING:
             return reference
     reason = _obstacle(current.device.type)
     if window.dim() > 1:
         reason = "windows differ within a step: only the reference backend takes them"
+    elif current.device.type == "cuda" and current[0].numel() * drive.steps >= compiled.LARGEST:
+        reason = f"an input of {compiled.LARGEST:,} elements or more needs larger indices"
     if reason and backend == "compiled":
         raise _unusable("compiled", reason)
     if reason and window.dim() == 1:
@@ -59,24 +68,21 @@ def choose(backend: Backend, current: Tensor, window: Tensor, dynamics: Dynamics
     return reference if reason else compiled
 
 
-def compile_errors() -> tuple[type[Exception], ...]:
-    """What a compilation that does not work raises."""
-    import torch._dynamo.exc  # here, as these take a second or two to import
-    import torch._inductor.exc
-
-    return torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError
-
-
 _broken: dict[str, str] = {}
 
 
-def give_up(device: torch.device, error: Exception, backend: Backend) -> None:
+def fastest(device: str) -> Backend:
+    """What `auto` comes to on a kind of device, in a long run."""
+    return "reference" if _obstacle(device) else "compiled"
+
+
+def give_up(device: torch.device, error: FusionError, backend: Backend) -> None:
     """Stop compiling for a kind of device, as it failed.
 
     Raises:
         InputError: if `compiled` was asked for.
     """
-    reason = f"compilation failed ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+    reason = f"compilation failed ({str(error).strip().splitlines()[0]})"
     if backend == "compiled":
         raise _unusable(backend, reason) from error
     _broken[device.type] = reason

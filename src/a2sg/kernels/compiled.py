@@ -1,120 +1,242 @@
-"""The multi-step neuron fused by `torch.compile`: C++ on a CPU, Triton on a GPU, from the reference itself.
+"""The multi-step neuron as one kernel per pass: C++ on a CPU, Triton on a GPU, from the reference itself.
 
-The functions of `reference` are traced once per dynamics, T and dtype over `[T, N]`, with N symbolic and the
-windows read from memory: neither a new window nor a smaller last batch compiles anything again.
+The functions of `reference` are traced over the rows of a step in the order of its memory, with the windows
+read from memory: neither a new window nor a smaller last batch compiles anything again.
 """
 
 from __future__ import annotations
 
-import itertools
-import warnings
-from collections.abc import Callable
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from a2sg.kernels import reference
+from a2sg.kernels.drive import Affine, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
-from a2sg.kernels.layout import layout_of
-from a2sg.kernels.reference import Gradients
+from a2sg.kernels.fuse import Shape, fuse
+from a2sg.kernels.layout import Layout, layout_of
+from a2sg.kernels.reference import Step
+from a2sg.window.observer import Gradient, Observer
 
-_number = itertools.count(1)
+LARGEST = 2**31
+"""Elements from which on the 32-bit indices of a GPU's kernels do not reach."""
+
+LANES = (64, 16, 1)
+"""Sizes of the innermost loop: with a fixed one, kernels need no remainder at each vector."""
+
+Kernel = Callable[..., list[Tensor]]
 
 
-def forward(
-    current: Tensor, decay: Tensor | float, initial: Tensor | None, dynamics: Dynamics
-) -> tuple[Tensor, Tensor]:
-    """As `reference.run`."""
-    layout = layout_of(current)
-    run = _forward(dynamics, len(current), current.dtype)
-    start = None if initial is None else layout.step().flatten(initial.detach()[None])[0]
-    spikes, final = run(layout.flatten(current.detach()), _plain(decay), start)
-    return layout.restore(spikes), layout.step().restore(final[None])[0]
+class Kind(NamedTuple):
+    """What kernels are compiled for."""
+
+    dynamics: Dynamics
+    steps: int
+    shared: bool
+    """See `Drive.shared`."""
+    decay: float | None
+    """None for a trained one."""
+    initial: bool
+    affine: bool
+    dtype: torch.dtype
+    device: torch.device
+    lane: int
+
+    @property
+    def step(self) -> Shape:
+        """Of one step, as kernels take it; with an affine part, a row has all features."""
+        return ("rows", "features", self.lane) if self.affine else ("rows", self.lane)
+
+    def inputs(self) -> list[tuple[Shape, torch.dtype]]:
+        """What `_inputs` gives."""
+        wide = compute_dtype(self.dtype)
+        found: list[tuple[Shape, torch.dtype]] = [
+            ((1 if self.shared else self.steps, *self.step), self.dtype)
+        ]
+        found += [((), wide)] if self.decay is None else []
+        found += [(self.step, wide)] if self.initial else []
+        return found + [(("features", self.lane), wide)] * (2 if self.affine else 0)
+
+    def drive(self, inputs: list[Tensor]) -> Drive:
+        """The inputs as a drive, normalised; takes them off the list."""
+        current = inputs.pop(0)
+        decay = inputs.pop(0) if self.decay is None else self.decay
+        initial = inputs.pop(0) if self.initial else None
+        if self.affine:
+            current = Affine(inputs.pop(0), inputs.pop(0)).apply(current)
+        return Drive(current, self.steps, decay, initial)
+
+
+class Wanted(NamedTuple):
+    """What a backward kernel has and gives."""
+
+    spikes: bool
+    """Whether there is a gradient of the spikes."""
+    final: bool
+    """Whether there is one of the final potential."""
+    decay: bool
+    steps: Gradient | None
+    """For an observer of which gradient to show each step."""
+    window: torch.dtype
+
+
+class Plan(NamedTuple):
+    """How one input lies in memory, and the kernels for it."""
+
+    kind: Kind
+    layout: Layout
+    sizes: tuple[int, ...]
+    """Values of the named sizes of `Kind.step`."""
+
+    def view(self, x: Tensor) -> Tensor:
+        """`[T, B, ...]` as kernels take it."""
+        return self.layout.flatten(x).view(x.shape[0], *self.sizes, self.kind.lane)
+
+
+def forward(drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
+    """As `reference.forward`."""
+    plan = _plan(drive, dynamics)
+    spikes, *rest = _forward(plan.kind, want_final)(*plan.sizes, *_inputs(plan, drive))
+    final = plan.layout.restore(rest.pop(0)[None])[0] if want_final else None
+    return Spikes(plan.layout.restore(spikes), final, rest.pop() if rest else None)
 
 
 def backward(
     grad_spikes: Tensor | None,
     grad_final: Tensor | None,
-    current: Tensor,
-    decay: Tensor | float,
-    initial: Tensor | None,
+    drive: Drive,
     window: Tensor,
     dynamics: Dynamics,
     *,
     decay_needs_grad: bool = False,
+    observer: Observer | None = None,
 ) -> Gradients:
     """As `reference.backward`, for windows `[T]`."""
-    layout = layout_of(current)
-    one = layout.step()
-    run = _backward(dynamics, len(current), current.dtype, decay_needs_grad)
-    grads = run(
-        None if grad_spikes is None else layout.flatten(grad_spikes),
-        None if grad_final is None else one.flatten(grad_final[None])[0],
-        layout.flatten(current),
-        decay,
-        None if initial is None else one.flatten(initial[None])[0],
-        window,
+    plan = _plan(drive, dynamics)
+    kind = plan.kind
+    wanted = Wanted(
+        grad_spikes is not None,
+        grad_final is not None,
+        decay_needs_grad,
+        None if observer is None else observer.gradient,
+        window.dtype,
     )
-    start = None if grads[2] is None else one.restore(grads[2][None])[0]
-    return Gradients(layout.restore(grads[0]), grads[1], start)
+    given = [] if grad_spikes is None else [plan.view(grad_spikes.to(kind.dtype))]
+    given += [] if grad_final is None else [plan.view(grad_final[None].to(compute_dtype(kind.dtype)))[0]]
+    current, *rest = _backward(kind, wanted)(*plan.sizes, *given, window, *_inputs(plan, drive))
+    decay = rest.pop(0) if decay_needs_grad else None
+    initial = plan.layout.restore(rest.pop(0)[None])[0] if kind.initial else None
+    if observer is not None:
+        look = observer.watch(dynamics.gate, window)
+        for t in reversed(range(drive.steps)):
+            potential, upstream, delta, *carry = rest[t :: drive.steps]
+            look(t, Step(potential, upstream, carry[0] if carry else None, delta))
+    return Gradients(plan.layout.restore(current), decay, initial)
+
+
+def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
+    current = drive.current
+    return _planned(
+        current.shape,
+        current.stride(),
+        current.dtype,
+        current.device,
+        drive.steps,
+        None if isinstance(drive.decay, Tensor) else drive.decay,
+        drive.initial is not None,
+        drive.affine is not None,
+        dynamics,
+    )
+
+
+@lru_cache(maxsize=4096)  # a plan is found again in a microsecond, and made in ten
+def _planned(
+    shape: torch.Size,
+    stride: tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+    steps: int,
+    decay: float | None,
+    initial: bool,
+    affine: bool,
+    dynamics: Dynamics,
+) -> Plan:
+    layout = layout_of(torch.empty_strided(shape, stride, device="meta"), channels=affine)
+    # By the size of a sample, so that a smaller batch takes the same kernels.
+    row = layout.features if affine else layout.size // shape[1]
+    lane = next(lane for lane in LANES if row % lane == 0)
+    sizes = (layout.size // row, row // lane) if affine else (layout.size // lane,)
+    shared = steps > shape[0]
+    return Plan(Kind(dynamics, steps, shared, decay, initial, affine, dtype, device, lane), layout, sizes)
+
+
+def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
+    """Current, decay, initial potential, scale, shift: those that there are."""
+    wide = compute_dtype(plan.kind.dtype)
+    found = [plan.view(drive.current.detach())]
+    if isinstance(drive.decay, Tensor):
+        found.append(drive.decay.detach().to(wide))
+    if drive.initial is not None:
+        found.append(plan.view(drive.initial.detach()[None].to(wide))[0])
+    if drive.affine is not None:
+        found += [plan.layout.spread(part.to(wide)).view(-1, plan.kind.lane) for part in drive.affine]
+    return found
 
 
 @cache
-def _forward(dynamics: Dynamics, steps: int, dtype: torch.dtype) -> Callable[..., Any]:
-    def run(current: Tensor, decay: Tensor | float, initial: Tensor | None) -> tuple[Tensor, Tensor]:
-        trace = reference.forward(current, decay, initial, dynamics)
-        return torch.stack(trace.spikes).to(dtype), trace.final
+def _forward(kind: Kind, want_final: bool) -> Kernel:
+    def run(*inputs: Tensor) -> list[Tensor]:
+        done = reference.trace(kind.drive(list(inputs)), kind.dynamics)
+        found = [torch.stack(done.spikes).to(kind.dtype)]
+        found += [done.final] if want_final else []
+        return found + ([done.final.sum()] if kind.device.type == "cpu" else [])
 
-    return _compile(run)
+    return fuse(run, kind.inputs(), kind.device)
 
 
 @cache
-def _backward(
-    dynamics: Dynamics, steps: int, dtype: torch.dtype, decay_needs_grad: bool
-) -> Callable[..., Any]:
-    def run(
-        grad_spikes: Tensor | None,
-        grad_final: Tensor | None,
-        current: Tensor,
-        decay: Tensor | float,
-        initial: Tensor | None,
-        window: Tensor,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        grads = reference.backward(
+def _backward(kind: Kind, wanted: Wanted) -> Kernel:
+    def run(*inputs: Tensor) -> list[Tensor]:
+        rest = list(inputs)
+        grad_spikes = rest.pop(0) if wanted.spikes else None
+        grad_final = rest.pop(0) if wanted.final else None
+        window = rest.pop(0)
+        steps: dict[int, Step] = {}
+        grads = reference.gradients(
             grad_spikes,
             grad_final,
-            current,
-            decay,
-            initial,
+            kind.drive(rest),
             window,
-            dynamics,
-            decay_needs_grad=decay_needs_grad,
+            kind.dynamics,
+            decay_needs_grad=wanted.decay,
+            look=steps.__setitem__ if wanted.steps else None,
         )
-        return grads.current.to(dtype), grads.decay, None if initial is None else grads.initial
+        found: list[Tensor | None] = [grads.current.to(kind.dtype)]
+        found += [grads.decay] if wanted.decay else []
+        found += [grads.initial] if kind.initial else []
+        if wanted.steps:
+            found += _parts([steps[t] for t in range(kind.steps)], carried=wanted.steps == "full")
+        return [part for part in found if part is not None]
 
-    return _compile(run)
-
-
-def _compile(run: Callable[..., Any]) -> Callable[..., Any]:
-    # Dynamo keeps at most 8 compilations per code object: a code object of its own gives each its 8.
-    run.__code__ = run.__code__.replace(co_name=f"{run.__name__}_{next(_number)}")
-    fused = torch.compile(run, dynamic=True, fullgraph=True)
-    compiled = False
-
-    def call(*arguments: Any) -> Any:
-        nonlocal compiled
-        if compiled:
-            return fused(*arguments)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the compiler warns of is nothing that a user could mend
-            result = fused(*arguments)
-        compiled = True
-        return result
-
-    return call
+    wide = compute_dtype(kind.dtype)
+    given: list[tuple[Shape, torch.dtype]] = []
+    given += [((kind.steps, *kind.step), kind.dtype)] if wanted.spikes else []
+    given += [(kind.step, wide)] if wanted.final else []
+    return fuse(run, [*given, ((kind.steps,), wanted.window), *kind.inputs()], kind.device)
 
 
-def _plain(decay: Tensor | float) -> Tensor | float:
-    return decay.detach() if isinstance(decay, Tensor) else decay
+def _parts(steps: Sequence[Step], *, carried: bool) -> list[Tensor]:
+    """Every step's potential, then every upstream, every delta and, if asked for, every carry.
+
+    One by one rather than as `[T, ...]`: the C library keeps pieces for the next layer if they are not too
+    large, and gives large ones back to the system, to be faulted in again.
+    """
+    found = [step.potential for step in steps]
+    found += [step.upstream for step in steps]
+    found += [step.delta for step in steps]
+    if carried:
+        found += [torch.zeros_like(step.delta) if step.carry is None else step.carry for step in steps]
+    return found

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from a2sg.kernels import backends, reference, triton_neuron, triton_sums
+from a2sg.errors import InputError
+from a2sg.kernels import backends, reference
 from a2sg.kernels.backends import Backend
+from a2sg.kernels.drive import Affine, Drive
 from a2sg.kernels.dynamics import Dynamics
+from a2sg.kernels.fuse import FusionError
 from a2sg.window.observer import Observer
+
+
+class Norm(NamedTuple):
+    """A batch normalisation per channel `[C]`: (current - mean) · inverse · weight + bias."""
+
+    weight: Tensor | None
+    bias: Tensor | None
+    mean: Tensor
+    inverse: Tensor
+    """1 / sqrt(variance + eps)."""
+    of_batch: bool
+    """Whether mean and inverse are those of this very batch, so that gradients go through them."""
+
+
+class Call(NamedTuple):
+    """How a neuron is to be run."""
+
+    steps: int
+    dynamics: Dynamics
+    observer: Observer | None = None
+    keep_final: bool = False
+    keep_potentials: bool = False
+    backend: Backend = "auto"
 
 
 def integrate_and_fire(
@@ -19,30 +46,30 @@ def integrate_and_fire(
     decay: Tensor | float,
     initial: Tensor | None,
     window: Tensor,
-    dynamics: Dynamics,
-    observer: Observer | None = None,
-    *,
-    keep_potentials: bool = False,
-    backend: Backend = "auto",
-) -> tuple[Tensor, Tensor, Tensor | None]:
+    call: Call,
+    norm: Norm | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Run a neuron for T steps.
 
     Args:
-        current: input `[T, B, ...]`, float16, bfloat16, float32 or float64.
+        current: input `[T, B, ...]`, float16, bfloat16, float32 or float64; `[1, B, ...]` is the input of
+            every step.
         decay: leak per step, a number or a 0-d tensor (which then gets a gradient).
         initial: potential before the first step `[B, ...]`; None is rest.
         window: `[T]`, or `[T, ...]` with `window[t]` broadcasting against `[B, ...]`.
-        dynamics: what the neuron does in a step.
-        observer: where the backward pass leaves its sums; None on unobserved iterations.
-        keep_potentials: whether to return u[t] as well, as a differentiable output.
-        backend: how it is computed; see `a2sg.kernels.backends`.
+        call: T, what the neuron does in a step, and how it is computed.
+        norm: a normalisation of `current` `[T, B, C, ...]` on the way; the backward pass still keeps
+            `current` alone.
 
     Returns:
-        spikes `[T, B, ...]` in the dtype of `current`, the final potential `[B, ...]`, and the
-        potentials before reset `[T, B, ...]` or None.
+        spikes `[T, B, ...]` in the dtype of `current`, the final potential `[B, ...]` and the potentials
+        before reset `[T, B, ...]`, these two None if they were not asked for.
+
+    Raises:
+        InputError: on a CPU, for NaN or infinity in `current`.
     """
-    result: tuple[Tensor, Tensor, Tensor | None] = _IntegrateAndFire.apply(
-        current, decay, initial, window, dynamics, observer, keep_potentials, backend
+    result: tuple[Tensor, Tensor | None, Tensor | None] = _IntegrateAndFire.apply(
+        current, decay, initial, window, *(norm or (None, None, None, None, False)), call
     )
     return result
 
@@ -55,56 +82,119 @@ class _IntegrateAndFire(torch.autograd.Function):
         decay: Tensor | float,
         initial: Tensor | None,
         window: Tensor,
-        dynamics: Dynamics,
-        observer: Observer | None,
-        keep_potentials: bool,
-        backend: Backend,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        ctx.backend = reference if keep_potentials else backends.choose(backend, current, window, dynamics)
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor | None,
+        inverse: Tensor | None,
+        of_batch: bool,
+        call: Call,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        drive = Drive(current, call.steps, decay, initial, _affine(weight, bias, mean, inverse))
         potentials = None
-        if ctx.backend is not reference:
+        if call.keep_potentials:
+            ctx.backend = reference
+            done = reference.trace(drive, call.dynamics)
+            spikes, final, total = torch.stack(done.spikes).to(current.dtype), done.final, done.final.sum()
+            potentials = torch.stack(done.potentials)
+        else:
+            ctx.backend = backends.choose(call.backend, drive, window, call.dynamics)
             try:
-                spikes, final = ctx.backend.forward(current, decay, initial, dynamics)
-            except backends.compile_errors() as error:
-                backends.give_up(current.device, error, backend)
+                found = ctx.backend.forward(drive, call.dynamics, want_final=call.keep_final)
+            except FusionError as error:
+                backends.give_up(current.device, error, call.backend)
                 ctx.backend = reference
-        if ctx.backend is reference:
-            trace = reference.forward(current, decay, initial, dynamics)
-            spikes, final = torch.stack(trace.spikes).to(current.dtype), trace.final
-            potentials = torch.stack(trace.potentials) if keep_potentials else None
+                found = reference.forward(drive, call.dynamics)
+            spikes, final, total = found
+        # NaN and infinity persist in the potential, so the last step shows them all, at 1/T of the cost.
+        # On a GPU the look would stop the stream: there the loss shows them.
+        if not torch.compiler.is_compiling() and current.device.type == "cpu" and total is not None:
+            _require_finite(total, current)
         trained = decay if isinstance(decay, Tensor) else None
-        ctx.save_for_backward(current, window, trained, initial)
+        ctx.save_for_backward(current, window, trained, initial, weight, bias, mean, inverse)
         ctx.decay = None if trained is not None else decay
-        ctx.dynamics = dynamics
-        ctx.observer = observer
+        ctx.call = call
+        ctx.of_batch = of_batch
         ctx.set_materialize_grads(False)
-        return spikes, final, potentials
+        return spikes, final if call.keep_final else None, potentials
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, grad_spikes: Tensor | None, grad_final: Tensor | None, grad_potentials: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        current, window, trained, initial = ctx.saved_tensors
+        current, window, trained, initial, weight, bias, mean, inverse = ctx.saved_tensors
+        call: Call = ctx.call
         decay = ctx.decay if trained is None else trained
-        wanted = (grad_spikes, grad_final)
-        problem = (current, decay, initial, window, ctx.dynamics)
-        # An observed pass looks at every step's gradient on the way: the reference has them at hand.
-        if ctx.backend is not reference and ctx.observer is None:
-            grads = ctx.backend.backward(*wanted, *problem, decay_needs_grad=ctx.needs_input_grad[1])
-        else:
-            if ctx.observer is not None and ctx.backend is triton_neuron:
-                ctx.observer.prefer(triton_sums.fill)
-            grads = reference.backward(
-                *wanted,
-                *problem,
-                grad_potentials=grad_potentials,
-                decay_needs_grad=ctx.needs_input_grad[1],
-                observer=ctx.observer,
-            )
+        drive = Drive(current, call.steps, decay, initial, _affine(weight, bias, mean, inverse))
+        if call.observer is not None and ctx.backend in backends.FILLS:
+            call.observer.prefer(backends.FILLS[ctx.backend])
+        extra = {} if grad_potentials is None else {"grad_potentials": grad_potentials}
+        grads = ctx.backend.backward(
+            grad_spikes,
+            grad_final,
+            drive,
+            window,
+            call.dynamics,
+            decay_needs_grad=ctx.needs_input_grad[1],
+            observer=call.observer,
+            **extra,
+        )
+        grad_current, grad_weight, grad_bias = grads.current.to(current.dtype), None, None
+        if mean is not None:
+            grad_current, grad_weight, grad_bias = _through_norm(ctx, grad_current)
         return (
-            grads.current.to(current.dtype),
+            grad_current,
             None if grads.decay is None else grads.decay.to(trained.dtype),
             grads.initial if ctx.needs_input_grad[2] else None,
-            *(None,) * 5,
+            None,
+            grad_weight,
+            grad_bias,
+            *(None,) * 4,
+        )
+
+
+def _affine(
+    weight: Tensor | None, bias: Tensor | None, mean: Tensor | None, inverse: Tensor | None
+) -> Affine | None:
+    """(current - mean) · inverse · weight + bias as one multiplication and one addition."""
+    if mean is None or inverse is None:
+        return None
+    scale = inverse if weight is None else weight * inverse
+    shift = -mean * scale
+    return Affine(scale, shift if bias is None else shift + bias)
+
+
+def _through_norm(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The gradients of the norm's input, weight and bias, from that of its output."""
+    current, _, _, _, weight, bias, mean, inverse = ctx.saved_tensors
+    wants_weight, wants_bias = ctx.needs_input_grad[4:6]
+    if ctx.of_batch:
+        found = torch.ops.aten.native_batch_norm_backward(
+            grad.flatten(0, 1),
+            current.flatten(0, 1),
+            weight,
+            None,
+            None,
+            mean,
+            inverse,
+            True,
+            0.0,
+            [True, wants_weight, wants_bias],
+        )
+        return found[0].view_as(current), found[1], found[2]
+    others = [d for d in range(grad.dim()) if d != 2]
+    whitened = Affine(inverse, -mean * inverse).over(current.shape)
+    scale = Affine(inverse if weight is None else weight * inverse, mean).over(current.shape).scale
+    return (
+        grad * scale.to(grad.dtype),
+        (grad * whitened.apply(current)).sum(others).to(weight.dtype) if wants_weight else None,
+        grad.sum(others, dtype=bias.dtype) if wants_bias else None,
+    )
+
+
+def _require_finite(total: Tensor, current: Tensor) -> None:
+    if not math.isfinite(total.item()):
+        raise InputError(
+            f"the input of a neuron holds NaN or infinity (shape {tuple(current.shape)}): check the "
+            "data, the learning rate and the normalisation before it"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -9,41 +10,58 @@ from torch import Tensor
 
 
 class Layout(NamedTuple):
-    """Shape and strides of a dense tensor whose steps follow each other in memory."""
+    """Shape and strides of one step `[B, ...]`, dense in memory; steps follow each other."""
 
     shape: torch.Size
     stride: tuple[int, ...]
 
+    @property
+    def size(self) -> int:
+        """N, the elements of a step."""
+        return self.shape.numel()
+
+    @property
+    def features(self) -> int:
+        """Elements after which channels come round again: C, or C times space where space is innermost."""
+        space = math.prod(self.shape[2:])
+        return self.shape[1] * (1 if self.stride[1] == 1 else space)
+
     def flatten(self, x: Tensor) -> Tensor:
-        """`x` as `[T, N]`; copied only if it is laid out differently."""
-        if tuple(x.stride()) != self.stride or x.shape != self.shape:
-            x = torch.empty_strided(self.shape, self.stride, dtype=x.dtype, device=x.device).copy_(x)
-        steps = self.shape[0]
-        return x.as_strided((steps, x.numel() // max(1, steps)), (x.numel() // max(1, steps), 1))
+        """`[T, B, ...]` as `[T, N]`; copied only if it is laid out differently."""
+        steps, size = x.shape[0], self.size
+        strides = (size, *self.stride)
+        if x.stride() != strides or x.shape[1:] != self.shape:
+            x = torch.empty_strided((steps, *self.shape), strides, dtype=x.dtype, device=x.device).copy_(x)
+        return x.as_strided((steps, size), (size, 1))
 
     def restore(self, flat: Tensor) -> Tensor:
-        """`[T, N]` in this shape again, without a copy."""
-        return flat.as_strided(self.shape, self.stride)
+        """`[T, ...]` of N elements a step in this shape again, without a copy."""
+        return flat.as_strided((flat.shape[0], *self.shape), (self.size, *self.stride))
 
-    def step(self) -> Layout:
-        """The layout of one step `[1, B, ...]`, for a state."""
-        return Layout(torch.Size((1, *self.shape[1:])), (self.stride[0], *self.stride[1:]))
-
-
-def layout_of(x: Tensor) -> Layout:
-    """The layout of `x` if it is dense with time outermost (channels-last included), else contiguous."""
-    if _dense(x):
-        return Layout(x.shape, tuple(x.stride()))
-    return Layout(x.shape, tuple(torch.empty(x.shape, device="meta").stride()))
+    def spread(self, values: Tensor) -> Tensor:
+        """A value per channel `[C]` as one per feature."""
+        each = self.features // self.shape[1]
+        return values if each == 1 else values[:, None].expand(-1, each).reshape(-1)
 
 
-def _dense(x: Tensor) -> bool:
-    if x.is_contiguous():
-        return True
-    if x.numel() == 0 or x.stride(0) * x.shape[0] != x.numel():
-        return False
+def layout_of(x: Tensor, *, channels: bool = False) -> Layout:
+    """The layout of a step of `x` if that is dense (channels-last included), else the contiguous one.
+
+    Args:
+        x: `[T, B, ...]`.
+        channels: whether `features` must make sense: the step is `[B, C, ...]`, contiguous or channels-last.
+    """
+    step = x[0]
+    if not step.is_contiguous():
+        last = step.dim() > 2 and step.movedim(1, -1).is_contiguous()
+        if not last and (channels or not _dense(step)):
+            step = torch.empty(step.shape, device="meta")
+    return Layout(step.shape, step.stride())
+
+
+def _dense(step: Tensor) -> bool:
     expected = 1
-    for stride, size in sorted(zip(x.stride()[1:], x.shape[1:], strict=True)):
+    for stride, size in sorted(zip(step.stride(), step.shape, strict=True)):
         if size == 1:
             continue
         if stride != expected:

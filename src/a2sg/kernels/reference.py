@@ -7,11 +7,13 @@ alone and computes the potentials again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from a2sg.kernels.drive import Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.window.observer import Observer
 
@@ -27,27 +29,27 @@ class Trace(NamedTuple):
     final: Tensor
 
 
-class Gradients(NamedTuple):
-    """What the backward pass returns, each in the dtype it was computed in."""
+class Step(NamedTuple):
+    """What the backward pass knows of one step, for those who look on."""
 
-    current: Tensor
-    decay: Tensor | None
-    initial: Tensor | None
+    potential: Tensor
+    """u[t] `[B, ...]`."""
+    upstream: Tensor
+    """dL/ds[t], by all ways."""
+    carry: Tensor | None
+    """The part of dL/du[t] that does not depend on the window; None is 0."""
+    delta: Tensor
+    """upstream · f under the window in use."""
 
 
-def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of potentials for an input of `dtype`."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def forward(current: Tensor, decay: Tensor | float, initial: Tensor | None, dynamics: Dynamics) -> Trace:
+def trace(drive: Drive, dynamics: Dynamics) -> Trace:
     """Integrate, fire and reset, T times (method, section 2)."""
+    current, steps, decay, potential, _ = drive.normalized()
     dtype = compute_dtype(current.dtype)
-    potential = initial
     potentials, spikes, before = [], [], []
-    for step_current in current:
+    for t in range(steps):
         before.append(potential)
-        u = step_current.to(dtype)
+        u = current[t % len(current)].to(dtype)
         if dynamics.order == "scaled":
             u = decay * (u if potential is None else potential + u)
         elif potential is not None:
@@ -62,12 +64,16 @@ def forward(current: Tensor, decay: Tensor | float, initial: Tensor | None, dyna
     return Trace(potentials, spikes, before, potential)
 
 
+def forward(drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
+    """Spikes `[T, B, ...]` in the dtype of the current, and the state after them."""
+    done = trace(drive, dynamics)
+    return Spikes(torch.stack(done.spikes).to(drive.current.dtype), done.final, done.final.sum())
+
+
 def backward(
     grad_spikes: Tensor | None,
     grad_final: Tensor | None,
-    current: Tensor,
-    decay: Tensor | float,
-    initial: Tensor | None,
+    drive: Drive,
     window: Tensor,
     dynamics: Dynamics,
     *,
@@ -79,35 +85,66 @@ def backward(
 
     `window[t]` broadcasts against `[B, ...]`. With an observer, every step leaves its sums there.
     """
-    trace = forward(current, decay, initial, dynamics)
-    dtype = trace.final.dtype
+    return gradients(
+        grad_spikes,
+        grad_final,
+        drive,
+        window,
+        dynamics,
+        grad_potentials=grad_potentials,
+        decay_needs_grad=decay_needs_grad,
+        look=None if observer is None else observer.watch(dynamics.gate, window),
+    )
+
+
+def gradients(
+    grad_spikes: Tensor | None,
+    grad_final: Tensor | None,
+    drive: Drive,
+    window: Tensor,
+    dynamics: Dynamics,
+    *,
+    grad_potentials: Tensor | None = None,
+    decay_needs_grad: bool = False,
+    look: Callable[[int, Step], None] | None = None,
+) -> Gradients:
+    """As `backward`, with `look` shown each step on the way, the last one first."""
+    drive = drive.normalized()
+    current, decay = drive.current, drive.decay
+    done = trace(drive, dynamics)
+    dtype = done.final.dtype
     soft = dynamics.reset == "soft"
     grad_current: list[Tensor] = []
     grad_decay = torch.zeros((), dtype=dtype, device=current.device) if decay_needs_grad else None
     grad_v = grad_final  # dL/dv[t]; None stands for 0
-    later: Tensor | None = None
-    for t in range(len(trace.potentials) - 1, -1, -1):
-        u = trace.potentials[t]
+    for t in range(drive.steps - 1, -1, -1):
+        u = done.potentials[t]
         upstream = torch.zeros_like(u) if grad_spikes is None else grad_spikes[t].to(dtype)
         carry = grad_v
         if grad_v is not None:
             if not dynamics.detach_reset:
                 upstream = upstream - (dynamics.threshold if soft else u) * grad_v
             if not soft:
-                carry = torch.where(trace.spikes[t] > 0, torch.zeros_like(grad_v), grad_v)
+                carry = torch.where(done.spikes[t] > 0, torch.zeros_like(grad_v), grad_v)
         if grad_potentials is not None:
             extra = grad_potentials[t].to(dtype)
             carry = extra if carry is None else carry + extra
         delta = upstream * dynamics.gate.derivative(u, window[t])
-        if observer is not None:
-            later = observer.add(t, dynamics.gate, u, upstream, delta, carry, later)
+        if look is not None:
+            look(t, Step(u, upstream, carry, delta))
         grad_u = delta if carry is None else delta + carry
         grad_v = decay * grad_u
         grad_current.append(grad_v if dynamics.order == "scaled" else grad_u)
         if grad_decay is not None:
-            held = trace.before[t]
+            held = done.before[t]
             if dynamics.order == "scaled":
-                held = current[t].to(dtype) if held is None else held + current[t].to(dtype)
+                step_current = current[t % len(current)].to(dtype)
+                held = step_current if held is None else held + step_current
             if held is not None:
                 grad_decay = grad_decay + (grad_u * held).sum()
+    if drive.shared:
+        total = grad_current[0]
+        for part in grad_current[1:]:
+            total = total + part
+        grad_current = [total]
     return Gradients(torch.stack(grad_current[::-1]), grad_decay, grad_v)

@@ -39,9 +39,10 @@ def _profile(z, SHAPE: tl.constexpr):
 def _derivative(u, window, LEVELS: tl.constexpr, SHAPE: tl.constexpr):
     """ds/du at u, as `Gate.derivative`; `window` is a scalar of the same dtype."""
     total = tl.zeros_like(u)
+    inverse = _ratio(tl.full([1], 1, u.dtype), window)  # one division, not one per neuron
     for k in tl.static_range(len(LEVELS.thresholds)):
         distance = u - LEVELS.thresholds[k]
-        value = _profile(_ratio(distance, window), SHAPE)
+        value = _profile(distance * inverse, SHAPE)
         if SHAPE.mass is not None:
             value = _ratio(value, SHAPE.mass * window)
         if SHAPE.bounded:

@@ -15,10 +15,12 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from a2sg.kernels import reference
+from a2sg.kernels.drive import Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.layout import layout_of
-from a2sg.kernels.reference import Gradients, compute_dtype
 from a2sg.surrogate import Arctan, Dspike, FastSigmoid, Sigmoid, Surrogate, WindowedAffine
+from a2sg.window.observer import Observer
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -119,23 +121,10 @@ def shape_of(surrogate: Surrogate) -> Shape | None:
     return Shape(kind, a, b, surrogate.bounded, surrogate.mass if surrogate.area == "unit" else None)
 
 
-def forward(
-    current: Tensor, decay: Tensor | float, initial: Tensor | None, dynamics: Dynamics
-) -> tuple[Tensor, Tensor]:
-    """Integrate, fire and reset, T times.
-
-    Args:
-        current: `[T, B, ...]`.
-        decay: leak per step, a number or a 0-d tensor on the device of `current`.
-        initial: potential before the first step `[B, ...]`; None is rest.
-        dynamics: what the neuron does in a step.
-
-    Returns:
-        Spikes `[T, B, ...]` in the dtype of `current`, and the final potential `[B, ...]` in float32
-        (float64 for float64); both lie in memory as `current` does, if that is dense.
-    """
+def forward(drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
+    """As `reference.forward`; what it gives lies in memory as the current does, if that is dense."""
+    current, decay, initial = _step_by_step(drive)
     layout = layout_of(current)
-    one = layout.step()
     x = layout.flatten(current)
     steps, size = x.shape
     dtype = compute_dtype(current.dtype)
@@ -145,7 +134,7 @@ def forward(
     with torch.cuda.device_of(x):
         kernels().forward_kernel[(-(-size // block),)](
             x,
-            None if initial is None else one.flatten(initial[None]),
+            None if initial is None else layout.flatten(initial[None]),
             decay if isinstance(decay, Tensor) else None,
             spikes,
             final,
@@ -158,38 +147,35 @@ def forward(
             num_warps=WARPS,
             enable_fp_fusion=False,
         )
-    return layout.restore(spikes), one.restore(final)[0]
+    return Spikes(layout.restore(spikes), layout.restore(final)[0], None)
 
 
 def backward(
     grad_spikes: Tensor | None,
     grad_final: Tensor | None,
-    current: Tensor,
-    decay: Tensor | float,
-    initial: Tensor | None,
+    drive: Drive,
     window: Tensor,
     dynamics: Dynamics,
     *,
     decay_needs_grad: bool = False,
+    observer: Observer | None = None,
 ) -> Gradients:
-    """Gradients from those of the spikes and the final potential; potentials are computed again.
+    """As `reference.backward`, for windows `[T]` on the device of the current.
 
-    Args:
-        grad_spikes: dL/ds `[T, B, ...]`; None is 0.
-        grad_final: dL/dv[T] `[B, ...]`; None is 0.
-        current: `[T, B, ...]`; this and the next two as in `forward`.
-        decay: leak per step.
-        initial: potential before the first step.
-        window: `[T]`, on the device of `current`.
-        dynamics: what the neuron does in a step.
-        decay_needs_grad: whether the decay is trained.
-
-    Returns:
-        The gradients of `current` (in its dtype), of the decay (0-d; None if not asked for) and of
-        `initial` (None from rest), these two in float32 (float64 for float64).
+    An observed pass looks at every step's gradient on the way: the reference has them at hand.
     """
+    if observer is not None:
+        return reference.backward(
+            grad_spikes,
+            grad_final,
+            drive,
+            window,
+            dynamics,
+            decay_needs_grad=decay_needs_grad,
+            observer=observer,
+        )
+    current, decay, initial = _step_by_step(drive)
     layout = layout_of(current)
-    one = layout.step()
     x = layout.flatten(current)
     steps, size = x.shape
     dtype = compute_dtype(current.dtype)
@@ -204,9 +190,9 @@ def backward(
     with torch.cuda.device_of(x):
         kernels().backward_kernel[(programs,)](
             None if grad_spikes is None else layout.flatten(grad_spikes),
-            None if grad_final is None else one.flatten(grad_final[None]),
+            None if grad_final is None else layout.flatten(grad_final[None]),
             x,
-            None if initial is None else one.flatten(initial[None]),
+            None if initial is None else layout.flatten(initial[None]),
             decay if isinstance(decay, Tensor) else None,
             window.contiguous(),
             potentials,
@@ -222,11 +208,18 @@ def backward(
             num_warps=WARPS,
             enable_fp_fusion=False,
         )
+    found = layout.restore(grad_current)
     return Gradients(
-        layout.restore(grad_current),
+        found.sum(0, keepdim=True) if drive.shared else found,
         None if grad_decay is None else grad_decay.sum().to(dtype),
-        None if grad_initial is None else one.restore(grad_initial)[0],
+        None if grad_initial is None else layout.restore(grad_initial)[0],
     )
+
+
+def _step_by_step(drive: Drive) -> tuple[Tensor, Tensor | float, Tensor | None]:
+    """Current (normalised, one for every step), decay and initial potential."""
+    drive = drive.normalized()
+    return drive.current.expand(drive.steps, *drive.current.shape[1:]), drive.decay, drive.initial
 
 
 def _cell(decay: Tensor | float, dynamics: Dynamics) -> Cell:

@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_choice, require_count, require_positive
-from a2sg.window.objectives import Sums, sgv_from_sums, tgc_from_sums
 from a2sg.window.observer import Clock, Gradient, Observer
 from a2sg.window.search import SEARCHES
+from a2sg.window.solve import Solution, solve
 
 log = logging.getLogger("a2sg")
+
+SAVED = {"iteration", "kept", "seconds", "history", "windows", "tables"}
+"""Keys of a state."""
 
 
 @runtime_checkable
@@ -157,7 +160,7 @@ class AdaptiveWindows:
         Raises:
             InputError: if it was saved for other layers, steps or candidates.
         """
-        missing = self.state_dict().keys() - state.keys()
+        missing = SAVED - state.keys()
         require(not missing, f"the saved windows lack {', '.join(sorted(missing))}: save state_dict() whole")
         tables = state["tables"]
         mine = {name: tuple(observer.table.shape) for name, observer in self.observers.items()}
@@ -188,46 +191,72 @@ class AdaptiveWindows:
 
     @torch.no_grad()
     def _update(self) -> None:
-        sums = self._collect()
         rows = [(name, step) for name, site in self.sites.items() for step in range(site.steps)]
         last = torch.tensor([step == self.sites[name].steps - 1 for name, step in rows])
-        sgv, tgc = sgv_from_sums(sums), tgc_from_sums(sums)
-        usable = sums.isfinite().all(-1) & (sums[..., Sums.ABS] > 0)
-        usable &= last[:, None] | (sums[..., Sums.LATER] > 0)
-        used = sums.shape[1] - 1
-        index = torch.full((len(rows),), used)
         wanted = torch.where(last, torch.tensor(self.spatial), torch.tensor(self.temporal))
-        if wanted.any():
-            scores = torch.where(last[:, None], -sgv, tgc).masked_fill(~usable, -torch.inf)[:, :used]
-            found = scores.isfinite().any(-1)
-            index = torch.where(wanted & found, self.search.choose(scores), index)
-        reasons = ["" if not want else self._reason(row) for want, row in zip(wanted, sums, strict=True)]
-        before = {name: site.window.tolist() for name, site in self.sites.items()}
-        after: dict[str, list[float]] = {name: list(values) for name, values in before.items()}
+        sums, before = self._collect()
+        found = solve(sums, last, wanted, self.search)
+        used = sums.shape[1] - 1  # behind the lattice, which is empty if nothing is adapted
+        windows = torch.cat([self.search.lattice[:used], torch.zeros(1, dtype=torch.float64)])[found.choice]
+        after = torch.where(found.choice == used, before, windows)
+        self._set(after)
+        self._report(rows, last, found, before.tolist(), after.tolist())
+
+    def _collect(self) -> tuple[Tensor, Tensor]:
+        """Sums of all layers and steps `[rows, L + 1, 6]` over all ranks, and the windows in use `[rows]`.
+
+        Both on the CPU, by one transfer. Clears the tables.
+        """
+        # On the model's device even where nothing was observed: ranks must agree on it to reduce.
+        device = next(iter(self.sites.values())).window.device
+        sums = torch.cat([observer.table.to(device) for observer in self.observers.values()])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(sums)
+        for observer in self.observers.values():
+            observer.clear()
+        windows = torch.cat([site.window.to(device, torch.float64) for site in self.sites.values()])
+        together = torch.cat([sums.flatten(), windows]).cpu()
+        return together[: sums.numel()].view(sums.shape), together[sums.numel() :]
+
+    def _set(self, windows: Tensor) -> None:
+        """Write windows `[rows]` to the sites, by one transfer per device."""
+        there: dict[torch.device, Tensor] = {}
+        at = 0
+        for site in self.sites.values():
+            device = site.window.device
+            if device not in there:
+                there[device] = windows.to(device, non_blocking=True)
+            site.window.copy_(there[device][at : at + site.steps])
+            at += site.steps
+
+    def _report(
+        self,
+        rows: list[tuple[str, int]],
+        last: Tensor,
+        found: Solution,
+        before: list[float],
+        after: list[float],
+    ) -> None:
+        """Append to the history, count what was kept, and warn of it."""
+        used = found.sgv.shape[1] - 1
         for row, (name, step) in enumerate(rows):
-            at = int(index[row])
-            reason = reasons[row] if at == used else ""
-            if at != used:
-                after[name][step] = self.search.lattice[at].item()
-            if reason:
-                self.kept[reason] += 1
+            at = int(found.choice[row])
             self.history.append(
                 {
                     "iteration": self.iteration,
                     "layer": name,
                     "step": step + 1,
-                    "window": after[name][step],
-                    "sgv": _plain(sgv[row, at]),
-                    "tgc": None if last[row] else _plain(tgc[row, at]),
-                    "window_before": before[name][step],
-                    "sgv_before": _plain(sgv[row, used]),
-                    "tgc_before": None if last[row] else _plain(tgc[row, used]),
-                    "kept": reason,
+                    "window": after[row],
+                    "sgv": _plain(found.sgv[row, at]),
+                    "tgc": None if last[row] else _plain(found.tgc[row, at]),
+                    "window_before": before[row],
+                    "sgv_before": _plain(found.sgv[row, used]),
+                    "tgc_before": None if last[row] else _plain(found.tgc[row, used]),
+                    "kept": found.reasons[row],
                 }
             )
-        for name, site in self.sites.items():
-            site.window.copy_(torch.tensor(after[name], dtype=torch.float64))
-        bad = Counter(reason for reason, at in zip(reasons, index, strict=True) if reason and at == used)
+        bad = Counter(reason for reason in found.reasons if reason)
+        self.kept.update(bad)
         if bad:
             log.warning(
                 "iteration %d: kept the windows of %d of %d layer-steps (%s)",
@@ -236,24 +265,6 @@ class AdaptiveWindows:
                 len(rows),
                 ", ".join(f"{reason}: {count}" for reason, count in bad.items()),
             )
-
-    def _collect(self) -> Tensor:
-        """Sums of all layers and steps `[rows, L + 1, 6]` on the CPU, over all ranks; clears the tables."""
-        # On the model's device even where nothing was observed: ranks must agree on it to reduce.
-        device = next(iter(self.sites.values())).window.device
-        sums = torch.cat([observer.table.to(device) for observer in self.observers.values()])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(sums)
-        for observer in self.observers.values():
-            observer.clear()
-        return sums.cpu()
-
-    @staticmethod
-    def _reason(sums: Tensor) -> str:
-        """Why no candidate of a layer and step could be taken."""
-        if not sums.isfinite().all():
-            return "not finite"
-        return "no gradient" if sums[-1, Sums.COUNT] == 0 else "all zero"
 
 
 def _plain(score: Tensor) -> float | None:

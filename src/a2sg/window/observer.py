@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from a2sg.window.objectives import Sums, sums_of
+from a2sg.window.objectives import Sums
 from a2sg.window.sums import Fill, one_pass
 
 if TYPE_CHECKING:
     from a2sg.kernels.gate import Gate
+    from a2sg.kernels.reference import Step
 
 Gradient = Literal["spike", "full"]
 
@@ -44,40 +46,34 @@ class Observer:
         """Forget all sums."""
         self.table.zero_()
 
-    def add(
-        self,
-        step: int,
-        gate: Gate,
-        potential: Tensor,
-        upstream: Tensor,
-        delta: Tensor,
-        carry: Tensor | None,
-        later: Tensor | None,
-    ) -> Tensor:
-        """Add one step of one backward pass, the last step first.
+    def watch(self, gate: Gate, window: Tensor) -> Callable[[int, Step], None]:
+        """What is to be shown every step of one backward pass, as `(t, step)`, the last one first.
 
         Args:
-            step: t, from 0.
             gate: thresholds and surrogate of the neuron.
-            potential: u[t] `[B, ...]`.
-            upstream: dL/ds[t].
-            delta: upstream · f under the window in use.
-            carry: dL/du[t] - delta; None for 0.
-            later: what this method returned for step t + 1; None at the last step.
-
-        Returns:
-            The gradient under the window in use: r for the step before.
+            window: the windows in use `[T]`.
         """
-        with self.clock.running(delta.device):
-            if self.table.device != delta.device:
-                self.table = self.table.to(delta.device)
-                self.lattice = self.lattice.to(delta.device)
-            carry = carry if self.gradient == "full" else None
-            used = delta if carry is None else delta + carry
-            if len(self.lattice):
-                self.table[step, :-1] += self.fill(gate, potential, upstream, carry, later, self.lattice)
-            self.table[step, -1] += sums_of(used, later)
-        return used
+        later: Tensor | None = None
+
+        def look(t: int, step: Step) -> None:
+            nonlocal later
+            later = self._add(t, gate, step, window[t], later)
+
+        return look
+
+    def _add(self, t: int, gate: Gate, step: Step, window: Tensor, later: Tensor | None) -> Tensor:
+        """Add a step's sums; returns its gradient under the window in use: r for the step before."""
+        with self.clock.running(step.delta.device):
+            if self.table.device != step.delta.device:
+                self.table = self.table.to(step.delta.device)
+                self.lattice = self.lattice.to(step.delta.device)
+            carry = step.carry if self.gradient == "full" else None
+            # The window in use is one more candidate: they must be ascending.
+            candidates, order = torch.cat([self.lattice, window.detach().to(self.lattice)[None]]).sort(
+                stable=True
+            )
+            self.table[t, order] += self.fill(gate, step.potential, step.upstream, carry, later, candidates)
+            return step.delta if carry is None else step.delta + carry
 
 
 class Clock:

@@ -137,13 +137,14 @@ def binned(
     p, q = shape.coefficients(candidates)
     table = torch.zeros(len(candidates), len(Sums), dtype=torch.float64, device=potential.device)
     table[:, Sums.COUNT] = g.numel()
-    # 0 · Σg is 0, or NaN if any gradient is not finite, in a window or outside: as δ itself would be.
-    table[:, Sums.DELTA] = p * inside[0] + q * inside[1] + 0 * g.sum()
+    table[:, Sums.DELTA] = p * inside[0] + q * inside[1]
     table[:, Sums.ABS] = p * inside[2] + q * inside[3]
     table[:, Sums.SQUARE] = p * p * inside[4] + 2 * p * q * inside[5] + q * q * inside[6]
     if later is not None:
         table[:, Sums.CROSS] = p * inside[7] + q * inside[8]
         table[:, Sums.LATER] = (later.double() ** 2).sum()
+    # 0 · Σg is 0, or NaN if any gradient is not finite, in a window or outside: as δ itself would be.
+    table[:, Sums.DELTA :] += 0 * g.sum()
     # Where f all but vanishes on every element of a window, the moments cancel to nothing but rounding.
     doubtful = table[:, Sums.SQUARE] < CANCELLED * (p * p * inside[4])
     if doubtful.any():
