@@ -1,6 +1,8 @@
 """Networks: what they compute, what they refuse, and that windows adapt in them."""
 
 import copy
+import importlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,10 @@ from a2sg.models.layers import Frames, PerStep, SpikingLayer, TdBatchNorm, per_s
 from a2sg.neuron import NEURONS, SpikingNeuron
 from a2sg.surrogate import Boxcar, Triangle
 
+LAYERS = {"vgg_small": 5, "vgg11": 10, "vgg16": 15, "vggsnn": 8}
+"""Spiking layers of each network."""
+NAMES = tuple(LAYERS)
+
 
 def tiny(**options):
     return create_model(
@@ -28,7 +34,7 @@ def neurons(model):
 
 @pytest.mark.parametrize(
     ("name", "channels", "size", "millions"),
-    [("vgg11", 2, 32, 9.76), ("vgg11", 2, 48, 9.76), ("vgg16", 3, 32, 15.26)],
+    [("vgg11", 2, 32, 9.76), ("vgg11", 2, 48, 9.76), ("vgg16", 3, 32, 15.26), ("vggsnn", 2, 48, 9.27)],
 )
 def test_parameter_counts_are_the_published_ones(name, channels, size, millions):
     model = create_model(name, num_classes=10, in_channels=channels, image_size=size)
@@ -37,11 +43,12 @@ def test_parameter_counts_are_the_published_ones(name, channels, size, millions)
 
 def test_models_are_listed_by_pattern_with_a_description():
     assert list_models("vgg1*") == ["vgg11", "vgg16"]
+    assert list_models("*resnet19") == ["ms_resnet19", "resnet19"]
     assert set(list_models()) == set(describe_models())
     assert all(text.endswith(".") for text in describe_models().values())
 
 
-@pytest.mark.parametrize(("name", "layers"), [("vgg_small", 5), ("vgg11", 10), ("vgg16", 15)])
+@pytest.mark.parametrize(("name", "layers"), LAYERS.items())
 def test_every_model_gives_logits_per_step(name, layers):
     assert name in list_models()
     model = create_model(name, num_classes=7, steps=2, in_channels=1, image_size=32, width=0.0625)
@@ -49,8 +56,18 @@ def test_every_model_gives_logits_per_step(name, layers):
     assert len(neurons(model)) == layers
 
 
-def test_a_new_model_is_covered_here():
-    assert list_models() == ["vgg11", "vgg16", "vgg_small"]
+@pytest.mark.parametrize("name", NAMES)
+def test_images_need_not_be_square(name):
+    model = create_model(name, in_channels=1, image_size=(32, 50), width=0.0625)
+    assert model(torch.randn(2, 1, 32, 50)).shape == (4, 2, 10)
+    with pytest.raises(InputError, match=r"image_size=\(32, 50\), but the images are 50x32"):
+        model(torch.randn(2, 1, 50, 32))
+
+
+def test_every_model_is_among_the_names_of_a_test_file():
+    modules = [importlib.import_module(file.stem) for file in Path(__file__).parent.glob("test_models*.py")]
+    tested = {name for module in modules for name in getattr(module, "NAMES", ())}
+    assert tested == set(list_models())
 
 
 def by_hand(model, images):

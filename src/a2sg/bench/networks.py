@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
+from a2sg.bench import spikformer
 from a2sg.bench.options import CLASSES, DECAY, IMAGE, THRESHOLD, Options
 from a2sg.bench.peers import spikingjelly_node
 from a2sg.models import create_model
 from a2sg.models.layers import Frames, PerStep, SpikingLayer
+from a2sg.models.residual import ConvNorm, Residual
+from a2sg.neuron import SpikingNeuron
 from a2sg.surrogate import Triangle
 
 
@@ -32,7 +35,13 @@ class Network:
     spikingjelly: Callable[[nn.Module, str], nn.Module]
 
 
-def _ours(name: str) -> Callable[[Options, int], nn.Module]:
+def _factor(width: float) -> dict[str, Any]:
+    return {"width": width}
+
+
+def _ours(
+    name: str, sizes: Callable[[float], dict[str, Any]] = _factor
+) -> Callable[[Options, int], nn.Module]:
     def create(options: Options, steps: int) -> nn.Module:
         return create_model(
             name,
@@ -41,40 +50,68 @@ def _ours(name: str) -> Callable[[Options, int], nn.Module]:
             image_size=IMAGE,
             surrogate=Triangle(),
             neuron_options={"decay": DECAY, "threshold": THRESHOLD, "reset": options.reset},
-            width=options.width,
+            **sizes(options.width),
         )
 
     return create
 
 
-def _sequential(ours: nn.Module, reset: str) -> nn.Module:
-    """SpikingJelly's layers for a chain of ours."""
+def _spikingjelly(ours: nn.Module, reset: str) -> nn.Module:
+    """The network of SpikingJelly's layers for a tree of ours."""
     from spikingjelly.activation_based import functional
 
-    modules = []
-    for module in ours.children():
-        modules += _translated(module, reset)
-    network = nn.Sequential(*modules)
+    network = _translated(ours, reset)
     functional.set_step_mode(network, "m")
     return network
 
 
-def _translated(module: nn.Module, reset: str) -> list[nn.Module]:
+def _translated(module: nn.Module, reset: str) -> nn.Module:
     from spikingjelly.activation_based import layer
 
+    def inner(module: nn.Module) -> nn.Module:
+        return _translated(module, reset)
+
+    if isinstance(module, nn.Sequential):
+        return nn.Sequential(*map(inner, module))
+    if isinstance(module, Residual):
+        return Residual(inner(module.branch), inner(module.shortcut), inner(module.neuron))
     if isinstance(module, SpikingLayer):
-        norm = layer.BatchNorm2d if isinstance(module.synapse, nn.Conv2d) else layer.BatchNorm1d
-        taken = norm(module.norm.bn.num_features)
-        taken.load_state_dict(module.norm.bn.state_dict())
-        return [_weights(module.synapse), taken, spikingjelly_node(reset)]
+        return nn.Sequential(_weights(module.synapse), _norm(module), inner(module.neuron))
+    if isinstance(module, ConvNorm):
+        return nn.Sequential(_weights(module.synapse), _norm(module))
+    if isinstance(module, SpikingNeuron):
+        node = spikingjelly_node(reset)
+        node.v_threshold = module.threshold
+        return cast(nn.Module, node)
+    if (arranged := spikformer.translated(module, inner)) is not None:
+        return arranged
     if isinstance(module, PerStep):
-        inner = module.layer
-        return [_weights(inner) if isinstance(inner, nn.Linear) else layer.AvgPool2d(inner.kernel_size)]
+        return inner(module.layer)
+    if isinstance(module, nn.Linear):
+        return _weights(module)
+    if isinstance(module, nn.AvgPool2d):
+        return layer.AvgPool2d(module.kernel_size)
+    if isinstance(module, nn.MaxPool2d):
+        return layer.MaxPool2d(module.kernel_size, module.stride, module.padding)
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        return layer.AdaptiveAvgPool2d(module.output_size)
     if isinstance(module, nn.Flatten):
-        return [layer.Flatten()]
+        return layer.Flatten()
     if isinstance(module, Frames):
-        return [Frames(module.steps, module.channels, module.size)]
+        return Frames(module.steps, module.channels, module.size)
+    if isinstance(module, nn.Identity):
+        return nn.Identity()
     raise TypeError(f"no layer of SpikingJelly is known for {type(module).__name__}")
+
+
+def _norm(module: SpikingLayer | ConvNorm) -> Any:
+    from spikingjelly.activation_based import layer
+
+    ours = module.norm.bn
+    norm = layer.BatchNorm2d if isinstance(module.synapse, nn.Conv2d) else layer.BatchNorm1d
+    taken = norm(ours.num_features)
+    taken.load_state_dict(ours.state_dict())
+    return taken
 
 
 def _weights(module: nn.Module) -> Any:
@@ -98,5 +135,11 @@ def _weights(module: nn.Module) -> Any:
     return taken
 
 
-NETWORKS: dict[str, Network] = {"vgg16": Network(_ours("vgg16"), _sequential)}
+NETWORKS: dict[str, Network] = {
+    **{
+        name: Network(_ours(name), _spikingjelly)
+        for name in ("vgg16", "resnet19", "sew_resnet18", "ms_resnet18")
+    },
+    "spikformer_4_384": Network(_ours("spikformer_4_384", spikformer.sizes), _spikingjelly),
+}
 """By name."""

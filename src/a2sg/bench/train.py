@@ -15,6 +15,7 @@ from a2sg.bench import report
 from a2sg.bench.networks import NETWORKS
 from a2sg.bench.options import CLASSES, IMAGE, Options
 from a2sg.bench.timing import interleave
+from a2sg.kernels.backends import fastest
 from a2sg.memory import pack_spikes
 
 ORDINARY, OBSERVED = "a2sg", "a2sg observed"
@@ -123,6 +124,9 @@ def ours(
     """Our training step; observed in every iteration, with packed spikes, or as a compiled network."""
     torch.manual_seed(0)
     model = NETWORKS[options.network].ours(options, steps).to(options.device)
+    for module in model.modules():
+        if isinstance(module, a2sg.neuron.SpikingNeuron):
+            module.backend = fastest(options.device)  # at once, not after the work it takes to pay
     windows = a2sg.AdaptiveWindows(model, every=1 if observed else NEVER, start=0 if observed else NEVER)
     run = torch.compile(model) if compiled else model
     return _step(run, model, options, windows.step, pack_spikes() if packed else NOTHING)

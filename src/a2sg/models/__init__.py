@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from a2sg.errors import require_count
-from a2sg.models import vgg as _vgg  # noqa: F401  (registers its networks)
-from a2sg.models.setting import MODELS, Setting, neuron_factory
+from a2sg.errors import require_choice, require_count
+from a2sg.models import espikeformer as _espikeformer  # noqa: F401  (registers its networks)
+from a2sg.models import fcn as _fcn  # noqa: F401
+from a2sg.models import fpn as _fpn  # noqa: F401
+from a2sg.models import mlp as _mlp  # noqa: F401
+from a2sg.models import qkformer as _qkformer  # noqa: F401
+from a2sg.models import resnet as _resnet  # noqa: F401
+from a2sg.models import spikformer as _spikformer  # noqa: F401
+from a2sg.models import vgg as _vgg  # noqa: F401
+from a2sg.models.norms import NORMS
+from a2sg.models.retime import with_steps
+from a2sg.models.setting import MODELS, NEURON_OF, Setting, neuron_factory, size_of
+from a2sg.models.unfold import unfold
 from a2sg.surrogate import Surrogate
 
-__all__ = ["create_model", "describe_models", "list_models"]
+__all__ = ["create_model", "describe_models", "list_models", "unfold", "with_steps"]
 
 
 def create_model(
@@ -20,11 +30,12 @@ def create_model(
     num_classes: int = 10,
     steps: int = 4,
     in_channels: int = 3,
-    image_size: int = 32,
-    neuron: str | Callable[..., nn.Module] = "lif",
+    image_size: int | Sequence[int] = 32,
+    neuron: str | Callable[..., nn.Module] | None = None,
     surrogate: Surrogate | str | None = None,
-    window: float = 1.0,
+    window: float | None = None,
     neuron_options: Mapping[str, Any] | None = None,
+    norm: str = "td",
     **options: Any,
 ) -> nn.Module:
     """A spiking network.
@@ -34,12 +45,16 @@ def create_model(
         num_classes: how many logits.
         steps: T, the time steps.
         in_channels: C of the images.
-        image_size: their height and width.
+        image_size: their height and width, one number or the pair.
         neuron: a name of `a2sg.neuron.NEURONS`, or what makes one when called with `steps`, `surrogate`,
-            `window` and `neuron_options`.
-        surrogate: a shape, or a name of `a2sg.surrogate.SURROGATES`; None is `Asymmetric()`.
-        window: its half-width at the start, above 0.
+            `window` and `neuron_options` (and in attention with its `threshold`). None is the published one:
+            `"integer_lif"` for E-SpikeFormer, else `"lif"`.
+        surrogate: a shape, or a name of `a2sg.surrogate.SURROGATES`; None is the neuron's own: `Boxcar()` for
+            integer neurons, else `Asymmetric()`.
+        window: its half-width at the start, above 0; None is the neuron's own, 0.5 or 1.
         neuron_options: further arguments of the neuron, such as `decay`.
+        norm: batch norm before the neurons: `"td"`, over time and batch, or `"time_mean"`, of the mean over
+            time, repeated for all steps (the A2SG research code).
         **options: what the network's entry function takes.
 
     Returns:
@@ -53,8 +68,11 @@ def create_model(
         num_classes=require_count("num_classes", num_classes),
         steps=require_count("steps", steps),
         in_channels=require_count("in_channels", in_channels),
-        image_size=require_count("image_size", image_size),
-        neuron=neuron_factory(neuron, steps, surrogate, window, neuron_options),
+        size=size_of(image_size),
+        neuron=neuron_factory(
+            NEURON_OF.get(name, "lif") if neuron is None else neuron, steps, surrogate, window, neuron_options
+        ),
+        norm=NORMS[require_choice("norm", norm, NORMS)],
     )
     model: nn.Module = MODELS.create(name, setting, **options)
     return model

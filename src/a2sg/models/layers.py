@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require
+from a2sg.kernels import Norm
+from a2sg.models.maps import best_format
+from a2sg.neuron import SpikingNeuron
 
 
 def per_step(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -33,6 +37,31 @@ class PerStep(nn.Module):
         return per_step(self.layer, x)
 
 
+def synapses(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
+    """Weights over every step at once, convolutions in the memory format that suits them.
+
+    Args:
+        layer: the weights.
+        x: `[T, B, ...]`.
+
+    Returns:
+        Their output `[T, B, ...]`.
+    """
+    folded = x.flatten(0, 1)
+    if folded.dim() == 4:
+        folded = folded.contiguous(memory_format=best_format(folded))
+    current: Tensor = layer(folded)
+    return current.unflatten(0, x.shape[:2])
+
+
+class _BatchNorm(nn.BatchNorm1d):
+    """Batch norm of any rank: `[N, C, ...]`."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise InputError(f"batch norm takes [N, C, ...], not shape {tuple(input.shape)}")
+
+
 class TdBatchNorm(nn.Module):
     """Threshold-dependent batch normalisation (Zheng et al., STBP-tdBN, 2021).
 
@@ -48,13 +77,63 @@ class TdBatchNorm(nn.Module):
 
     def __init__(self, channels: int, threshold: float = 1.0, alpha: float = 1.0) -> None:
         super().__init__()
-        self.bn = nn.BatchNorm1d(channels)
+        self.bn = _BatchNorm(channels)
         nn.init.constant_(self.bn.weight, alpha * threshold)
 
     def forward(self, x: Tensor) -> Tensor:
-        # A 1-d batch norm takes [N, C] and [N, C, L]: with space as L it serves every rank.
-        folded = x.flatten(0, 1)
-        return self.bn(folded.flatten(2) if folded.dim() > 3 else folded).view_as(x)
+        return per_step(self.bn, x)
+
+    def fire(self, x: Tensor, neuron: nn.Module) -> Tensor:
+        """`neuron(self(x))`, in one pass that keeps `x` alone for the backward pass where that can be.
+
+        Args:
+            x: `[T, B, C, ...]`; if all steps are one tensor (`expand`), it is normalised once.
+            neuron: takes the normalised current.
+        """
+        if not (isinstance(neuron, SpikingNeuron) and _plain(self, self.bn, neuron)):
+            spikes: Tensor = neuron(self(x))
+            return spikes
+        return neuron.normalized(*self._once(x))
+
+    def _once(self, x: Tensor) -> tuple[Tensor, Norm]:
+        """What the neuron is to normalise, `[1, B, C, ...]` if it is the same at every step, and how."""
+        same = len(x) > 1 and x.stride(0) == 0
+        return (x[:1] if same else x), _norm(self.bn, x[:1] if same else x, x[:, :, 0].numel())
+
+
+def _plain(*modules: nn.Module) -> bool:
+    """Whether nothing looks on as modules are called, so that they may be merged."""
+    watched = any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+    own = type(modules[1]) is _BatchNorm and type(modules[2]).forward is SpikingNeuron.forward
+    return own and not watched and not torch.compiler.is_compiling()
+
+
+def _norm(bn: nn.BatchNorm1d, x: Tensor, count: int) -> Norm:
+    """The normalisation that `bn` does of `x`, and its running statistics updated.
+
+    Args:
+        bn: a batch norm.
+        x: `[T, B, C, ...]`.
+        count: elements of a channel.
+    """
+    if not bn.training and bn.running_mean is not None and bn.running_var is not None:
+        return Norm(bn.weight, bn.bias, bn.running_mean, (bn.running_var + bn.eps).rsqrt(), False)
+    if count == 1:
+        raise InputError(
+            f"batch norm in training needs more than one value per channel, not an input of shape "
+            f"{tuple(x.shape)}"
+        )
+    with torch.no_grad():
+        # Given wide places to write to, the sums are wide too; nothing is written at momentum 0.
+        wide = bn.weight.new_zeros(2, x.shape[2]) if bn.weight is not None else x.new_zeros(2, x.shape[2])
+        mean, variance = torch.batch_norm_update_stats(x.flatten(0, 1), wide[0], wide[1], 0.0)
+        if bn.track_running_stats and bn.running_mean is not None and bn.running_var is not None:
+            assert bn.num_batches_tracked is not None
+            bn.num_batches_tracked += 1
+            share = bn.momentum if bn.momentum is not None else 1 / bn.num_batches_tracked.item()
+            bn.running_mean.lerp_(mean.to(bn.running_mean.dtype), share)
+            bn.running_var.lerp_((variance * (count / (count - 1))).to(bn.running_var.dtype), share)
+        return Norm(bn.weight, bn.bias, mean, (variance + bn.eps).rsqrt(), True)
 
 
 class SpikingLayer(nn.Module):
@@ -63,19 +142,29 @@ class SpikingLayer(nn.Module):
     Args:
         synapse: the weights; their outputs are the neuron's input current.
         neuron: a spiking neuron over `[T, B, ...]`.
+        norm: makes the normalisation; one of `a2sg.models.norms.NORMS`.
     """
 
-    def __init__(self, synapse: nn.Conv2d | nn.Linear, neuron: nn.Module) -> None:
+    def __init__(
+        self,
+        synapse: nn.Conv2d | nn.Linear,
+        neuron: nn.Module,
+        norm: Callable[..., TdBatchNorm] = TdBatchNorm,
+    ) -> None:
         super().__init__()
         self.synapse = synapse
-        self.norm = TdBatchNorm(synapse.weight.shape[0], threshold=getattr(neuron, "threshold", 1.0))
+        self.norm = norm(synapse.weight.shape[0], threshold=getattr(neuron, "threshold", 1.0))
         self.neuron = neuron
         nn.init.kaiming_normal_(synapse.weight, nonlinearity="relu")
         if synapse.bias is not None:
             nn.init.zeros_(synapse.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.neuron(self.norm(per_step(self.synapse, x)))
+        if len(x) > 1 and x.stride(0) == 0:  # one image at all steps: one current at all steps
+            current = synapses(self.synapse, x[:1]).expand(len(x), *[-1] * (x.dim() - 1))
+        else:
+            current = synapses(self.synapse, x)
+        return self.norm.fire(current, self.neuron)
 
 
 class Frames(nn.Module):
@@ -84,14 +173,14 @@ class Frames(nn.Module):
     Args:
         steps: T.
         channels: C.
-        size: H and W; None takes any.
+        size: H and W, one number or the pair; None takes any.
     """
 
-    def __init__(self, steps: int, channels: int, size: int | None = None) -> None:
+    def __init__(self, steps: int, channels: int, size: int | tuple[int, int] | None = None) -> None:
         super().__init__()
         self.steps = steps
         self.channels = channels
-        self.size = size
+        self.size = (size, size) if isinstance(size, int) else size
 
     def forward(self, images: Tensor) -> Tensor:
         """`[T, B, C, H, W]`.
@@ -109,8 +198,9 @@ class Frames(nn.Module):
             f"this network takes in_channels={self.channels}, but the images have {channels} (shape {shape})",
         )
         require(
-            self.size is None or (height, width) == (self.size, self.size),
-            f"this network takes image_size={self.size}, but the images are {height}x{width} (shape {shape})",
+            self.size is None or (height, width) == self.size,
+            f"this network takes image_size={self._size()}, but the images are {height}x{width} "
+            f"(shape {shape})",
         )
         if len(shape) == 4:
             return images.expand(self.steps, *shape)
@@ -120,5 +210,8 @@ class Frames(nn.Module):
         )
         return images
 
+    def _size(self) -> str:
+        return str(self.size[0] if self.size and self.size[0] == self.size[1] else self.size)
+
     def extra_repr(self) -> str:
-        return f"steps={self.steps}, channels={self.channels}, size={self.size}"
+        return f"steps={self.steps}, channels={self.channels}, size={self._size()}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from a2sg.errors import require_choice
+from a2sg.errors import InputError, require_choice, require_count
+from a2sg.models.layers import TdBatchNorm
 from a2sg.neuron import NEURONS
 from a2sg.registry import Registry, check_options
 from a2sg.surrogate import Asymmetric, Surrogate, create_surrogate
@@ -17,26 +18,45 @@ from a2sg.surrogate import Asymmetric, Surrogate, create_surrogate
 MODELS = Registry("model")
 """Networks. An entry is called as `entry(setting, **its own options)`."""
 
+NEURON_OF: dict[str, str] = {}
+"""Neurons of the networks that are published with another one than the LIF, by the network's name."""
+
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes of input and output, and the neuron."""
+    """Sizes of input and output, the neuron and its normalisation."""
 
     num_classes: int
     steps: int
     """T."""
     in_channels: int
-    image_size: int
+    size: tuple[int, int]
     """Height and width of the images."""
     neuron: Callable[..., nn.Module]
     """Makes a neuron; an option given here, as in `neuron(threshold=0.5)`, overrules the user's."""
+    norm: Callable[..., TdBatchNorm] = TdBatchNorm
+    """Makes the normalisation before a neuron, from channels, `threshold` and `alpha`."""
+
+
+def size_of(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width from one number, or from the pair of both.
+
+    Raises:
+        InputError: for anything else, or sizes below 1.
+    """
+    if not isinstance(image_size, Sequence):
+        image_size = (image_size, image_size)
+    if isinstance(image_size, str) or len(image_size) != 2:
+        raise InputError(f"image_size must be a number or a pair (height, width), not {image_size!r}")
+    height, width = (require_count("image_size", side) for side in image_size)
+    return height, width
 
 
 def neuron_factory(
     neuron: str | Callable[..., nn.Module],
     steps: int,
     surrogate: Surrogate | str | None,
-    window: float,
+    window: float | None,
     options: Mapping[str, Any] | None,
 ) -> Callable[..., nn.Module]:
     """What makes the neurons of a network; arguments as in `a2sg.create_model`.
@@ -46,12 +66,15 @@ def neuron_factory(
     """
     make: Callable[..., nn.Module]
     make = NEURONS[require_choice("neuron", neuron, NEURONS)] if isinstance(neuron, str) else neuron
-    if surrogate is None:
-        surrogate = Asymmetric()
-    elif isinstance(surrogate, str):
+    if isinstance(surrogate, str):
         surrogate = create_surrogate(surrogate)
     options = dict(options or {})
-    shared: dict[str, Any] = {"steps": steps, "surrogate": surrogate, "window": window}
+    shared: dict[str, Any] = {"steps": steps}
+    # A neuron by name knows its own shape and window; one of the user's own is told ours.
+    if surrogate is not None or make is neuron:
+        shared["surrogate"] = surrogate or Asymmetric()
+    if window is not None or make is neuron:
+        shared["window"] = 1.0 if window is None else window
     name = neuron if isinstance(neuron, str) else getattr(neuron, "__name__", repr(neuron))
-    check_options(f"neuron {name!r}", make, options, given=set(shared))
+    check_options(f"neuron {name!r}", make, options, given={"steps", "surrogate", "window"})
     return partial(make, **shared, **options)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 from torch import nn
 
 from a2sg.errors import InputError, require_positive
 from a2sg.models.layers import Frames, PerStep, SpikingLayer
+from a2sg.models.maps import AveragePool
 from a2sg.models.setting import MODELS, Setting
 
 POOL = "P"
@@ -17,7 +19,7 @@ class VGG(nn.Sequential):
     """3x3 convolutions and average pools, then dense layers; gives logits `[T, B, num_classes]`.
 
     Args:
-        setting: sizes and neuron.
+        setting: sizes, neuron and normalisation.
         convs: the stages: a number is conv3x3-BN-LIF of that many channels, `P` average pool 2/2.
         dense: FC-BN-LIF layers before the head.
         width: factor on all channels and dense layers.
@@ -32,35 +34,35 @@ class VGG(nn.Sequential):
     ) -> None:
         require_positive("width", width)
         stages = convs.split()
-        size = setting.image_size >> stages.count(POOL)
-        if size == 0:
+        times = stages.count(POOL)
+        left = [side >> times for side in setting.size]
+        if 0 in left:
             raise InputError(
-                f"image_size must be at least {2 ** stages.count(POOL)} for this network, which halves it "
-                f"{stages.count(POOL)} times, not {setting.image_size}"
+                f"image_size must be at least {2**times} for this network, which halves it {times} times, "
+                f"not {min(setting.size)}"
             )
 
         def scaled(channels: str) -> int:
             return max(1, round(int(channels) * width))
 
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        layers["frames"] = Frames(setting.steps, setting.in_channels, setting.image_size)
+        layers["frames"] = Frames(setting.steps, setting.in_channels, setting.size)
         features = setting.in_channels
         convolutions = pools = 0
         for stage in stages:
             if stage == POOL:
                 pools += 1
-                layers[f"pool{pools}"] = PerStep(nn.AvgPool2d(2))
+                layers[f"pool{pools}"] = PerStep(AveragePool(2))
             else:
                 convolutions += 1
                 conv = nn.Conv2d(features, scaled(stage), 3, padding=1, bias=bias)
-                layers[f"conv{convolutions}"] = SpikingLayer(conv, setting.neuron())
+                layers[f"conv{convolutions}"] = SpikingLayer(conv, setting.neuron(), norm=setting.norm)
                 features = scaled(stage)
         layers["flatten"] = nn.Flatten(2)
-        features *= size * size
+        features *= math.prod(left)
         for number, stage in enumerate(dense.split(), start=1):
-            layers[f"fc{number}"] = SpikingLayer(
-                nn.Linear(features, scaled(stage), bias=bias), setting.neuron()
-            )
+            linear = nn.Linear(features, scaled(stage), bias=bias)
+            layers[f"fc{number}"] = SpikingLayer(linear, setting.neuron(), norm=setting.norm)
             features = scaled(stage)
         layers["head"] = PerStep(nn.Linear(features, setting.num_classes))
         super().__init__(layers)
@@ -83,3 +85,9 @@ def vgg16(setting: Setting, width: float = 1.0) -> VGG:
     """VGG16, 15.26 M parameters with 3 input channels at 32x32 (from 32x32)."""
     convs = "64 64 P 128 128 P 256 256 256 P 512 512 512 P 512 512 512 P"
     return VGG(setting, convs, "512 512", width, bias=True)
+
+
+@MODELS.register
+def vggsnn(setting: Setting, width: float = 1.0) -> VGG:
+    """VGGSNN for events, 9.27 M parameters with 2 input channels at 48x48 (from 16x16)."""
+    return VGG(setting, "64 128 P 256 256 P 512 512 P 512 512 P", "", width)

@@ -1,0 +1,66 @@
+"""How maps of features `[N, C, H, W]` lie in memory, and pooling that keeps none of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LARGE_MAP = 8 * 8
+"""Pixels from which on channels-last pays on a CPU (`benchmarks/formats.py`)."""
+
+
+def format_of(x: Tensor) -> torch.memory_format:
+    """Channels-last or contiguous, as `x` lies in memory."""
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def best_format(x: Tensor) -> torch.memory_format:
+    """The format in which convolutions of `x` are fastest.
+
+    On a CPU that depends on the size of the map. On a GPU channels-last suits the tensor cores, which half
+    precision uses.
+    """
+    if x.device.type == "cpu":
+        last = x.shape[2] * x.shape[3] >= LARGE_MAP
+    else:
+        last = x.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(x.device.type)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+class AveragePool(nn.AvgPool2d):
+    """Average pooling; for the backward pass it keeps the shape of its input, where torch keeps all of it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        pooled: Tensor = _AveragePool.apply(
+            input,
+            _pair(self.kernel_size),
+            _pair(self.stride),
+            _pair(self.padding),
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
+        )
+        return pooled
+
+
+class _AveragePool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *options: Any) -> Tensor:
+        ctx.options = options
+        ctx.shape, ctx.format = x.shape, format_of(x)
+        return F.avg_pool2d(x, *options)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        # Its shape and strides are looked at, its values not.
+        x = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=ctx.format)
+        grad = grad.contiguous(memory_format=ctx.format)
+        return torch.ops.aten.avg_pool2d_backward(grad, x, *ctx.options), *(None for _ in ctx.options)
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)

@@ -1,0 +1,26 @@
+"""Normalisations before a neuron, by name."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from a2sg.kernels import Norm
+from a2sg.models.layers import TdBatchNorm
+
+
+class TimeMeanBatchNorm(TdBatchNorm):
+    """Batch norm of the mean over time, its one output repeated for all steps (the A2SG research code).
+
+    Arguments and initial weights as for `TdBatchNorm`. The neuron gets a constant current, so when
+    something came within the T steps is lost, and the gradients of its steps are alike (method, section 2).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mean(0, keepdim=True)).expand_as(x)
+
+    def _once(self, x: Tensor) -> tuple[Tensor, Norm]:
+        return super()._once(x.mean(0, keepdim=True))
+
+
+NORMS: dict[str, type[TdBatchNorm]] = {"td": TdBatchNorm, "time_mean": TimeMeanBatchNorm}
+"""Names that `a2sg.create_model` takes. Each is made from channels, `threshold` and `alpha`."""
