@@ -1,6 +1,7 @@
 """A spiking layer in one pass gives what its weights, its normalisation and its neuron give one by one."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from a2sg.errors import InputError
 from a2sg.kernels import backends
 from a2sg.models.layers import SpikingLayer, TdBatchNorm, per_step
 from a2sg.models.maps import AveragePool, best_format, format_of
-from a2sg.models.norms import TimeMeanBatchNorm
+from a2sg.models.norms import NORMS, TimeMeanBatchNorm
+from a2sg.models.residual import BasicBlock
+from a2sg.models.setting import Setting
 
 T, B, INPUTS, OUTPUTS = 3, 4, 5, 6
 SHAPES = {
@@ -201,3 +204,26 @@ def test_half_precision_keeps_potentials_in_float32(backend):
     assert torch.equal(spikes.float(), twin.neuron(twin.norm(current.float())))
     spikes.float().square().sum().backward()
     assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in made.parameters())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("norm", ["td", "time_mean"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_residual_block_is_its_parts(norm, first, backend):
+    torch.manual_seed(0)
+    neuron = partial(a2sg.LIF, steps=T, backend=backend)
+    setting = Setting(2, T, 3, (8, 8), neuron, NORMS[norm])
+    block = BasicBlock(setting, INPUTS, INPUTS, 2 if first else 1, first).double()
+    twin = copy.deepcopy(block)
+    twin.branch.conv2.register_forward_hook(lambda *_: None)  # then every part is called
+    x = (torch.rand(T, B, INPUTS, 8, 8, dtype=torch.float64) < 0.4).double()
+    found = []
+    for model in (block, twin):
+        leaf = x.clone().requires_grad_()
+        spikes = model(leaf)
+        (spikes * torch.linspace(-1, 2, spikes.numel()).view_as(spikes)).sum().backward()
+        grads = [p.grad for n, p in model.named_parameters() if not n.endswith("synapse.bias")]
+        found.append([spikes.detach(), leaf.grad, *grads, *model.buffers()])
+    assert 0 < found[0][0].mean() < 1
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)

@@ -144,9 +144,8 @@ def test_norms_start_at_the_threshold_of_the_neuron_they_serve():
 @pytest.mark.slow
 def test_it_compiles():
     torch.manual_seed(0)
-    model, x = (
-        tiny("espikeformer_t_fpn", steps=1).double().eval(),
-        images(TINY["espikeformer_t_fpn"]).double(),
-    )
+    options = TINY["espikeformer_t_fpn"]
+    model = transformers.settled(stirred(tiny("espikeformer_t_fpn", steps=1)), images(options, 16).double())
+    x = images(options).double()
     with torch.no_grad():  # the backward pass as well would compile for minutes
         torch.testing.assert_close(torch.compile(model)(x), model(x))

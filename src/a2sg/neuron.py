@@ -117,15 +117,16 @@ class SpikingNeuron(nn.Module):
             )
         return self._run(current)
 
-    def normalized(self, current: Tensor, norm: Norm) -> Tensor:
+    def normalized(self, current: Tensor, norm: Norm, addend: Tensor | None = None) -> Tensor:
         """`forward` of a batch normalisation of `current`, in one pass that keeps `current` alone.
 
         Args:
             current: `[T, B, C, ...]`; `[1, B, C, ...]` is the input of every step.
             norm: the normalisation.
+            addend: added to what is normalised, `[T, B, C, ...]`: the shortcut of a residual block.
         """
         self._check(current)
-        return self._run(current, norm)
+        return self._run(current, norm, addend)
 
     def step(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One step, for streaming: state in, state out.
@@ -156,10 +157,10 @@ class SpikingNeuron(nn.Module):
         assert final is not None
         return self._given(spikes, potentials)[0], State(final, done + 1)
 
-    def _run(self, current: Tensor, norm: Norm | None = None) -> Tensor:
+    def _run(self, current: Tensor, norm: Norm | None = None, addend: Tensor | None = None) -> Tensor:
         call = Call(self.steps, self.dynamics(), self.observer, backend=self.backend)
         spikes, _, potentials = integrate_and_fire(
-            current, self.leak(), None, self.window, self._recorded(call), norm
+            current, self.leak(), None, self.window, self._recorded(call), norm, addend
         )
         return self._given(spikes, potentials)
 
@@ -180,7 +181,8 @@ class SpikingNeuron(nn.Module):
             raise InputError(f"the input must be a tensor, not {type(current).__name__}")
         if current.dim() < 2:
             raise InputError(
-                f"the input must be [T, B, ...], not of shape {tuple(current.shape)}: time first, then the batch"
+                f"the input must be [T, B, ...], not of shape {tuple(current.shape)}: time first, then "
+                "the batch"
             )
         if not current.is_floating_point():
             raise InputError(

@@ -41,6 +41,7 @@ class Kind(NamedTuple):
     """None for a trained one."""
     initial: bool
     affine: bool
+    addend: torch.dtype | None
     dtype: torch.dtype
     device: torch.device
     lane: int
@@ -58,7 +59,8 @@ class Kind(NamedTuple):
         ]
         found += [((), wide)] if self.decay is None else []
         found += [(self.step, wide)] if self.initial else []
-        return found + [(("features", self.lane), wide)] * (2 if self.affine else 0)
+        found += [(("features", self.lane), wide)] * (2 if self.affine else 0)
+        return found + ([((self.steps, *self.step), self.addend)] if self.addend else [])
 
     def drive(self, inputs: list[Tensor]) -> Drive:
         """The inputs as a drive, normalised; takes them off the list."""
@@ -67,6 +69,8 @@ class Kind(NamedTuple):
         initial = inputs.pop(0) if self.initial else None
         if self.affine:
             current = Affine(inputs.pop(0), inputs.pop(0)).apply(current)
+        if self.addend:
+            current = current + inputs.pop(0)
         return Drive(current, self.steps, decay, initial)
 
 
@@ -148,6 +152,7 @@ def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
         None if isinstance(drive.decay, Tensor) else drive.decay,
         drive.initial is not None,
         drive.affine is not None,
+        None if drive.addend is None else drive.addend.dtype,
         dynamics,
     )
 
@@ -162,6 +167,7 @@ def _planned(
     decay: float | None,
     initial: bool,
     affine: bool,
+    addend: torch.dtype | None,
     dynamics: Dynamics,
 ) -> Plan:
     layout = layout_of(torch.empty_strided(shape, stride, device="meta"), channels=affine)
@@ -170,11 +176,12 @@ def _planned(
     lane = next(lane for lane in LANES if row % lane == 0)
     sizes = (layout.size // row, row // lane) if affine else (layout.size // lane,)
     shared = steps > shape[0]
-    return Plan(Kind(dynamics, steps, shared, decay, initial, affine, dtype, device, lane), layout, sizes)
+    kind = Kind(dynamics, steps, shared, decay, initial, affine, addend, dtype, device, lane)
+    return Plan(kind, layout, sizes)
 
 
 def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
-    """Current, decay, initial potential, scale, shift: those that there are."""
+    """Current, decay, initial potential, scale, shift, addend: those that there are."""
     wide = compute_dtype(plan.kind.dtype)
     found = [plan.view(drive.current.detach())]
     if isinstance(drive.decay, Tensor):
@@ -183,6 +190,8 @@ def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
         found.append(plan.view(drive.initial.detach()[None].to(wide))[0])
     if drive.affine is not None:
         found += [plan.layout.spread(part.to(wide)).view(-1, plan.kind.lane) for part in drive.affine]
+    if drive.addend is not None:
+        found.append(plan.view(drive.addend.detach()))
     return found
 
 

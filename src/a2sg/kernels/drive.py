@@ -37,6 +37,8 @@ class Drive(NamedTuple):
     initial: Tensor | None
     """Potential before the first step `[B, ...]`; None is rest."""
     affine: Affine | None = None
+    addend: Tensor | None = None
+    """`[T, B, ...]`, added to the normalised current: a shortcut. No current is shared then."""
 
     @property
     def shared(self) -> bool:
@@ -44,11 +46,13 @@ class Drive(NamedTuple):
         return self.steps > len(self.current)
 
     def normalized(self) -> Drive:
-        """The same with the affine part done."""
+        """The same with the affine part done and the addend added."""
         if self.affine is None:
             return self
-        affine = self.affine.over(self.current.shape)
-        return self._replace(current=affine.apply(self.current), affine=None)
+        current = self.affine.over(self.current.shape).apply(self.current)
+        if self.addend is not None:
+            current = current + self.addend
+        return self._replace(current=current, affine=None, addend=None)
 
 
 class Spikes(NamedTuple):

@@ -48,6 +48,7 @@ def integrate_and_fire(
     window: Tensor,
     call: Call,
     norm: Norm | None = None,
+    addend: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Run a neuron for T steps.
 
@@ -60,6 +61,7 @@ def integrate_and_fire(
         call: T, what the neuron does in a step, and how it is computed.
         norm: a normalisation of `current` `[T, B, C, ...]` on the way; the backward pass still keeps
             `current` alone.
+        addend: added to the normalised current, of the shape of the spikes.
 
     Returns:
         spikes `[T, B, ...]` in the dtype of `current`, the final potential `[B, ...]` and the potentials
@@ -69,7 +71,7 @@ def integrate_and_fire(
         InputError: on a CPU, for NaN or infinity in `current`.
     """
     result: tuple[Tensor, Tensor | None, Tensor | None] = _IntegrateAndFire.apply(
-        current, decay, initial, window, *(norm or (None, None, None, None, False)), call
+        current, decay, initial, window, *(norm or (None, None, None, None, False)), addend, call
     )
     return result
 
@@ -87,9 +89,10 @@ class _IntegrateAndFire(torch.autograd.Function):
         mean: Tensor | None,
         inverse: Tensor | None,
         of_batch: bool,
+        addend: Tensor | None,
         call: Call,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        drive = Drive(current, call.steps, decay, initial, _affine(weight, bias, mean, inverse))
+        drive = Drive(current, call.steps, decay, initial, _affine(weight, bias, mean, inverse), addend)
         potentials = None
         if call.keep_potentials:
             ctx.backend = reference
@@ -110,7 +113,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         if not torch.compiler.is_compiling() and current.device.type == "cpu" and total is not None:
             _require_finite(total, current)
         trained = decay if isinstance(decay, Tensor) else None
-        ctx.save_for_backward(current, window, trained, initial, weight, bias, mean, inverse)
+        ctx.save_for_backward(current, window, trained, initial, weight, bias, mean, inverse, addend)
         ctx.decay = None if trained is not None else decay
         ctx.call = call
         ctx.of_batch = of_batch
@@ -122,10 +125,10 @@ class _IntegrateAndFire(torch.autograd.Function):
     def backward(
         ctx: Any, grad_spikes: Tensor | None, grad_final: Tensor | None, grad_potentials: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        current, window, trained, initial, weight, bias, mean, inverse = ctx.saved_tensors
+        current, window, trained, initial, weight, bias, mean, inverse, addend = ctx.saved_tensors
         call: Call = ctx.call
         decay = ctx.decay if trained is None else trained
-        drive = Drive(current, call.steps, decay, initial, _affine(weight, bias, mean, inverse))
+        drive = Drive(current, call.steps, decay, initial, _affine(weight, bias, mean, inverse), addend)
         if call.observer is not None and ctx.backend in backends.FILLS:
             call.observer.prefer(backends.FILLS[ctx.backend])
         extra = {} if grad_potentials is None else {"grad_potentials": grad_potentials}
@@ -139,6 +142,7 @@ class _IntegrateAndFire(torch.autograd.Function):
             observer=call.observer,
             **extra,
         )
+        grad_addend = grads.current.to(addend.dtype) if addend is not None else None
         grad_current, grad_weight, grad_bias = grads.current.to(current.dtype), None, None
         if mean is not None:
             grad_current, grad_weight, grad_bias = _through_norm(ctx, grad_current)
@@ -149,7 +153,9 @@ class _IntegrateAndFire(torch.autograd.Function):
             None,
             grad_weight,
             grad_bias,
-            *(None,) * 4,
+            *(None,) * 3,
+            grad_addend,
+            None,
         )
 
 
@@ -166,7 +172,7 @@ def _affine(
 
 def _through_norm(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The gradients of the norm's input, weight and bias, from that of its output."""
-    current, _, _, _, weight, bias, mean, inverse = ctx.saved_tensors
+    current, _, _, _, weight, bias, mean, inverse, _ = ctx.saved_tensors
     wants_weight, wants_bias = ctx.needs_input_grad[4:6]
     if ctx.of_batch:
         found = torch.ops.aten.native_batch_norm_backward(

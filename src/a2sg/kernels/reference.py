@@ -44,7 +44,8 @@ class Step(NamedTuple):
 
 def trace(drive: Drive, dynamics: Dynamics) -> Trace:
     """Integrate, fire and reset, T times (method, section 2)."""
-    current, steps, decay, potential, _ = drive.normalized()
+    drive = drive.normalized()
+    current, steps, decay, potential = drive.current, drive.steps, drive.decay, drive.initial
     dtype = compute_dtype(current.dtype)
     potentials, spikes, before = [], [], []
     for t in range(steps):

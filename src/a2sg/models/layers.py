@@ -83,17 +83,23 @@ class TdBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return per_step(self.bn, x)
 
-    def fire(self, x: Tensor, neuron: nn.Module) -> Tensor:
-        """`neuron(self(x))`, in one pass that keeps `x` alone for the backward pass where that can be.
+    def fire(self, x: Tensor, neuron: nn.Module, shortcut: Tensor | None = None) -> Tensor:
+        """`neuron(self(x) + shortcut)`, in one pass that keeps neither sum nor `self(x)` where that can be.
 
         Args:
             x: `[T, B, C, ...]`; if all steps are one tensor (`expand`), it is normalised once.
             neuron: takes the normalised current.
+            shortcut: added to it, of the same shape; None is 0.
         """
         if not (isinstance(neuron, SpikingNeuron) and _plain(self, self.bn, neuron)):
-            spikes: Tensor = neuron(self(x))
+            spikes: Tensor = neuron(self(x) if shortcut is None else self(x) + shortcut)
             return spikes
-        return neuron.normalized(*self._once(x))
+        if shortcut is None:
+            return neuron.normalized(*self._once(x))
+        return self._with(x, neuron, shortcut)
+
+    def _with(self, x: Tensor, neuron: SpikingNeuron, shortcut: Tensor) -> Tensor:
+        return neuron.normalized(x, _norm(self.bn, x, x[:, :, 0].numel()), shortcut)
 
     def _once(self, x: Tensor) -> tuple[Tensor, Norm]:
         """What the neuron is to normalise, `[1, B, C, ...]` if it is the same at every step, and how."""
@@ -101,11 +107,15 @@ class TdBatchNorm(nn.Module):
         return (x[:1] if same else x), _norm(self.bn, x[:1] if same else x, x[:, :, 0].numel())
 
 
-def _plain(*modules: nn.Module) -> bool:
-    """Whether nothing looks on as modules are called, so that they may be merged."""
-    watched = any(module._forward_hooks or module._forward_pre_hooks for module in modules)
-    own = type(modules[1]) is _BatchNorm and type(modules[2]).forward is SpikingNeuron.forward
-    return own and not watched and not torch.compiler.is_compiling()
+def watched(*modules: nn.Module) -> bool:
+    """Whether hooks look on as any of `modules` is called: merged into others, it would not be."""
+    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+
+
+def _plain(norm: TdBatchNorm, bn: nn.Module, neuron: SpikingNeuron) -> bool:
+    """Whether normalising and firing may be merged."""
+    own = type(bn) is _BatchNorm and type(neuron).forward is SpikingNeuron.forward
+    return own and not watched(norm, bn, neuron) and not torch.compiler.is_compiling()
 
 
 def _norm(bn: nn.BatchNorm1d, x: Tensor, count: int) -> Norm:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from a2sg.kernels import Norm
 from a2sg.models.layers import TdBatchNorm
+from a2sg.neuron import SpikingNeuron
 
 
 class TimeMeanBatchNorm(TdBatchNorm):
@@ -17,6 +18,10 @@ class TimeMeanBatchNorm(TdBatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.mean(0, keepdim=True)).expand_as(x)
+
+    def _with(self, x: Tensor, neuron: SpikingNeuron, shortcut: Tensor) -> Tensor:
+        spikes: Tensor = neuron(self(x) + shortcut)
+        return spikes
 
     def _once(self, x: Tensor) -> tuple[Tensor, Norm]:
         return super()._once(x.mean(0, keepdim=True))

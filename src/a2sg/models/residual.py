@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from a2sg.models.layers import SpikingLayer, TdBatchNorm, synapses
+from a2sg.models.layers import SpikingLayer, TdBatchNorm, synapses, watched
 from a2sg.models.setting import Setting
 
 
@@ -80,6 +80,17 @@ class BasicBlock(Residual):
         if first:
             shortcut = current(setting, conv(inputs, outputs, 1, stride, bias=True), neuron, alpha)
         super().__init__(nn.Sequential(branch), shortcut, neuron)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if watched(self.branch, *self.branch.children()):
+            return super().forward(x)
+        *first, last = self.branch.children()
+        current = x
+        for layer in first:
+            current = layer(current)
+        assert isinstance(last, ConvNorm)
+        # The branch's last normalisation, the sum and the neuron in one pass.
+        return last.norm.fire(synapses(last.synapse, current), self.neuron, self.shortcut(x))
 
 
 class SEWBlock(Residual):
