@@ -30,16 +30,15 @@ from torch.autograd.graph import saved_tensors_hooks
 
 import a2sg
 import a2sg.memory
-from a2sg.neuron import SpikingNeuron
+from a2sg.models.layers import SpikingLayer
 
 KINDS: dict[str, tuple[type[nn.Module], ...]] = {
     "inputs of convolutions": (nn.Conv2d,),
     "inputs of dense layers": (nn.Linear,),
-    "inputs of batch norms": (nn.modules.batchnorm._BatchNorm,),
-    "input currents of neurons": (SpikingNeuron,),
+    "currents into norm and neuron": (SpikingLayer,),
     "inputs of pools": (nn.AvgPool2d, nn.MaxPool2d),
-    "everything else": (nn.Module,),
 }
+OTHER = "everything else"
 CLOCKS = {"wall time": time.perf_counter, "processor time": time.process_time}
 MIB = 2**20
 
@@ -53,9 +52,11 @@ class Ledger:
         self.packed: Counter[str] = Counter()
         self.seen = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
         self.held: list[Any] = []
-        self.running = ["everything else"]
+        self.running = [OTHER]
         for module in model.modules():
-            kind = next(name for name, classes in KINDS.items() if isinstance(module, classes))
+            kind = next((name for name, classes in KINDS.items() if isinstance(module, classes)), None)
+            if kind is None:  # a hook on a norm or a neuron would keep the two from being merged
+                continue
             module.register_forward_pre_hook(lambda *_, kind=kind: self.running.append(kind))
             module.register_forward_hook(lambda *_: self.running.pop() and None)
 
@@ -90,9 +91,9 @@ def count(options: argparse.Namespace) -> list[dict[str, Any]]:
     with saved_tensors_hooks(ledger.pack, lambda tensor: tensor):
         loss = loss_of(model, images, labels)
     del loss
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"kind": kind, "plain": ledger.plain[kind], "packed": ledger.packed[kind]}
-        for kind in KINDS
+        for kind in (*KINDS, OTHER)
         if ledger.plain[kind]
     ]
     total = {key: sum(row[key] for row in rows) for key in ("plain", "packed")}

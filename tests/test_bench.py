@@ -10,7 +10,7 @@ import torch
 from a2sg.bench import command, lif, memory, networks, peers, search, timing, train
 from a2sg.bench.options import Options
 from a2sg.errors import InputError
-from a2sg.kernels import Gate
+from a2sg.kernels import Gate, backends
 from a2sg.surrogate import Asymmetric
 from a2sg.window import sums
 
@@ -278,12 +278,13 @@ def test_the_eager_search_is_the_method():
 
 
 def test_every_way_to_fill_is_found_and_a_wrong_one_stops_the_bench(monkeypatch):
-    assert {"one_pass", "blocked", "binned", "each"} <= set(search.fills())
+    assert {"blocked", "binned", "each"} <= set(search.fills("cpu"))
+    assert ("compiled" in search.fills("cpu")) == (backends.fastest("cpu") == "compiled")
 
     def wrong(gate, potential, upstream, carry, later, candidates):
         return sums.each(gate, potential, upstream, carry, later, candidates.flip(0))
 
-    monkeypatch.setattr(search, "fills", lambda: {"wrong": wrong})
+    monkeypatch.setattr(search, "fills", lambda device: {"wrong": wrong})
     with pytest.raises(RuntimeError, match="chose window"):
         search.measure(OPTIONS)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from a2sg._version import __version__
 from a2sg.errors import InputError, require, require_choice
+from a2sg.memory.pages import keep_pages
 
 EXTRA = (
     "jsonargparse",
@@ -24,6 +25,7 @@ EXTRA = (
     "matplotlib",
     "rich",
     "tensorboard",
+    "PIL",
 )
 """Packages of a2sg[train]."""
 
@@ -99,6 +101,7 @@ def train_command(words: list[str]) -> int:
             return 0
     else:
         out = Path(options.out) if options.out else _free(Path("runs") / f"{config.recipe}-s{config.seed}")
+    keep_pages()
     try:
         summary = train(config, out, resume=options.resume is not None)
     except Interrupted:
@@ -156,6 +159,7 @@ def compare_command(words: list[str]) -> int:
 
     arms = [parse_arm(text) for text in options.arms.split(",")]
     out = Path(options.out or f"runs/compare-{config.recipe}")
+    keep_pages()
     try:
         compare(config, arms, _seeds(options.seeds), out, overwrite=options.overwrite)
     except Interrupted:

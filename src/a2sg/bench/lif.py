@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ LARGE = 2**27
 """Bytes whose copy tells the memory's bandwidth: more than caches hold."""
 MEMORY = f"copy of {LARGE >> 20} MiB"
 COPY_PASSES = 2
+BATCH = 16
 PASSES = 5
 """Times a fused layer must touch T·N elements: read x, write s; read dL/ds and x, write dL/dx."""
 SHAPE = Triangle()
@@ -82,9 +84,10 @@ def measure(options: Options) -> report.Report:
 
 
 def example(elements: int, options: Options) -> tuple[Tensor, Tensor]:
-    """An input current `[T, N]` under which about a quarter of the neurons fire, and dL/ds."""
+    """An input current `[T, B, N / B]` under which about a quarter of the neurons fire, and dL/ds."""
     generator = torch.Generator().manual_seed(0)
-    shape = (options.steps, elements)
+    batch = math.gcd(BATCH, elements)
+    shape = (options.steps, batch, elements // batch)
     dtype = getattr(torch, options.dtype)
     x = (torch.randn(shape, generator=generator) * 0.7 + 0.4).to(options.device, dtype)
     grad = torch.randn(shape, generator=generator).to(options.device, dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,8 @@ from torch import Tensor
 from a2sg.bench import report
 from a2sg.bench.options import THRESHOLD, Options
 from a2sg.bench.timing import first_call, interleave
-from a2sg.kernels import Gate
+from a2sg.kernels import Gate, compiled_sums, triton_neuron, triton_sums
+from a2sg.kernels.backends import fastest
 from a2sg.surrogate import Asymmetric
 from a2sg.window import sums
 from a2sg.window.objectives import sgv_from_sums, tgc_from_sums
@@ -86,17 +86,14 @@ def eager(u: Tensor, upstream: Tensor, later: Tensor | None, windows: Tensor) ->
     return torch.stack(scores)
 
 
-def fills() -> dict[str, sums.Fill]:
-    """Every way of filling the table that `a2sg.window.sums` has."""
-    wanted = list(inspect.signature(sums.each).parameters)
-    return {
-        name: thing
-        for name, thing in vars(sums).items()
-        if inspect.isfunction(thing)
-        and not name.startswith("_")
-        and thing.__module__ == sums.__name__
-        and list(inspect.signature(thing).parameters) == wanted
-    }
+def fills(device: str) -> dict[str, sums.Fill]:
+    """Every way of filling the table, the backends' own where they run."""
+    found: dict[str, sums.Fill] = {"each": sums.each, "blocked": sums.blocked, "binned": sums.binned}
+    if fastest(device) == "compiled":
+        found["compiled"] = compiled_sums.fill
+    if triton_neuron.available(device):
+        found["triton"] = triton_sums.fill
+    return found
 
 
 def _one(elements: int, objective: str, options: Options) -> list[dict[str, Any]]:
@@ -115,7 +112,7 @@ def _one(elements: int, objective: str, options: Options) -> list[dict[str, Any]
     ways: dict[str, Callable[[], int]] = {EAGER: lambda: int(eager(u, upstream, later, windows).argmax())}
     ways |= {
         f"a2sg {name}": lambda fill=fill: exact(fill)  # type: ignore[misc]
-        for name, fill in fills().items()
+        for name, fill in fills(options.device).items()
         if name != ONE_BY_ONE
     }
     right = exact(sums.each)

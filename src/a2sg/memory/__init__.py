@@ -1,5 +1,6 @@
-"""Less memory per training step: spikes kept for the backward pass as one bit each."""
+"""Less memory per training step, and less time lost over it."""
 
 from a2sg.memory.packing import Packing, pack_spikes
+from a2sg.memory.pages import keep_pages
 
-__all__ = ["Packing", "pack_spikes"]
+__all__ = ["Packing", "keep_pages", "pack_spikes"]
