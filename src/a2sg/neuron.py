@@ -83,6 +83,7 @@ class SpikingNeuron(nn.Module):
         self.register_buffer("window", _window_buffer(window, steps))
         self.observer: Observer | None = None
         self._record: list[Record] | None = None
+        self._known: tuple[tuple[object, ...], Dynamics] | None = None
 
     def leak(self) -> Tensor | float:
         """The decay of the potential per step."""
@@ -96,6 +97,22 @@ class SpikingNeuron(nn.Module):
         """This neuron's equations, as the kernels read them."""
         gate = Gate(self.surrogate, self.thresholds())
         return Dynamics(gate, self.threshold, self.reset, self.detach_reset, self.order)
+
+    def _same_dynamics(self) -> Dynamics:
+        """`dynamics`, the same object as long as nothing has changed: its hash is then at hand."""
+        if torch.compiler.is_compiling():
+            return self.dynamics()
+        values = (
+            self.surrogate,
+            self.thresholds(),
+            self.threshold,
+            self.reset,
+            self.detach_reset,
+            self.order,
+        )
+        if self._known is None or self._known[0] != values:
+            self._known = (values, self.dynamics())
+        return self._known[1]
 
     def forward(self, current: Tensor) -> Tensor:
         """Spikes for T steps of input, from rest.
@@ -158,7 +175,7 @@ class SpikingNeuron(nn.Module):
         return self._given(spikes, potentials)[0], State(final, done + 1)
 
     def _run(self, current: Tensor, norm: Norm | None = None, addend: Tensor | None = None) -> Tensor:
-        call = Call(self.steps, self.dynamics(), self.observer, backend=self.backend)
+        call = Call(self.steps, self._same_dynamics(), self.observer, backend=self.backend)
         spikes, _, potentials = integrate_and_fire(
             current, self.leak(), None, self.window, self._recorded(call), norm, addend
         )

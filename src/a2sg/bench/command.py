@@ -172,10 +172,10 @@ def _device(name: str) -> str:
 
 
 def _backends() -> tuple[str, ...]:
-    """Backends that our neurons have, plain torch first."""
+    """Backends that our neurons have, plain torch first; `auto` comes to one of them."""
     from a2sg.kernels import BACKENDS
 
-    return tuple(sorted(BACKENDS, key=lambda name: (name != "reference", name == "auto")))
+    return tuple(sorted(set(BACKENDS) - {"auto"}, key=lambda name: (name != "reference", name)))
 
 
 def _names(what: str, text: str, choices: Any) -> tuple[str, ...]:

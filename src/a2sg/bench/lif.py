@@ -15,6 +15,7 @@ from a2sg.bench.options import DECAY, THRESHOLD, Options
 from a2sg.bench.peers import Layer
 from a2sg.bench.timing import Timing, first_call, interleave
 from a2sg.errors import InputError
+from a2sg.kernels.backends import fastest
 from a2sg.surrogate import Asymmetric, Surrogate, Triangle
 
 COPY = "copy of x"
@@ -119,7 +120,7 @@ def our_layers(options: Options, x: Tensor) -> tuple[dict[str, Layer], list[str]
             continue
         layers[f"a2sg {backend}"] = layer
     if layers:
-        layers["a2sg auto, asymmetric"] = lif(options, "auto", Asymmetric())
+        layers["a2sg asymmetric"] = lif(options, fastest(options.device), Asymmetric())
     return layers, skipped
 
 

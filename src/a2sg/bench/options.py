@@ -23,7 +23,7 @@ class Options:
         sample: seconds that one sample takes at least (a quick call is repeated).
         steps: T.
         reset: `"soft"` or `"hard"`, for every library.
-        backends: of a2sg's neurons, for the LIF layer alone; networks use `auto`.
+        backends: of a2sg's neurons, for the LIF layer alone; networks use the fastest.
         elements: of a LIF layer at one step.
         dtype: of the LIF layer's input, `"float32"` or `"bfloat16"`.
         search_elements: of the layer and step that is searched.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from a2sg.kernels.gate import Gate
@@ -28,3 +29,10 @@ class Dynamics:
     reset: Reset
     detach_reset: bool
     order: Order
+
+    def __hash__(self) -> int:  # every call of a neuron looks its kernels up by it
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.gate, self.threshold, self.reset, self.detach_reset, self.order))
