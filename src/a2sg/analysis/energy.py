@@ -6,7 +6,8 @@ are counted exactly: at the border of a zero-padded convolution an input has few
 
 An estimate, as is usual in the field, of arithmetic alone: no memory traffic, no neuron updates, no
 biases (batch norm is taken as folded). Counted are `nn.Conv1d`, `nn.Conv2d` and `nn.Linear`; products of
-two activations, as in attention, are not. All T steps count as computed, also for a repeated image.
+two activations, as in attention, are not. What is computed once counts once: networks of `a2sg.models`
+send an image that all T steps see through the first weights once.
 """
 
 from __future__ import annotations

@@ -145,7 +145,9 @@ class _IntegrateAndFire(torch.autograd.Function):
         grad_addend = grads.current.to(addend.dtype) if addend is not None else None
         grad_current, grad_weight, grad_bias = grads.current.to(current.dtype), None, None
         if mean is not None:
-            grad_current, grad_weight, grad_bias = _through_norm(ctx, grad_current)
+            norm = Norm(weight, bias, mean, inverse, ctx.of_batch)
+            wants = ctx.needs_input_grad[4:6]
+            grad_current, grad_weight, grad_bias = _through_norm(grad_current, current, norm, wants)
         return (
             grad_current,
             None if grads.decay is None else grads.decay.to(trained.dtype),
@@ -170,11 +172,13 @@ def _affine(
     return Affine(scale, shift if bias is None else shift + bias)
 
 
-def _through_norm(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _through_norm(
+    grad: Tensor, current: Tensor, norm: Norm, wants: tuple[bool, bool]
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The gradients of the norm's input, weight and bias, from that of its output."""
-    current, _, _, _, weight, bias, mean, inverse, _ = ctx.saved_tensors
-    wants_weight, wants_bias = ctx.needs_input_grad[4:6]
-    if ctx.of_batch:
+    weight, _, mean, inverse, of_batch = norm
+    wants_weight, wants_bias = wants
+    if of_batch:
         found = torch.ops.aten.native_batch_norm_backward(
             grad.flatten(0, 1),
             current.flatten(0, 1),
@@ -193,8 +197,8 @@ def _through_norm(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor
     scale = Affine(inverse if weight is None else weight * inverse, mean).over(current.shape).scale
     return (
         grad * scale.to(grad.dtype),
-        (grad * whitened.apply(current)).sum(others).to(weight.dtype) if wants_weight else None,
-        grad.sum(others, dtype=bias.dtype) if wants_bias else None,
+        (grad * whitened.apply(current)).sum(others).to(inverse.dtype) if wants_weight else None,
+        grad.sum(others, dtype=inverse.dtype) if wants_bias else None,
     )
 
 
