@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint docs clean
+.PHONY: help setup demo test test-all test-peers lint docs clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,14 @@ test: $(READY)  ## lint, types, and the everyday tests
 test-all: $(READY)  ## every test, the slow ones too
 	$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# Each version in a process of its own: its folder in front of the environment.
+test-peers: $(READY)  ## adapted models of other libraries, which are fetched into .venv-peers
+	PYTHON=$(abspath $(BIN)/python) tests/peers/setup
+	for name in current spikingjelly-0.0.0.0.14 spikingjelly-0.0.0.0.12; do \
+		A2SG_TEST_PEERS=$$name PYTHONPATH=.venv-peers/versions/$$name OMP_NUM_THREADS=1 \
+			$(BIN)/python -m pytest -n 2 tests/peers || exit 1; \
+	done
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

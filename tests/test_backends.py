@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import pickle
 from collections import Counter
 
 import pytest
@@ -255,3 +256,40 @@ def test_layouts_lose_nothing():
         assert torch.equal(found.restore(flat), current), layout
     dense = torch.randn(12, 5, 4, 6).to(memory_format=torch.channels_last).unflatten(0, (4, 3))
     assert layout_of(dense).flatten(dense).data_ptr() == dense.data_ptr()
+
+
+@compiles
+def test_a_run_begins_to_compile_where_it_did_before(monkeypatch):
+    """Also after other work in the same process, and when it goes on in another one."""
+    chosen = []
+    choose = backends.choose
+    monkeypatch.setattr(backends, "choose", lambda *a: chosen.append(choose(*a)) or chosen[-1])
+    monkeypatch.setattr(backends, "WORTH_COMPILING", 3 * 24)
+    monkeypatch.setattr(backends, "_work", Counter())
+    monkeypatch.setattr(backends, "_earlier", {})
+    neuron, current = a2sg.LIF(2), torch.randn(2, 3, 4)
+
+    def run(calls):
+        chosen.clear()
+        for _ in range(calls):
+            neuron(current)
+        return [module is compiled for module in chosen]
+
+    run(2)
+    backends.set_work_done({})
+    assert run(4) == [False, False, True, True]
+    backends.set_work_done({})
+    assert run(1) == [False]
+    saved = backends.work_done()
+    run(3)
+    backends.set_work_done(saved)
+    assert run(3) == [False, True, True]
+
+
+def test_a_hash_is_not_carried_to_another_process():
+    dynamics = a2sg.LIF(2).dynamics()
+    hash(dynamics)
+    copied = pickle.loads(pickle.dumps(dynamics))
+    assert "_hash" not in vars(copied)
+    assert copied == dynamics
+    assert hash(copied) == hash(dynamics)

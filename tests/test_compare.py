@@ -129,7 +129,7 @@ def drawn(request, monkeypatch):
     calls = []
     if "draws" not in request.fixturenames:
         monkeypatch.setattr(pictures, "run_pictures", lambda run, against=None: calls.append((run, against)))
-        for name in ("comparison", "accuracy_curves"):
+        for name in ("comparison", "score_curves"):
             monkeypatch.setattr(pictures, name, lambda content, path: path.write_bytes(b""))
     return calls
 

@@ -32,7 +32,8 @@ def pixels(digits):
 
 
 def test_data_sets_are_listed_with_a_description():
-    assert list_data() == ["digits"]
+    assert {"digits", "cifar10"} <= set(list_data()) == set(describe_data())
+    assert list_data("cifar*0") == ["cifar10", "cifar100"]
     assert list_data("x*") == []
     assert "1,797" in describe_data()["digits"]
 
@@ -98,5 +99,5 @@ def test_what_cannot_work_is_told():
 
 def test_a_missing_extra_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(InputError, match=r"needs the extra a2sg\[train\]: pip install 'a2sg\[train\]'"):
+    with pytest.raises(InputError, match=r"need the extra a2sg\[train\]: pip install 'a2sg\[train\]'"):
         create_data("digits")

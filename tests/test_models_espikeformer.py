@@ -4,13 +4,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import transformers
+import transformer_networks as transformers
 from a2sg import LIF, IntegerLIF
 from a2sg.errors import InputError
 from a2sg.models import create_model
 from a2sg.neuron import recording
 from a2sg.surrogate import Asymmetric, Boxcar
-from transformers import TINY, ByHand, added, attention, images, integer, neurons, parameters, stirred, tiny
+from transformer_networks import (
+    TINY,
+    ByHand,
+    added,
+    attention,
+    images,
+    integer,
+    neurons,
+    parameters,
+    stirred,
+    tiny,
+)
 
 NAMES = ("espikeformer_t", "espikeformer_s", "espikeformer_m", "espikeformer_l")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import transformers
+import transformer_networks as transformers
 from a2sg.errors import InputError
 from a2sg.models import create_model
 from a2sg.models.fpn import Pyramid, SemanticHead, resized
@@ -12,7 +12,7 @@ from a2sg.models.layers import Frames, TdBatchNorm
 from a2sg.models.setting import Setting, neuron_factory
 from a2sg.neuron import recording
 from test_models_espikeformer import by_hand
-from transformers import TINY, ByHand, added, images, integer, stirred, tiny
+from transformer_networks import TINY, ByHand, added, images, integer, stirred, tiny
 
 NAMES = tuple(f"espikeformer_{size}_fpn" for size in "tsml")
 

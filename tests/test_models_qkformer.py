@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import transformers
+import transformer_networks as transformers
 from a2sg.errors import InputError
 from a2sg.models import create_model
 from a2sg.neuron import recording
-from transformers import TINY, ByHand, added, attention, images, lif, parameters, stirred, tiny
+from transformer_networks import TINY, ByHand, added, attention, images, lif, parameters, stirred, tiny
 
 NAMES = ("qkformer_4_384", "qkformer_2_256", "qkformer_10_384", "qkformer_10_512", "qkformer_10_768")
 

@@ -6,14 +6,25 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import transformers
+import transformer_networks as transformers
 from a2sg.bench import networks, peers, train
 from a2sg.errors import InputError
 from a2sg.models import create_model
 from a2sg.models.attention import SpikeProduct
 from a2sg.neuron import LIF, recording
 from test_bench import OPTIONS
-from transformers import TINY, ByHand, added, attention, halved, images, lif, parameters, stirred, tiny
+from transformer_networks import (
+    TINY,
+    ByHand,
+    added,
+    attention,
+    halved,
+    images,
+    lif,
+    parameters,
+    stirred,
+    tiny,
+)
 
 NAMES = ("spikformer_4_384", "spikformer_2_256", "spikformer_8_512")
 

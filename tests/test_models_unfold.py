@@ -11,7 +11,7 @@ from a2sg import LIF, IntegerLIF
 from a2sg.analysis import measure
 from a2sg.errors import InputError
 from a2sg.models import create_model, unfold
-from transformers import TINY, images, settled, stirred, tiny
+from transformer_networks import TINY, images, settled, stirred, tiny
 
 WEIGHTS = (nn.Conv2d, nn.Linear)
 

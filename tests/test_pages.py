@@ -16,10 +16,10 @@ import a2sg.memory
 if sys.argv[1] == "keep":
     assert a2sg.memory.keep_pages()
 for _ in range(3):
-    np.ones(2**24)
+    np.ones(2**23)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(3):
-    np.ones(2**24)
+    np.ones(2**23)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -31,7 +31,7 @@ def faults(setting):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_kept_pages_are_not_faulted_in_again():
-    freed = 3 * 8 * 2**24 // resource.getpagesize()
+    freed = 3 * 8 * 2**23 // resource.getpagesize()
     assert faults("keep") < freed / 20
     assert faults("leave") > 10 * faults("keep")
 

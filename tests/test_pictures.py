@@ -205,7 +205,7 @@ def test_accuracy_curves_are_the_seeds_and_their_mean(figures, tmp_path):
         ]
 
     # A seed that has not got as far ends the mean, not the other's line.
-    pictures.accuracy_curves({"a": [run(0.5, 0.7, 0.9), run(0.3, 0.5)], "b": [run(0.4)]}, tmp_path / "a.png")
+    pictures.score_curves({"a": [run(0.5, 0.7, 0.9), run(0.3, 0.5)], "b": [run(0.4)]}, tmp_path / "a.png")
     accuracy, loss = figures[0].axes
     thin, thick = lines(accuracy)
     assert thin == [[(1, 50), (2, 70), (3, 90)], [(1, 30), (2, 50)]]

@@ -2,6 +2,8 @@
 
 from a2sg import memory, surrogate
 from a2sg._version import __version__
+from a2sg.adopt import SpikeSite, adapt, spike
+from a2sg.analysis.inspection import Inspection, inspect
 from a2sg.errors import InputError
 from a2sg.models import create_model, list_models
 from a2sg.neuron import IF, LIF, PLIF, IntegerLIF, recording
@@ -13,13 +15,18 @@ __all__ = [
     "PLIF",
     "AdaptiveWindows",
     "InputError",
+    "Inspection",
     "IntegerLIF",
+    "SpikeSite",
     "__version__",
+    "adapt",
     "create_model",
+    "inspect",
     "list_models",
     "memory",
     "recording",
     "sgv",
+    "spike",
     "surrogate",
     "tgc",
 ]

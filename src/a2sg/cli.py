@@ -1,4 +1,4 @@
-"""The command line: a2sg train | evaluate | compare | bench | list.
+"""The command line: a2sg train | evaluate | compare | inspect | bench | list.
 
 Bad input ends in one line on stderr and exit status 2, an interrupted run in status 130.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from a2sg._version import __version__
-from a2sg.errors import InputError, require, require_choice
+from a2sg.errors import InputError, require, require_choice, require_count
 from a2sg.memory.pages import keep_pages
 
 EXTRA = (
@@ -82,6 +82,13 @@ def train_command(words: list[str]) -> int:
     parser = _parser("train", "Train a network by a recipe, into a run folder.")
     parser.add_argument("--out", type=str | None, help="run folder (default: runs/RECIPE-sSEED)")
     parser.add_argument("--resume", type=str | None, help="go on with this interrupted run folder")
+    parser.add_argument(
+        "--profile",
+        type=str | None,
+        nargs="?",
+        const="20",
+        help="show where the time goes instead, from this many iterations (without a number: 20)",
+    )
     recipes.add_run_options(parser)
     options, config = _parse(lambda: recipes.parse_run(parser, words))
 
@@ -102,6 +109,8 @@ def train_command(words: list[str]) -> int:
     else:
         out = Path(options.out) if options.out else _free(Path("runs") / f"{config.recipe}-s{config.seed}")
     keep_pages()
+    if options.profile is not None:
+        return _profile(config, out, options.profile)
     try:
         summary = train(config, out, resume=options.resume is not None)
     except Interrupted:
@@ -110,6 +119,20 @@ def train_command(words: list[str]) -> int:
     run_pictures(out)
     print_summary(summary)
     print(f"run folder: {out}")
+    return 0
+
+
+def _profile(config: Any, out: Path, iterations: str) -> int:
+    """Show where the time of a run goes."""
+    from a2sg.training.profile import profile
+    from a2sg.training.profile_report import print_profile
+
+    require(
+        iterations.isdecimal(),
+        f"--profile takes a number of iterations such as 20, not {iterations!r}: put the recipe before it",
+    )
+    print_profile(profile(config, out, int(iterations)))
+    print(f"profile.json, profile.csv, profile.png and trace.json are in {out}")
     return 0
 
 
@@ -165,6 +188,37 @@ def compare_command(words: list[str]) -> int:
     except Interrupted:
         print("a2sg: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+    return 0
+
+
+def inspect_command(words: list[str]) -> int:
+    """Say in numbers and words how surrogates and windows fit a network, from one batch."""
+    parser = _parser("inspect", "Look at one batch: who gets a gradient, and which window would fit.")
+    parser.add_argument("target", help="run folder, or a model of a2sg list models, with fresh weights")
+    parser.add_argument("--data", type=str | None, help="for a model: a data set, or random")
+    parser.add_argument("--out", type=str | None, help="folder (default: RUN/inspection, runs/inspect-MODEL)")
+    parser.add_argument("--batch-size", type=int, default=32, help="samples to look at")
+    parser.add_argument("--steps", type=int | None, help="T of a model (default: 4)")
+    parser.add_argument("--seed", type=int, default=0, help="of fresh weights, and of the samples")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--by-step", action="store_true", help="a row per layer and step")
+    options = _parse(lambda: parser.parse_args(words))
+
+    from a2sg.analysis.inspection_table import show
+    from a2sg.analysis.subject import find_subject
+    from a2sg.training.build import find_device
+
+    require_choice("device", options.device, ("auto", "cpu", "cuda"))
+    require_count("--batch-size", options.batch_size)
+    subject = find_subject(options.target, options.data, options.batch_size, options.steps, options.seed)
+    folder = Path(options.target)
+    out = Path(options.out or (folder / "inspection" if folder.is_dir() else f"runs/inspect-{folder.name}"))
+    require(not out.exists() or out.is_dir(), f"--out must be a folder, but {out} is a file")
+    keep_pages()
+    found = subject.inspect(find_device(options.device))
+    written = found.save(out)
+    show(found, options.by_step)
+    print(f"written to {out}: {', '.join(path.name for path in written)}")
     return 0
 
 
@@ -261,6 +315,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network by a recipe, or resume a run"),
     "evaluate": (evaluate_command, "evaluate a run on its test data"),
     "compare": (compare_command, "train several arms over several seeds and compare them"),
+    "inspect": (inspect_command, "look at one batch: who gets a gradient, and which window would fit"),
     "bench": (bench_command, "measure speed and memory, against other libraries if installed"),
     "list": (list_command, f"show {', '.join(TOPICS[:-1])} or {TOPICS[-1]}"),
 }

@@ -39,6 +39,10 @@ class Registry:
         check_options(f"{self.kind} {name!r}", entry, options, given=len(arguments))
         return entry(*arguments, **options)
 
+    def takes(self, name: str, option: str) -> bool:
+        """Whether the entry `name` has an option of this name; no entry has none."""
+        return name in self.entries and option in inspect.signature(self.entries[name]).parameters
+
     def names(self, pattern: str = "*") -> list[str]:
         """Sorted names that match a shell pattern such as `vgg*`."""
         return sorted(name for name in self.entries if fnmatchcase(name, pattern))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from a2sg.data import digits as _digits  # noqa: F401  (registers itself)
+from a2sg.data import ade20k as _ade20k  # noqa: F401  (registers itself)
+from a2sg.data import camvid as _camvid  # noqa: F401
+from a2sg.data import digits as _digits  # noqa: F401
+from a2sg.data import digits_events as _digits_events  # noqa: F401
+from a2sg.data import digits_scenes as _digits_scenes  # noqa: F401
+from a2sg.data import event_arrays as _event_arrays  # noqa: F401
+from a2sg.data import events as _events  # noqa: F401
+from a2sg.data import images as _images  # noqa: F401
+from a2sg.data import views as _views  # noqa: F401
 from a2sg.data.sets import DATA, ImageData
 
 __all__ = ["ImageData", "create_data", "describe_data", "list_data"]

@@ -2,46 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, DistributedSampler, default_collate
 
+from a2sg.errors import InputError, require_count
 from a2sg.registry import Registry
 
 DATA = Registry("data set")
 
+IGNORE = -100
+"""The label of pixels that neither train nor count: what torch's cross-entropy leaves out."""
+
 
 @dataclass(frozen=True)
 class ImageData:
-    """Images with a class each, split for training and test."""
+    """Images with a class each or a class per pixel, split for training and test."""
 
-    train: Dataset[tuple[Tensor, int]]
-    """Float images `[C, H, W]` with their labels."""
-    test: Dataset[tuple[Tensor, int]]
+    train: Dataset[Any]
+    """Images `[C, H, W]`, or `[T, C, H, W]` with `steps`, and their labels: a class number, or a mask
+    `[H, W]` of class numbers and `IGNORE`. Images in uint8 are pixels; others are what networks take."""
+    test: Dataset[Any]
     classes: tuple[str, ...]
     """Their names, by label."""
     shape: tuple[int, int, int]
     """(C, H, W)."""
     description: str
+    mean: tuple[float, ...] = ()
+    """By channel, of uint8 images scaled to 0 .. 1: what they are standardised by, on the device."""
+    std: tuple[float, ...] = ()
+    """Standard deviation, likewise."""
+    task: Literal["classification", "segmentation"] = "classification"
+    """What is asked about an image: its class, or the class of every pixel."""
+    steps: int | None = None
+    """T, where a sample has a time of its own."""
 
 
 class ArrayImages(Dataset[tuple[Tensor, int]]):
-    """Images held in memory.
+    """Images held in memory; a loader takes a whole batch in one go.
 
     Args:
-        images: `[N, C, H, W]`, floating point.
+        images: `[N, C, H, W]` or `[N, T, C, H, W]`; uint8 stays, all else becomes float32.
         labels: `[N]`, whole numbers from 0.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
-        self.images = torch.as_tensor(images, dtype=torch.float32)
-        self.labels: list[int] = labels.tolist()
+        pixels = images.dtype == np.uint8
+        self.images = torch.as_tensor(images, dtype=torch.uint8 if pixels else torch.float32)
+        self.labels = torch.as_tensor(labels, dtype=torch.int64)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], self.labels[index]
+        return self.images[index], int(self.labels[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The batch, `[B, ...]` and `[B]`: the loader calls this, so nothing is done sample by sample."""
+        at = torch.as_tensor(indices)
+        return self.images[at], self.labels[at]
+
+
+class Draw(NamedTuple):
+    """A sample as one epoch of one run sees it: all that a data set may draw its view from."""
+
+    sample: int
+    epoch: int
+    seed: int
+
+
+class DrawnImages(Dataset[tuple[Tensor, int]]):
+    """Images of which every epoch gets another view, made in the loader's workers.
+
+    An index alone asks for the view that evaluation sees, a `Draw` for a random one.
+    """
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class DrawSampler(DistributedSampler[Any]):
+    """A `DistributedSampler` whose indices bring epoch and seed, so that a resumed run draws alike."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return (Draw(index, self.epoch, self.seed) for index in super().__iter__())
+
+
+def collate(samples: Any) -> Any:
+    """A batch as its data set gave it whole, or made of its samples."""
+    return samples if isinstance(samples, tuple) else default_collate(samples)
+
+
+def as_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width from one number, or from the pair of both.
+
+    Raises:
+        InputError: for anything else, or sizes below 1.
+    """
+    sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if not isinstance(sides, list | tuple) or len(sides) != 2:
+        raise InputError(f"image_size must be a number or a pair (height, width), not {image_size!r}")
+    height, width = (require_count("image_size", side) for side in sides)
+    return height, width

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from types import ModuleType
 from typing import Literal, get_args
@@ -31,6 +32,24 @@ WORTH_COMPILING = 2**30
 """Elements times steps after which the reference has taken about as long as compiling would: some seconds."""
 
 _work: Counter[tuple[Dynamics, int, torch.dtype]] = Counter()
+_earlier: dict[str, int] = {}
+
+
+def work_done() -> dict[str, int]:
+    """What neurons that `auto` chose for have done so far, by kind: plain data for a checkpoint."""
+    return _earlier | {repr(kind): done for kind, done in _work.items()}
+
+
+def set_work_done(work: Mapping[str, int]) -> None:
+    """Go on from `work`, as `work_done` gave it; {} is a fresh start.
+
+    Compiled gradients differ from the reference's by rounding. So a run repeats to the bit only if its
+    neurons begin to compile in the same iteration, whatever was done before in this process, or before
+    it was resumed.
+    """
+    _work.clear()
+    _earlier.clear()
+    _earlier.update(work)
 
 
 def choose(backend: Backend, drive: Drive, window: Tensor, dynamics: Dynamics) -> ModuleType:
@@ -53,6 +72,8 @@ def choose(backend: Backend, drive: Drive, window: Tensor, dynamics: Dynamics) -
         raise _unusable("triton", f"it needs {needs}")
     if backend == "auto" and current.device.type == "cpu":
         kind = (dynamics, drive.steps, current.dtype)
+        if kind not in _work:
+            _work[kind] = _earlier.get(repr(kind), 0)
         _work[kind] += current[0].numel() * drive.steps
         if _work[kind] < WORTH_COMPILING:
             return reference

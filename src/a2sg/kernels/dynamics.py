@@ -33,6 +33,9 @@ class Dynamics:
     def __hash__(self) -> int:  # every call of a neuron looks its kernels up by it
         return self._hash
 
+    def __getstate__(self) -> dict[str, object]:  # hashes of strings differ from process to process
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
+
     @cached_property
     def _hash(self) -> int:
         return hash((self.gate, self.threshold, self.reset, self.detach_reset, self.order))

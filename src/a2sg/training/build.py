@@ -2,27 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from a2sg.data import ImageData, create_data
+from a2sg.data.augment import Augment
+from a2sg.data.nda import NDA, RecordingAugment
+from a2sg.data.scene_augment import SceneAugment
+from a2sg.data.sets import DATA, IGNORE
 from a2sg.errors import InputError, require
 from a2sg.models import create_model
 from a2sg.surrogate import create_surrogate
 from a2sg.training.config import OptimizerConfig, RunConfig
 from a2sg.window import AdaptiveWindows
 
+Augmentation = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+"""Of images, or recordings with time first, and their labels, in the epoch of this number (from 0)."""
+
+OF_RECORDINGS = {"nda", "erasing", "cutmix", "mixup", "mix_until_epoch"}
+OF_SCENES = {"scenes"}
+"""Fields of `AugmentConfig` that recordings and scenes take; images take all but NDA and `scenes`."""
+
 
 def build_data(config: RunConfig) -> ImageData:
-    """The data set of a run."""
-    return create_data(config.data.name, **config.data.options)
+    """The data set of a run; recordings come in as many frames as the network has steps."""
+    options = dict(config.data.options)
+    if DATA.takes(config.data.name, "steps"):
+        require("steps" not in options, "data.options.steps is model.steps: set that")
+        options["steps"] = config.model.steps
+    return create_data(config.data.name, **options)
+
+
+def build_metric(data: ImageData) -> Metric:
+    """What is right, of all samples or pixels; for scenes the mean IoU of the classes that occur."""
+    classes = len(data.classes)
+    if data.task == "segmentation":
+        return MulticlassJaccardIndex(classes, ignore_index=IGNORE)
+    return MulticlassAccuracy(classes, average="micro")
+
+
+def build_augment(config: RunConfig, data: ImageData) -> Augmentation:
+    """What changes the training images of a run.
+
+    Raises:
+        InputError: for a value out of range, or an option that is not for this data.
+    """
+    options = asdict(config.augment)
+    fits, kind = options.keys() - OF_SCENES - {"nda"}, "images"
+    if data.task == "segmentation":
+        fits, kind = OF_SCENES, "scenes"
+    elif data.steps is not None:
+        fits, kind = OF_RECORDINGS, "recordings"
+    for field in fields(config.augment):
+        require(
+            field.name in fits or options[field.name] == field.default,
+            f"augment.{field.name} is not for {kind} such as data set {config.data.name!r}: leave it at "
+            f"{field.default}",
+        )
+    require(
+        not (options["randaugment"] or options["scenes"]) or len(data.mean) > 0,
+        f"augment.randaugment and augment.scenes change pixels, but data set {config.data.name!r} has none: "
+        "leave them off",
+    )
+    nda, scenes = options.pop("nda"), options.pop("scenes")
+    if scenes:
+        return SceneAugment()
+    images = Augment(len(data.classes), data.mean or (0.0,) * data.shape[0], **options)
+    return RecordingAugment(NDA(), images) if nda else images
 
 
 def build_model(config: RunConfig, data: ImageData) -> nn.Module:
     """The network of a run, made for `data`."""
-    options: dict[str, Any] = dict(config.model.options)
+    channels, height, width = data.shape
+    size = height if height == width else (height, width)
+    options: dict[str, Any] = {"in_channels": channels, "image_size": size, **config.model.options}
     require(
         not {"steps", "neuron", "surrogate", "window", "num_classes"} & options.keys(),
         "model.options holds the network's own options: steps is model.steps, and neuron and surrogate have "

@@ -12,10 +12,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from a2sg.training.task import ClassificationTask
+from a2sg.training.task import SpikingTask
 
-METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-METRIC_COLUMNS = ("epoch", "iteration", "lr", *METRICS, "seconds")
 WINDOW_COLUMNS = (
     "iteration",
     "layer",
@@ -83,17 +81,19 @@ class MetricsFile(pl.Callback):
         self.rows = list(state_dict["rows"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = trainer.callback_metrics
+        assert isinstance(pl_module, SpikingTask)
+        score, metrics = pl_module.score.name, trainer.callback_metrics
+        names = ("train_loss", f"train_{score}", "test_loss", f"test_{score}")
         self.rows.append(
             {
                 "epoch": trainer.current_epoch + 1,
                 "iteration": trainer.global_step,
                 "lr": trainer.optimizers[0].param_groups[0]["lr"],
-                **{name: metrics[name].item() for name in METRICS},
+                **{name: metrics[name].item() for name in names},
                 "seconds": round(self.clock.seconds, 3),
             }
         )
-        write_rows(self.path, METRIC_COLUMNS, self.rows)
+        write_rows(self.path, tuple(self.rows[0]), self.rows)
 
 
 class WindowsFile(pl.Callback):
@@ -112,7 +112,7 @@ class WindowsFile(pl.Callback):
         self._append(pl_module)
 
     def _append(self, task: pl.LightningModule) -> None:
-        assert isinstance(task, ClassificationTask)
+        assert isinstance(task, SpikingTask)
         fresh = task.windows.history[self._written :]
         write_rows(self.path, WINDOW_COLUMNS, fresh, append=True)
         self._written += len(fresh)
@@ -153,9 +153,10 @@ class RunProgress(pl.Callback):
         )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SpikingTask)
         loss = trainer.callback_metrics["train_loss"].item()
-        accuracy = trainer.callback_metrics["test_accuracy"].item()
-        score = f"loss {loss:.3f}  test {accuracy:.1%}"
+        value = trainer.callback_metrics[f"test_{pl_module.score.name}"].item()
+        score = f"loss {loss:.3f}  test {value:.1%}"
         self.bar.update(self.task, score=score)
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
         if not self.console.is_terminal and (epoch % max(1, epochs // 5) == 0 or epoch == epochs):

@@ -20,17 +20,21 @@ from a2sg.training.arms import Arm, apply_arms
 from a2sg.training.config import RunConfig
 from a2sg.training.files import write_text
 from a2sg.training.recipe import read_config, read_yaml
+from a2sg.training.score import SCORES, score_in
 from a2sg.training.statistics import bonferroni
 from a2sg.training.tables import ArmResult, arm_results
 
 Train = Callable[..., dict[str, Any]]
 
-FILES = ("comparison.csv", "table.csv", "table.md", "comparison.png", "accuracy.png")
+FILES = (
+    "comparison.csv",
+    "table.csv",
+    "table.md",
+    "comparison.png",
+    *(f"{score.name}.png" for score in SCORES.values()),
+)
 """What a comparison writes beside its run folders."""
 RUN_COLUMNS = (
-    "arm",
-    "seed",
-    "accuracy",
     "loss",
     "spikes_per_sample",
     "energy_nj_per_sample",
@@ -83,7 +87,7 @@ def compare(
     """Train every arm with every seed, and write and print what that shows.
 
     Leaves in `out` a run folder ARM-sSEED for each, `comparison.csv` (a row per run), `table.csv` and
-    `table.md` (a row per arm), `comparison.png` and `accuracy.png`.
+    `table.md` (a row per arm), `comparison.png` and `accuracy.png` (or `miou.png`).
 
     Args:
         config: the run that all arms share; its seed is not used.
@@ -132,7 +136,7 @@ def _train_all(runs: Sequence[_Run], arms: int, train: Train) -> None:
         print(f"{label} (finished before)" if finished else label, file=sys.stderr)
         if not finished:
             train(run.config, run.folder, resume=(run.folder / "config.yaml").is_file())
-        if not (finished and (run.folder / "accuracy.png").is_file()):
+        if not (finished and any((run.folder / f"{score.name}.png").is_file() for score in SCORES.values())):
             baseline = runs[number - number % arms]
             pictures.run_pictures(run.folder, None if baseline is run else baseline.folder)
 
@@ -154,7 +158,8 @@ def _report(
         assert summary is not None
         found[run.config.arm].append(summary)
         curves[run.config.arm].append(tables.read_rows(run.folder / "metrics.csv"))
-        rows.append({column: summary.get(column) for column in RUN_COLUMNS} | {"folder": run.folder.name})
+        columns = ("arm", "seed", score_in(summary).name, *RUN_COLUMNS)
+        rows.append({column: summary.get(column) for column in columns} | {"folder": run.folder.name})
     results = arm_results(found, level, corrected)
     remarks = tables.notes(results, level, corrected)
     config = runs[0].config
@@ -163,7 +168,7 @@ def _report(
     write_text(out / "table.csv", tables.csv_text(tables.table_rows(results)))
     write_text(out / "table.md", tables.markdown_table(results, title, remarks))
     pictures.comparison(results, out / "comparison.png")
-    pictures.accuracy_curves(curves, out / "accuracy.png")
+    pictures.score_curves(curves, out / f"{results[0].score.name}.png")
     tables.print_table(results, title, remarks)
     shown = next((arm for arm in arms if arm.adaptive), arms[-1])
     print(f"\ntables and pictures: {out}")

@@ -79,6 +79,36 @@ class DataConfig:
 
 
 @dataclass
+class AugmentConfig:
+    """How training images are changed at random, batch by batch on the device; all off by default."""
+
+    crop_padding: int = 0
+    """Zeros on every side, before a part of the image's own size is cut out."""
+    flip: bool = False
+    """Whether half of the images are mirrored, left to right."""
+    randaugment: int = 0
+    """RandAugment's n: operations drawn for every image."""
+    randaugment_share: float = 0.5
+    """Share of images that each of them is done to."""
+    magnitude: float = 9.0
+    """RandAugment's m: how strong they are, 0 to 10."""
+    magnitude_spread: float = 0.4
+    """Standard deviation of that, over images."""
+    erasing: float = 0.0
+    """Share of images that have a rectangle erased."""
+    cutmix: float = 0.0
+    """CutMix's α; 0 is off. With MixUp on too, each batch gets one of them."""
+    mixup: float = 0.0
+    """MixUp's α; 0 is off."""
+    mix_until_epoch: int | None = None
+    """CutMix and MixUp are done in this many first epochs; null is all."""
+    nda: bool = False
+    """For recordings of events: NDA, which flips, and rolls, rotates, shears or cuts out."""
+    scenes: bool = False
+    """For segmentation: image and mask resized by 0.5 to 2, cut out, mirrored; colours changed."""
+
+
+@dataclass
 class OptimizerConfig:
     """AdamW or SGD, with a linear warm-up and then a cosine to zero, set per iteration."""
 
@@ -133,5 +163,6 @@ class RunConfig:
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
     windows: WindowsConfig = field(default_factory=WindowsConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)

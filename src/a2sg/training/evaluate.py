@@ -1,4 +1,4 @@
-"""Accuracy, spikes and energy of a trained network on its test data."""
+"""Score, spikes and energy of a trained network on its test data."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from rich.console import Console
 from rich.progress import track
 
 from a2sg.analysis.energy import EnergyMeter
+from a2sg.training.build import build_metric
 
 if TYPE_CHECKING:
-    from a2sg.training.task import ClassificationTask
+    from a2sg.training.task import SpikingTask
 
 
 @torch.no_grad()
-def evaluate(task: ClassificationTask, device: torch.device, *, progress: bool = False) -> dict[str, Any]:
+def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False) -> dict[str, Any]:
     """Measure a network on the whole test split.
 
     Returns:
-        `accuracy` (0..1), `loss`, `spikes_per_sample`, `energy_nj_per_sample` (an estimate, see
+        `accuracy` or `miou` (0..1), `loss`, `spikes_per_sample`, `energy_nj_per_sample` (an estimate, see
         `a2sg.analysis.energy`) and `firing_rates` (per layer, a rate per step).
     """
     loader = task.val_dataloader()
     was_training = task.training
     task.to(device).eval()
-    right = samples = 0
-    loss = 0.0
-    with EnergyMeter(task.model) as meter:
+    metric = build_metric(task.data).to(device)
+    samples, loss = 0, 0.0
+    with EnergyMeter(task.model, real_input=task.data.steps is None) as meter:
         hidden = not (progress and sys.stderr.isatty())
         for images, labels in track(loader, "evaluating", console=Console(stderr=True), disable=hidden):
             images, labels = images.to(device), labels.to(device)
-            logits = task.model(images)
-            right += int((task.loss.predict(logits) == labels).sum())
+            logits = task.model(task.standardize(task.arrange(images)))
+            metric.update(task.loss.predict(logits), labels)
             loss += task.loss(logits, labels).item() * len(labels)
             samples += len(labels)
     task.train(was_training)
     energy = meter.result(samples=samples)
     return {
-        "accuracy": right / samples,
+        task.score.name: round(metric.compute().item(), 7),  # float32 knows no further digits
         "loss": loss / samples,
         "samples": samples,
         "spikes_per_sample": energy.spikes,

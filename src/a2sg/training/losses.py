@@ -40,7 +40,8 @@ def membrane_readout(logits: Tensor, decay: float = 0.9) -> Tensor:
 class Loss(ABC):
     """A loss of logits `[T, B, K]`, with the readout that decides.
 
-    Labels are class numbers `[B]`, or class probabilities `[B, K]`.
+    Labels are class numbers `[B]`, or class probabilities `[B, K]`. With further dimensions of logits, as
+    `[T, B, K, H, W]`, so have labels, `[B, H, W]`; those below 0 (`a2sg.data.sets.IGNORE`) count for nothing.
 
     Args:
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
@@ -67,7 +68,7 @@ class Loss(ABC):
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss, a 0-d tensor."""
-        return F.cross_entropy(self.readout(logits), labels, label_smoothing=self.label_smoothing)
+        return cross_entropy(self.readout(logits), labels, self.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,32 @@ class TETLoss(Loss):
         logits = _checked(logits)
         # Every step has the same number of samples, so the mean over both is the mean over steps.
         everywhere = labels.expand(len(logits), *labels.shape).flatten(0, 1)
-        per_step = F.cross_entropy(logits.flatten(0, 1), everywhere, label_smoothing=self.label_smoothing)
+        per_step = cross_entropy(logits.flatten(0, 1), everywhere, self.label_smoothing)
         return (1 - self.weight) * per_step + self.weight * (logits - self.target).square().mean()
+
+
+def cross_entropy(scores: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy, the mean over all labels; those below 0 count for nothing, and none at all give 0.
+
+    Args:
+        scores: `[N, K, ...]`.
+        labels: class numbers `[N, ...]`, or class probabilities `[N, K]`.
+        label_smoothing: see `Loss`.
+
+    Raises:
+        InputError: if labels do not fit the scores.
+    """
+    shape = scores.shape if labels.is_floating_point() else (len(scores), *scores.shape[2:])
+    require(
+        labels.shape == shape,
+        f"the network gives logits {tuple(scores.shape)} (B, K, ...), which do not fit labels "
+        f"{tuple(labels.shape)}: a class per pixel needs a network such as fcn_small, a class per image one "
+        "such as vgg_small",
+    )
+    if labels.is_floating_point() or labels.dim() == 1:
+        return F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
+    total = F.cross_entropy(scores, labels, label_smoothing=label_smoothing, reduction="sum")
+    return total / (labels >= 0).sum().clamp(min=1)
 
 
 LOSSES: dict[str, type[Loss]] = {"mean": MeanLoss, "membrane": MembraneLoss, "tet": TETLoss}

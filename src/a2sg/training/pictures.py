@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from a2sg.errors import InputError
+from a2sg.training.score import score_in
 from a2sg.training.statistics import mean
 from a2sg.training.tables import ArmResult, read_rows
 
@@ -30,7 +31,7 @@ THIN: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.8}
 
 
 def run_pictures(run_folder: Path, against: Path | None = None) -> list[Path]:
-    """Draw windows.png, variation.png, firing_rates.png and accuracy.png into a run folder.
+    """Draw windows.png, variation.png, firing_rates.png and accuracy.png (or miou.png) into a run folder.
 
     Args:
         run_folder: a run's folder; what its files do not hold yet is left out, and logged.
@@ -62,7 +63,8 @@ def run_pictures(run_folder: Path, against: Path | None = None) -> list[Path]:
         written.append(firing_rates(_filled(rates), run_folder / "firing_rates.png"))
     if metrics[mine]:
         curves = {label: [rows] for label, rows in metrics.items() if rows}
-        written.append(accuracy_curves(curves, run_folder / "accuracy.png"))
+        score = score_in(metrics[mine][0], "test_")
+        written.append(score_curves(curves, run_folder / f"{score.name}.png"))
     return written
 
 
@@ -185,8 +187,8 @@ def firing_rates(rates_by_label: Mapping[str, Mapping[str, Sequence[float]]], pa
     return _save(figure, path)
 
 
-def accuracy_curves(metrics_by_label: Mapping[str, Sequence[Sequence[Row]]], path: Path) -> Path:
-    """Draw test accuracy and training loss by epoch.
+def score_curves(metrics_by_label: Mapping[str, Sequence[Sequence[Row]]], path: Path) -> Path:
+    """Draw test score (accuracy or mIoU) and training loss by epoch.
 
     Args:
         metrics_by_label: per label one list of rows of metrics.csv for each seed; several seeds are thin
@@ -195,7 +197,9 @@ def accuracy_curves(metrics_by_label: Mapping[str, Sequence[Sequence[Row]]], pat
     """
     figure = _figure(10, 4.2)
     left, right = _row(figure, 2)
-    for axes, column, scale in ((left, "test_accuracy", 100), (right, "train_loss", 1)):
+    first = next((row for runs in metrics_by_label.values() for rows in runs for row in rows), {})
+    score = score_in(first, "test_")
+    for axes, column, scale in ((left, f"test_{score.name}", 100), (right, "train_loss", 1)):
         for at, (label, runs) in enumerate(metrics_by_label.items()):
             colour, dash = COLOURS[at % len(COLOURS)], DASHES[at // len(COLOURS) % len(DASHES)]
             lines = [
@@ -207,7 +211,7 @@ def accuracy_curves(metrics_by_label: Mapping[str, Sequence[Sequence[Row]]], pat
             middle = _mean_line(lines)
             marker = "o" if len(middle) == 1 else ""
             _plot(axes, middle, dash, marker=marker, color=colour, linewidth=1.8, label=label)
-        axes.set(xlabel="epoch", ylabel="test accuracy, %" if axes is left else "training loss")
+        axes.set(xlabel="epoch", ylabel=f"test {score.text}, %" if axes is left else "training loss")
         axes.locator_params(axis="x", integer=True)
     _legend(figure, axes)
     several = any(len(runs) > 1 for runs in metrics_by_label.values())
@@ -216,7 +220,7 @@ def accuracy_curves(metrics_by_label: Mapping[str, Sequence[Sequence[Row]]], pat
 
 
 def comparison(results: Sequence[ArmResult], path: Path) -> Path:
-    """Draw every run's accuracy by arm, and the paired differences with their intervals.
+    """Draw every run's score by arm, and the paired differences with their intervals.
 
     Args:
         results: arms, the baseline first.
@@ -227,9 +231,9 @@ def comparison(results: Sequence[ArmResult], path: Path) -> Path:
     left, right = _row(figure, 2, sharey=True)
     for at, result in enumerate(results):
         colour, difference = COLOURS[at % len(COLOURS)], result.difference
-        left.plot(result.accuracies, [at] * seeds, "o", color=colour, alpha=0.55, markersize=6)
+        left.plot(result.scores, [at] * seeds, "o", color=colour, alpha=0.55, markersize=6)
         if seeds > 1:
-            left.plot(mean(result.accuracies), at, "|", color=colour, markersize=20, markeredgewidth=2.5)
+            left.plot(mean(result.scores), at, "|", color=colour, markersize=20, markeredgewidth=2.5)
         if difference is None:
             continue
         right.plot(difference.mean, at, "o", color=colour, markersize=7)
@@ -242,7 +246,7 @@ def comparison(results: Sequence[ArmResult], path: Path) -> Path:
     left.set_yticks(range(len(results)), [result.arm.replace(":", "\n") for result in results])
     left.set_ylim(len(results) - 0.4, -0.6)
     right.tick_params(axis="y", length=0)
-    left.set_xlabel("test accuracy, %")
+    left.set_xlabel(f"test {results[0].score.text}, %")
     right.set_xlabel(f"difference from {results[0].arm}, points")
     left.set_title(f"{seeds} seeds (dots) and their mean (bar)" if seeds > 1 else "one seed", fontsize=10)
     level = next((f"{100 * result.difference.level:.4g}" for result in results if result.difference), None)

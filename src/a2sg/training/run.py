@@ -19,13 +19,14 @@ from rich.console import Console
 
 from a2sg._version import __version__
 from a2sg.errors import InputError, require
+from a2sg.kernels.backends import set_work_done
 from a2sg.training.build import build_data, find_device
 from a2sg.training.callbacks import EpochSeed, MetricsFile, RunProgress, TrainingClock, WindowsFile
 from a2sg.training.config import RunConfig
 from a2sg.training.evaluate import evaluate
 from a2sg.training.files import write_json
 from a2sg.training.recipe import read_config, write_config
-from a2sg.training.task import ClassificationTask
+from a2sg.training.task import SpikingTask
 
 CONFIG, SUMMARY, CHECKPOINT = "config.yaml", "summary.json", "checkpoints/last.ckpt"
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -52,9 +53,10 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
         Interrupted: on Ctrl-C.
     """
     device = find_device(config.device)
+    set_work_done({})
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    task = ClassificationTask(config, build_data(config))
-    checkpoint = _open_folder(config, out, resume)
+    task = SpikingTask(config, build_data(config))
+    checkpoint = open_folder(config, out, resume)
     clock = TrainingClock()
     callbacks: list[pl.Callback] = [
         EpochSeed(config.seed),
@@ -69,20 +71,13 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
         callbacks.append(
             RunProgress(Console(stderr=True), f"{config.recipe} {config.arm} seed {config.seed}")
         )
-    _calm_lightning()
-    trainer = pl.Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
-        precision=PRECISION[config.precision],  # type: ignore[arg-type]
+    trainer = make_trainer(
+        config,
+        device,
         max_epochs=config.epochs,
-        accumulate_grad_batches=config.accumulate,
-        gradient_clip_val=config.optimizer.clip_norm,
         callbacks=callbacks,
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         default_root_dir=out,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         log_every_n_steps=10,
     )
     try:
@@ -94,7 +89,23 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
     return summary
 
 
-def summarize(task: ClassificationTask, device: torch.device, seconds: float) -> dict[str, Any]:
+def make_trainer(config: RunConfig, device: torch.device, **options: Any) -> pl.Trainer:
+    """A trainer as the run asks for, and with further options of `pl.Trainer`."""
+    _calm_lightning()
+    return pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision=PRECISION[config.precision],  # type: ignore[arg-type]
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.optimizer.clip_norm,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def summarize(task: SpikingTask, device: torch.device, seconds: float) -> dict[str, Any]:
     """What a finished run found, as plain data."""
     config = task.config
     result = evaluate(task, device)
@@ -117,14 +128,14 @@ def summarize(task: ClassificationTask, device: torch.device, seconds: float) ->
     }
 
 
-def load_run(folder: Path) -> ClassificationTask:
+def load_run(folder: Path) -> SpikingTask:
     """The trained network of a run folder, with its data.
 
     Raises:
         InputError: if the folder is no run, or its checkpoint cannot be read or does not fit.
     """
     config = read_run_config(folder)
-    task = ClassificationTask(config, build_data(config))
+    task = SpikingTask(config, build_data(config))
     path = folder / CHECKPOINT
     require(path.is_file(), f"{folder} has no {CHECKPOINT} yet: train it with a2sg train --resume {folder}")
     state = read_checkpoint(path)
@@ -161,8 +172,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def _open_folder(config: RunConfig, out: Path, resume: bool) -> Path | None:
-    """Make the run folder; return the checkpoint to go on from, if any."""
+def open_folder(config: RunConfig, out: Path, resume: bool) -> Path | None:
+    """Make the run folder; return the checkpoint to go on from, if any.
+
+    Raises:
+        InputError: if it is not empty, cannot be written, or with `resume` holds another run.
+    """
     if resume:
         require(
             asdict(read_run_config(out)) == asdict(config), f"{out} holds another run than the one to resume"

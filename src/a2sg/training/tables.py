@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from a2sg.training.score import SCORES, Score, score_in
 from a2sg.training.statistics import BETTER, WORSE, Difference, bonferroni, deviation, mean, paired_difference
 
 HEADERS = (
     ("arm", "arm"),
-    ("accuracy\n%", "accuracy %"),
+    ("{score}\n%", "{score} %"),
     ("difference\npoints", "difference, points"),
     ("verdict", "verdict"),
     ("spikes\n/sample", "spikes/sample"),
@@ -26,7 +27,7 @@ HEADERS = (
     ("train\ns", "training s"),
     ("search\n%", "search, % of training"),
 )
-"""Columns: narrow for the terminal, and in full."""
+"""Columns: narrow for the terminal, and in full; {score} is what runs are judged by."""
 STYLES = {BETTER: "green", WORSE: "red"}
 WIDTH = 100
 """Columns of a table where the output is no terminal."""
@@ -39,7 +40,7 @@ class ArmResult:
     Attributes:
         arm: its label.
         runs: the summaries of its runs, in the order of the seeds.
-        difference: accuracy minus that of the baseline, in points; None for the baseline itself.
+        difference: score minus that of the baseline, in points; None for the baseline itself.
     """
 
     arm: str
@@ -47,9 +48,14 @@ class ArmResult:
     difference: Difference | None
 
     @property
-    def accuracies(self) -> list[float]:
-        """Test accuracy of each run in percent."""
-        return _accuracies(self.runs)
+    def score(self) -> Score:
+        """What the runs are judged by."""
+        return score_in(self.runs[0])
+
+    @property
+    def scores(self) -> list[float]:
+        """Score of each run in percent."""
+        return _scores(self.runs)
 
     @property
     def verdict(self) -> str:
@@ -72,13 +78,13 @@ def arm_results(
         corrected: whether `level` holds for all intervals together (Bonferroni), not for each alone.
     """
     labels = list(runs)
-    baseline = _accuracies(runs[labels[0]])
+    baseline = _scores(runs[labels[0]])
     comparisons = max(1, len(labels) - 1) if corrected else 1
     return [
         ArmResult(
             arm,
             runs[arm],
-            None if at == 0 else paired_difference(_accuracies(runs[arm]), baseline, level, comparisons),
+            None if at == 0 else paired_difference(_scores(runs[arm]), baseline, level, comparisons),
         )
         for at, arm in enumerate(labels)
     ]
@@ -110,7 +116,7 @@ def cells(result: ArmResult) -> list[str]:
     """One row of the table under `HEADERS`."""
     return [
         result.arm,
-        _spread(result.accuracies),
+        _spread(result.scores),
         _difference(result.difference),
         result.verdict,
         f"{result.average('spikes_per_sample'):,.0f}",
@@ -125,18 +131,19 @@ def terminal_table(results: Sequence[ArmResult], title: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
     table.box, table.show_edge = box.SIMPLE_HEAD, False
     for at, (header, _) in enumerate(HEADERS):
-        # Accuracy, difference and verdict give way where the terminal is narrow.
+        # Score, difference and verdict give way where the terminal is narrow.
+        header = header.format(score=results[0].score.text)
         table.add_column(header, justify="left" if at in (0, 3) else "right", no_wrap=at not in (1, 2, 3))
     for result in results:
         style = STYLES.get(result.verdict, "")
-        arm, accuracy, difference, verdict, *rest = cells(result)
-        table.add_row(arm.replace(":", "\n "), accuracy, difference, Text(verdict, style), *rest)
+        arm, score, difference, verdict, *rest = cells(result)
+        table.add_row(arm.replace(":", "\n "), score, difference, Text(verdict, style), *rest)
     return table
 
 
 def markdown_table(results: Sequence[ArmResult], title: str, remarks: Sequence[str]) -> str:
     """The table as a Markdown page; rows have the seeds' number too."""
-    heads = ["arm", "seeds", *(full for _, full in HEADERS[1:])]
+    heads = ["arm", "seeds", *(full.format(score=results[0].score.text) for _, full in HEADERS[1:])]
     lines = [heads, ["---"] * len(heads)]
     for result in results:
         arm, *rest = cells(result)
@@ -154,8 +161,8 @@ def table_rows(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
             {
                 "arm": result.arm,
                 "seeds": len(result.runs),
-                "accuracy_percent": mean(result.accuracies),
-                "accuracy_sd": deviation(result.accuracies),
+                f"{result.score.name}_percent": mean(result.scores),
+                f"{result.score.name}_sd": deviation(result.scores),
                 "difference_points": difference.mean if difference else None,
                 "difference_low": difference.low if difference else None,
                 "difference_high": difference.high if difference else None,
@@ -187,7 +194,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     table.add_column(justify="right")
     table.add_column()
     for label, field, scale, form, unit in (
-        ("test accuracy", "accuracy", 100, ".2f", "%"),
+        *((f"test {score.text}", score.name, 100, ".2f", "%") for score in SCORES.values()),
         ("test loss", "loss", 1, ".4f", ""),
         ("spikes per sample", "spikes_per_sample", 1, ",.0f", ""),
         ("energy per sample", "energy_nj_per_sample", 1, ",.1f", "nJ (estimate)"),
@@ -222,8 +229,8 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=WIDTH)
 
 
-def _accuracies(runs: Sequence[Mapping[str, Any]]) -> list[float]:
-    return [100 * run["accuracy"] for run in runs]
+def _scores(runs: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [100 * run[score_in(run).name] for run in runs]
 
 
 def _percent(level: float) -> str:

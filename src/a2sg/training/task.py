@@ -10,19 +10,29 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from a2sg.data import ImageData
+from a2sg.data.sets import DrawnImages, DrawSampler, collate
+from a2sg.data.standardize import Standardize, to_unit
 from a2sg.errors import InputError
+from a2sg.kernels.backends import set_work_done, work_done
 from a2sg.neuron import Record, recording
-from a2sg.training.build import build_model, build_optimizer, build_schedule, build_windows
+from a2sg.training.build import (
+    build_augment,
+    build_metric,
+    build_model,
+    build_optimizer,
+    build_schedule,
+    build_windows,
+)
 from a2sg.training.config import RunConfig
 from a2sg.training.losses import create_loss
 from a2sg.training.regularizers import create_regularizers
+from a2sg.training.score import SCORES
 
 
-class ClassificationTask(pl.LightningModule):
-    """Image classification. The model gives logits `[T, B, classes]`.
+class SpikingTask(pl.LightningModule):
+    """Classification, of images or of their pixels. The model gives logits `[T, B, classes, ...]`.
 
     Args:
         config: the run.
@@ -33,15 +43,32 @@ class ClassificationTask(pl.LightningModule):
         super().__init__()
         self.config = config
         self.data = data
+        self.augment = build_augment(config, data)
+        self.standardize = Standardize(data.mean, data.std)
         self.model = build_model(config, data)
         self.windows = build_windows(config, self.model)
         self.loss = create_loss(config.loss.name, label_smoothing=config.loss.label_smoothing)
         self.regularizers = create_regularizers(config.loss.regularizers)
-        classes = len(data.classes)
+        self.score = SCORES[data.task]
         self.train_loss, self.test_loss = MeanMetric(), MeanMetric()
-        self.train_accuracy = MulticlassAccuracy(classes, average="micro")
-        self.test_accuracy = MulticlassAccuracy(classes, average="micro")
-        self._optimizer_steps = 0
+        self.train_score, self.test_score = build_metric(data), build_metric(data)
+        self._optimizer_steps = self._epochs = 0
+
+    @torch.no_grad()
+    def on_after_batch_transfer(
+        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        """Make network input of pixels: on the device, and outside of mixed precision."""
+        images, labels = batch
+        images = self.arrange(images)
+        if self.trainer.training:
+            images, labels = self.augment(images, labels, self.current_epoch)
+        return self.standardize(images), labels
+
+    def arrange(self, images: Tensor) -> Tensor:
+        """Pixels as numbers from 0 to 1; recordings `[B, T, C, H, W]` with time first."""
+        images = to_unit(images)
+        return images if self.data.steps is None else images.transpose(0, 1)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
@@ -57,8 +84,9 @@ class ClassificationTask(pl.LightningModule):
         if total.device.type == "cpu":
             self._require_finite(total)
         self.train_loss(loss.detach(), len(labels))
-        self.train_accuracy(self.loss.predict(logits), labels)
-        self.log_dict({"train_loss": self.train_loss, "train_accuracy": self.train_accuracy}, on_epoch=True)
+        self.train_score(self.loss.predict(logits), likeliest(labels))
+        name = f"train_{self.score.name}"
+        self.log_dict({"train_loss": self.train_loss, name: self.train_score}, on_epoch=True)
         return total
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -73,8 +101,9 @@ class ClassificationTask(pl.LightningModule):
         images, labels = batch
         logits = self.model(images)
         self.test_loss(self.loss(logits, labels), len(labels))
-        self.test_accuracy(self.loss.predict(logits), labels)
-        self.log_dict({"test_loss": self.test_loss, "test_accuracy": self.test_accuracy}, on_epoch=True)
+        self.test_score(self.loss.predict(logits), labels)
+        name = f"test_{self.score.name}"
+        self.log_dict({"test_loss": self.test_loss, name: self.test_score}, on_epoch=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.config.optimizer, self.model)
@@ -85,12 +114,14 @@ class ClassificationTask(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         # Its order depends on seed and epoch alone, so a resumed run sees the same batches.
-        sampler: DistributedSampler[Any] = DistributedSampler(
+        kind = DrawSampler if isinstance(self.data.train, DrawnImages) else DistributedSampler
+        sampler: DistributedSampler[Any] = kind(
             self.data.train,
             num_replicas=self.trainer.world_size,
             rank=self.trainer.global_rank,
             seed=self.config.seed,
         )
+        sampler.set_epoch(self._epochs)  # Lightning does so too, but after workers began to read ahead
         return self._loader(self.data.train, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -98,10 +129,13 @@ class ClassificationTask(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["windows"] = self.windows.state_dict()
+        checkpoint["work_done"] = work_done()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.windows.load_state_dict(checkpoint["windows"])
+        set_work_done(checkpoint["work_done"])
         self._optimizer_steps = checkpoint["global_step"]
+        self._epochs = checkpoint["epoch"] + 1
 
     def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
         return DataLoader(
@@ -109,6 +143,8 @@ class ClassificationTask(pl.LightningModule):
             batch_size=self.config.data.batch_size,
             num_workers=self.config.data.workers,
             persistent_workers=self.config.data.workers > 0,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
             # Its own generator, so that opening a loader draws nothing from the global random state.
             generator=torch.Generator().manual_seed(self.config.seed),
             **options,
@@ -123,3 +159,8 @@ class ClassificationTask(pl.LightningModule):
                 f"the loss became {loss.item()} in epoch {self.current_epoch + 1} (iteration "
                 f"{self.trainer.global_step}): lower optimizer.lr, or set optimizer.clip_norm"
             )
+
+
+def likeliest(labels: Tensor) -> Tensor:
+    """Class numbers `[B, ...]`, of labels that are those or class probabilities `[B, K, ...]`."""
+    return labels.argmax(1) if labels.is_floating_point() else labels

@@ -1,0 +1,90 @@
+"""Finds what makes spikes in a model, and asks its library's file how to adapt it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.adopt import norse, plain, sinabs, snntorch, spikingjelly
+from a2sg.adopt.plain import Functions
+from a2sg.adopt.site import SpikeSite
+from a2sg.adopt.swap import Swap
+from a2sg.errors import InputError, require
+from a2sg.neuron import SpikingNeuron
+from a2sg.surrogate import Asymmetric, Surrogate
+
+HOSTS: dict[str, Callable[[nn.Module, SpikeSite], Swap | str | None]] = {
+    "spikingjelly": spikingjelly.adopt,
+    "snntorch": snntorch.adopt,
+    "norse": norse.adopt,
+    "sinabs": sinabs.adopt,
+}
+"""By the package that a module's class, or one of its bases, comes from. None of them is imported here."""
+
+Window = float | Sequence[float] | Tensor
+
+
+@dataclass
+class Found:
+    """What was found in a model, by the names of its modules."""
+
+    swaps: dict[str, tuple[nn.Module, Swap]] = field(default_factory=dict)
+    left_alone: dict[str, str] = field(default_factory=dict)
+    """What makes spikes and cannot be adapted: why."""
+
+
+def find(
+    model: nn.Module, steps: int, surrogate: Surrogate | None, window: Window | None, functions: Functions
+) -> Found:
+    """A swap for every module that makes spikes; nothing is changed yet.
+
+    Raises:
+        InputError: naming the layer.
+    """
+    require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+    def site() -> SpikeSite:
+        made = SpikeSite(steps, surrogate or Asymmetric(), 1.0 if window is None else window)
+        return made.to(device)
+
+    site()  # so that a wrong option is told as what it is, not as a layer's
+    named = plain.named(functions)
+    found = Found()
+    for name, module in model.named_modules():
+        try:
+            swap = _swap(module, site, steps, surrogate, named)
+        except InputError as error:
+            raise InputError(f"layer {name!r}: {error}") from None
+        if isinstance(swap, str):
+            found.left_alone[name] = swap
+        elif swap is not None:
+            if isinstance(swap.site, SpikeSite):
+                swap.site.count.label = f"layer {name!r}"
+            found.swaps[name] = module, swap
+    for kind in named:
+        used = any(isinstance(module, kind) for module, _ in found.swaps.values())
+        require(used, f"functions names {kind.__name__}, but the model has no such module")
+    return found
+
+
+def _swap(
+    module: nn.Module,
+    site: Callable[[], SpikeSite],
+    steps: int,
+    surrogate: Surrogate | None,
+    named: dict[type[nn.Module], tuple[str, float]],
+) -> Swap | str | None:
+    for kind, (name, threshold) in named.items():
+        if isinstance(module, kind):
+            return plain.adopt(module, site(), name, threshold)
+    if isinstance(module, SpikingNeuron | SpikeSite):
+        return plain.ours(module, steps, surrogate)
+    for base in type(module).__mro__:
+        host = HOSTS.get(base.__module__.partition(".")[0])
+        if host is not None:
+            return host(module, site())
+    return None

@@ -1,0 +1,72 @@
+"""The host's spikes forward, the surrogate backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from a2sg.adopt.ramp import Ramp
+from a2sg.kernels.drive import compute_dtype
+from a2sg.kernels.gate import Gate
+from a2sg.kernels.reference import Step
+
+Look = Callable[[Step], None]
+
+
+def fire(
+    potential: Tensor,
+    window: Tensor | Ramp,
+    gate: Gate,
+    look: Look | None,
+    spikes: Callable[[], Tensor],
+) -> Tensor:
+    """What `spikes()` returns, with ds/du of `gate` at a window.
+
+    Args:
+        potential: as `gate` reads it, any shape.
+        window: 0-d; or the gate's shape at that window, where it is a ramp.
+        gate: thresholds and surrogate.
+        look: is shown the step in the backward pass; None on unobserved iterations.
+        spikes: makes the spikes, of the shape of `potential`.
+    """
+    return _Spike.apply(potential, window, gate, look, spikes)
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        potential: Tensor,
+        window: Tensor | Ramp,
+        gate: Gate,
+        look: Look | None,
+        spikes: Callable[[], Tensor],
+    ) -> Tensor:
+        if isinstance(window, Tensor):
+            ctx.save_for_backward(potential, window)
+            ctx.ramp = None
+        else:
+            ctx.save_for_backward(potential)
+            ctx.ramp = window
+        ctx.gate = gate
+        ctx.look = look
+        return spikes()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        potential, *saved = ctx.saved_tensors
+        window = saved[0] if saved else ctx.ramp.window
+        wide = potential.to(compute_dtype(potential.dtype))
+        upstream = upstream.to(wide.dtype)
+        if ctx.look is not None:
+            with torch.no_grad():
+                exact = upstream * ctx.gate.derivative(wide, window)
+                ctx.look(Step(wide, upstream, None, exact))
+        if saved or torch.is_grad_enabled():
+            delta = upstream * ctx.gate.derivative(wide, window)
+        else:
+            delta = ctx.ramp.delta(wide, upstream)
+        return delta.to(potential.dtype), None, None, None, None

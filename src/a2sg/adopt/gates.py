@@ -1,0 +1,77 @@
+"""Gates of other libraries' neurons: where their potentials turn into spikes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from a2sg.errors import require
+from a2sg.kernels.gate import Gate
+
+
+@dataclass(frozen=True)
+class Distance(Gate):
+    """One threshold, for what is the distance to it already."""
+
+    thresholds: tuple[float, ...] = (0.0,)
+
+    def derivative(self, potential: Tensor, window: Tensor | float) -> Tensor:
+        return self.surrogate.derivative(potential, window)
+
+
+@dataclass(frozen=True)
+class Multiples(Gate):
+    """A spike for each whole multiple of a threshold that u has reached: Σ_k f(u - k·threshold), k = 1, 2, …
+
+    As `Gate` with thresholds at all multiples, at the cost of those alone whose windows reach u. (A window as
+    wide as the threshold reaches up to the next multiple, but not onto it.)
+
+    Args:
+        surrogate: of a bounded shape.
+        threshold: above 0; a number, or a tensor that broadcasts against the potential.
+        most: the largest number of spikes; None for no limit.
+
+    Raises:
+        InputError: for an unbounded shape, whose sum would have no end.
+    """
+
+    thresholds: tuple[float, ...] = ()
+    threshold: Tensor | float = 1.0
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            self.surrogate.bounded,
+            "a neuron that fires several spikes in a step needs a bounded surrogate such as Asymmetric(), "
+            f"not {self.surrogate}",
+        )
+
+    def derivative(self, potential: Tensor, window: Tensor | float) -> Tensor:
+        threshold = torch.as_tensor(self.threshold, dtype=potential.dtype, device=potential.device)
+        window = torch.as_tensor(window, dtype=potential.dtype, device=potential.device)
+        reach = max(1, math.ceil((window.max() / threshold.min()).item()))
+        reached = (potential / threshold).floor()
+        last = math.inf if self.most is None else self.most
+        total = potential.new_zeros(())
+        for offset in range(1 - reach, 1 + reach):
+            level = reached + offset
+            distance = potential - level * threshold
+            value = self.surrogate.derivative(distance, window)
+            # Neighbouring windows may touch: their common edge belongs to the lower one alone.
+            there = (level >= 1) & (level <= last) & ((distance > -window) | (level == 1))
+            total = total + torch.where(there, value, 0.0)
+        return total
+
+    @property
+    def reach(self) -> float:
+        """The widest window to which the two nearest multiples are all that matters."""
+        return self.threshold if isinstance(self.threshold, float) and self.most is None else 0.0
+
+    def nearest(self, potential: Tensor) -> tuple[Tensor, Tensor]:
+        """The distances to the multiple that was reached last, or to the first one; and to the one after."""
+        level = (potential / self.threshold).floor_().clamp_(min=1)
+        reached = potential - level * self.threshold
+        return reached, reached - self.threshold

@@ -1,0 +1,148 @@
+"""`SpikeSite`: the windows of a layer whose spikes are made by a function, once a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.adopt import function
+from a2sg.adopt.count import StepCount
+from a2sg.adopt.gates import Distance, Multiples
+from a2sg.adopt.ramp import Ramp, ramps
+from a2sg.adopt.sums import of_multiples
+from a2sg.errors import require, require_count
+from a2sg.kernels.gate import Gate
+from a2sg.kernels.reference import Step
+from a2sg.neuron import _window_buffer
+from a2sg.surrogate import Asymmetric, Surrogate
+from a2sg.window.observer import Observer
+
+
+class SpikeSite(nn.Module):
+    """A window for each step of one layer, for `a2sg.spike`.
+
+    `window` is a buffer `[T]`, saved in `state_dict`. A sequence begins with `begin()`, with a forward of the
+    model that `a2sg.adapt` was given, or after T steps. Steps under `torch.no_grad()` do not count.
+
+    Args:
+        steps: T, at least 1.
+        surrogate: shape of ds/du.
+        window: half-width of the surrogate: one number, or T.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    window: Tensor
+
+    def __init__(
+        self,
+        steps: int,
+        surrogate: Surrogate = Asymmetric(),
+        window: float | Sequence[float] | Tensor = 1.0,
+    ) -> None:
+        super().__init__()
+        self.steps = require_count("steps", steps)
+        require(
+            isinstance(surrogate, Surrogate),
+            f"surrogate must be a shape such as a2sg.surrogate.Boxcar(), not {surrogate!r}",
+        )
+        self.gate: Gate = Distance(surrogate)
+        self.register_buffer("window", _window_buffer(window, steps))
+        require(
+            self.window.dim() == 1,
+            f"window must be one number, or one for each step, not of shape {tuple(self.window.shape)}",
+        )
+        self.observer: Observer | None = None
+        self.count = StepCount(steps)
+        self._known: tuple[Tensor, int, Gate, list[Ramp | None]] | None = None
+        self._watched: tuple[int, Callable[[int, Step], None]] | None = None
+
+    def begin(self) -> None:
+        """A sequence begins with the next step.
+
+        Raises:
+            InputError: if the last one had begun and did not have T steps.
+        """
+        self.count.begin()
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """Spikes of one step, as `a2sg.spike`."""
+        return self.fire(distance, lambda: (distance >= 0).to(distance.dtype))
+
+    def fire(self, potential: Tensor, spikes: Callable[[], Tensor], step: int | None = None) -> Tensor:
+        """One step: what `spikes()` returns, with the surrogate's gradient with respect to `potential`.
+
+        Args:
+            potential: as `gate` reads it, any shape.
+            spikes: makes the spikes, of the shape of `potential`.
+            step: from 0, if it was counted elsewhere.
+
+        Raises:
+            InputError: for a step too many.
+        """
+        if not torch.is_grad_enabled():
+            return spikes()
+        if step is None:
+            step = self.count.next()
+        self.count.live = self.count.live or potential.requires_grad
+        if self.observer is not None:
+            return self._fire_observed(self.observer, step, potential, spikes)
+        return function.fire(potential, self._at(step, potential.device), self.gate, None, spikes)
+
+    @torch.compiler.disable
+    def _fire_observed(
+        self, observer: Observer, step: int, potential: Tensor, spikes: Callable[[], Tensor]
+    ) -> Tensor:
+        if step == 0:
+            self._watched = None
+        look = partial(self._look, observer, step)
+        return function.fire(potential, self._at(step, potential.device), self.gate, look, spikes)
+
+    def _at(self, step: int, device: torch.device) -> Tensor | Ramp:
+        """The window of a step, as the function takes it."""
+        window = self._buffers["window"]  # much quicker than self.window, and this is called a lot
+        assert window is not None
+        if window.device != device:
+            window = self.window = window.to(device)
+        if not torch.compiler.is_compiling():
+            known = self._known
+            if (
+                known is None
+                or known[0] is not window
+                or known[1] != window._version
+                or known[2] is not self.gate
+            ):
+                known = self._known = (window, window._version, self.gate, ramps(self.gate, window))
+            ramp = known[3][step]
+            if ramp is not None:
+                return ramp
+        # A copy: DistributedDataParallel writes into buffers between the steps of the caller's loop.
+        return torch.select_copy(window, 0, step)
+
+    def _look(self, observer: Observer, step: int, seen: Step) -> None:
+        """Show a step of a backward pass to the observer; the last one of a sequence comes first."""
+        if self._watched is None or self._watched[0] != step + 1:
+            if isinstance(self.gate, Multiples):
+                observer.prefer(of_multiples)
+            self._watched = step + 1, observer.watch(self.gate, self.window)
+        look = self._watched[1]
+        look(step, seen)
+        self._watched = (step, look) if step else None
+
+    def forget(self) -> None:
+        """Let go of what the last backward pass left."""
+        self._watched = None
+
+    def extra_repr(self) -> str:
+        return f"steps={self.steps}, surrogate={self.gate.surrogate}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy is at the beginning of a sequence, and nobody watches it."""
+        count = StepCount(self.steps, self.count.told)
+        count.label = self.count.label
+        return {**self.__dict__, "observer": None, "count": count, "_known": None, "_watched": None}

@@ -1,0 +1,211 @@
+"""Sums of δ for many shapes at many windows, from one pass over the data.
+
+As `a2sg.window.sums.binned`, for all shapes at once: inside its window a windowed affine f is p + q·x from
+the threshold on, and p + q·x or p - q·x below it. So moments are kept for either side of the threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from a2sg.adopt.gates import Multiples
+from a2sg.kernels.gate import Gate
+from a2sg.surrogate import WindowedAffine
+from a2sg.window.objectives import Sums
+from a2sg.window.sums import CANCELLED, blocked
+
+BLOCK = 2**15
+"""Elements of a block: what is made of them stays in a core's cache."""
+
+Powers = tuple[Tensor, ...]
+"""Σw, Σwx, Σwx² … of a weight w, each `[2, W]`: below the threshold, and from it on."""
+
+
+class Moments(NamedTuple):
+    """Moments of x = u - threshold over the elements inside each of W windows."""
+
+    one: Powers
+    """Of weight 1, to x²."""
+    gradient: Powers
+    """Of g = dL/ds, to x."""
+    size: Powers
+    """Of |g|, to x."""
+    square: Powers
+    """Of g², to x²."""
+    cross: Powers
+    """Of r·g, with r the δ of the step after, to x; 0 at the last step."""
+
+
+class Layer(NamedTuple):
+    """The data of one layer at one step, all of one shape."""
+
+    gate: Gate
+    potential: Tensor
+    """u."""
+    upstream: Tensor
+    """g = dL/ds."""
+    later: Tensor | None
+    """r; None at the last step."""
+
+
+class Tables(NamedTuple):
+    """What one pass over a layer gives, all sums, float64."""
+
+    histogram: Tensor
+    """Elements by x `[2E + 2]`: below the lowest edge, between the edges, from the highest on."""
+    held: Tensor
+    """Elements inside each window `[W]`."""
+    delta: Tensor
+    """Rows of sums of δ = g·f, per shape and window `[S, W, 6]`; NaN for windows that overlap."""
+    value: Tensor
+    """The same of f itself: g is 1."""
+
+
+def gather(
+    layer: Layer, shapes: Sequence[WindowedAffine], edges: Tensor, candidates: int, window: Tensor
+) -> Tables:
+    """Look at one layer and step once.
+
+    Args:
+        layer: its data.
+        shapes: of the surrogate, S of them.
+        edges: ascending `[E]`, float64. The histogram has them on either side of the threshold.
+        candidates: how many of the edges, from the first, are windows; with the one in use there are W.
+        window: the one in use, 0-d, float64; the last of the W.
+    """
+    x = nearest(layer.gate, layer.potential.double()).flatten()
+    bins, order = _binned(x, layer, torch.cat([edges, window[None]]))
+    inside = torch.empty_like(bins[..., 1:])
+    inside[..., order] = bins[..., :-1].cumsum(-1)
+    counts = torch.cat([inside[0, :, :-1], bins[0].sum(-1, keepdim=True)], -1)
+    below, above = counts.diff(prepend=counts.new_zeros(2, 1))
+
+    taken = torch.cat([torch.arange(candidates), torch.tensor([-1])])
+    rows = inside[..., taken.to(inside.device)].unbind()
+    moments = Moments(rows[0:3], rows[3:5], rows[5:7], rows[7:10], rows[10:12])
+    windows = torch.cat([edges[:candidates], window[None]])
+    apart = windows <= reach(layer.gate)
+    delta, value = [], []
+    for shape in shapes:
+        delta.append(_delta(layer, shape, windows, moments))
+        value.append(_value(layer, shape, windows, moments))
+    overlap = torch.where(apart, 0.0, torch.nan)[:, None]
+    return Tables(
+        torch.cat([below.flip(0), above]),
+        moments.one[0].sum(0),
+        torch.stack(delta) + overlap,
+        torch.stack(value) + overlap,
+    )
+
+
+def nearest(gate: Gate, potential: Tensor) -> Tensor:
+    """The distance to the nearest threshold; half-way between two it is that to the lower one."""
+    if isinstance(gate, Multiples):
+        level = (potential / gate.threshold - 0.5).ceil().clamp(1, gate.most or math.inf)
+        return potential - level * gate.threshold
+    thresholds = torch.tensor(gate.thresholds, dtype=potential.dtype, device=potential.device)
+    if len(thresholds) == 1:
+        return potential - thresholds
+    middles = (thresholds[1:] + thresholds[:-1]) / 2
+    return potential - thresholds[torch.bucketize(potential.contiguous(), middles)]
+
+
+def first(gate: Gate, potential: Tensor) -> Tensor:
+    """The distance to the first threshold."""
+    return potential - (gate.threshold if isinstance(gate, Multiples) else gate.thresholds[0])
+
+
+def several(gate: Gate) -> bool:
+    """Whether there is more than one threshold."""
+    return isinstance(gate, Multiples) or len(gate.thresholds) > 1
+
+
+def reach(gate: Gate) -> float:
+    """The widest window to which those of neighbouring thresholds do not overlap."""
+    if isinstance(gate, Multiples):
+        return float(torch.as_tensor(gate.threshold).min()) / 2
+    gaps = [b - a for a, b in zip(gate.thresholds, gate.thresholds[1:], strict=False)]
+    return min(gaps, default=math.inf) / 2
+
+
+def levels(gate: Gate, potential: Tensor) -> Tensor:
+    """Spikes of a step, as the gate makes them."""
+    if isinstance(gate, Multiples):
+        return (potential / gate.threshold).floor().clamp(0, gate.most or math.inf)
+    return gate.fire(potential)
+
+
+def _binned(x: Tensor, layer: Layer, windows: Tensor) -> tuple[Tensor, Tensor]:
+    """The 12 rows of moments in the gaps between windows `[12, 2, W + 1]`, and which window ends each gap."""
+    merged, order = windows.sort(stable=True)
+    bins = len(merged) + 1
+    total = torch.zeros(12, 2 * bins, dtype=torch.float64, device=x.device)
+    upstream = layer.upstream.flatten()
+    later = None if layer.later is None else layer.later.flatten()
+    for start in range(0, x.numel(), BLOCK):
+        at = slice(start, start + BLOCK)
+        y, g = x[at], upstream[at].double()
+        place = torch.bucketize(y.abs(), merged)  # the first window that holds the element
+        place += bins * (y >= 0)
+        size, square = g.abs(), g * g
+        weights = [None, y, y * y, g, g * y, size, size * y, square, square * y, square * (y * y)]
+        if later is not None:
+            cross = g * later[at].double()
+            weights += [cross, cross * y]
+        for row, weight in enumerate(weights):
+            total[row] += torch.bincount(place, weight, minlength=2 * bins)
+    return total.view(12, 2, bins), order
+
+
+def _delta(layer: Layer, shape: WindowedAffine, windows: Tensor, moments: Moments) -> Tensor:
+    p, q = _sides(shape, windows)
+    table = torch.zeros(len(windows), len(Sums), dtype=torch.float64, device=windows.device)
+    table[:, Sums.COUNT] = layer.upstream.numel()
+    table[:, Sums.DELTA] = _first(p, q, moments.gradient)
+    table[:, Sums.ABS] = _first(p, q, moments.size)
+    table[:, Sums.SQUARE] = _second(p, q, moments.square)
+    if layer.later is not None:
+        table[:, Sums.CROSS] = _first(p, q, moments.cross)
+        table[:, Sums.LATER] = layer.later.double().square().sum()
+    return _mended(table, layer, shape, windows, p * p * moments.square[0].sum(0))
+
+
+def _value(layer: Layer, shape: WindowedAffine, windows: Tensor, moments: Moments) -> Tensor:
+    p, q = _sides(shape, windows)
+    table = torch.zeros(len(windows), len(Sums), dtype=torch.float64, device=windows.device)
+    table[:, Sums.COUNT] = layer.upstream.numel()
+    table[:, Sums.DELTA] = table[:, Sums.ABS] = _first(p, q, moments.one)
+    table[:, Sums.SQUARE] = _second(p, q, moments.one)
+    layer = layer._replace(upstream=torch.ones_like(layer.upstream), later=None)
+    return _mended(table, layer, shape, windows, p * p * moments.one[0].sum(0))
+
+
+def _sides(shape: WindowedAffine, windows: Tensor) -> tuple[Tensor, Tensor]:
+    """The p `[W]`, and the q on either side of the threshold `[2, W]`."""
+    p, q = shape.coefficients(windows)
+    return p, torch.stack([-q if shape.symmetric else q, q])
+
+
+def _first(p: Tensor, q: Tensor, powers: Powers) -> Tensor:
+    """Σ w f over the elements inside."""
+    return (p * powers[0] + q * powers[1]).sum(0)
+
+
+def _second(p: Tensor, q: Tensor, powers: Powers) -> Tensor:
+    """Σ w f²."""
+    return (p * p * powers[0] + 2 * p * q * powers[1] + q * q * powers[2]).sum(0)
+
+
+def _mended(table: Tensor, layer: Layer, shape: WindowedAffine, windows: Tensor, terms: Tensor) -> Tensor:
+    """Rows anew where f all but vanishes on the elements inside: there the moments cancel to rounding."""
+    doubtful = table[:, Sums.SQUARE] < CANCELLED * terms
+    if doubtful.any():
+        gate = replace(layer.gate, surrogate=shape)
+        table[doubtful] = blocked(gate, layer.potential, layer.upstream, None, layer.later, windows[doubtful])
+    return table

@@ -1,0 +1,102 @@
+"""ADE20K's scene parsing benchmark (Zhou et al., 2017): 150 classes of stuff and things."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from a2sg.data.hub import open_hub
+from a2sg.data.scenes import MEAN, STD, Pairs, SceneFiles
+from a2sg.data.sets import DATA, IGNORE, ImageData, as_size
+from a2sg.errors import InputError, require
+
+CLASSES = 150
+SPLITS = ("training", "validation")
+WHERE = (
+    "the folder ADEChallengeData2016 of ADEChallengeData2016.zip (CSAIL's scene parsing benchmark), with "
+    "images/{training,validation} and annotations/{training,validation}, or the Hugging Face name of a data "
+    "set with the columns image and annotation"
+)
+
+
+@DATA.register
+def ade20k(source: str | None = None, image_size: int | Sequence[int] = 512) -> ImageData:
+    """ADE20K: scenes in 150 classes, 20,210 for training, 2,000 for test; from a folder or Hugging Face.
+
+    Images are fitted into `image_size` with their own aspect and filled up with ignored pixels, so that a
+    batch has one size. They are measured at that size, where the benchmark measures at each image's own.
+
+    Args:
+        source: the folder, or the name of a data set.
+        image_size: (height, width), or one number for both.
+
+    Raises:
+        InputError: if files are missing, or the name cannot be reached.
+    """
+    if source is None:
+        raise InputError(f"data set 'ade20k' needs data.options.source: {WHERE}")
+    size = as_size(image_size)
+    # 0 means other objects, which the benchmark leaves out.
+    classes = {0: IGNORE} | {value: value - 1 for value in range(1, CLASSES + 1)}
+    root = Path(source).expanduser()
+    splits = [_files(root, split) for split in SPLITS] if root.is_dir() else _rows(source)
+    train, test = (SceneFiles(pairs, size, classes) for pairs in splits)
+    return ImageData(
+        train=train,
+        test=test,
+        classes=_names(root / "objectInfo150.txt"),
+        shape=(3, *size),
+        description="ADE20K scene parsing",
+        mean=MEAN,
+        std=STD,
+        task="segmentation",
+    )
+
+
+def _files(root: Path, split: str) -> Pairs:
+    images = sorted((root / "images" / split).glob("*.jpg"))
+    require(len(images) > 0, f"there are no images {root}/images/{split}/*.jpg: source must be {WHERE}")
+    pairs = [(image, root / "annotations" / split / f"{image.stem}.png") for image in images]
+    for image, mask in pairs:
+        require(mask.is_file(), f"{image} has no mask {mask}")
+    return pairs
+
+
+class HubPairs(Sequence[tuple[Image.Image, Image.Image]]):
+    """Image and annotation of each row of a Hugging Face data set, decoded when they are asked for."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        row = self.rows[index]
+        return row["image"], row["annotation"]
+
+
+def _rows(name: str) -> list[Pairs]:
+    found = open_hub(name, f"source must be {WHERE}")
+    splits = [split for split in ("train", "validation") if split in found]
+    columns = next(iter(found.values())).column_names
+    require(
+        len(splits) == 2 and {"image", "annotation"} <= set(columns),
+        f"{name} must have the splits train and validation with the columns image and annotation, not "
+        f"{', '.join(found)} with {', '.join(columns)}",
+    )
+    return [HubPairs(found[split]) for split in splits]
+
+
+def _names(info: Path) -> tuple[str, ...]:
+    """The classes as `objectInfo150.txt` calls them; by number where there is no such file."""
+    if not info.is_file():
+        return tuple(str(number) for number in range(1, CLASSES + 1))
+    with info.open() as file:
+        names = tuple(row["Name"] for row in csv.DictReader(file, delimiter="\t"))
+    require(len(names) == CLASSES, f"{info} must name {CLASSES} classes, not {len(names)}")
+    return names

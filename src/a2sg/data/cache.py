@@ -1,0 +1,70 @@
+"""Arrays that are made once and kept in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from a2sg.errors import InputError
+
+log = logging.getLogger(__name__)
+
+LAYOUT = 1
+"""Part of every key: a change of how arrays are made counts it up."""
+
+
+def cache_folder() -> Path:
+    """`A2SG_CACHE`, or `a2sg` in the user's cache folder."""
+    chosen = os.environ.get("A2SG_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "a2sg"
+
+
+def cached(name: str, key: object, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays that `make` gives, from the cache if it was called with this key before.
+
+    Args:
+        name: begins the file's name.
+        key: all that the arrays depend on; its `repr` counts.
+        make: makes them.
+
+    Raises:
+        InputError: if the cache folder cannot be written.
+    """
+    digest = hashlib.sha256(repr((LAYOUT, key)).encode()).hexdigest()[:20]
+    path = cache_folder() / f"{name}-{digest}.npz"
+    if path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return dict(file)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            log.warning("the cached %s is damaged (%s): made again", path, error)
+    arrays = make()
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the cache {path.parent} ({error.strerror}): set A2SG_CACHE to a folder with room"
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    return arrays
+
+
+def fingerprint(path: Path) -> list[tuple[str, int, int]]:
+    """What tells that a file, or anything in a folder, changed: names, sizes, times of change."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return [(str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]

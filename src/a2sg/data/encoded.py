@@ -1,0 +1,140 @@
+"""Images as files hold them, and how they are decoded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from a2sg.errors import InputError, require
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, in pixels."""
+
+SOME = 5_000
+"""From this many images on, decoding takes long enough to show how far it is."""
+
+
+class UnreadableImage(InputError):
+    """An image that cannot be decoded.
+
+    A loader hands a worker's error on with the worker's traceback written into its message: the last line
+    is what was said.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.strip().rpartition(f"{type(self).__name__}: ")[2])
+
+
+class Encoded:
+    """The images of a split, not decoded yet, and their labels.
+
+    Args:
+        items: of each image the path, the content of its file, its pixels `[H, W]` or `[H, W, 3]` in
+            uint8, or a mapping with `bytes` or `path`.
+        labels: `[len(items)]`, whole numbers from 0.
+        chosen: which of them make up the split, in order; None is all.
+    """
+
+    def __init__(self, items: Sequence[Any], labels: np.ndarray, chosen: np.ndarray | None = None) -> None:
+        self.items = items
+        self.chosen = np.arange(len(labels)) if chosen is None else chosen
+        self.all_labels = labels
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`[N]`, int64."""
+        return self.all_labels[self.chosen].astype(np.int64)
+
+    def take(self, indices: np.ndarray) -> Encoded:
+        """Some of the images, in the order of `indices`."""
+        return Encoded(self.items, self.all_labels, self.chosen[indices])
+
+    def picture(self, index: int) -> Image.Image:
+        """The decoded image.
+
+        Raises:
+            UnreadableImage: if it is damaged or missing.
+        """
+        at = int(self.chosen[index])
+        item = self.items[at]
+        if isinstance(item, dict):
+            item = item["bytes"] or item["path"]
+        if isinstance(item, np.ndarray):
+            return Image.fromarray(item)
+        try:
+            with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as picture:
+                picture.load()
+                return picture
+        except (OSError, ValueError, SyntaxError) as error:
+            name = item if isinstance(item, str | Path) else f"number {at}"
+            raise UnreadableImage(f"image {name} is damaged or missing ({type(error).__name__})") from error
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a source holds."""
+
+    train: Encoded
+    test: Encoded
+    classes: tuple[str, ...]
+
+
+def pixels(
+    picture: Image.Image, channels: int, size: int | None = None, box: Box | None = None
+) -> np.ndarray:
+    """The pixels of an image, with colours added or left out as `channels` says.
+
+    Args:
+        picture: of any mode.
+        channels: 1 (grey) or 3 (RGB).
+        size: height and width of the result; None leaves the image's own.
+        box: the part of the image that is scaled to `size`; None is the largest square in its middle.
+
+    Returns:
+        `[channels, H, W]`, uint8.
+    """
+    picture = picture.convert("RGB" if channels == 3 else "L")
+    if size is not None and (box is not None or picture.size != (size, size)):
+        region = middle(picture.size) if box is None else box
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=region)
+    array = np.asarray(picture)
+    return np.ascontiguousarray(array[None] if channels == 1 else array.transpose(2, 0, 1))
+
+
+def middle(size: tuple[int, int], share: float = 1.0) -> Box:
+    """The square in the middle of an image of this width and height, `share` of its shorter side wide."""
+    width, height = size
+    side = share * min(width, height)
+    return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2
+
+
+def decoded(images: Encoded, channels: int, size: int | None) -> np.ndarray:
+    """All images, `[N, channels, H, W]` in uint8.
+
+    Raises:
+        InputError: if they differ in size and none is asked for, or one is damaged.
+    """
+    first = pixels(images.picture(0), channels, size)
+    stack = np.empty((len(images), *first.shape), dtype=np.uint8)
+    console = Console(stderr=True)
+    hidden = len(images) < SOME or not console.is_terminal
+    for index in track(range(len(images)), "decoding images", console=console, disable=hidden):
+        image = pixels(images.picture(index), channels, size)
+        require(
+            image.shape == first.shape,
+            f"images have {first.shape[2]}x{first.shape[1]} and {image.shape[2]}x{image.shape[1]} pixels: "
+            "set data.options.image_size to scale them to one size",
+        )
+        stack[index] = image
+    return stack

@@ -1,0 +1,139 @@
+"""Recordings of event-based sensors as arrays: a folder or a zip of `.npy` files, counts by bin of time."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from a2sg.data.frames import summed_steps
+from a2sg.data.sets import DATA, ArrayImages, ImageData
+from a2sg.errors import InputError, require, require_count
+
+AXES = "tpyx"
+TACTILE = (
+    "Ev-Objects (Gu et al., TactileSGNet, IROS 2020; clear-nus/TactileSGNet on GitHub): its zip, or the "
+    "folder with train and test unpacked from it"
+)
+
+
+@DATA.register
+def event_arrays(
+    source: str | None = None,
+    steps: int = 4,
+    axes: str = AXES,
+    label: str = r"label_(\d+)",
+    train: str = "train",
+    test: str = "test",
+) -> ImageData:
+    """Recordings in `.npy` files, event counts by bin of time, from a folder or a zip with train and test.
+
+    Args:
+        source: a folder or a zip, with the two folders anywhere inside.
+        steps: T, the frames that a recording's bins of time are summed to.
+        axes: what the axes of an array are, in their order: `t` time, `p` polarity, `y` and `x` space. All
+            but `t` may be missing.
+        label: pattern of the label in a file's name, a whole number from 0 as its one group.
+        train: name of the folder with recordings for training.
+        test: name of the folder with those for test.
+
+    Raises:
+        InputError: if files are missing, or are no such recordings.
+    """
+    if source is None:
+        raise InputError("data set 'event_arrays' needs data.options.source: a folder or zip with .npy files")
+    require_count("steps", steps)
+    require(
+        "t" in axes and len(set(axes)) == len(axes) and set(axes) <= set(AXES),
+        f"axes must be letters of {AXES!r}, each at most once, with 't', not {axes!r}",
+    )
+    try:
+        pattern = re.compile(label)
+    except re.error as error:
+        raise InputError(f"label must be a regular expression, not {label!r}: {error}") from error
+    require(pattern.groups == 1, f"label must have one group, such as label_(\\d+), not {label!r}")
+    parts = [_recordings(Path(source).expanduser(), part, steps, axes, pattern) for part in (train, test)]
+    (frames, labels), (test_frames, test_labels) = parts
+    require(
+        frames.shape[1:] == test_frames.shape[1:],
+        f"recordings in {train} have (T, C, H, W) = {frames.shape[1:]}, in {test} {test_frames.shape[1:]}",
+    )
+    count = max(labels.max(), test_labels.max()) + 1
+    return ImageData(
+        train=ArrayImages(frames, labels),
+        test=ArrayImages(test_frames, test_labels),
+        classes=tuple(str(number) for number in range(count)),
+        shape=frames.shape[2:],
+        description=f"event recordings of {source}",
+        steps=steps,
+    )
+
+
+@DATA.register
+def tactile(source: str | None = None, steps: int = 10) -> ImageData:
+    """Ev-Objects: 36 objects touched by an event-based sensor of 39 taxels, 576 for training, 144 for test.
+
+    Args:
+        source: the zip or folder.
+        steps: T, at most 250.
+
+    Raises:
+        InputError: if files are missing, or are no such recordings.
+    """
+    if source is None:
+        raise InputError(f"data set 'tactile' needs data.options.source: {TACTILE}")
+    return event_arrays(source, steps, axes="ypt")
+
+
+def _recordings(
+    root: Path, part: str, steps: int, axes: str, pattern: re.Pattern[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames `[N, T, C, H, W]` and labels `[N]` of all files in the folder `part`, by name."""
+    found = {}
+    for name, content in _files(root, part):
+        match = pattern.search(PurePath(name).name)
+        if match is None or not match.group(1).isdigit():
+            raise InputError(f"{name} has no whole number as its label (pattern {pattern.pattern!r})")
+        found[name] = (_frames(name, content, steps, axes), int(match.group(1)))
+    require(len(found) > 0, f"{root} has no folder {part!r} with .npy files")
+    shapes = {frames.shape for frames, _ in found.values()}
+    require(len(shapes) == 1, f"recordings in {root} differ in shape: {sorted(shapes)[:3]} (T, C, H, W)")
+    frames, labels = zip(*(found[name] for name in sorted(found)), strict=True)
+    return np.stack(frames), np.array(labels)
+
+
+def _frames(name: str, content: bytes, steps: int, axes: str) -> np.ndarray:
+    """`[T, C, H, W]` of one file."""
+    try:
+        counts = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{name} is no .npy array: {error}") from error
+    require(counts.ndim == len(axes), f"{name} has {counts.ndim} axes, but axes={axes!r} names {len(axes)}")
+    require(counts.dtype.kind in "biuf", f"{name} must hold numbers, not {counts.dtype}")
+    counts = counts.astype(np.float32)
+    require(bool(np.isfinite(counts).all()), f"{name} has values that are not finite")
+    present = [axis for axis in AXES if axis in axes]
+    counts = counts.transpose([axes.index(axis) for axis in present])
+    counts = np.expand_dims(counts, [at for at, axis in enumerate(AXES) if axis not in axes])
+    return summed_steps(counts, steps)
+
+
+def _files(root: Path, part: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the `.npy` files in any folder called `part`."""
+    if root.is_dir():
+        for path in root.rglob(f"{part}/*.npy"):
+            yield str(path), path.read_bytes()
+        return
+    require(root.is_file(), f"there is no folder or zip {root}")
+    try:
+        with zipfile.ZipFile(root) as archive:
+            for name in archive.namelist():
+                inside = PurePath(name)
+                if inside.suffix == ".npy" and inside.parent.name == part:
+                    yield name, archive.read(name)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{root} is no folder and no whole zip: {error}") from error

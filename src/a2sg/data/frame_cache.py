@@ -1,0 +1,106 @@
+"""Frames of many recordings: made once, kept on disk, read batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from a2sg.data.cache import LAYOUT, cache_folder
+from a2sg.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+class FrameArrays(Dataset[tuple[Tensor, int]]):
+    """Recordings whose frames lie in a file; a loader takes a whole batch in one go.
+
+    Args:
+        frames: `[N, T, C, H, W]`, event counts.
+        labels: `[N]`, whole numbers from 0.
+    """
+
+    def __init__(self, frames: np.ndarray, labels: Sequence[int]) -> None:
+        self.frames = frames
+        self.labels = torch.as_tensor(labels, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.from_numpy(self.frames[index].astype(np.float32)), int(self.labels[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The batch `[B, T, C, H, W]` and `[B]`."""
+        at = np.asarray(indices)
+        return torch.from_numpy(self.frames[at].astype(np.float32)), self.labels[torch.from_numpy(at)]
+
+
+def cached_frames(
+    name: str, files: Sequence[Path], transform: object, make: Callable[[Path], np.ndarray]
+) -> np.ndarray:
+    """The frames of every file, on disk.
+
+    Args:
+        name: begins the cached file's name.
+        files: recordings, at least one. Their places, sizes and times of change are part of the key.
+        transform: all that `make` depends on beside the file; its `repr` is part of the key.
+        make: reads a recording and gives its frames, all of one shape and type.
+
+    Returns:
+        `[N, ...]`, mapped from the file.
+
+    Raises:
+        InputError: if a recording cannot be read, or the cache not be written.
+    """
+    known = [(str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+    digest = hashlib.sha256(repr((LAYOUT, transform, known)).encode()).hexdigest()[:20]
+    path = cache_folder() / f"{name}-{digest}.npy"
+    if path.is_file():
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            log.warning("the cached %s is damaged (%s): made again", path, error)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write(part, name, files, make)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the cache {path.parent} ({error.strerror}): set A2SG_CACHE to a folder with room"
+        ) from error
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _write(part: Path, name: str, files: Sequence[Path], make: Callable[[Path], np.ndarray]) -> None:
+    """Write the frames one recording after the other, so that they need not fit into memory."""
+    first = _made(files[0], make)
+    array = np.lib.format.open_memmap(part, mode="w+", dtype=first.dtype, shape=(len(files), *first.shape))
+    shown = track(files, f"frames of {name}", console=Console(stderr=True), disable=not sys.stderr.isatty())
+    for at, file in enumerate(shown):
+        frames = _made(file, make)
+        if frames.shape != first.shape:
+            raise InputError(f"{file} gives frames {frames.shape}, but {files[0]} {first.shape}")
+        array[at] = frames
+    array.flush()
+
+
+def _made(file: Path, make: Callable[[Path], np.ndarray]) -> np.ndarray:
+    try:
+        return make(file)
+    except Exception as error:  # readers of many formats fail in many ways
+        raise InputError(f"cannot read the recording {file}: {error}") from error

@@ -1,0 +1,143 @@
+"""Images through Hugging Face's `datasets`: by a name on its hub, or from parquet files of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from a2sg.data.cache import cache_folder
+from a2sg.data.encoded import Encoded, Splits
+from a2sg.errors import InputError, require
+
+PATIENCE = 10
+"""Seconds until a hub that does not answer counts as out of reach."""
+
+
+def read_hub(name: str, evaluated: Sequence[str], classes: int | None, instead: str) -> Splits:
+    """A data set of the hub, downloaded or from its cache.
+
+    Args:
+        name: such as `uoft-cs/cifar10`.
+        evaluated: names of the test split; the first that is there counts.
+        classes: how many; tells which of several label columns is meant.
+        instead: what to do where the hub cannot be reached, for the error.
+
+    Raises:
+        InputError: if it is neither within reach nor in the cache, or holds no images with labels.
+    """
+    return _from_splits(open_hub(name, instead), evaluated, classes, name)
+
+
+def open_hub(name: str, instead: str) -> Any:
+    """The splits of a data set of the hub by their names, as `datasets` gives them.
+
+    Args and errors: see `read_hub`.
+    """
+    datasets = _package()
+    from huggingface_hub import HfApi
+
+    offline, trouble = datasets.config.HF_HUB_OFFLINE, None
+    try:
+        # Asked once beforehand: `datasets` itself would try again and again for half a minute.
+        HfApi().dataset_info(name, timeout=PATIENCE)
+    except Exception as error:
+        datasets.config.HF_HUB_OFFLINE, trouble = True, error
+    try:
+        with _calm(datasets):
+            return datasets.load_dataset(name)
+    except Exception as error:
+        reason = trouble or error
+        first_line = (str(reason).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"cannot get {name!r} from its hub or cache ({type(reason).__name__}: {first_line}): {instead}"
+        ) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
+
+
+def read_parquet(folder: Path, evaluated: Sequence[str], classes: int | None) -> Splits:
+    """Parquet files of a folder or below, whose names begin with their split, such as `train-00000.parquet`.
+
+    Raises:
+        InputError: if a split is missing, a file is damaged, or there are no images with labels.
+    """
+    datasets = _package()
+    files: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("*.parquet")):
+        split = next((name for name in ("train", *evaluated) if path.name.startswith(name)), None)
+        if split is not None:
+            files.setdefault(split, []).append(str(path))
+    try:
+        with _calm(datasets):
+            cache = str(cache_folder() / "parquet")
+            splits = datasets.load_dataset("parquet", data_files=files, cache_dir=cache)
+    except Exception as error:
+        raise InputError(f"cannot read the parquet files of {folder}: {type(error).__name__}") from error
+    return _from_splits(splits, evaluated, classes, str(folder))
+
+
+def _package() -> Any:
+    try:
+        import datasets
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "this source needs the package datasets, of the extra a2sg[train]: pip install 'a2sg[train]'"
+        ) from error
+    return datasets
+
+
+@contextmanager
+def _calm(datasets: Any) -> Iterator[None]:
+    """No messages of `datasets` beside the error that is raised."""
+    before = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(before)
+
+
+def _from_splits(splits: Any, evaluated: Sequence[str], classes: int | None, source: str) -> Splits:
+    test = next((name for name in evaluated if name in splits), None)
+    if "train" not in splits or test is None:
+        raise InputError(
+            f"{source} has the splits {', '.join(splits)}: it needs train and {' or '.join(evaluated)}"
+        )
+    features = splits["train"].features
+    image, label = _image_column(features, source), _label_column(features, classes, source)
+    names = getattr(features[label], "names", None)
+    parts = []
+    for rows in (splits["train"], splits[test]):
+        labels = np.asarray(rows.with_format("numpy")[label][:], dtype=np.int64)
+        require(
+            len(labels) > 0 and labels.min() >= 0, f"{source} has images without a class in column {label!r}"
+        )
+        parts.append(Encoded(rows.cast_column(image, _package().Image(decode=False))[image], labels))
+    count = 1 + max(int(part.labels.max()) for part in parts)
+    train, measured = parts
+    return Splits(train, measured, tuple(names or (str(number) for number in range(count))))
+
+
+def _image_column(features: Any, source: str) -> str:
+    def holds_images(feature: Any) -> bool:
+        return isinstance(feature, _package().Image) or (isinstance(feature, dict) and "bytes" in feature)
+
+    name = next((name for name, feature in features.items() if holds_images(feature)), None)
+    if name is None:
+        raise InputError(f"{source} has no column of images, only {', '.join(features)}")
+    return str(name)
+
+
+def _label_column(features: Any, classes: int | None, source: str) -> str:
+    """The class labels with the right number of classes, else any, else a column of whole numbers."""
+    labels = {name: f.num_classes for name, f in features.items() if isinstance(f, _package().ClassLabel)}
+    numbers = [name for name, f in features.items() if getattr(f, "dtype", "").startswith(("int", "uint"))]
+    fitting = [name for name, count in labels.items() if count == classes]
+    name = next(iter([*fitting, *labels, *numbers]), None)
+    if name is None:
+        raise InputError(f"{source} has no column of labels, only {', '.join(features)}")
+    return name

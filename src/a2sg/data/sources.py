@@ -1,0 +1,113 @@
+"""Where the images of a data set come from: a name on a hub, or local files in one of several layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from a2sg.data.cache import fingerprint
+from a2sg.data.encoded import Splits
+from a2sg.data.folders import read_archive, read_tree, tree_root
+from a2sg.data.hub import read_hub, read_parquet
+from a2sg.data.idx import FILES, idx_folder, read_idx_splits
+from a2sg.errors import InputError, require
+
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of a data set wherever its files lie.
+
+    Attributes:
+        name: as it is registered.
+        classes: how many; None takes what the source has.
+        evaluated: names of the split to evaluate on; the first that a source has counts.
+        names: of the classes, for sources that only have numbers.
+    """
+
+    name: str
+    classes: int | None
+    evaluated: tuple[str, ...] = ("test", "val", "validation", "valid")
+    names: tuple[str, ...] = ()
+
+    def layouts(self) -> str:
+        """What a local source may be, for errors."""
+        test = self.evaluated[0]
+        idx = f"; or of the files {', '.join(sum(FILES.values(), ()))}" if self.names else ""
+        return (
+            f"a folder with train/CLASS/*.png (or .jpg) and {test}/CLASS/*.png, or a .tar.gz of one; or a "
+            f"folder of train*.parquet and {test}*.parquet{idx}"
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images are, found but not read."""
+
+    identity: Callable[[], object]
+    """What changes when its content does: part of the key of what is cached."""
+    read: Callable[[], Splits]
+
+
+def find_source(source: str | None, known: Published) -> Source:
+    """The source that the user means.
+
+    Args:
+        source: a path, or a name on the hub.
+        known: the data set.
+
+    Raises:
+        InputError: if there is no such path, or nothing in it that is known.
+    """
+    instead = f"set data.options.source to {known.layouts()}"
+    if source is None:
+        raise InputError(f"data set {known.name!r} needs data.options.source: {known.layouts()}")
+    require(
+        isinstance(source, str) and bool(source), f"source must be a path or a hub's name, not {source!r}"
+    )
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _folder(path, known)
+    if path.is_file():
+        require(path.name.endswith(ARCHIVES), f"{path} is no archive ({', '.join(ARCHIVES)}): {instead}")
+        read = partial(read_archive, path, known.evaluated)
+        return _checked(partial(fingerprint, path), read, known, source)
+    is_name = source.count("/") <= 1 and not source.startswith((".", "/", "~"))
+    require(is_name and not source.endswith(ARCHIVES), f"there is no {path}: {instead}")
+    # A published data set does not change: its name will do, also where the hub is out of reach later.
+    read = partial(read_hub, source, known.evaluated, known.classes, instead)
+    return _checked(lambda: source, read, known, source)
+
+
+def _folder(path: Path, known: Published) -> Source:
+    idx = idx_folder(path) if known.names else None
+    read: Callable[[], Splits]
+    if idx is not None:
+        read = partial(read_idx_splits, idx, known.names)
+    elif (root := tree_root(path)) is not None:
+        read = partial(read_tree, root, known.evaluated)
+    elif any(path.rglob("*.parquet")):
+        read = partial(read_parquet, path, known.evaluated, known.classes)
+    else:
+        raise InputError(
+            f"{path} holds no images of {known.name!r}: data.options.source is {known.layouts()}"
+        )
+    return _checked(partial(fingerprint, idx or path), read, known, str(path))
+
+
+def _checked(
+    identity: Callable[[], object], read: Callable[[], Splits], known: Published, source: str
+) -> Source:
+    def read_and_check() -> Splits:
+        splits = read()
+        found = len(splits.classes)
+        require(
+            known.classes in (None, found),
+            f"{source} has {found} classes, but {known.name!r} {known.classes}",
+        )
+        return splits
+
+    return Source(identity, read_and_check)

@@ -1,0 +1,396 @@
+"""Augmentation: right pixels, right labels, and the same numbers from the same seed."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance, ImageOps
+
+from a2sg.data.augment import Augment, random_crop, random_flip
+from a2sg.data.mix import cutmix, erase, mixup, probabilities, rectangles
+from a2sg.data.standardize import Standardize, to_unit
+from a2sg.errors import InputError
+from a2sg.training.recipe import load_recipe
+from a2sg.training.task import likeliest
+
+GREY = (0.5, 0.4, 0.3)
+
+sides = st.integers(3, 12)
+seeds = st.integers(0, 2**31)
+alphas = st.sampled_from([0.05, 0.5, 1.0, 8.0])
+
+
+def numbered(batch, height, width, channels=3):
+    """Images of one value each: the number of the image."""
+    return torch.arange(batch).float()[:, None, None, None].expand(batch, channels, height, width).clone()
+
+
+def pictures(batch=4, channels=3, size=16, seed=0):
+    """Random images of whole levels, as uint8; smooth enough to look like pictures."""
+    coarse = torch.rand(batch, channels, size // 4, size // 4, generator=torch.Generator().manual_seed(seed))
+    smooth = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear")
+    return (smooth * 255).round().to(torch.uint8)
+
+
+def test_pixels_are_standardised_as_written_out():
+    images = torch.arange(0, 240, 10, dtype=torch.uint8).reshape(2, 3, 2, 2)
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+    result = Standardize(mean, std)(images)
+    for image, expected in zip(result, images.double() / 255, strict=True):
+        for channel in range(3):
+            torch.testing.assert_close(
+                image[channel].double(), (expected[channel] - mean[channel]) / std[channel], atol=1e-6, rtol=0
+            )
+    assert torch.equal(Standardize(mean, std)(to_unit(images)), result)
+    assert torch.equal(Standardize(mean, std)(images[None].expand(4, -1, -1, -1, -1))[3], result)
+
+
+def test_floats_without_a_mean_stay_the_very_same():
+    images = torch.randn(2, 1, 3, 3)
+    assert Standardize()(images) is images
+    assert Standardize().state_dict() == {}
+
+
+@given(batch=st.integers(1, 5), height=sides, width=sides, padding=st.integers(1, 6), seed=seeds)
+def test_a_crop_is_a_part_of_the_padded_image(batch, height, width, padding, seed):
+    torch.manual_seed(seed)
+    images = torch.rand(batch, 2, height, width) + 1
+    cropped = random_crop(images, padding)
+    assert cropped.shape == images.shape
+    for image, part in zip(images, cropped, strict=True):
+        padded = np.pad(image.numpy(), ((0, 0), (padding, padding), (padding, padding)))
+        places = [(y, x) for y in range(2 * padding + 1) for x in range(2 * padding + 1)]
+        assert any(np.array_equal(padded[:, y : y + height, x : x + width], part.numpy()) for y, x in places)
+
+
+def test_crops_lie_everywhere_and_each_image_has_its_own():
+    torch.manual_seed(0)
+    place = torch.arange(1.0, 10).reshape(1, 1, 3, 3).expand(2000, 1, 3, 3)
+    middle, counts = random_crop(place, 1)[:, 0, 1, 1].unique(return_counts=True)
+    assert middle.tolist() == list(range(1, 10))  # every shift of one pixel, so every pixel is the middle
+    assert (counts / 2000 - 1 / 9).abs().max() < 4 * math.sqrt(1 / 9 * 8 / 9 / 2000)
+
+
+@given(batch=st.integers(1, 6), width=sides, seed=seeds)
+def test_a_flip_mirrors_or_leaves(batch, width, seed):
+    torch.manual_seed(seed)
+    images = torch.rand(batch, 3, 4, width)
+    for image, flipped in zip(images, random_flip(images), strict=True):
+        assert torch.equal(flipped, image) or torch.equal(flipped, image.flip(-1))
+
+
+def test_half_of_the_images_are_flipped():
+    torch.manual_seed(0)
+    images = torch.tensor([0.0, 1.0]).expand(4000, 1, 1, 2)
+    assert abs(random_flip(images)[:, 0, 0, 0].mean().item() - 0.5) < 4 * 0.5 / math.sqrt(4000)
+
+
+@given(batch=st.integers(1, 8), height=sides, width=sides, alpha=alphas, seed=seeds)
+def test_cutmix_labels_are_the_areas_exactly(batch, height, width, alpha, seed):
+    torch.manual_seed(seed)
+    images, labels = cutmix(numbered(batch, height, width), torch.eye(batch), alpha)
+    for image, label in zip(images, labels, strict=True):
+        assert torch.equal(image[0], image[1])
+        pixels = [(image[0] == number).sum().item() for number in range(batch)]
+        assert sum(pixels) == height * width
+        torch.testing.assert_close(label, torch.tensor(pixels) / (height * width), atol=1e-6, rtol=0)
+
+
+@given(seed=seeds)
+def test_cutmix_takes_a_rectangle_from_the_same_place_of_one_other_image(seed):
+    torch.manual_seed(seed)
+    images = torch.rand(4, 3, 6, 8)
+    mixed, labels = cutmix(images, torch.eye(4), 1.0)
+    for number, (image, label) in enumerate(zip(mixed, labels, strict=True)):
+        foreign = (image != images[number]).any(0)
+        others = [other for other in range(4) if other != number and label[other] > 0]
+        assert len(others) == (1 if foreign.any() else 0)
+        for other in others:
+            assert torch.equal(image[:, foreign], images[other][:, foreign])
+        if foreign.any():
+            rows, columns = foreign.any(1).nonzero()[:, 0], foreign.any(0).nonzero()[:, 0]
+            assert foreign[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+
+
+def test_cutmix_areas_follow_beta():
+    torch.manual_seed(0)
+    _, labels = cutmix(numbered(3000, 32, 32, 1), torch.eye(3000), 1.0)
+    foreign = 1 - labels.diagonal()
+    # A side of s, centred anywhere, keeps s - s²/4 of its length inside; α = 1 makes s² uniform.
+    side = ((torch.arange(100_000).double() + 0.5) / 100_000).sqrt()
+    assert foreign.mean().item() == pytest.approx((side - side**2 / 4).square().mean().item(), abs=0.03)
+
+
+@given(batch=st.integers(1, 6), alpha=alphas, seed=seeds)
+def test_mixup_labels_are_the_weights_of_the_images(batch, alpha, seed):
+    torch.manual_seed(seed)
+    images = torch.eye(batch)[:, :, None, None].expand(batch, batch, 2, 3)  # image n is 1 in channel n
+    mixed, labels = mixup(images, torch.eye(batch), alpha)
+    torch.testing.assert_close(mixed[:, :, 0, 0], labels)
+    torch.testing.assert_close(mixed[:, :, 1, 2], labels)
+    torch.testing.assert_close(labels.sum(1), torch.ones(batch))
+    assert ((labels > 0).sum(1) <= 2).all()
+
+
+@pytest.mark.parametrize("mix", [cutmix, mixup])
+def test_event_frames_are_mixed_alike_at_every_step(mix):
+    frames = torch.rand(5, 3, 2, 6, 6)
+    torch.manual_seed(1)
+    together, labels = mix(frames, torch.eye(3), 1.0)
+    for step in range(5):
+        torch.manual_seed(1)
+        alone, same = mix(frames[step], torch.eye(3), 1.0)
+        assert torch.equal(together[step], alone)
+        assert torch.equal(labels, same)
+
+
+@given(height=sides, width=sides, seed=seeds)
+def test_erasing_fills_one_rectangle_of_a_size_in_range(height, width, seed):
+    torch.manual_seed(seed)
+    images = torch.rand(6, 3, height, width) + 1
+    for image, result in zip(images, erase(images, 1.0, torch.tensor(GREY)), strict=True):
+        erased = (image != result).any(0)
+        rows, columns = erased.any(1).nonzero()[:, 0], erased.any(0).nonzero()[:, 0]
+        assert erased[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert torch.equal(result[:, erased], torch.tensor(GREY)[:, None].expand(3, int(erased.sum())))
+        area = erased.sum().item()
+        rounding = (height + width) / 2 + 0.25  # half a pixel on both sides
+        assert area <= height * width / 3 + rounding
+
+
+def test_the_share_of_erased_images_is_as_asked():
+    torch.manual_seed(0)
+    images = torch.ones(4000, 1, 8, 8)
+    changed = (erase(images, 0.25, torch.zeros(1)) != 1).flatten(1).any(1).float().mean().item()
+    assert abs(changed - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 4000)
+
+
+def test_rectangles_are_cut_off_at_the_borders():
+    one = torch.tensor([1])
+    inside = rectangles(-one, 2 * one, 3 * one, 5 * one, 3, 4)
+    assert inside[0, 0].long().tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0]]
+
+
+# RandAugment's operations, against Pillow's, which the paper's code used.
+
+kornia = pytest.importorskip("kornia", reason="needs a2sg[train]")
+
+
+def enhanced(enhancer):
+    return lambda picture, strength: enhancer(picture).enhance(1 + 0.9 * strength)
+
+
+def added(picture, strength):
+    table = [min(255, level + round(110 * abs(strength))) if level < 128 else level for level in range(256)]
+    return picture.point(table * len(picture.getbands()))
+
+
+PILLOW = {
+    "auto_contrast": lambda picture, strength: ImageOps.autocontrast(picture),
+    "brightness": enhanced(ImageEnhance.Brightness),
+    "colour": enhanced(ImageEnhance.Color),
+    "contrast": enhanced(ImageEnhance.Contrast),
+    "equalize": lambda picture, strength: ImageOps.equalize(picture),
+    "invert": lambda picture, strength: ImageOps.invert(picture),
+    "posterize": lambda picture, strength: ImageOps.posterize(picture, max(1, 4 - int(4 * abs(strength)))),
+    "sharpness": enhanced(ImageEnhance.Sharpness),
+    "solarize": lambda picture, strength: ImageOps.solarize(picture, 255 * (1 - abs(strength))),
+    "solarize_add": added,
+}
+MOVES = {"rotate", "shear_x", "shear_y", "translate_x", "translate_y"}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", sorted(PILLOW))
+def test_operations_do_as_pillow_does(name, channels):
+    from a2sg.data.randaugment import OPERATIONS
+
+    images = pictures(channels=channels)
+    strength = torch.tensor([0.9, -0.9, 0.3, -0.55])
+    results = OPERATIONS[name](to_unit(images), strength, torch.tensor(GREY[:channels]))
+    assert results.min() >= 0
+    assert results.max() <= 1
+    for image, amount, result in zip(images, strength.tolist(), results, strict=True):
+        array = image.numpy()
+        picture = Image.fromarray(array[0] if channels == 1 else array.transpose(1, 2, 0))
+        expected = np.asarray(PILLOW[name](picture, amount), dtype=np.float64)
+        expected = expected[None] if channels == 1 else expected.transpose(2, 0, 1)
+        # Pillow rounds on the way: a level or two, also where that is multiplied.
+        assert np.abs(result.numpy() * 255 - expected).max() <= 3
+
+
+def test_every_operation_is_tested():
+    from a2sg.data.randaugment import OPERATIONS
+
+    assert set(OPERATIONS) == PILLOW.keys() | MOVES
+
+
+def sampled(image, matrix, shift, fill):
+    """Each pixel from where it comes, bilinear, by plain loops; outside is `fill`."""
+    height, width = image.shape
+    result = np.empty((height, width))
+    inverse = np.linalg.inv(matrix)
+    padded = np.pad(image, 1, constant_values=fill)
+    for y in range(height):
+        for x in range(width):
+            target = np.array([x - (width - 1) / 2, y - (height - 1) / 2])
+            at_x, at_y = inverse @ (target - shift) + [(width - 1) / 2, (height - 1) / 2]
+            left, top = math.floor(at_x), math.floor(at_y)
+            value = 0.0
+            for row, below in ((top, 1 - (at_y - top)), (top + 1, at_y - top)):
+                for column, right in ((left, 1 - (at_x - left)), (left + 1, at_x - left)):
+                    inside = 0 <= row < height and 0 <= column < width
+                    value += below * right * (padded[row + 1, column + 1] if inside else fill)
+            result[y, x] = value
+    return result
+
+
+def by_hand(name, strength, height, width):
+    """The matrix about the centre, and the shift in pixels, of a move."""
+    matrix, shift = np.eye(2), np.zeros(2)
+    if name == "rotate":
+        angle = math.radians(30 * strength)
+        matrix = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    elif name == "shear_x":
+        matrix[0, 1] = 0.3 * strength
+    elif name == "shear_y":
+        matrix[1, 0] = 0.3 * strength
+    elif name == "translate_x":
+        shift[0] = 0.45 * width * strength
+    else:
+        shift[1] = 0.45 * height * strength
+    return matrix, shift
+
+
+@pytest.mark.parametrize("name", sorted(MOVES))
+def test_moves_take_pixels_from_where_they_come(name):
+    from a2sg.data.randaugment import OPERATIONS
+
+    images = to_unit(pictures(batch=3))[:, :, :12, :].contiguous()
+    strength = torch.tensor([0.9, -0.4, 1.0])
+    results = OPERATIONS[name](images, strength, torch.tensor(GREY))
+    for image, amount, result in zip(images, strength.tolist(), results, strict=True):
+        matrix, shift = by_hand(name, amount, 12, 16)
+        for channel in range(3):
+            expected = sampled(image[channel].double().numpy(), matrix, shift, GREY[channel])
+            np.testing.assert_allclose(result[channel].numpy(), expected, atol=1e-4)
+
+
+def test_randaugment_draws_for_every_image_and_changes_the_share_asked_for():
+    from a2sg.data.randaugment import OPERATIONS, RandAugment
+
+    images = to_unit(pictures(batch=1)).expand(3000, -1, -1, -1)
+    torch.manual_seed(0)
+    results = RandAugment(1, 9.0, 0.0, 0.5)(images, torch.tensor(GREY))
+    changed = (results != images).flatten(1).any(1)
+    assert abs(changed.float().mean().item() - 0.5) < 4 * 0.5 / math.sqrt(3000)
+    kinds = {image.numpy().tobytes() for image in results[changed]}
+    signed = (
+        len(OPERATIONS) - 6
+    )  # auto_contrast, equalize, invert, posterize, solarize, solarize_add: one way
+    assert len(kinds) == 6 + 2 * signed
+    assert torch.equal(images[0], to_unit(pictures(batch=1))[0])  # the input is left alone
+
+
+def test_randaugment_of_no_image_changes_none():
+    from a2sg.data.randaugment import RandAugment
+
+    images = to_unit(pictures(batch=5))
+    assert torch.equal(RandAugment(2, 9.0, 0.4, 0.0)(images, torch.tensor(GREY)), images)
+
+
+EVERYTHING = {
+    "crop_padding": 2,
+    "flip": True,
+    "randaugment": 1,
+    "erasing": 0.5,
+    "cutmix": 0.5,
+    "mixup": 0.2,
+}
+
+
+def test_the_same_seed_draws_the_same_and_none_is_drawn_when_all_is_off():
+    images, labels = to_unit(pictures(batch=6)), torch.arange(6) % 3
+    augment = Augment(3, GREY, **EVERYTHING)
+    results = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        results.append(augment(images, labels, 0))
+    (first, first_labels), (again, again_labels), (other, _) = results
+    assert torch.equal(first, again)
+    assert torch.equal(first_labels, again_labels)
+    assert not torch.equal(first, other)
+    assert first_labels.shape == (6, 3)
+    torch.testing.assert_close(first_labels.sum(1), torch.ones(6))
+    state = torch.get_rng_state()
+    same, same_labels = Augment(3, GREY)(images, labels, 0)
+    assert same is images
+    assert same_labels is labels
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gets_the_same_changes():
+    images, labels = to_unit(pictures(batch=32)), torch.arange(32) % 3
+    augment = Augment(3, GREY, **EVERYTHING)
+    results = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(1)
+        results.append(augment(images.to(device), labels.to(device), 0))
+    for here, there in zip(*results, strict=True):
+        assert there.is_cuda
+        # A level read by truncation may fall to its neighbour.
+        torch.testing.assert_close(there.cpu(), here, atol=2 / 255, rtol=0)
+
+
+def test_mixing_ends_with_its_epoch():
+    images, labels = to_unit(pictures(batch=6)), torch.arange(6) % 3
+    augment = Augment(3, GREY, cutmix=1.0, mix_until_epoch=2)
+    assert [augment(images, labels, epoch)[1].dim() for epoch in range(4)] == [2, 2, 1, 1]
+    assert torch.equal(augment(images, labels, 2)[0], images)
+
+
+def test_with_both_mixes_each_batch_gets_one():
+    augment = Augment(4, GREY, cutmix=1.0, mixup=1.0)
+    torch.manual_seed(0)
+    cut = 0
+    for _ in range(200):
+        images, _ = augment(numbered(4, 8, 8), torch.arange(4), 0)
+        whole = (images == images.round()).all()  # CutMix leaves pixels as they are
+        cut += int(whole)
+    assert abs(cut / 200 - 0.5) < 4 * 0.5 / math.sqrt(200)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop_padding": -1}, "augment.crop_padding must be a whole number of at least 0, not -1"),
+        ({"erasing": 1.5}, "augment.erasing must be between 0 and 1, not 1.5"),
+        ({"cutmix": -0.5}, r"augment\.cutmix must be at least 0, not -0\.5"),
+        ({"mixup": float("nan")}, r"augment\.mixup must be at least 0, not nan"),
+        ({"mix_until_epoch": -1}, r"augment\.mix_until_epoch"),
+        ({"randaugment": -1}, r"augment\.randaugment"),
+        ({"randaugment": 1, "magnitude": 11.0}, r"augment\.magnitude must be from 0 to 10, not 11"),
+        ({"randaugment": 1, "magnitude_spread": -1.0}, r"augment\.magnitude_spread"),
+        ({"randaugment": 1, "randaugment_share": 2.0}, r"augment\.randaugment_share"),
+    ],
+)
+def test_values_out_of_range_are_told(options, message):
+    with pytest.raises(InputError, match=message):
+        Augment(3, GREY, **options)
+
+
+def test_a_recipe_switches_it_on():
+    config = load_recipe("digits", {f"augment.{name}": value for name, value in EVERYTHING.items()})
+    assert config.augment.cutmix == 0.5
+    assert load_recipe("digits").augment == type(config.augment)()
+
+
+def test_a_metric_of_mixed_labels_takes_the_likeliest():
+    labels = torch.tensor([2, 0])
+    assert likeliest(labels) is labels
+    assert likeliest(0.9 * probabilities(labels, 3) + 0.1 / 3).tolist() == [2, 0]

@@ -1,0 +1,193 @@
+"""Verdicts: each rule on both sides of its limit, and networks that are known to be ill."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import a2sg
+from a2sg.analysis import verdict
+from a2sg.analysis.verdict import judge
+from networks import Net, Plan, batch
+
+WINDOWS = [0.5, 1.0, 1.5, 2.0]
+
+
+def summed(outputs, labels):
+    return nn.functional.cross_entropy(outputs, labels, reduction="sum")
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    """A layer that no rule says anything about."""
+    found = a2sg.inspect(Net(Plan(steps=2)), batch(2), summed, candidates=4).layers["neurons.0"]
+    steps = []
+    for step, own in zip(found.steps, ({"tgc": 0.5, "sgv": 1.0}, {"tgc": None, "sgv": 1.0}), strict=True):
+        best = 0.5 if step.step == 1 else 1.0
+        numbers = replace(step.own, **own, best_window=1.0, best_score=best)
+        shares = {"inside": 0.5, "arriving": 1.0, "passing": 0.5, "held": [0.2, 0.5, 0.7, 0.9]}
+        spread = replace(step.potential, mean=-0.5)
+        steps.append(replace(step, **shares, own=numbers, potential=spread, firing_rate=0.2))
+    ratio = {"gradient_ratio": 1.0, "next_layer": "next", "gradient_norm": 1.0}
+    return replace(found, **ratio, dead=0.1, saturated=0.0, steps=steps)
+
+
+def with_steps(layer, **changes):
+    return replace(layer, steps=[replace(step, **changes) for step in layer.steps])
+
+
+def with_own(layer, at, **changes):
+    steps = list(layer.steps)
+    steps[at] = replace(steps[at], own=replace(steps[at].own, **changes))
+    return replace(layer, steps=steps)
+
+
+def rules(layer):
+    return [found.rule for found in judge(layer, WINDOWS)]
+
+
+def text(layer, rule):
+    (found,) = [found for found in judge(layer, WINDOWS) if found.rule == rule]
+    return found.text
+
+
+def test_nothing_to_say_is_fine(healthy):
+    (found,) = judge(healthy, WINDOWS)
+    assert (found.level, found.rule) == ("fine", "fine")
+    assert found.text == "50 % of neurons get a gradient, 0.2 spikes per neuron and step"
+
+
+def test_few_gradients_name_the_window_that_would_hold_enough(healthy):
+    few = with_steps(healthy, inside=0.08, passing=0.08, held=[0.03, 0.08, 0.2, 0.4])
+    assert text(few, "few gradients") == "92 % of neurons get no gradient: widen to 2, or lower the threshold"
+    held = with_steps(few, held=[0.03, 0.08, 0.3, 0.4])
+    assert "widen to 1.5," in text(held, "few gradients")
+    above = with_steps(few, potential=replace(few.steps[0].potential, mean=0.5))
+    assert text(above, "few gradients").endswith("or raise the threshold")
+    none = with_steps(few, held=[0.0, 0.0, 0.0, 0.29])
+    assert "lower the threshold, or normalise before the neuron; no window up to 2 holds 30 %" in text(
+        none, "few gradients"
+    )
+    assert rules(with_steps(healthy, inside=0.1, passing=verdict.FEW)) == ["fine"]
+
+
+def test_few_gradients_for_want_of_any_are_not_the_windows_fault(healthy):
+    little = with_steps(healthy, passing=0.05, arriving=0.1)
+    assert rules(little) == ["little arrives", "fine"]
+    assert "95 % of neurons get no gradient, with 50 % inside the window: one comes to 10 %" in text(
+        little, "little arrives"
+    )
+    nothing = with_steps(healthy, passing=0.0, arriving=0.0)
+    assert text(nothing, "nothing arrives") == "no gradient comes from next"
+    assert "from the loss" in text(replace(nothing, next_layer=None), "nothing arrives")
+
+
+def test_a_single_step_without_gradients(healthy):
+    first = replace(healthy, steps=[replace(healthy.steps[0], passing=0.019), healthy.steps[1]])
+    assert text(first, "scarce step").endswith("get a gradient at step 1")
+    assert rules(replace(healthy, steps=[replace(healthy.steps[0], passing=0.02), healthy.steps[1]])) == [
+        "fine"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("share", "rule", "limit"),
+    [("dead", "dead", verdict.DEAD), ("saturated", "saturated", verdict.SATURATED)],
+)
+def test_neurons_that_never_or_always_fire(healthy, share, rule, limit):
+    assert rules(replace(healthy, **{share: limit})) == ["fine"]
+    assert rules(replace(healthy, **{share: limit + 0.01})) == [rule]
+
+
+def test_gradients_that_vanish_or_explode(healthy):
+    assert rules(replace(healthy, gradient_ratio=0.1)) == ["fine"]
+    assert "to 0.09 times that of next" in text(replace(healthy, gradient_ratio=0.09), "vanishes")
+    assert rules(replace(healthy, gradient_ratio=10.0)) == ["fine"]
+    assert "to 11 times that of next" in text(replace(healthy, gradient_ratio=11.0), "explodes")
+    assert rules(replace(healthy, gradient_ratio=None)) == ["fine"]
+
+
+def test_windows_that_hold_everything(healthy):
+    assert rules(with_steps(healthy, inside=0.95)) == ["fine"]
+    assert rules(with_steps(healthy, inside=0.96)) == ["window holds all", "fine"]
+
+
+def test_other_windows_are_told_if_they_gain_enough(healthy):
+    assert rules(with_own(healthy, 0, best_score=0.55)) == ["fine"]
+    better = with_own(healthy, 0, best_score=0.56, best_window=0.5)
+    said = text(better, "other windows")
+    assert said == "by SGV and TGC the best windows are 0.50, 1.00: TGC 0.56 for 0.50 at step 1"
+    assert rules(with_own(healthy, 1, best_score=0.9)) == ["fine"]
+    assert "SGV 20 % less at step 2" in text(with_own(healthy, 1, best_score=0.8), "other windows")
+    assert rules(with_own(better, 1, best_window=None, best_score=None)) == ["fine"]
+
+
+def test_what_is_not_finite_is_all_that_is_said(healthy):
+    assert rules(replace(healthy, gradient_norm=None, dead=1.0)) == ["not finite"]
+
+
+def test_problems_come_first(healthy):
+    ill = with_own(replace(healthy, dead=0.9), 0, best_score=0.9)
+    assert [found.level for found in judge(ill, WINDOWS)] == ["problem", "note"]
+
+
+def test_shares_are_not_rounded_away(healthy):
+    few = with_steps(healthy, inside=0.003, passing=0.003)
+    assert text(few, "few gradients").startswith("over 99 % of neurons")
+
+
+class Plain(nn.Module):
+    """One layer whose potentials are standard normal, as far as the input is."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.lif = a2sg.LIF(1, **options)
+
+    def forward(self, x):
+        return self.lif(self.scale * x).sum()
+
+
+def look(**options):
+    x = torch.randn(1, 50, 200, generator=torch.Generator().manual_seed(0))
+    found = a2sg.inspect(Plain(**options), (x, None), lambda total, _: total)
+    return x, found, {said.rule: said.text for said in found.verdicts["lif"]}
+
+
+def test_a_narrow_window_is_to_be_widened_as_far_as_it_takes():
+    x, found, said = look(window=0.1)
+    proposed = float(said["few gradients"].partition("widen to ")[2].partition(",")[0])
+    at = min(range(len(found.windows)), key=lambda i: abs(found.windows[i] - proposed))
+    share = [((x - 1).abs() <= window).float().mean() for window in found.windows]
+    assert share[at] >= 0.3 > share[at - 1]
+
+
+def test_a_threshold_out_of_reach_is_to_be_lowered():
+    _, found, said = look(threshold=20.0)
+    assert "100 % of neurons get no gradient: lower the threshold" in said["few gradients"]
+    assert "100 % of neurons never fire" in said["dead"]
+    assert found.layers["lif"].gradient_norm == 0
+    assert found.layers["lif"].steps[0].own.best_window is None
+
+
+def test_a_threshold_below_all_is_to_be_raised():
+    x = torch.randn(1, 50, 200, generator=torch.Generator().manual_seed(0)).abs() + 1
+    found = a2sg.inspect(Plain(threshold=0.1), (x, None), lambda total, _: total)
+    said = {one.rule: one.text for one in found.verdicts["lif"]}
+    assert "100 % of neurons fire in every sample at every step: raise the threshold" in said["saturated"]
+
+
+def test_gradients_that_are_not_finite_are_told():
+    x = torch.randn(1, 5, 20)
+
+    class Huge(Plain):
+        def forward(self, x):
+            return (self.lif(self.scale * x) * 1e38).sum(dtype=torch.float64) * 1e20
+
+    found = a2sg.inspect(Huge(), (x, None), lambda total, _: total)
+    (said,) = found.verdicts["lif"]
+    assert said.rule == "not finite"
+    step = found.layers["lif"].steps[0]
+    assert step.gradient_norm is step.own.sgv is step.shapes["boxcar"].sgv is None
+    assert step.inside > 0
