@@ -105,9 +105,9 @@ def show(found: Inspection, by_step: bool = False) -> None:
         table.add_row(*map(Text, row))
     console.print(table)
     console.print()
-    for name, verdict in sentences(found):
+    for layer, verdict in sentences(found):
         style = f"bold {STYLES[verdict.level]}"
-        console.print(Text.assemble((f"{MARKS[verdict.level]} {name}: ", style), verdict.text))
+        console.print(Text.assemble((f"{MARKS[verdict.level]} {layer}: ", style), verdict.text))
 
 
 def share(value: float | None) -> str:

@@ -190,7 +190,7 @@ def probe(
     inputs, targets = (part.detach() if isinstance(part, Tensor) else part for part in batch)
     model = _copied(model)
     if isinstance(loss, nn.Module):
-        pass  # its own parameters get gradients too
+        loss = copy.deepcopy(loss)  # its own parameters get gradients too
     sites = find_sites(model)
     seen: list[LayerProbe] = []
     probes = {name: LayerProbe(site.steps, look, seen) for name, site in sites.items()}
@@ -245,9 +245,7 @@ def _copied(model: nn.Module) -> nn.Module:
     model = getattr(model, "_orig_mod", model)  # of torch.compile
     if isinstance(model, nn.parallel.DistributedDataParallel):
         model = model.module
-    observers: dict[int, Any] = {
-        id(site.observer): None for site in find_sites(model).values() if site.observer
-    }
+    observers: dict[int, Any] = {}
     try:
         return copy.deepcopy(model, observers)
     except Exception as error:
