@@ -1,5 +1,6 @@
 """Settings of the whole suite."""
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -9,3 +10,9 @@ torch.set_num_threads(1)
 # No deadline: no test asserts a time. Derandomized and without a database: every run is the same run.
 settings.register_profile("a2sg", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("a2sg")
+
+
+@pytest.fixture(autouse=True)
+def _pages_as_they_are(monkeypatch):
+    """The command line, called within this process, leaves its C library alone: other tests measure memory."""
+    monkeypatch.setattr("a2sg.cli.keep_pages", lambda: False)

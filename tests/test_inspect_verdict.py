@@ -123,6 +123,11 @@ def test_other_windows_are_told_if_they_gain_enough(healthy):
     assert rules(with_own(better, 1, best_window=None, best_score=None)) == ["fine"]
 
 
+def test_a_best_window_that_holds_next_to_nothing_is_told_as_such(healthy):
+    starved = with_own(with_steps(healthy, held=[0.04, 0.5, 0.7, 0.9]), 1, best_window=0.5, best_score=0.8)
+    assert text(starved, "other windows").endswith("SGV 20 % less at step 2 (but 4 % of potentials inside)")
+
+
 def test_what_is_not_finite_is_all_that_is_said(healthy):
     assert rules(replace(healthy, gradient_norm=None, dead=1.0)) == ["not finite"]
 

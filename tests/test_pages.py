@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from a2sg import cli
 from a2sg.memory import keep_pages, pages
+from a2sg.training import run
 
 WORK = """
 import resource, sys
@@ -39,3 +41,15 @@ def test_kept_pages_are_not_faulted_in_again():
 def test_elsewhere_it_says_no(monkeypatch):
     monkeypatch.setattr(pages.platform, "libc_ver", lambda: ("", ""))
     assert keep_pages() is False
+
+
+def test_training_from_the_command_line_keeps_them(monkeypatch, tmp_path):
+    kept = []
+
+    def stop(*_, **__):
+        raise run.Interrupted
+
+    monkeypatch.setattr(cli, "keep_pages", lambda: kept.append(True))
+    monkeypatch.setattr(run, "train", stop)
+    assert cli.main(["train", "digits", "--out", str(tmp_path / "run")]) == 130
+    assert kept == [True]

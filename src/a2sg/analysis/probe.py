@@ -118,7 +118,7 @@ class LayerProbe(Observer):
             fired, rested = (spikes > 0).any(0).flatten(), (spikes <= 0).any(0).flatten()
             if use < len(self._uses):
                 fired, rested = fired | self._uses[use][0], rested | self._uses[use][1]
-            self._uses[use:] = [(fired, rested)]
+            self._uses[use : use + 1] = [(fired, rested)]
             later = step.delta
 
         return see
@@ -245,7 +245,9 @@ def _copied(model: nn.Module) -> nn.Module:
     model = getattr(model, "_orig_mod", model)  # of torch.compile
     if isinstance(model, nn.parallel.DistributedDataParallel):
         model = model.module
-    observers: dict[int, Any] = {}
+    observers: dict[int, Any] = {
+        id(site.observer): None for site in find_sites(model).values() if site.observer
+    }
     try:
         return copy.deepcopy(model, observers)
     except Exception as error:

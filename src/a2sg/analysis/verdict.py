@@ -54,7 +54,7 @@ def judge(layer: LayerDiagnosis, windows: Sequence[float]) -> list[Verdict]:
     if layer.gradient_norm is None:
         text = "gradients are not finite: lower the learning rate, or the loss scale"
         return [Verdict("problem", "not finite", text)]
-    found = [*_gradient(layer, windows), *_spikes(layer), *_flow(layer), *_scores(layer)]
+    found = [*_gradient(layer, windows), *_spikes(layer), *_flow(layer), *_scores(layer, windows)]
     if all(verdict.level != "problem" for verdict in found):
         rate = f"{layer.mean('firing_rate'):.2g} spikes per neuron and step"
         text = f"{_percent(layer.mean('passing'))} of neurons get a gradient, {rate}"
@@ -129,7 +129,7 @@ def _flow(layer: LayerDiagnosis) -> Iterator[Verdict]:
         yield Verdict("problem", "explodes", text)
 
 
-def _scores(layer: LayerDiagnosis) -> Iterator[Verdict]:
+def _scores(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Verdict]:
     """What SGV and TGC say of the windows: not that others train better."""
     gains, best = [], []
     for step in layer.steps:
@@ -137,10 +137,12 @@ def _scores(layer: LayerDiagnosis) -> Iterator[Verdict]:
         if own.best_window is None or own.best_score is None:
             return
         best.append(f"{own.best_window:.2f}")
+        held = step.held[windows.index(own.best_window)]
+        few = f" (but {_percent(held)} of potentials inside)" if held < FEW else ""
         if own.tgc is None and own.sgv and own.best_score < (1 - LESS_SGV) * own.sgv:
-            gains.append(f"SGV {_percent(1 - own.best_score / own.sgv)} less at step {step.step}")
+            gains.append(f"SGV {_percent(1 - own.best_score / own.sgv)} less at step {step.step}{few}")
         if own.tgc is not None and own.best_score > own.tgc + MORE_TGC:
-            gains.append(f"TGC {own.best_score:.2f} for {own.tgc:.2f} at step {step.step}")
+            gains.append(f"TGC {own.best_score:.2f} for {own.tgc:.2f} at step {step.step}{few}")
     if gains:
         text = f"by SGV and TGC the best windows are {', '.join(best)}: {', '.join(gains)}"
         yield Verdict("note", "other windows", text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from a2sg.window.objectives import Sums
+from a2sg.window.objectives import Sums, sums_of
 from a2sg.window.sums import Fill, one_pass
 
 if TYPE_CHECKING:
@@ -68,12 +68,15 @@ class Observer:
                 self.table = self.table.to(step.delta.device)
                 self.lattice = self.lattice.to(step.delta.device)
             carry = step.carry if self.gradient == "full" else None
+            used = step.delta if carry is None else step.delta + carry
+            if not len(self.lattice):
+                self.table[t, 0] += sums_of(used, later)
+                return used
             # The window in use is one more candidate: they must be ascending.
-            candidates, order = torch.cat([self.lattice, window.detach().to(self.lattice)[None]]).sort(
-                stable=True
-            )
+            windows = torch.cat([self.lattice, window.detach().to(self.lattice)[None]])
+            candidates, order = windows.sort(stable=True)
             self.table[t, order] += self.fill(gate, step.potential, step.upstream, carry, later, candidates)
-            return step.delta if carry is None else step.delta + carry
+            return used
 
 
 class Clock:
