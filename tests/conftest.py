@@ -14,5 +14,5 @@ settings.load_profile("a2sg")
 
 @pytest.fixture(autouse=True)
 def _pages_as_they_are(monkeypatch):
-    """The command line, called within this process, leaves its C library alone: other tests measure memory."""
+    """The command line, called in this process, leaves its C library alone: other tests measure memory."""
     monkeypatch.setattr("a2sg.cli.keep_pages", lambda: False)
