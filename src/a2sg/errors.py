@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 
@@ -39,6 +39,15 @@ def require_count(name: str, value: int, least: int = 1) -> int:
     ok = isinstance(value, int) and not isinstance(value, bool) and value >= least
     require(ok, f"{name} must be a whole number of at least {least}, not {value!r}")
     return value
+
+
+def require_size(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) of one number for both, or of the pair; raise `InputError` for anything else."""
+    sides = value if isinstance(value, Sequence) else (value, value)
+    if isinstance(sides, str) or len(sides) != 2:
+        raise InputError(f"{name} must be a number or a pair (height, width), not {value!r}")
+    height, width = (require_count(name, side) for side in sides)
+    return height, width
 
 
 def require_choice(name: str, value: str, choices: Collection[str]) -> str:

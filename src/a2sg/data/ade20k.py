@@ -11,8 +11,8 @@ from PIL import Image
 
 from a2sg.data.hub import open_hub
 from a2sg.data.scenes import MEAN, STD, Pairs, SceneFiles
-from a2sg.data.sets import DATA, IGNORE, ImageData, as_size
-from a2sg.errors import InputError, require
+from a2sg.data.sets import DATA, IGNORE, ImageData
+from a2sg.errors import InputError, require, require_size
 
 CLASSES = 150
 SPLITS = ("training", "validation")
@@ -39,7 +39,7 @@ def ade20k(source: str | None = None, image_size: int | Sequence[int] = 512) -> 
     """
     if source is None:
         raise InputError(f"data set 'ade20k' needs data.options.source: {WHERE}")
-    size = as_size(image_size)
+    size = require_size("image_size", image_size)
     # 0 means other objects, which the benchmark leaves out.
     classes = {0: IGNORE} | {value: value - 1 for value in range(1, CLASSES + 1)}
     root = Path(source).expanduser()

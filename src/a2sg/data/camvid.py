@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a2sg.data.scenes import MEAN, STD, SceneFiles
-from a2sg.data.sets import DATA, IGNORE, ImageData, as_size
-from a2sg.errors import InputError, require, require_choice
+from a2sg.data.sets import DATA, IGNORE, ImageData
+from a2sg.errors import InputError, require, require_choice, require_size
 
 NAMES = (
     "sky",
@@ -47,7 +47,7 @@ def camvid(
         raise InputError(f"data set 'camvid' needs data.options.source: {WHERE}")
     root = Path(source).expanduser()
     require_choice("test", test, ("test", "val"))
-    size = as_size(image_size)
+    size = require_size("image_size", image_size)
     classes = {value: value for value in range(UNLABELLED)} | {UNLABELLED: IGNORE}
     splits = [SceneFiles(_pairs(root, name), size, classes) for name in ("train", test)]
     return ImageData(

@@ -18,8 +18,8 @@ import numpy as np
 from a2sg.data.cache import cache_folder
 from a2sg.data.frame_cache import FrameArrays, cached_frames
 from a2sg.data.frames import SLICINGS, event_frames
-from a2sg.data.sets import DATA, ImageData, as_size
-from a2sg.errors import InputError, require_choice, require_count
+from a2sg.data.sets import DATA, ImageData
+from a2sg.errors import InputError, require_choice, require_count, require_size
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,10 @@ def _data(
 
 def _framing(steps: int, sensor: tuple[int, int, int], image_size: int | Sequence[int], by: str) -> Framing:
     return Framing(
-        require_count("steps", steps), sensor, as_size(image_size), require_choice("by", by, SLICINGS)
+        require_count("steps", steps),
+        sensor,
+        require_size("image_size", image_size),
+        require_choice("by", by, SLICINGS),
     )
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler, default_collate
 
-from a2sg.errors import InputError, require_count
 from a2sg.registry import Registry
 
 DATA = Registry("data set")
@@ -96,16 +95,3 @@ class DrawSampler(DistributedSampler[Any]):
 def collate(samples: Any) -> Any:
     """A batch as its data set gave it whole, or made of its samples."""
     return samples if isinstance(samples, tuple) else default_collate(samples)
-
-
-def as_size(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """Height and width from one number, or from the pair of both.
-
-    Raises:
-        InputError: for anything else, or sizes below 1.
-    """
-    sides = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if not isinstance(sides, list | tuple) or len(sides) != 2:
-        raise InputError(f"image_size must be a number or a pair (height, width), not {image_size!r}")
-    height, width = (require_count("image_size", side) for side in sides)
-    return height, width

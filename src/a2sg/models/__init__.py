@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from a2sg.errors import require_choice, require_count
+from a2sg.errors import require_choice, require_count, require_size
 from a2sg.models import espikeformer as _espikeformer  # noqa: F401  (registers its networks)
 from a2sg.models import fcn as _fcn  # noqa: F401
 from a2sg.models import fpn as _fpn  # noqa: F401
@@ -18,7 +18,7 @@ from a2sg.models import spikformer as _spikformer  # noqa: F401
 from a2sg.models import vgg as _vgg  # noqa: F401
 from a2sg.models.norms import NORMS
 from a2sg.models.retime import with_steps
-from a2sg.models.setting import MODELS, NEURON_OF, Setting, neuron_factory, size_of
+from a2sg.models.setting import MODELS, NEURON_OF, Setting, neuron_factory
 from a2sg.models.unfold import unfold
 from a2sg.surrogate import Surrogate
 
@@ -68,7 +68,7 @@ def create_model(
         num_classes=require_count("num_classes", num_classes),
         steps=require_count("steps", steps),
         in_channels=require_count("in_channels", in_channels),
-        size=size_of(image_size),
+        size=require_size("image_size", image_size),
         neuron=neuron_factory(
             NEURON_OF.get(name, "lif") if neuron is None else neuron, steps, surrogate, window, neuron_options
         ),

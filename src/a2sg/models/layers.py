@@ -103,8 +103,10 @@ class TdBatchNorm(nn.Module):
 
     def _once(self, x: Tensor) -> tuple[Tensor, Norm]:
         """What the neuron is to normalise, `[1, B, C, ...]` if it is the same at every step, and how."""
-        same = len(x) > 1 and x.stride(0) == 0
-        return (x[:1] if same else x), _norm(self.bn, x[:1] if same else x, x[:, :, 0].numel())
+        count = x[:, :, 0].numel()
+        if len(x) > 1 and x.stride(0) == 0:
+            x = x[:1]
+        return x, _norm(self.bn, x, count)
 
 
 def watched(*modules: nn.Module) -> bool:

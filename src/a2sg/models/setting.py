@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from a2sg.errors import InputError, require_choice, require_count
+from a2sg.errors import require_choice
 from a2sg.models.layers import TdBatchNorm
 from a2sg.neuron import NEURONS
 from a2sg.registry import Registry, check_options
@@ -36,20 +36,6 @@ class Setting:
     """Makes a neuron; an option given here, as in `neuron(threshold=0.5)`, overrules the user's."""
     norm: Callable[..., TdBatchNorm] = TdBatchNorm
     """Makes the normalisation before a neuron, from channels, `threshold` and `alpha`."""
-
-
-def size_of(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """Height and width from one number, or from the pair of both.
-
-    Raises:
-        InputError: for anything else, or sizes below 1.
-    """
-    if not isinstance(image_size, Sequence):
-        image_size = (image_size, image_size)
-    if isinstance(image_size, str) or len(image_size) != 2:
-        raise InputError(f"image_size must be a number or a pair (height, width), not {image_size!r}")
-    height, width = (require_count("image_size", side) for side in image_size)
-    return height, width
 
 
 def neuron_factory(
