@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 HALVINGS = 60
 """Of the interval of windows: to the last bit of a float64, from any interval."""
 
+EQUAL = 1e-6
+"""Spread of potentials, relative to their mean, below which it is rounding."""
+
 
 class CPNG(WindowPolicy):
     """Keeps the share χ of neurons inside the window constant, layer by layer.
@@ -119,12 +122,17 @@ class CPNG(WindowPolicy):
         for (name, site), (count, total, square, inside) in zip(self.sites.items(), tables, strict=True):
             before = site.window.tolist()
             share = share_before = inside_before = None
-            reason = "no gradient" if count == 0 else ""
-            if count > 0:
+            reason = ""
+            if count == 0:
+                reason = "no gradient"
+            elif not math.isfinite(square):
+                reason = "not finite"
+            else:
                 mean = total / count
-                spread = math.sqrt(max(0.0, square / count - mean * mean)) if math.isfinite(square) else 0.0
+                spread = math.sqrt(max(0.0, square / count - mean * mean))
                 inside_before = inside / count
-                reason = "not finite" if not math.isfinite(square) else "all equal" if spread == 0 else ""
+                if spread <= EQUAL * abs(mean):
+                    reason = "all equal"
             if not reason:
                 share_before = share_within(before[-1], mean, spread)
                 wanted = self.shares.setdefault(name, share_before)

@@ -14,6 +14,7 @@ from a2sg.errors import InputError, require, require_count, require_positive
 from a2sg.neuron import SpikingNeuron
 from a2sg.surrogate import Dspike
 from a2sg.window.policy import Loss, WindowPolicy, over_ranks
+from a2sg.window.search import first_best
 
 
 class DspikeSearch(WindowPolicy):
@@ -136,7 +137,7 @@ class DspikeSearch(WindowPolicy):
         before = self.temperature
         moves = [m for m in (0, -1, 1) if before + m * self.change > 0]
         cosines, reason = self._cosines(loss, [before + m * self.change for m in moves])
-        best = int(cosines.argmax()) if not reason else 0  # the first of equals: b itself
+        best = int(first_best(cosines[None])) if not reason else 0  # the first of equals: b itself
         self.moves += moves[best]
         self._use(self.temperature)
         found = [cosine.item() if not reason else None for cosine in (cosines[best], cosines[0])]
@@ -168,6 +169,7 @@ class DspikeSearch(WindowPolicy):
             differences = self._differences(again, places)
             gradients = [self._gradient(again, b, places) for b in temperatures]
         finally:
+            self._use(self.temperature)
             with torch.no_grad():
                 for name, buffer in self.model.named_buffers():
                     buffer.copy_(saved[name])
