@@ -1,7 +1,7 @@
 """How readers of NIR turn its equations into steps.
 
-NIR describes neurons in continuous time, τ dv/dt = (v_leak - v) + R I, and leaves the step to its reader. So a
-file gives the spikes that it was written for to readers of one convention.
+NIR describes neurons in continuous time, τ dv/dt = (v_leak - v) + R I, and leaves the step to its reader. So
+a file gives the spikes that it was written for to readers of one convention.
 """
 
 from __future__ import annotations
@@ -49,4 +49,4 @@ READERS: dict[str, Convention] = {
     "norse": Convention(dt=1e-3, current="leak", pool="sum"),
     "sinabs": Convention(dt=1.0, decay="exponential", reset="soft", current="plain", pool="sum"),
 }
-"""Conventions by name. `"nir"` is NIR to the letter in steps of 0.1 ms: so SpikingJelly and snnTorch read it."""
+"""Conventions by name; `"nir"`, NIR to the letter in steps of 0.1 ms, is SpikingJelly's and snnTorch's."""

@@ -15,7 +15,7 @@ from a2sg.errors import InputError
 from a2sg.export.neurons import neuron_node
 from a2sg.export.wiring import Wire, Wiring
 from a2sg.models.attention import SelfAttention, SpikeProduct, TokenAttention
-from a2sg.models.blocks import PooledNeuron, ResidualChain
+from a2sg.models.blocks import PooledNeuron
 from a2sg.models.layers import Frames, PerStep, SpikingLayer, TdBatchNorm
 from a2sg.models.maps import AveragePool
 from a2sg.models.norms import TimeMeanBatchNorm
@@ -74,7 +74,8 @@ def _nothing(wiring: Wiring, module: nn.Module, layer: str, wire: Wire, leading:
 
 
 def _in_order(wiring: Wiring, module: nn.Module, layer: str, wire: Wire, leading: int) -> Wire:
-    for name, child in module.named_children():
+    for name, child in module._modules.items():  # named_children leaves out what is there twice
+        assert child is not None
         wire = visit(wiring, child, _below(layer, name), wire, leading)
     return wire
 
@@ -99,13 +100,6 @@ def _residual(wiring: Wiring, module: Residual, layer: str, wire: Wire, leading:
     shortcut = visit(wiring, module.shortcut, _below(layer, "shortcut"), wire, leading)
     wire = wiring.join(layer, branch, shortcut)
     return visit(wiring, module.neuron, _below(layer, "neuron"), wire, leading)
-
-
-def _residual_chain(wiring: Wiring, module: ResidualChain, layer: str, wire: Wire, leading: int) -> Wire:
-    for name, branch in module.items():
-        below, wire = _below(layer, name), replace(wire, shared=True)
-        wire = wiring.join(below, wire, visit(wiring, branch, below, wire, leading))
-    return wire
 
 
 def _linear(wiring: Wiring, module: nn.Linear, layer: str, wire: Wire, leading: int) -> Wire:
@@ -209,7 +203,7 @@ def _neuron(wiring: Wiring, module: SpikingNeuron, layer: str, wire: Wire, leadi
             raise _refusal(
                 module,
                 layer,
-                "this reader ignores r, and there are no weights to scale instead that this neuron alone reads",
+                "this reader ignores r, and there are no weights to scale that this neuron alone reads",
             )
         share = wanted
     try:
@@ -232,7 +226,6 @@ LAYERS: dict[type[nn.Module], Callable[[Wiring, Any, str, Wire, int], Wire]] = {
     nn.modules.batchnorm._BatchNorm: _norm,
     BasicBlock: _residual,
     Residual: _residual,
-    ResidualChain: _residual_chain,
     nn.Linear: _linear,
     nn.Conv2d: _conv,
     AveragePool: _pool,

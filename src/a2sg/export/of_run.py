@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from a2sg.data import ImageData
 from a2sg.export.nir_graph import to_nir
 from a2sg.training.losses import MembraneLoss
 from a2sg.training.run import load_run
@@ -25,9 +26,6 @@ def run_to_nir(folder: Path, reader: str) -> nir.NIRGraph:
     """
     task = load_run(folder)
     config, data = task.config, task.data
-    scaling = "as it is"
-    if len(data.mean):
-        scaling = f"(pixel - {_numbers(data.mean)}) / {_numbers(data.std)} by channel, pixels from 0 to 1"
     readout = "the class of the largest mean over the steps"
     if isinstance(task.loss, MembraneLoss):
         readout = f"the class of the largest v[T], v[t] = {task.loss.decay:g} v[t-1] + output[t]"
@@ -35,11 +33,16 @@ def run_to_nir(folder: Path, reader: str) -> nir.NIRGraph:
         "model": config.model.name,
         "data": config.data.name,
         "classes": ", ".join(data.classes),
-        "input": f"{'the image at every step' if data.steps is None else 'frame t at step t'}, {scaling}",
+        "input": input_of(data),
         "readout": readout,
     }
     return to_nir(task.model, data.shape, reader, facts)
 
 
-def _numbers(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.9g}" for value in values)
+def input_of(data: ImageData) -> str:
+    """What the network takes at each step, in words."""
+    shown = "the image at every step" if data.steps is None else "frame t at step t"
+    if not len(data.mean):
+        return f"{shown}, its values as the data set gives them"
+    mean, std = (" ".join(f"{value:.9g}" for value in values) for values in (data.mean, data.std))
+    return f"{shown}, pixels from 0 to 1 less {mean} (by channel), divided by {std}"
