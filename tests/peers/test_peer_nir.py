@@ -1,7 +1,9 @@
 """Networks trained on real digits, exported and read back by other libraries: the same outputs and spikes."""
 
 import contextlib
+import copy
 import io
+from functools import cache
 
 import nir
 import pytest
@@ -32,10 +34,21 @@ def digits():
 
 def trained(kind, **neuron_options):
     """A network after 40 iterations on digits, in evaluation mode."""
+    return copy.deepcopy(_trained(kind, tuple(neuron_options.items())))
+
+
+@cache
+def _trained(kind, neuron_options):
     torch.manual_seed(0)
     name, neuron, options = MODELS[kind]
     model = a2sg.create_model(
-        name, steps=T, in_channels=1, image_size=8, neuron=neuron, neuron_options=neuron_options, **options
+        name,
+        steps=T,
+        in_channels=1,
+        image_size=8,
+        neuron=neuron,
+        neuron_options=dict(neuron_options),
+        **options,
     )
     images, labels = digits()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
@@ -112,7 +125,7 @@ def test_snntorch_gives_the_same_spikes(kind, tmp_path):
         if isinstance(module, nn.Flatten):
             module.start_dim = 1  # it takes NIR's dimension 0, of a sample, for that of the batch
     utils.reset(net)
-    assert same_outputs(model, net, digits()[0][1000:]) > 0.98
+    assert same_outputs(model, net, digits()[0][1000:]) >= 0.99
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MODELS if "residual" not in kind])
@@ -123,7 +136,7 @@ def test_norse_gives_the_same_spikes(kind, tmp_path):
     for module in net.modules():
         if isinstance(module, nn.Flatten):
             module.start_dim = 1
-    assert same_outputs(model, net, digits()[0][1000:]) > 0.98
+    assert same_outputs(model, net, digits()[0][1000:]) >= 0.99
 
 
 @pytest.mark.parametrize("kind", ["dense", "dense-if", "conv-if"])
@@ -142,4 +155,4 @@ def test_sinabs_gives_the_same_spikes(kind, tmp_path):
         found = net(images.repeat_interleave(T, 0))  # [B * T, ...], the steps of an image in a row
     found = (found[0] if isinstance(found, tuple) else found).unflatten(0, (-1, T)).transpose(0, 1)
     steps = iter(found)
-    assert same_outputs(model, lambda x, state: (next(steps), None), images) > 0.98
+    assert same_outputs(model, lambda x, state: (next(steps), None), images) >= 0.99
