@@ -111,6 +111,56 @@ def test_the_integral_is_the_area(case, window):
         assert case.shape.mass * window == pytest.approx(case.area(window))
 
 
+def between(x, window):
+    """Moved off the edges and the middle, where a bounded shape jumps or bends."""
+    kinks = f64(-window, 0.0, window)
+    near = (x[:, None] - kinks).abs().min(1).values < 1e-3 * window
+    return x[~near]
+
+
+@given(window=st.floats(0.05, 5), case=st.sampled_from(CASES))
+def test_the_derivative_of_the_primitive_is_the_derivative(window, case):
+    x = between(torch.linspace(-3 * window, 3 * window, 241, dtype=torch.float64), window)
+    step = 1e-4 * window
+    slope = (case.shape.primitive(x + step, window) - case.shape.primitive(x - step, window)) / (2 * step)
+    torch.testing.assert_close(slope, case.formula(x, f64(window)[0]), rtol=1e-6, atol=1e-7 / window)
+
+
+@every_case
+def test_autograd_of_the_primitive_is_the_derivative_edges_included(case):
+    window = f64(0.3, 1.0, 2.5)[:, None]
+    x = torch.cat(
+        [torch.linspace(-3, 3, 121, dtype=torch.float64).expand(3, -1), -window, window, 0 * window], 1
+    )
+    x = x.clone().requires_grad_()
+    case.shape.primitive(x, window).sum().backward()
+    torch.testing.assert_close(x.grad, case.shape.derivative(x.detach(), window), rtol=1e-9, atol=1e-12)
+
+
+@every_case
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_primitive_goes_from_0_to_the_area_and_never_down(case, dtype):
+    big = torch.finfo(dtype).max
+    for window in WINDOWS:
+        area = case.area(window)
+        assert case.shape.integral(window) == pytest.approx(area)
+        low, high = case.shape.primitive(tensor([-big, big], dtype=dtype), window).tolist()
+        assert (low, high) == (pytest.approx(0, abs=1e-6 * area), pytest.approx(area, rel=1e-6))
+        if case.shape.bounded:
+            edges = case.shape.primitive(tensor([-window, window], dtype=dtype), window).tolist()
+            assert edges == pytest.approx([0, area], rel=1e-6, abs=1e-6)
+        rising = case.shape.primitive(torch.linspace(-4, 4, 2001, dtype=dtype), window)
+        assert (rising.diff() >= -1e-6 * area).all()
+
+
+def test_the_primitive_of_several_thresholds_is_the_sum():
+    u = torch.linspace(-1, 4, 301, dtype=torch.float64)
+    for case in CASES:
+        gate = Gate(case.shape, (0.5, 1.5, 2.5))
+        expected = sum(case.shape.primitive(u - at, 0.4) for at in (0.5, 1.5, 2.5))
+        torch.testing.assert_close(gate.primitive(u, 0.4), expected)
+
+
 @every_case
 def test_windows_broadcast_per_step_layer_and_channel(case):
     distance = torch.randn(3, 2, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -2,7 +2,8 @@
 
 Every shape answers one question, `derivative(distance, window)`, with `distance = u - threshold`.
 Both arguments broadcast, so a window may differ per step, per layer or per channel. Nothing here
-knows about autograd: training, search, analysis and kernels all read the same formula.
+knows about autograd: training, search, analysis and kernels all read the same formula. Its integral,
+`primitive`, is the smooth spike of which the shape is the true derivative; analysis alone asks for it.
 
 A shape is a profile of z = distance / window: the window only stretches it.
 
@@ -60,6 +61,28 @@ class Surrogate(ABC):
             value = torch.where(distance.abs() <= window, value, value.new_zeros(()))
         return value
 
+    def primitive(self, distance: Tensor, window: Tensor | float) -> Tensor:
+        """F(distance; window), the integral of f from minus infinity: 0 far below, `integral` far above.
+
+        Differentiable by `distance`, and then it is `derivative`, the edges of a bounded shape included.
+
+        Args:
+            distance: as for `derivative`.
+            window: likewise.
+
+        Returns:
+            The integral in the dtype of `distance`.
+        """
+        window = torch.as_tensor(window, dtype=distance.dtype, device=distance.device)
+        if self.bounded:
+            distance = torch.clamp(distance, -window, window)
+        value = self.cumulative(distance * (1 / window))
+        return value / self.mass if self.area == "unit" else value * window
+
+    def integral(self, window: float) -> float:
+        """The area under f: 1, or `mass` times the window."""
+        return 1.0 if self.area == "unit" else self.mass * window
+
     @property
     @abstractmethod
     def mass(self) -> float:
@@ -68,6 +91,10 @@ class Surrogate(ABC):
     @abstractmethod
     def profile(self, z: Tensor) -> Tensor:
         """The free-height shape at z = distance / window; of a bounded one what counts is |z| <= 1."""
+
+    @abstractmethod
+    def cumulative(self, z: Tensor) -> Tensor:
+        """The integral of `profile` up to z: from -1 for a bounded shape, else from minus infinity."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +124,10 @@ class WindowedAffine(Surrogate):
 
     def profile(self, z: Tensor) -> Tensor:
         return self.offset + self.slope * self.ordinate(z)
+
+    def cumulative(self, z: Tensor) -> Tensor:
+        bend = z * z.abs() + 1 if self.symmetric else z * z - 1
+        return self.offset * (z + 1) + self.slope * bend / 2
 
     def ordinate(self, distance: Tensor) -> Tensor:
         """What f is affine in: |distance| or distance."""
@@ -191,6 +222,9 @@ class Arctan(Surrogate):
     def profile(self, z: Tensor) -> Tensor:
         return 1 / (1 + z * z)
 
+    def cumulative(self, z: Tensor) -> Tensor:
+        return torch.atan(z) + math.pi / 2
+
 
 @dataclass(frozen=True)
 class Sigmoid(Surrogate):
@@ -205,6 +239,9 @@ class Sigmoid(Surrogate):
     def profile(self, z: Tensor) -> Tensor:
         return _sech2(z / 2)
 
+    def cumulative(self, z: Tensor) -> Tensor:
+        return 4 * torch.sigmoid(z)
+
 
 @dataclass(frozen=True)
 class FastSigmoid(Surrogate):
@@ -218,6 +255,11 @@ class FastSigmoid(Surrogate):
 
     def profile(self, z: Tensor) -> Tensor:
         return 1 / (1 + z.abs()) ** 2
+
+    def cumulative(self, z: Tensor) -> Tensor:
+        most = torch.finfo(z.dtype).max
+        z = z.clamp(-most, most)  # infinity over infinity has no value
+        return 1 + z / (1 + z.abs())
 
 
 @dataclass(frozen=True)
@@ -242,6 +284,10 @@ class Dspike(Surrogate):
     def profile(self, z: Tensor) -> Tensor:
         b = self.temperature
         return b * _sech2(b * z / 2) / (2 * math.tanh(b / 2))
+
+    def cumulative(self, z: Tensor) -> Tensor:
+        b = self.temperature
+        return torch.tanh(b * z / 2) / math.tanh(b / 2) + 1
 
 
 def _sech2(x: Tensor) -> Tensor:

@@ -4,16 +4,20 @@ The first synaptic layer reads real values: one multiply-accumulate (MAC) per co
 layer reads spikes: one accumulate per spike and connection, nothing where there is no spike. Connections
 are counted exactly: at the border of a zero-padded convolution an input has fewer of them.
 
+The products of spiking attention, `SpikeProduct`, are counted in the order in which they are computed. In the
+first of them, of two kinds of spikes, one accumulate for each pair that meets (levels multiply); in the
+second one per spike and connection, as if the first had made weights.
+
 An estimate, as is usual in the field, of arithmetic alone: no memory traffic, no neuron updates, no
-biases (batch norm is taken as folded). Counted are `nn.Conv1d`, `nn.Conv2d` and `nn.Linear`; products of
-two activations, as in attention, are not. What is computed once counts once: networks of `a2sg.models`
+biases (batch norm is taken as folded), no sums of spikes as in Q-K token attention. Counted are `nn.Conv1d`,
+`nn.Conv2d`, `nn.Linear` and `SpikeProduct`. What is computed once counts once: networks of `a2sg.models`
 send an image that all T steps see through the first weights once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from a2sg.errors import require_count
+from a2sg.models.attention import SpikeProduct, keys_meet_values
 from a2sg.neuron import IntegerLIF, SpikingNeuron
 
 MAC_PICOJOULES = 4.6
@@ -41,6 +46,8 @@ class LayerOperations:
     accumulates: float
     quantum: float | None
     """Input value that counts as one spike; None where MACs are counted or no spike came."""
+    connections: float
+    """Connections over all steps, used or not: the MACs, were every input a real number."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class Energy:
     """In the order of their first call."""
     firing_rates: dict[str, list[float]]
     """Per spiking layer, the mean spike over batch and neurons at each of the T steps."""
+    neurons: dict[str, float]
+    """Per spiking layer, how many."""
 
 
 class EnergyMeter:
@@ -90,7 +99,7 @@ class EnergyMeter:
         self.mac_picojoules = mac_picojoules
         self.accumulate_picojoules = accumulate_picojoules
         self.real_input = real_input
-        self._synapses: dict[str, _SynapseCount] = {}
+        self._synapses: dict[str, _SynapseCount | _ProductCount] = {}
         self._neurons: dict[str, _NeuronCount] = {}
         self._hooks: list[RemovableHandle] = []
 
@@ -98,6 +107,8 @@ class EnergyMeter:
         for name, module in self.model.named_modules():
             if isinstance(module, Synapse):
                 self._hooks.append(module.register_forward_hook(self._synapse_hook(name)))
+            elif isinstance(module, SpikeProduct):
+                self._hooks.append(module.register_forward_hook(self._product_hook(name)))
             elif isinstance(module, SpikingNeuron):
                 self._hooks.append(module.register_forward_hook(self._neuron_hook(name)))
         return self
@@ -127,6 +138,7 @@ class EnergyMeter:
             picojoules=macs * self.mac_picojoules + accumulates * self.accumulate_picojoules,
             layers=layers,
             firing_rates={name: count.rates for name, count in self._neurons.items()},
+            neurons={name: count.outputs / samples for name, count in self._neurons.items()},
         )
 
     def _synapse_hook(self, name: str) -> Any:
@@ -135,7 +147,18 @@ class EnergyMeter:
             if name not in self._synapses:
                 real = self.real_input and not self._synapses
                 self._synapses[name] = _SynapseCount(quantum=0.0 if real else math.inf)
-            self._synapses[name].add(module, inputs[0])
+            count = self._synapses[name]
+            assert isinstance(count, _SynapseCount)
+            count.add(module, inputs[0])
+
+        return hook
+
+    def _product_hook(self, name: str) -> Any:
+        @torch.no_grad()
+        def hook(module: SpikeProduct, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            count = self._synapses.setdefault(name, _ProductCount())
+            assert isinstance(count, _ProductCount)
+            count.add(*module.per_head(*inputs))
 
         return hook
 
@@ -148,20 +171,35 @@ class EnergyMeter:
         return hook
 
 
-def measure(model: nn.Module, inputs: Tensor, samples: int | None = None, **options: Any) -> Energy:
+def measure(
+    model: nn.Module,
+    inputs: Tensor,
+    samples: int | None = None,
+    forward: Callable[[nn.Module, Tensor], Any] | None = None,
+    **options: Any,
+) -> Energy:
     """Measure one forward pass, in evaluation mode and without gradients; the model is left as it was.
 
     Args:
         model: see `EnergyMeter`.
         inputs: what the model takes.
         samples: how many these are; None reads B off: `[B, C, H, W]`, else `[T, B, ...]`.
+        forward: called with the model and the inputs, if it is not `model(inputs)`: a step loop.
         **options: of `EnergyMeter`.
     """
     if samples is None:
-        samples = inputs.shape[0 if inputs.dim() == 4 else 1]
+        samples = inputs.shape[batch_dimension(inputs)]
     with evaluating(model), torch.no_grad(), EnergyMeter(model, **options) as meter:
-        model(inputs)
+        if forward is None:
+            model(inputs)
+        else:
+            forward(model, inputs)
     return meter.result(samples)
+
+
+def batch_dimension(inputs: Tensor) -> int:
+    """Which dimension counts samples: images `[B, C, H, W]`, else `[T, B, ...]`."""
+    return 0 if inputs.dim() == 4 else 1
 
 
 @contextmanager
@@ -240,11 +278,50 @@ class _SynapseCount:
             self.weighted += (values.abs().sum(0, dtype=torch.float64) * reached).sum().item()
 
     def row(self, name: str, samples: int) -> LayerOperations:
+        connections = self.connections / samples
         if self.quantum == 0:
-            return LayerOperations(name, self.connections / samples, 0.0, None)
+            return LayerOperations(name, connections, 0.0, None, connections)
         quantum = self.quantum if math.isfinite(self.quantum) else None
         accumulates = self.weighted / quantum / samples if quantum else 0.0
-        return LayerOperations(name, 0.0, accumulates, quantum)
+        return LayerOperations(name, 0.0, accumulates, quantum, connections)
+
+
+@dataclass
+class _ProductCount:
+    """Of (q kᵀ) v, in every head, sample and step; spikes are counted in the unit of what came."""
+
+    quanta: list[float] = field(default_factory=lambda: [math.inf] * 3)
+    """Of q, k and v; see `common_quantum`."""
+    connections: float = 0.0
+    pairs: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """Σ of products where keys meet values, and where they meet queries."""
+    spread: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """The second product in either case: Σ of queries times the values' features, of values times tokens."""
+
+    def add(self, q: Tensor, k: Tensor, v: Tensor) -> None:
+        """Count one call; each is `[T, B, heads, features, N]`."""
+        self.quanta = [common_quantum(x, unit) for x, unit in zip((q, k, v), self.quanta, strict=True)]
+        q, k, v = (x.abs().double() for x in (q, k, v))
+        features, tokens, values = q.shape[-2], q.shape[-1], v.shape[-2]
+        heads = q[..., 0, 0].numel()
+        if keys_meet_values(features, tokens, values):
+            self.connections += heads * 2 * tokens * features * values
+            self.pairs[0] += (k.sum(-2) * v.sum(-2)).sum().item()
+            self.spread[0] += q.sum().item() * values
+        else:
+            self.connections += heads * tokens * tokens * (features + values)
+            self.pairs[1] += (k.sum(-1) * q.sum(-1)).sum().item()
+            self.spread[1] += v.sum().item() * tokens
+
+    def row(self, name: str, samples: int) -> LayerOperations:
+        connections = self.connections / samples
+        if 0 in self.quanta:
+            return LayerOperations(name, connections, 0.0, None, connections)
+        q, k, v = self.quanta  # infinite where no spike came, which makes its sums 0
+        total = self.pairs[0] / k / v + self.spread[0] / q + self.pairs[1] / k / q + self.spread[1] / v
+        finest = min(self.quanta)
+        quantum = finest if math.isfinite(finest) else None
+        return LayerOperations(name, 0.0, total / samples, quantum, connections)
 
 
 @dataclass

@@ -60,7 +60,7 @@ def inspect(
     # Windows live in float32 buffers: these are values that such a buffer holds exactly.
     edges = torch.arange(1, REACH * candidates + 1, dtype=torch.float64) * (widest / candidates)
     look = Look(edges.float().double(), candidates, list(SHAPES.values()))
-    probed = probe(model, batch, loss, forward or _call, look)
+    probed = probe(model, batch, loss, forward, look)
     layers = diagnose(probed, look, list(SHAPES))
     windows = look.windows.tolist()
     verdicts = {name: [unreached()] for name in probed.unreached}
@@ -148,7 +148,3 @@ class Inspection:
 
     def __str__(self) -> str:
         return self.table()
-
-
-def _call(model: nn.Module, inputs: Any) -> Any:
-    return model(inputs)

@@ -2,6 +2,7 @@
 
 As `a2sg.window.sums.binned`, for all shapes at once: inside its window a windowed affine f is p + q·x from
 the threshold on, and p + q·x or p - q·x below it. So moments are kept for either side of the threshold.
+Shapes of another kind are summed window by window.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from a2sg.adopt.gates import Multiples
 from a2sg.kernels.gate import Gate
-from a2sg.surrogate import WindowedAffine
+from a2sg.surrogate import Surrogate, WindowedAffine
 from a2sg.window.objectives import Sums
 from a2sg.window.sums import CANCELLED, blocked
 
@@ -62,13 +63,16 @@ class Tables(NamedTuple):
     held: Tensor
     """Elements inside each window `[W]`."""
     delta: Tensor
-    """Rows of sums of δ = g·f, per shape and window `[S, W, 6]`; NaN for windows that overlap."""
+    """Rows of sums of δ = g·f, per shape and window `[S, W, 6]`; NaN where there is none.
+
+    That is for windows that overlap, and for an unbounded shape at thresholds without end.
+    """
     value: Tensor
     """The same of f itself: g is 1."""
 
 
 def gather(
-    layer: Layer, shapes: Sequence[WindowedAffine], edges: Tensor, candidates: int, window: Tensor
+    layer: Layer, shapes: Sequence[Surrogate], edges: Tensor, candidates: int, window: Tensor
 ) -> Tables:
     """Look at one layer and step once.
 
@@ -93,8 +97,12 @@ def gather(
     apart = windows <= reach(layer.gate)
     delta, value = [], []
     for shape in shapes:
-        delta.append(_delta(layer, shape, windows, moments))
-        value.append(_value(layer, shape, windows, moments))
+        if isinstance(shape, WindowedAffine):
+            delta.append(_delta(layer, shape, windows, moments))
+            value.append(_value(layer, shape, windows, moments))
+        else:
+            delta.append(_one_by_one(layer, shape, windows))
+            value.append(_one_by_one(_of_ones(layer), shape, windows))
     overlap = torch.where(apart, 0.0, torch.nan)[:, None]
     return Tables(
         torch.cat([below.flip(0), above]),
@@ -182,8 +190,20 @@ def _value(layer: Layer, shape: WindowedAffine, windows: Tensor, moments: Moment
     table[:, Sums.COUNT] = layer.upstream.numel()
     table[:, Sums.DELTA] = table[:, Sums.ABS] = _first(p, q, moments.one)
     table[:, Sums.SQUARE] = _second(p, q, moments.one)
-    layer = layer._replace(upstream=torch.ones_like(layer.upstream), later=None)
-    return _mended(table, layer, shape, windows, p * p * moments.one[0].sum(0))
+    return _mended(table, _of_ones(layer), shape, windows, p * p * moments.one[0].sum(0))
+
+
+def _of_ones(layer: Layer) -> Layer:
+    """The layer as if every gradient that arrives were 1: its δ is f."""
+    return layer._replace(upstream=torch.ones_like(layer.upstream), later=None)
+
+
+def _one_by_one(layer: Layer, shape: Surrogate, windows: Tensor) -> Tensor:
+    """The rows of sums of δ, every window by itself `[W, 6]`."""
+    if isinstance(layer.gate, Multiples) and not shape.bounded:
+        return torch.full((len(windows), len(Sums)), torch.nan, dtype=torch.float64, device=windows.device)
+    gate = replace(layer.gate, surrogate=shape)
+    return blocked(gate, layer.potential, layer.upstream, None, layer.later, windows)
 
 
 def _sides(shape: WindowedAffine, windows: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,6 +226,5 @@ def _mended(table: Tensor, layer: Layer, shape: WindowedAffine, windows: Tensor,
     """Rows anew where f all but vanishes on the elements inside: there the moments cancel to rounding."""
     doubtful = table[:, Sums.SQUARE] < CANCELLED * terms
     if doubtful.any():
-        gate = replace(layer.gate, surrogate=shape)
-        table[doubtful] = blocked(gate, layer.potential, layer.upstream, None, layer.later, windows[doubtful])
+        table[doubtful] = _one_by_one(layer, shape, windows[doubtful])
     return table

@@ -20,7 +20,7 @@ from a2sg.errors import InputError, require
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.reference import Step
 from a2sg.neuron import SpikingNeuron
-from a2sg.surrogate import WindowedAffine
+from a2sg.surrogate import Surrogate, WindowedAffine
 from a2sg.window.objectives import sums_of
 from a2sg.window.observer import Observer
 from a2sg.window.policy import Site
@@ -37,7 +37,7 @@ class Look(NamedTuple):
     """Of the histogram, on either side of the threshold, ascending `[E]`, float64."""
     candidates: int
     """How many of them, from the first, are windows to look at: C."""
-    shapes: Sequence[WindowedAffine]
+    shapes: Sequence[Surrogate]
     """Of the surrogate, to put side by side: S."""
 
     @property
@@ -133,7 +133,9 @@ class LayerProbe(Observer):
         edges, window = look.edges.to(u.device), window.to(u.device, torch.float64)
         shape = layer.gate.surrogate
         windows = torch.cat([edges[: look.candidates], window[None]])
-        shapes = [*look.shapes, shape] if isinstance(shape, WindowedAffine) else look.shapes
+        shapes: Sequence[Surrogate] = look.shapes
+        if isinstance(shape, WindowedAffine):
+            shapes = [*shapes, shape]
         tables = gather(layer, shapes, edges, look.candidates, window)
         if isinstance(shape, WindowedAffine):
             own = tables.delta[-1].clone()
@@ -172,12 +174,16 @@ class Probed(NamedTuple):
     unreached: list[str]
     """Layers that no backward pass came to."""
     loss: float
+    gradients: dict[str, Tensor]
+    """dL/dθ of every parameter that has one, by name."""
 
 
 def probe(
-    model: nn.Module, batch: Any, loss: Callable[[Any, Any], Tensor], forward: Forward, look: Look
+    model: nn.Module, batch: Any, loss: Callable[[Any, Any], Tensor], forward: Forward | None, look: Look
 ) -> Probed:
     """Run one forward and backward pass of a copy of `model`; nothing else changes, random state included.
+
+    `forward` is called with the copy and the inputs, if it is not `model(inputs)`.
 
     Raises:
         InputError: for a model without sites or that cannot be copied, a batch that is no pair, or a loss
@@ -188,7 +194,7 @@ def probe(
         f"batch must be a pair (inputs, targets), not {type(batch).__name__}",
     )
     inputs, targets = (part.detach() if isinstance(part, Tensor) else part for part in batch)
-    model = _copied(model)
+    model = copied(model)
     if isinstance(loss, nn.Module):
         loss = copy.deepcopy(loss)  # its own parameters get gradients too
     sites = find_sites(model)
@@ -199,7 +205,7 @@ def probe(
         if isinstance(site, SpikingNeuron):
             site.backend = "reference"  # which shows steps in the shape [B, ...]
     with _random_state_kept(model), torch.enable_grad():
-        value = loss(forward(model, inputs), targets)
+        value = loss(forward(model, inputs) if forward else model(inputs), targets)
         _require_loss(value)
         value.backward()
     for site in sites.values():
@@ -214,6 +220,9 @@ def probe(
         kinds={name: type(modules[name]).__name__ for name in sites},
         unreached=[name for name in probes if name not in order],
         loss=value.item(),
+        gradients={
+            name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None
+        },
     )
 
 
@@ -240,7 +249,12 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
     return sites
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model with sites that nobody observes.
+
+    Raises:
+        InputError: for a model without sites, or that cannot be copied.
+    """
     require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
     model = getattr(model, "_orig_mod", model)  # of torch.compile
     if isinstance(model, nn.parallel.DistributedDataParallel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def _run(folder: Path, size: int, seed: int) -> Subject:
     from a2sg.training.run import load_run
 
     task = load_run(folder)
-    config, batch = task.config, _batch(task.data, size, seed)
+    config, batch = task.config, next(training_batches(task.data, size, seed))
     facts = {
         "model": f"{config.model.name} of {folder}",
         "batch": f"{len(batch[1])} training samples of {config.data.name}",
@@ -103,7 +103,7 @@ def _on_data(name: str, data_name: str, size: int, steps: int, seed: int) -> Sub
     model = create_model(
         name, num_classes=len(data.classes), steps=steps, in_channels=channels, image_size=sides
     )
-    images, labels = _batch(data, size, seed)
+    images, labels = next(training_batches(data, size, seed))
     logits = _logits(model, images)
     require(
         logits.dim() - labels.dim() == 2,
@@ -114,17 +114,22 @@ def _on_data(name: str, data_name: str, size: int, steps: int, seed: int) -> Sub
     return Subject(model, (images, labels), MeanLoss(), facts)
 
 
-def _batch(data: ImageData, size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Samples for training, as evaluation sees them and networks take them."""
+def training_batches(data: ImageData, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Samples for training, as evaluation sees them and networks take them: one pass, in the order of a seed.
+
+    Args:
+        data: a data set, such as that of `a2sg.training.run.load_run`.
+        size: of each batch but the last.
+        seed: of their order.
+    """
     generator = torch.Generator().manual_seed(seed)
     loader: DataLoader[Any] = DataLoader(
         data.train, batch_size=size, shuffle=True, generator=generator, collate_fn=collate
     )
-    images, labels = next(iter(loader))
-    images = to_unit(images)
-    if data.steps is not None:
-        images = images.transpose(0, 1)
-    return Standardize(data.mean, data.std)(images), labels
+    standardize = Standardize(data.mean, data.std)
+    for images, labels in loader:
+        images = to_unit(images)
+        yield standardize(images if data.steps is None else images.transpose(0, 1)), labels
 
 
 @torch.no_grad()

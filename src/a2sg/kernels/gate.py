@@ -38,3 +38,10 @@ class Gate:
                 value = torch.where(distance > -torch.as_tensor(window), value, value.new_zeros(()))
             total = total + value
         return total
+
+    def primitive(self, potential: Tensor, window: Tensor | float) -> Tensor:
+        """The smooth spike Σ_k F(u - threshold_k; window), of which `derivative` is the true derivative."""
+        total = self.surrogate.primitive(potential - self.thresholds[0], window)
+        for threshold in self.thresholds[1:]:
+            total = total + self.surrogate.primitive(potential - threshold, window)
+        return total

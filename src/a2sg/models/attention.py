@@ -27,17 +27,25 @@ class SpikeProduct(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """`[T, B, C', H, W]` from query and key `[T, B, C, H, W]` and value `[T, B, C', H, W]`."""
-        # Channels come before tokens [.., d, N], so q, k and v stand transposed to the formula.
-        q, k, v = (x.flatten(3).unflatten(2, (self.heads, -1)) for x in (query, key, value))
-        features, tokens, values = q.shape[-2], q.shape[-1], v.shape[-2]
-        if 2 * features * values < tokens * (features + values):
+        q, k, v = self.per_head(query, key, value)
+        if keys_meet_values(q.shape[-2], q.shape[-1], v.shape[-2]):
             mixed = (v @ k.transpose(-1, -2)) @ q
         else:
             mixed = v @ (k.transpose(-1, -2) @ q)
         return (mixed * self.scale).reshape(value.shape)
 
+    def per_head(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each as `[T, B, heads, d, N]`: transposed to the formula, as channels come before tokens."""
+        q, k, v = (x.flatten(3).unflatten(2, (self.heads, -1)) for x in (query, key, value))
+        return q, k, v
+
     def extra_repr(self) -> str:
         return f"heads={self.heads}, scale={self.scale:g}"
+
+
+def keys_meet_values(features: int, tokens: int, values: int) -> bool:
+    """Whether q (kᵀ v) is the cheaper order, for heads of q and k `[N, d]` and v `[N, d']`."""
+    return 2 * features * values < tokens * (features + values)
 
 
 class SelfAttention(nn.Module):

@@ -83,7 +83,7 @@ def paired_difference(
     elif spread <= rounding:
         verdict = SAME if abs(center) <= rounding else NO_SPREAD
     else:
-        reach = _student_t(level, len(differences) - 1) * spread / math.sqrt(len(differences))
+        reach = student_t(level, len(differences) - 1) * spread / math.sqrt(len(differences))
         low, high = center - reach, center + reach
         verdict = BETTER if low > 0 else WORSE if high < 0 else SAME
     return Difference(len(differences), center, low, high, level, verdict)
@@ -96,7 +96,8 @@ def bonferroni(level: float, comparisons: int) -> float:
     return 1 - (1 - level) / comparisons
 
 
-def _student_t(level: float, degrees: int) -> float:
+def student_t(level: float, degrees: int) -> float:
+    """How many standard errors a two-sided interval of this confidence reaches."""
     from scipy.stats import t
 
     return float(t.ppf((1 + level) / 2, degrees))
