@@ -24,7 +24,9 @@ from a2sg.kernels import (
     Norm,
     Order,
     Reset,
+    Spike,
     integrate_and_fire,
+    unroll,
 )
 from a2sg.surrogate import Asymmetric, Boxcar, Surrogate
 from a2sg.window.observer import Observer
@@ -53,6 +55,8 @@ class SpikingNeuron(nn.Module):
     """What all neurons share: parameters, the window buffer, shape checks.
 
     `window` is a buffer `[T]`: the half-width of the surrogate at each step, saved in `state_dict`.
+    `spike` is None but while the neuron is unrolled (`a2sg.analysis.unrolled`): it then runs step by step
+    in plain torch, with this in place of the hard spike, and nothing is observed.
     """
 
     window: Tensor
@@ -83,6 +87,7 @@ class SpikingNeuron(nn.Module):
         self.register_buffer("window", _window_buffer(window, steps))
         self.observer: Observer | None = None
         self._record: list[Record] | None = None
+        self.spike: Spike | None = None
         self._known: tuple[tuple[object, ...], Dynamics] | None = None
 
     def leak(self) -> Tensor | float:
@@ -168,18 +173,32 @@ class SpikingNeuron(nn.Module):
             )
         at = min(done, self.steps - 1)
         call = Call(1, self.dynamics(), keep_final=True, backend=self.backend)
-        spikes, final, potentials = integrate_and_fire(
-            current[None], self.leak(), potential, self.window[at : at + 1], self._recorded(call)
+        spikes, final, potentials = self._computed(
+            call, current[None], self.window[at : at + 1], initial=potential
         )
         assert final is not None
         return self._given(spikes, potentials)[0], State(final, done + 1)
 
     def _run(self, current: Tensor, norm: Norm | None = None, addend: Tensor | None = None) -> Tensor:
         call = Call(self.steps, self._same_dynamics(), self.observer, backend=self.backend)
-        spikes, _, potentials = integrate_and_fire(
-            current, self.leak(), None, self.window, self._recorded(call), norm, addend
-        )
+        spikes, _, potentials = self._computed(call, current, self.window, norm, addend)
         return self._given(spikes, potentials)
+
+    def _computed(
+        self,
+        call: Call,
+        current: Tensor,
+        window: Tensor,
+        norm: Norm | None = None,
+        addend: Tensor | None = None,
+        initial: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        if self.spike is None:
+            return integrate_and_fire(
+                current, self.leak(), initial, window, self._recorded(call), norm, addend
+            )
+        require(norm is None, "an unrolled neuron takes what is normalised already: call the norm first")
+        return unroll(current, self.leak(), initial, window, call.dynamics, self.spike)
 
     def _recorded(self, call: Call) -> Call:
         return call if self._record is None else call._replace(keep_potentials=True)

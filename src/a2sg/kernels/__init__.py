@@ -4,6 +4,7 @@ from a2sg.kernels.backends import BACKENDS, Backend
 from a2sg.kernels.dynamics import Dynamics, Order, Reset
 from a2sg.kernels.function import Call, Norm, integrate_and_fire
 from a2sg.kernels.gate import Gate
+from a2sg.kernels.unroll import Spike, unroll
 
 __all__ = [
     "BACKENDS",
@@ -14,5 +15,7 @@ __all__ = [
     "Norm",
     "Order",
     "Reset",
+    "Spike",
     "integrate_and_fire",
+    "unroll",
 ]

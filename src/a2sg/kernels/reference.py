@@ -42,8 +42,18 @@ class Step(NamedTuple):
     """upstream · f under the window in use."""
 
 
-def trace(drive: Drive, dynamics: Dynamics) -> Trace:
-    """Integrate, fire and reset, T times (method, section 2)."""
+Fire = Callable[[Tensor, int], Tensor]
+"""From u[t] `[B, ...]` and t (from 0) to s[t]."""
+
+
+def trace(drive: Drive, dynamics: Dynamics, fire: Fire | None = None) -> Trace:
+    """Integrate, fire and reset, T times (method, section 2).
+
+    Args:
+        drive: the input.
+        dynamics: what the neuron does in a step.
+        fire: stands in for the hard spike, to differentiate through; a detached reset is then detached.
+    """
     drive = drive.normalized()
     current, steps, decay, potential = drive.current, drive.steps, drive.decay, drive.initial
     dtype = compute_dtype(current.dtype)
@@ -55,10 +65,11 @@ def trace(drive: Drive, dynamics: Dynamics) -> Trace:
             u = decay * (u if potential is None else potential + u)
         elif potential is not None:
             u = decay * potential + u
-        s = dynamics.gate.fire(u)
+        s = dynamics.gate.fire(u) if fire is None else fire(u, t)
+        felt = s.detach() if fire is not None and dynamics.detach_reset else s
         soft = dynamics.reset == "soft"
         # u * (1 - s) rather than a selection: an infinite potential then stays visible as NaN.
-        potential = u - dynamics.threshold * s if soft else u * (1 - s)
+        potential = u - dynamics.threshold * felt if soft else u * (1 - felt)
         potentials.append(u)
         spikes.append(s)
     assert potential is not None

@@ -117,7 +117,8 @@ def watched(*modules: nn.Module) -> bool:
 def _plain(norm: TdBatchNorm, bn: nn.Module, neuron: SpikingNeuron) -> bool:
     """Whether normalising and firing may be merged."""
     own = type(bn) is _BatchNorm and type(neuron).forward is SpikingNeuron.forward
-    return own and not watched(norm, bn, neuron) and not torch.compiler.is_compiling()
+    apart = neuron.spike is not None or watched(norm, bn, neuron) or torch.compiler.is_compiling()
+    return own and not apart
 
 
 def _norm(bn: nn.BatchNorm1d, x: Tensor, count: int) -> Norm:
