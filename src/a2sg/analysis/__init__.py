@@ -1,15 +1,33 @@
-"""What a network does: spikes, operations, energy; how surrogates fit it; the links of the paper's theory."""
+"""What a network does: spikes, operations, energy; how surrogates fit it; how its loss bends; the theory's links."""
 
+from a2sg.analysis.batches import BatchSpread, over_batches
 from a2sg.analysis.bridge import Bridge, bridges, dense_bridge
 from a2sg.analysis.correlation import Correlation, correlate
+from a2sg.analysis.curvature import (
+    double_backward_hessian,
+    empirical_fisher,
+    gauss_newton,
+    grad_norm_sq,
+    surrogate_field_jacobian,
+)
+from a2sg.analysis.curvature_results import Curvature, FieldSpectrum, GradNormSq, Spectrum
 from a2sg.analysis.diagnosis import LayerDiagnosis, Potential, StepDiagnosis, Variation
 from a2sg.analysis.energy import Energy, EnergyMeter, LayerOperations, measure
-from a2sg.analysis.energy_table import EnergyTable, LayerEnergy, StepSpikes, energy_table, relu_twin
+from a2sg.analysis.energy_table import (
+    EnergyTable,
+    LayerEnergy,
+    StepSpikes,
+    energy_table,
+    relu_twin,
+)
 from a2sg.analysis.fidelity import FidelityRow, surrogate_fidelity
 from a2sg.analysis.gaussian import gaussian_cv
 from a2sg.analysis.inspection import Inspection, inspect
+from a2sg.analysis.landscape import Slice, loss_slice
 from a2sg.analysis.noise import NoisyGradient, noisy_gradient
+from a2sg.analysis.objective import Objective
 from a2sg.analysis.scaling import Controlled, PowerLaw, ScalePoint, curvature_by_window, power_laws
+from a2sg.analysis.sharpness import Sharpness, worst_case_sharpness
 from a2sg.analysis.theory import RampCount, ShapeVariation, Theorems, TheoremStep, check_theorems
 from a2sg.analysis.tradeoff import ArmPoint, RunPoint, arm_points, run_points
 from a2sg.analysis.variation import (
@@ -26,28 +44,36 @@ from a2sg.analysis.verdict import Verdict
 
 __all__ = [
     "ArmPoint",
+    "BatchSpread",
     "BatchVariation",
     "Bridge",
     "Controlled",
     "Correlation",
+    "Curvature",
     "Energy",
     "EnergyMeter",
     "EnergyTable",
     "Estimate",
     "FidelityRow",
+    "FieldSpectrum",
+    "GradNormSq",
     "HistoryPoint",
     "Inspection",
     "LayerDiagnosis",
     "LayerEnergy",
     "LayerOperations",
     "NoisyGradient",
+    "Objective",
     "Potential",
     "PowerLaw",
     "RampCount",
     "RunPoint",
     "ScalePoint",
     "ShapeVariation",
+    "Sharpness",
     "Signal",
+    "Slice",
+    "Spectrum",
     "StepDiagnosis",
     "StepSpikes",
     "StepVariation",
@@ -62,15 +88,23 @@ __all__ = [
     "correlate",
     "curvature_by_window",
     "dense_bridge",
+    "double_backward_hessian",
+    "empirical_fisher",
     "energy_table",
+    "gauss_newton",
     "gaussian_cv",
+    "grad_norm_sq",
     "history_points",
     "inspect",
+    "loss_slice",
     "measure",
     "noisy_gradient",
+    "over_batches",
     "power_laws",
     "relu_twin",
     "run_history",
     "run_points",
     "surrogate_fidelity",
+    "surrogate_field_jacobian",
+    "worst_case_sharpness",
 ]

@@ -1,0 +1,190 @@
+"""The mean loss of a network over a batch, as a function of its parameters: what has a curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.analysis.kept import kept
+from a2sg.errors import InputError, require, require_count
+
+
+class Objective:
+    """A network, a batch and a loss; `empirical_fisher` and its like take one.
+
+        objective = Objective(model, (images, labels), MeanLoss())
+
+    Batch norms are in evaluation mode: with their running statistics each sample's loss is its own. The
+    parameters are those that are trained (`requires_grad`) and belong to the layer, the module, that holds
+    them. The model is left as it was.
+
+    Args:
+        model: the network: of any library, as long as `forward` starts from rest.
+        batch: (inputs, labels), on the model's device; N labels, one sample each.
+        loss: called with the model's output (of this package's networks `[T, N, K]`) and the labels; gives
+            their mean loss.
+        forward: called with the model and inputs, if it is not `model(inputs)`: to reset states, a step loop.
+        samples_dim: the dimension of `inputs` that counts samples; None takes the one that has N entries.
+        training: whether batch norms use the statistics of the batch instead: samples are then not
+            independent, and `empirical_fisher` and the Gram matrix refuse it.
+        chunk: samples at a time, to bound memory: graphs are then built again for every product.
+
+    Raises:
+        InputError: if the batch is no such pair, nothing is trained, or an option does not fit.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batch: tuple[Tensor, Tensor],
+        loss: Callable[[Any, Tensor], Tensor],
+        forward: Callable[[nn.Module, Tensor], Any] | None = None,
+        *,
+        samples_dim: int | None = None,
+        training: bool = False,
+        chunk: int | None = None,
+    ) -> None:
+        require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
+        require(
+            isinstance(batch, tuple | list)
+            and len(batch) == 2
+            and all(isinstance(part, Tensor) and part.dim() > 0 for part in batch),
+            "batch must be a pair of tensors (inputs, labels)",
+        )
+        self.model, self.loss, self.forward = model, loss, forward
+        self.inputs, self.labels = (part.detach() for part in batch)
+        require(len(self.labels) > 0, "the batch is empty")
+        self.samples_dim = _samples_dim(self.inputs, len(self.labels), samples_dim)
+        self.training = training
+        self.chunk = len(self) if chunk is None else require_count("chunk", chunk)
+        require(
+            not training or self.chunk >= len(self),
+            "training=True takes statistics over the whole batch: leave chunk at None",
+        )
+        self.names: list[str] = []
+        self.parameters: list[nn.Parameter] = []
+        self.layers: dict[str, list[int]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                self.layers.setdefault(name.rpartition(".")[0], []).append(len(self.names))
+                self.names.append(name)
+                self.parameters.append(parameter)
+        require(bool(self.parameters), "the model has no parameters that are trained")
+
+    def __len__(self) -> int:
+        """The number of samples N."""
+        return len(self.labels)
+
+    def subset(self, samples: Sequence[int] | Tensor) -> Objective:
+        """The same network and loss on some of the samples."""
+        index = torch.as_tensor(samples, device=self.labels.device)
+        picked = self.inputs.index_select(self.samples_dim, index.to(self.inputs.device))
+        chunk = None if self.chunk >= len(self) else self.chunk
+        return Objective(
+            self.model,
+            (picked, self.labels[index]),
+            self.loss,
+            self.forward,
+            samples_dim=self.samples_dim,
+            training=self.training,
+            chunk=chunk,
+        )
+
+    @contextmanager
+    def ready(self, parameters: bool = False) -> Iterator[None]:
+        """The model in the mode to be looked at, gradients on; as it was afterwards.
+
+        Args:
+            parameters: whether the parameters are put back as well.
+        """
+        with kept(self.model, parameters), torch.enable_grad():
+            self.model.train(self.training)
+            yield
+
+    def chunks(self) -> list[range]:
+        """The samples, some at a time."""
+        return [range(at, min(at + self.chunk, len(self))) for at in range(0, len(self), self.chunk)]
+
+    def output(self, samples: range) -> Tensor:
+        """What the network gives for consecutive samples."""
+        inputs = self.inputs.narrow(self.samples_dim, samples.start, len(samples))
+        return self.model(inputs) if self.forward is None else self.forward(self.model, inputs)
+
+    def of_output(self, output: Tensor, samples: range) -> Tensor:
+        """The mean loss of consecutive samples, from their output.
+
+        Raises:
+            InputError: if the loss is not one number.
+        """
+        value = self.loss(output, self.labels[samples.start : samples.stop])
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        require(isinstance(value, Tensor) and value.numel() == 1, f"the loss must be one number, not {shape}")
+        return value.reshape(())
+
+    def gradient_of(self, value: Tensor) -> list[Tensor]:
+        """Of a loss by every parameter; 0 for those it does not depend on.
+
+        Raises:
+            InputError: if it is not finite.
+        """
+        require(bool(value.isfinite()), f"the loss is {value.item()}: check the batch and the weights")
+        require(value.requires_grad, "the loss has no gradient")
+        return list(torch.autograd.grad(value, self.parameters, allow_unused=True, materialize_grads=True))
+
+    def value_and_gradient(self) -> tuple[float, list[Tensor]]:
+        """The mean loss and its (surrogate) gradient; inside `ready`."""
+        total, gradient = 0.0, [torch.zeros_like(parameter) for parameter in self.parameters]
+        for samples in self.chunks():
+            share = len(samples) / len(self)
+            value = self.of_output(self.output(samples), samples)
+            for held, part in zip(gradient, self.gradient_of(value), strict=True):
+                held.add_(part, alpha=share)
+            total += share * value.item()
+        return total, gradient
+
+    @torch.no_grad()
+    def value(self) -> float:
+        """The mean loss; inside `ready`."""
+        return sum(
+            len(samples) / len(self) * self.of_output(self.output(samples), samples).item()
+            for samples in self.chunks()
+        )
+
+    def blocks(self, layers: Sequence[str] | None) -> dict[str, list[int]]:
+        """Which parameters each of some layers holds; None stands for all layers.
+
+        Raises:
+            InputError: for a layer that there is not.
+        """
+        if layers is None:
+            return self.layers
+        for layer in layers:
+            if layer not in self.layers:
+                raise InputError(
+                    f"no layer {layer!r} holds trained parameters: there are {', '.join(self.layers)}"
+                )
+        return {layer: self.layers[layer] for layer in layers}
+
+
+def _samples_dim(inputs: Tensor, count: int, given: int | None) -> int:
+    shape = tuple(inputs.shape)
+    if given is not None:
+        require(
+            0 <= given < inputs.dim() and shape[given] == count,
+            f"samples_dim={given} does not fit inputs {shape} with {count} labels",
+        )
+        return given
+    usual = {4: 0, 5: 1}.get(inputs.dim())  # images, and recordings with time first
+    if usual is not None and shape[usual] == count:
+        return usual
+    fitting = [dim for dim in (0, 1) if shape[dim : dim + 1] == (count,)]
+    require(
+        len(fitting) == 1,
+        f"inputs {shape} and {count} labels: samples must be counted by the first or second dimension"
+        + (", and here it could be either: say samples_dim" if fitting else ""),
+    )
+    return fitting[0]
