@@ -1,4 +1,4 @@
-"""What a network does: spikes, operations, energy; how surrogates fit it; how its loss bends; the theory's links."""
+"""What a network does, how surrogates fit it, how its loss bends, and what the theory says of it."""
 
 from a2sg.analysis.batches import BatchSpread, over_batches
 from a2sg.analysis.bridge import Bridge, bridges, dense_bridge
