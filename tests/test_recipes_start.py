@@ -143,7 +143,9 @@ def test_a_recipe_starts(recipe, tmp_path):
 @pytest.mark.parametrize("recipe", [name for name in sorted(recipes()) if name not in EMBEDDED])
 def test_a_recipe_starts_at_full_size(recipe, tmp_path):
     """The recipe's own network and size of images, two samples in a batch, one iteration."""
-    config = with_data(recipe, tmp_path, **{"data.batch_size": 2, "windows.start": 0})
+    config = with_data(
+        recipe, tmp_path, **{"data.batch_size": 2, "windows.start": 0, "windows.candidates": 10}
+    )
     task = SpikingTask(config, build_data(config))
     make_trainer(
         config,

@@ -22,7 +22,7 @@ FROM_FILE = ("recipe", "arm")
 def recipes() -> dict[str, Path]:
     """The built-in recipes: name to file."""
     folder = Path(str(files("a2sg.training") / "recipes"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def load_recipe(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
