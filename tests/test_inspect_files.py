@@ -133,6 +133,8 @@ def test_the_page_loads_nothing_and_says_everything(found, saved):
         for verdict in verdicts:
             assert verdict.text in shown
     assert "SGV over its least" in shown
+    assert "step 1: potentials about the threshold" in shown
+    assert 'name="viewport"' in text, "a phone would show the page of a desktop, shrunk"
     assert len(re.findall(r"step \d, window", shown)) == 4
 
 
@@ -186,7 +188,7 @@ def test_layers_without_a_gradient_can_be_drawn(tmp_path):
 
 
 def test_a_histogram_shades_the_window():
-    drawn = charts.histogram([5, 0, 1, 4, 0, 2], [0.5, 1.0], 0.5)
+    drawn = charts.histogram([5, 0, 1, 4, 0, 2], [0.5, 1.0], 0.5, "step 1")
     width, bottom = charts.WIDTH, charts.HEIGHT - charts.MARGIN
     x, shaded = (
         float(re.search(rf'class="window" .*?\b{name}="([\d.]+)"', drawn)[1]) for name in ("x", "width")
@@ -195,7 +197,7 @@ def test_a_histogram_shades_the_window():
     points = re.search(r'points="([^"]+)"', drawn)[1].split()
     heights = [bottom - float(point.split(",")[1]) for point in points[1:-1]]
     assert heights == pytest.approx([0, 0, bottom / 4, bottom / 4, bottom, bottom, 0, 0], abs=0.06)
-    assert "58.3 % lie beyond" in drawn
+    assert "step 1; 58.3 % lie beyond" in drawn
 
 
 def test_a_curve_marks_its_best_window():

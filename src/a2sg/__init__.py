@@ -1,6 +1,6 @@
 """a2sg: train deep spiking neural networks with adaptive and asymmetric surrogate gradients."""
 
-from a2sg import memory, surrogate
+from a2sg import baselines, export, memory, surrogate
 from a2sg._version import __version__
 from a2sg.adopt import SpikeSite, adapt, spike
 from a2sg.analysis.inspection import Inspection, inspect
@@ -20,7 +20,9 @@ __all__ = [
     "SpikeSite",
     "__version__",
     "adapt",
+    "baselines",
     "create_model",
+    "export",
     "inspect",
     "list_models",
     "memory",

@@ -1,4 +1,4 @@
-"""The command line: a2sg train | evaluate | compare | inspect | bench | list.
+"""The command line: a2sg train | evaluate | compare | inspect | export | bench | list.
 
 Bad input ends in one line on stderr and exit status 2, an interrupted run in status 130.
 """
@@ -15,19 +15,25 @@ from a2sg._version import __version__
 from a2sg.errors import InputError, require, require_choice, require_count
 from a2sg.memory.pages import keep_pages
 
-EXTRA = (
-    "jsonargparse",
-    "yaml",
-    "lightning",
-    "torchmetrics",
-    "sklearn",
-    "scipy",
-    "matplotlib",
-    "rich",
-    "tensorboard",
-    "PIL",
-)
-"""Packages of a2sg[train]."""
+EXTRAS = {
+    **dict.fromkeys(
+        (
+            "jsonargparse",
+            "yaml",
+            "lightning",
+            "torchmetrics",
+            "sklearn",
+            "scipy",
+            "matplotlib",
+            "rich",
+            "tensorboard",
+            "PIL",
+        ),
+        "train",
+    ),
+    "nir": "export",
+}
+"""Which extra brings a package."""
 
 TOPICS = ("models", "recipes", "surrogates", "neurons", "data", "arms")
 
@@ -41,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = " ".join(str(error).split())
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in EXTRA:
+        if package not in EXTRAS:
             raise
-        message = f"this command needs {package}, which is not installed: pip install 'a2sg[train]'"
+        extra = EXTRAS[package]
+        message = f"this command needs {package}, which is not installed: pip install 'a2sg[{extra}]'"
     except KeyboardInterrupt:
         print("a2sg: interrupted", file=sys.stderr)
         return 130
@@ -222,6 +229,31 @@ def inspect_command(words: list[str]) -> int:
     return 0
 
 
+def export_command(words: list[str]) -> int:
+    """Write the network of a run for another library."""
+    parser = _parser("export", "Write the network of a run folder for other libraries and hardware.")
+    parser.add_argument("run", help="run folder")
+    parser.add_argument("--nir", action="store_true", help="as a graph of NIR")
+    parser.add_argument("--reader", type=str, default="nir", help="who is to read it: nir, norse or sinabs")
+    parser.add_argument("--out", type=str | None, help="file (default: RUN/model.nir)")
+    options = _parse(lambda: parser.parse_args(words))
+
+    from a2sg.export import write_nir
+    from a2sg.export.of_run import run_to_nir
+
+    require(options.nir, "say as what to export it: --nir")
+    folder = Path(options.run)
+    out = Path(options.out) if options.out else folder / "model.nir"
+    require(not out.is_dir(), f"--out must be a file, but {out} is a folder")
+    require(out.parent.is_dir(), f"--out must be in a folder that exists, but {out.parent} does not")
+    graph = run_to_nir(folder, options.reader)
+    write_nir(graph, out)
+    print(f"written to {out}: {len(graph.nodes)} nodes, {len(graph.edges)} edges")
+    for name, fact in graph.metadata.items():
+        print(f"  {name:<8} {fact}")
+    return 0
+
+
 def bench_command(words: list[str]) -> int:
     """Measure speed and memory, against other libraries where they are installed."""
     from a2sg.bench.command import bench_command as bench
@@ -318,6 +350,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "evaluate": (evaluate_command, "evaluate a run on its test data"),
     "compare": (compare_command, "train several arms over several seeds and compare them"),
     "inspect": (inspect_command, "look at one batch: who gets a gradient, and which window would fit"),
+    "export": (export_command, "write a run's network for other libraries and hardware"),
     "bench": (bench_command, "measure speed and memory, against other libraries if installed"),
     "list": (list_command, f"show {', '.join(TOPICS[:-1])} or {TOPICS[-1]}"),
 }

@@ -15,7 +15,8 @@ from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import Enter, remove_hooks, swaps
 from a2sg.errors import InputError, require
 from a2sg.surrogate import Surrogate
-from a2sg.window.adaptive import AdaptiveWindows, Site
+from a2sg.window.adaptive import AdaptiveWindows
+from a2sg.window.policy import Loss, Site
 
 log = logging.getLogger("a2sg")
 
@@ -110,7 +111,7 @@ class Adapted(AdaptiveWindows):
         if untold:
             model.register_forward_pre_hook(Enter(untold))
 
-    def step(self) -> bool:
+    def step(self, loss: Loss | None = None) -> bool:
         """As `AdaptiveWindows.step`.
 
         Raises:
@@ -119,7 +120,7 @@ class Adapted(AdaptiveWindows):
         misfits = [misfit for site in self._spikes if (misfit := site.count.finish())]
         if misfits:
             raise InputError(misfits[0])
-        found = super().step()
+        found = super().step(loss)
         for site in self._spikes:
             site.forget()
         return found

@@ -13,13 +13,14 @@ COLOURS = {"boxcar": "#0072B2", "triangle": "#D55E00", "asymmetric": "#009E73"}
 """Of shapes, by the first word of their names."""
 
 
-def histogram(counts: Sequence[int], edges: Sequence[float], window: float) -> str:
+def histogram(counts: Sequence[int], edges: Sequence[float], window: float, title: str) -> str:
     """Potentials about the threshold, with a window shaded.
 
     Args:
         counts: below the lowest edge, between the edges, and from the highest on, `2 len(edges) + 2` of them.
         edges: on either side of the threshold, ascending.
         window: half-width.
+        title: whose potentials they are.
     """
     inner, reach = counts[1:-1], edges[-1]
     top = max(max(inner), 1)
@@ -42,7 +43,7 @@ def histogram(counts: Sequence[int], edges: Sequence[float], window: float) -> s
         _text(WIDTH, f"{reach:.3g}", "end"),
     ]
     beyond = 1 - sum(inner) / total
-    return _chart(parts, f"potentials about the threshold; {100 * beyond:.1f} % lie beyond")
+    return _chart(parts, f"{title}; {100 * beyond:.1f} % lie beyond")
 
 
 def curves(

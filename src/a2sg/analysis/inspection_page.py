@@ -16,18 +16,23 @@ if TYPE_CHECKING:
     from a2sg.analysis.inspection import Inspection
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --faint: #8884; --soft: #777 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #161616; --soft: #aaa } }
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --faint: #8884; --soft: #6b6b6b;
+        --problem: #b3261e; --note: #8a6100; --fine: #22753f }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e6; --paper: #161616; --soft: #aaa;
+          --problem: #ff8a80; --note: #e0b040; --fine: #6ccf95 } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-       max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
+       max-width: 78rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px }
-.wide { overflow-x: auto }
-th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid var(--faint); white-space: nowrap }
+.wide { overflow-x: auto; margin: .8rem 0 }
+th, td { padding: .2rem .4rem; text-align: right; border-bottom: 1px solid var(--faint); white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
+ul { padding-left: 1.2rem }
 li { margin: .15rem 0 }
-.problem { color: #c0392b } .note { color: #b07d12 } .fine { color: #2e8b57 }
+.problem { color: var(--problem) } .note { color: var(--note) } .fine { color: var(--fine) }
 .level { font-weight: 600; display: inline-block; min-width: 4.5rem }
 img { max-width: 100%; background: #fff }
+@media (max-width: 40rem) { .wide img { max-width: none; width: 48rem } }
 figure { margin: 0; display: inline-block }
 figcaption { font-size: 11px; color: var(--soft); max-width: 240px }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem; margin: .5rem 0 1rem }
@@ -61,7 +66,8 @@ def page(found: Inspection, pictures: Sequence[Path]) -> str:
     facts = found.facts
     title = f"Inspection of {facts['model']}"
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    said = [f"{key}: {value}" for key, value in facts.items() if key not in ("model", "versions")]
+    shown = {**facts, "loss": f"{facts['loss']:.4g}"}
+    said = [f"{key}: {value}" for key, value in shown.items() if key not in ("model", "versions")]
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape('; '.join([*said, versions]))}</p>",
@@ -78,7 +84,9 @@ def page(found: Inspection, pictures: Sequence[Path]) -> str:
     ]
     body = "\n".join(parts)
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title>\n"
         f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
 
@@ -95,7 +103,8 @@ def _verdicts(found: Inspection) -> str:
 def _layer(found: Inspection, layer: LayerDiagnosis) -> str:
     drawn = []
     for step in layer.steps:
-        drawn.append(charts.histogram(step.histogram, found.edges, step.window))
+        title = f"step {step.step}: potentials about the threshold"
+        drawn.append(charts.histogram(step.histogram, found.edges, step.window, title))
         last = step.own.tgc is None
         lines = {
             name: _over_least(shape.by_window) if last else shape.by_window
@@ -167,4 +176,5 @@ def _table(heads: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
 def _picture(path: Path) -> str:
     content = base64.b64encode(path.read_bytes()).decode()
     about = ABOUT[path.stem]
-    return f'<h3>{escape(about)}</h3><img alt="{escape(about)}" src="data:image/png;base64,{content}">'
+    image = f'<img alt="{escape(about)}" src="data:image/png;base64,{content}">'
+    return f'<h3>{escape(about)}</h3><div class="wide">{image}</div>'

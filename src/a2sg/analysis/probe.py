@@ -21,9 +21,9 @@ from a2sg.kernels.gate import Gate
 from a2sg.kernels.reference import Step
 from a2sg.neuron import SpikingNeuron
 from a2sg.surrogate import WindowedAffine
-from a2sg.window.adaptive import Site
 from a2sg.window.objectives import sums_of
 from a2sg.window.observer import Observer
+from a2sg.window.policy import Site
 from a2sg.window.sums import blocked, one_pass
 
 Forward = Callable[[Any, Any], Any]

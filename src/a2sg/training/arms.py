@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from types import UnionType
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from torch import nn
 
 from a2sg.errors import InputError, require, require_choice, require_positive
 from a2sg.neuron import LIF
 from a2sg.surrogate import SURROGATES, create_surrogate
 from a2sg.training.config import RunConfig, SurrogateConfig, WindowsConfig
-from a2sg.window import AdaptiveWindows
+from a2sg.training.policies import create_policy, fields_of, options_of
+from a2sg.training.regularizers import REGULARIZERS, IMLoss, RMPLoss, create_regularizers
 
 
-class Preset(NamedTuple):
+@dataclass(frozen=True)
+class Preset:
     """What a named arm stands for."""
 
     shape: str
     window: float
     adapt: str
     text: str
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of the shape."""
+    windows: dict[str, Any] = field(default_factory=dict)
+    """Fields of `WindowsConfig`."""
+    regularizers: dict[str, float] = field(default_factory=dict)
+    """Terms of the loss and their weights."""
 
 
 PRESETS = {
@@ -31,8 +41,30 @@ PRESETS = {
     "t-asg": Preset("triangle", 1.0, "temporal", "triangle, earlier steps adapted (largest TGC)"),
     "st-asg": Preset("triangle", 1.0, "both", "triangle, all steps adapted"),
     "a2sg": Preset("asymmetric", 1.0, "both", "asymmetric shape, all steps adapted"),
+    "dspike": Preset("dspike", 0.5, "none", "Dspike's shape, fixed window 0.5 and temperature"),
+    "dspike-search": Preset(
+        "dspike",
+        0.5,
+        "none",
+        "Dspike: window 0.5, temperature searched by finite differences of the first layer",
+        windows={"policy": "dspike"},
+    ),
+    "cpng": Preset(
+        "triangle",
+        1.0,
+        "none",
+        "CPNG: unit-area triangle, windows hold a constant share of neurons",
+        options={"area": "unit"},
+        windows={"policy": "cpng", "low": 0.5, "high": 2.0},
+    ),
+    "im": Preset(
+        "boxcar", 0.5, "none", "fixed, and the IM loss added", regularizers={"im": IMLoss.published}
+    ),
+    "rmp": Preset(
+        "boxcar", 0.5, "none", "fixed, and the RMP loss added", regularizers={"rmp": RMPLoss.published}
+    ),
 }
-"""Arms of their own name; every surrogate's name is an arm too, with a fixed window of 1.0."""
+"""Arms of their own name; every other surrogate's name is an arm too, with a fixed window of 1.0."""
 
 ADAPT = {
     "none": {"spatial": False, "temporal": False},
@@ -51,7 +83,8 @@ class Arm:
         shape: surrogate, a name in `SURROGATES`.
         window: half-width at the start of training.
         options: further arguments of the surrogate.
-        windows: fields of `WindowsConfig` that the arm sets; `spatial` and `temporal` always.
+        windows: fields of `WindowsConfig` that the arm sets; `policy`, `spatial` and `temporal` always.
+        regularizers: terms that the arm adds to the loss, and their weights.
     """
 
     label: str
@@ -59,11 +92,13 @@ class Arm:
     window: float
     options: dict[str, Any]
     windows: dict[str, Any]
+    regularizers: dict[str, float]
 
     @property
     def adaptive(self) -> bool:
-        """Whether any window is adapted; else they are only watched."""
-        return bool(self.windows["spatial"] or self.windows["temporal"])
+        """Whether any window or shape is adapted; else windows are only watched."""
+        watches = self.windows["policy"] == "a2sg"
+        return not watches or bool(self.windows["spatial"] or self.windows["temporal"])
 
 
 def parse_arm(text: str) -> Arm:
@@ -71,8 +106,9 @@ def parse_arm(text: str) -> Arm:
 
     Args:
         text: a name of `PRESETS` or `SURROGATES`, then `key=value` after colons. Keys are the shape's
-            own arguments (such as bias, floor, temperature, area), `window`, `adapt` (none, spatial,
-            temporal, both), `shape` (of a preset), and any field of `WindowsConfig`.
+            own arguments (such as bias, floor, temperature, area), `window`, `shape` (of a preset), the
+            weight of a regularizer (`im`, `rmp`), and what the arm's policy takes, such as `every`; for
+            A2SG's also `adapt` (none, spatial, temporal, both).
 
     Raises:
         InputError: for an unknown name or key (with the nearest choice), or a value that does not fit.
@@ -80,32 +116,42 @@ def parse_arm(text: str) -> Arm:
     name, *words = text.strip().split(":")
     require_choice("arm", name, [*PRESETS, *SURROGATES])
     preset = PRESETS.get(name, Preset(name, 1.0, "none", ""))
+    policy = preset.windows.get("policy", "a2sg")
     given = _pairs(text, words)
     chooses_shape = name in PRESETS and "shape" in given
     shape = require_choice("shape", given["shape"], SURROGATES) if chooses_shape else preset.shape
     takes = _kinds(SURROGATES[shape])
-    kinds = {"window": float, "adapt": tuple(ADAPT)} | takes | _kinds(WindowsConfig)
+    settable = {key: kind for key, kind in _kinds(WindowsConfig).items() if key in fields_of(policy)}
+    kinds = {"window": float} | dict.fromkeys(REGULARIZERS, float) | takes | settable | options_of(policy)
+    if policy == "a2sg":
+        kinds["adapt"] = tuple(ADAPT)
     if name in PRESETS:
         kinds["shape"] = tuple(SURROGATES)
     for key in given:
         require_choice(f"option of arm {name!r} (shape {shape})", key, kinds)
     values = {key: _read(key, word, kinds[key]) for key, word in sorted(given.items())}
-    options = {key: value for key, value in values.items() if key in takes}
+    kept = preset.options if shape == preset.shape else {}
+    options = {**kept, **{key: value for key, value in values.items() if key in takes}}
     create_surrogate(shape, **options)  # so that a value out of range is told at once
-    windows = {key: value for key, value in values.items() if key in WindowsConfig.__dataclass_fields__}
+    regularizers = {key: value for key, value in values.items() if key in REGULARIZERS}
+    create_regularizers(regularizers)
+    windows: dict[str, Any] = {"policy": policy, **ADAPT[values.get("adapt", preset.adapt)], **preset.windows}
+    windows |= {key: value for key, value in values.items() if key in settable}
+    windows["options"] = {key: value for key, value in values.items() if key in options_of(policy)}
     return Arm(
         label=":".join([name, *(f"{key}={_write(value)}" for key, value in values.items())]),
         shape=shape,
         window=require_positive("window", values.get("window", preset.window)),
         options=options,
-        windows={**ADAPT[values.get("adapt", preset.adapt)], **windows},
+        windows=windows,
+        regularizers={**preset.regularizers, **regularizers},
     )
 
 
 def apply_arm(config: RunConfig, arm: Arm) -> RunConfig:
     """A copy of `config` trained the arm's way; what the arm leaves open stays as `config` has it.
 
-    Where the arm takes the shape that `config` has, that shape's options (such as bias) are kept.
+    Where the arm takes the shape or the policy that `config` has, its options (such as bias) are kept.
 
     Raises:
         InputError: if the arm's options do not go with those of `config`.
@@ -114,10 +160,14 @@ def apply_arm(config: RunConfig, arm: Arm) -> RunConfig:
     result.arm = arm.label
     kept = result.surrogate.options if result.surrogate.name == arm.shape else {}
     result.surrogate = SurrogateConfig(arm.shape, arm.window, {**kept, **arm.options})
-    result.windows = replace(result.windows, **arm.windows)
-    create_surrogate(arm.shape, **result.surrogate.options)
-    try:
-        AdaptiveWindows(LIF(1), **asdict(result.windows))  # checks its own options, before any training
+    options = result.windows.options if result.windows.policy == arm.windows["policy"] else {}
+    result.windows = replace(
+        result.windows, **{**arm.windows, "options": {**options, **arm.windows["options"]}}
+    )
+    result.loss.regularizers |= arm.regularizers
+    surrogate = create_surrogate(arm.shape, **result.surrogate.options)
+    try:  # the policy checks its own options, before any training
+        create_policy(result.windows, nn.Sequential(nn.Linear(1, 1), LIF(1, surrogate=surrogate)))
     except InputError as error:
         raise InputError(f"arm {arm.label!r}: {error}") from error
     return result
@@ -145,8 +195,17 @@ def describe_arms() -> dict[str, str]:
         **{name: preset.text for name, preset in PRESETS.items()},
         "any surrogate": "that shape (a2sg list surrogates), fixed window 1.0",
         "ARM:key=value": "any arm with bias, floor, temperature or area (of its shape), window, shape, "
-        "adapt=none|spatial|temporal|both, "
-        + ", ".join(field for field in WindowsConfig.__dataclass_fields__ if field not in ADAPT),
+        f"{' or '.join(REGULARIZERS)} (weight of that term); "
+        + "; ".join(f"of {name} {', '.join(keys)}" for name, keys in _keys().items()),
+    }
+
+
+def _keys() -> dict[str, list[str]]:
+    """The keys of each policy, by what its arms are called."""
+    return {
+        "A2SG's and fixed ones": ["adapt=none|spatial|temporal|both", *fields_of("a2sg")],
+        "cpng": [*fields_of("cpng"), *options_of("cpng")],
+        "dspike-search": [*fields_of("dspike"), *options_of("dspike")],
     }
 
 
@@ -181,7 +240,7 @@ def _read(key: str, word: str, kind: Any) -> Any:
         return require_choice(key, word.lower(), ("true", "false")) == "true"
     if isinstance(kind, UnionType) and word.lower() == "none":
         return None
-    number = float if kind is float else int
+    number = float if kind is float or float in get_args(kind) else int
     try:
         return number(word)
     except ValueError:

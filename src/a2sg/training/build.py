@@ -20,7 +20,8 @@ from a2sg.errors import InputError, require
 from a2sg.models import create_model
 from a2sg.surrogate import create_surrogate
 from a2sg.training.config import OptimizerConfig, RunConfig
-from a2sg.window import AdaptiveWindows
+from a2sg.training.policies import create_policy
+from a2sg.window import WindowPolicy
 
 Augmentation = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 """Of images, or recordings with time first, and their labels, in the epoch of this number (from 0)."""
@@ -106,21 +107,9 @@ def build_model(config: RunConfig, data: ImageData) -> nn.Module:
     return model
 
 
-def build_windows(config: RunConfig, model: nn.Module) -> AdaptiveWindows:
-    """The windows of a run, adapted or watched."""
-    w = config.windows
-    return AdaptiveWindows(
-        model,
-        every=w.every,
-        start=w.start,
-        low=w.low,
-        high=w.high,
-        candidates=w.candidates,
-        search=w.search,
-        spatial=w.spatial,
-        temporal=w.temporal,
-        gradient=w.gradient,
-    )
+def build_windows(config: RunConfig, model: nn.Module) -> WindowPolicy:
+    """The rule that sets the windows of a run; A2SG's may only watch them."""
+    return create_policy(config.windows, model)
 
 
 def head_of(model: nn.Module) -> nn.Module:

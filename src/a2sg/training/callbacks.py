@@ -14,19 +14,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from a2sg.training.task import SpikingTask
 
-WINDOW_COLUMNS = (
-    "iteration",
-    "layer",
-    "step",
-    "window",
-    "sgv",
-    "tgc",
-    "window_before",
-    "sgv_before",
-    "tgc_before",
-    "kept",
-)
-
 
 class EpochSeed(pl.Callback):
     """Seeds every epoch by the run's seed and its number, so that a resumed epoch draws the same numbers."""
@@ -104,8 +91,9 @@ class WindowsFile(pl.Callback):
         self._written = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SpikingTask)
         self._written = 0
-        write_rows(self.path, WINDOW_COLUMNS, [])
+        write_rows(self.path, pl_module.windows.columns, [])
         self._append(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -114,7 +102,7 @@ class WindowsFile(pl.Callback):
     def _append(self, task: pl.LightningModule) -> None:
         assert isinstance(task, SpikingTask)
         fresh = task.windows.history[self._written :]
-        write_rows(self.path, WINDOW_COLUMNS, fresh, append=True)
+        write_rows(self.path, task.windows.columns, fresh, append=True)
         self._written += len(fresh)
 
 

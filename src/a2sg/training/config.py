@@ -44,8 +44,13 @@ class SurrogateConfig:
 
 @dataclass
 class WindowsConfig:
-    """How windows are adapted; see `a2sg.AdaptiveWindows`. With both parts off they are only watched."""
+    """How windows are adapted; see `a2sg.AdaptiveWindows`. With both parts off they are only watched.
 
+    Another policy takes `every`, `start`, and its own `options`; CPNG takes `low` and `high` too.
+    """
+
+    policy: Literal["a2sg", "cpng", "dspike"] = "a2sg"
+    """The rule: A2SG's, CPNG's, or Dspike's, whose temperature is set instead of windows (a2sg.baselines)."""
     spatial: bool = True
     """Adapt the last step (S-ASG)."""
     temporal: bool = True
@@ -53,17 +58,19 @@ class WindowsConfig:
     every: int = 500
     """Iterations from one search to the next."""
     start: int | None = None
-    """First observed iteration; null is `every`."""
+    """First observed iteration; null is `every`, and 0 for other policies than a2sg."""
     low: float = 0.1
-    """Smallest candidate window."""
+    """Smallest candidate window (CPNG as published: 0.5)."""
     high: float = 1.0
-    """Largest candidate window."""
+    """Largest candidate window (CPNG as published: 2.0)."""
     candidates: int = 100
     """How many candidates, both ends included."""
     search: Literal["exact", "grid", "bayes"] = "exact"
     """How they are searched."""
     gradient: Literal["spike", "full"] = "spike"
     """Which local gradient is looked at."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further options of another policy: share (cpng), epsilon, change, weights (dspike)."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.profilers import Profiler
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from a2sg.window import AdaptiveWindows
+from a2sg.window import WindowPolicy
 from a2sg.window.observer import Clock
 
 WAITING, TRANSFER, AUGMENTATION = "waiting for data", "transfer", "augmentation"
@@ -52,7 +52,7 @@ class Iteration:
     """One iteration, all its micro-batches together.
 
     Attributes:
-        number: from 0, as `AdaptiveWindows` counts.
+        number: from 0, as `WindowPolicy` counts.
         observed: whether the windows are searched in it.
         images: samples that went through.
         laps: phase, beginning and end, one after the other.
@@ -85,7 +85,7 @@ class PhaseProfiler(Profiler):
         trace_from: the first one to record.
     """
 
-    def __init__(self, windows: AdaptiveWindows, device: torch.device, first: int, trace_from: int) -> None:
+    def __init__(self, windows: WindowPolicy, device: torch.device, first: int, trace_from: int) -> None:
         super().__init__()
         self.windows = windows
         self.cuda = device.type == "cuda"

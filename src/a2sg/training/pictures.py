@@ -54,7 +54,9 @@ def run_pictures(run_folder: Path, against: Path | None = None) -> list[Path]:
     written = []
     if observed[mine]:
         written.append(window_heatmap(observed[mine], run_folder / "windows.png", mine))
-        written.append(variation(_filled(observed), run_folder / "variation.png"))
+        scored = {label: rows for label, rows in observed.items() if rows and "sgv_before" in rows[0]}
+        if mine in scored:  # other policies than A2SG's do not look at it
+            written.append(variation(scored, run_folder / "variation.png"))
     else:
         log.warning(
             "%s: no iteration was observed, so windows.png and variation.png are left out", run_folder

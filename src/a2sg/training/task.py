@@ -72,6 +72,17 @@ class SpikingTask(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
+        logits, loss, total = self._losses(images, labels)
+        if total.device.type == "cpu":
+            self._require_finite(total)
+        self.train_loss(loss.detach(), len(labels))
+        self.train_score(self.loss.predict(logits), likeliest(labels))
+        name = f"train_{self.score.name}"
+        self.log_dict({"train_loss": self.train_loss, name: self.train_score}, on_epoch=True)
+        return total
+
+    def _losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, their loss, and that with all terms added: what is minimised."""
         watch: AbstractContextManager[dict[str, list[Record]]] = nullcontext({})
         if self.regularizers:
             watch = recording(self.model)
@@ -81,18 +92,13 @@ class SpikingTask(pl.LightningModule):
         total = loss
         for term in self.regularizers:
             total = total + term(records, self._progress())
-        if total.device.type == "cpu":
-            self._require_finite(total)
-        self.train_loss(loss.detach(), len(labels))
-        self.train_score(self.loss.predict(logits), likeliest(labels))
-        name = f"train_{self.score.name}"
-        self.log_dict({"train_loss": self.train_loss, name: self.train_score}, on_epoch=True)
-        return total
+        return logits, loss, total
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.trainer.global_step > self._optimizer_steps:  # not on micro-batches that only accumulate
             self._optimizer_steps = self.trainer.global_step
-            self.windows.step()
+            # Outside of mixed precision: small differences of losses would drown in its rounding.
+            self.windows.step(lambda: self._losses(*batch)[2])
 
     def on_train_epoch_end(self) -> None:
         self._require_finite(self.train_loss.compute())

@@ -1,6 +1,7 @@
-"""Adaptive windows: sums per candidate, objectives, searches, and `AdaptiveWindows`."""
+"""Adaptive windows: sums per candidate, objectives, searches, `AdaptiveWindows`, and what rules share."""
 
-from a2sg.window.adaptive import AdaptiveWindows, Site
+from a2sg.window.adaptive import AdaptiveWindows
 from a2sg.window.objectives import sgv, tgc
+from a2sg.window.policy import Site, WindowPolicy
 
-__all__ = ["AdaptiveWindows", "Site", "sgv", "tgc"]
+__all__ = ["AdaptiveWindows", "Site", "WindowPolicy", "sgv", "tgc"]

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, require, require_choice, require_count, require_positive
-from a2sg.window.observer import Clock, Gradient, Observer
+from a2sg.errors import require, require_choice, require_count, require_positive
+from a2sg.window.observer import Gradient, Observer
+from a2sg.window.policy import Loss, WindowPolicy
 from a2sg.window.search import SEARCHES
 from a2sg.window.solve import Solution, solve
 
-log = logging.getLogger("a2sg")
 
-SAVED = {"iteration", "kept", "seconds", "history", "windows", "tables"}
-"""Keys of a state."""
-
-
-@runtime_checkable
-class Site(Protocol):
-    """What `AdaptiveWindows` needs of a place where spikes are made."""
-
-    steps: int
-    window: Tensor
-    """`[T]`, read in every forward and set in place here."""
-    observer: Observer | None
-    """While set, backward passes leave their sums in it."""
-
-
-class AdaptiveWindows:
+class AdaptiveWindows(WindowPolicy):
     """Adapts the window of every spiking layer and step (A2SG: S-ASG and T-ASG).
 
     Used like a learning-rate scheduler:
@@ -67,6 +50,20 @@ class AdaptiveWindows:
         InputError: for an option out of range, or a model without sites.
     """
 
+    columns: ClassVar[tuple[str, ...]] = (
+        "iteration",
+        "layer",
+        "step",
+        "window",
+        "sgv",
+        "tgc",
+        "window_before",
+        "sgv_before",
+        "tgc_before",
+        "kept",
+    )
+    saved: ClassVar[frozenset[str]] = WindowPolicy.saved | {"windows"}
+
     def __init__(
         self,
         model: nn.Module,
@@ -80,8 +77,7 @@ class AdaptiveWindows:
         temporal: bool = True,
         gradient: Gradient = "spike",
     ) -> None:
-        self.every = require_count("every", every)
-        self.start = self.every if start is None else require_count("start", start, least=0)
+        super().__init__(model, every, every if start is None else start)
         require_positive("low", low)
         require_positive("high", high)
         require(low < high, f"low must be below high, not low={low} and high={high}")
@@ -90,7 +86,6 @@ class AdaptiveWindows:
         require_choice("gradient", gradient, ("spike", "full"))
         self.spatial = spatial
         self.temporal = temporal
-        self.sites = _find_sites(model)
         # Windows live in float32 buffers: candidates are values that such a buffer holds exactly.
         values = torch.linspace(low, high, candidates, dtype=torch.float64).float().double()
         self.search = SEARCHES[search](values)
@@ -99,98 +94,37 @@ class AdaptiveWindows:
             name: Observer(site.steps, lattice, self.search.fill, gradient)
             for name, site in self.sites.items()
         }
-        self._attached = True
-        self.iteration = 0
-        self.history: list[dict[str, Any]] = []
-        self.kept: Counter[str] = Counter()
-        self._clock = Clock()
         self._arm()
 
-    @property
-    def observing(self) -> bool:
-        """Whether the current iteration is observed."""
-        return (
-            self._attached
-            and self.iteration >= self.start
-            and (self.iteration - self.start) % self.every == 0
-        )
-
-    @property
-    def seconds(self) -> float:
-        """Time spent observing and solving so far."""
-        return self._clock.seconds + sum(observer.clock.seconds for observer in self.observers.values())
-
-    def step(self) -> bool:
+    def step(self, loss: Loss | None = None) -> bool:
         """End an iteration: call once per optimizer step, after the last backward pass.
 
         On an observed iteration sets the windows and appends to `history`, for every layer and step,
         `iteration`, `layer`, `step` (1 .. T), `window`, `sgv`, `tgc` (None at T) at that window,
         `window_before`, `sgv_before`, `tgc_before`, and `kept`: why the window was kept, or "".
 
+        Args:
+            loss: not looked at; see `WindowPolicy.step`.
+
         Returns:
             Whether windows were set.
         """
-        observed = self.observing
-        if observed:
-            with self._clock.running(torch.device("cpu")):
-                self._update()
-        self.iteration += 1
-        self._arm()
-        return observed and (self.spatial or self.temporal)
-
-    def detach(self) -> None:
-        """Stop watching the model, for good; its windows stay as they are."""
-        self._attached = False
-        self._arm()
+        return super().step(loss)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data to continue from; the windows themselves are in the model's state_dict."""
-        return {
-            "iteration": self.iteration,
-            "kept": dict(self.kept),
-            "seconds": self.seconds,
-            "history": [dict(row) for row in self.history],
-            "windows": self.search.lattice.clone(),
-            "tables": {name: observer.table.cpu().clone() for name, observer in self.observers.items()},
-        }
+        return {**super().state_dict(), "windows": self.search.lattice.clone()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`.
-
-        Raises:
-            InputError: if it was saved for other layers, steps or candidates.
-        """
-        missing = SAVED - state.keys()
-        require(not missing, f"the saved windows lack {', '.join(sorted(missing))}: save state_dict() whole")
-        tables = state["tables"]
-        mine = {name: tuple(observer.table.shape) for name, observer in self.observers.items()}
-        theirs = {name: tuple(table.shape) for name, table in tables.items()}
-        require(
-            mine == theirs,
-            "the saved windows are of another model or search: layers and table shapes "
-            f"{theirs or 'none'}, here {mine}",
-        )
+    def _check(self, state: dict[str, Any]) -> None:
         require(
             torch.equal(state["windows"], self.search.lattice),
             "the saved windows are of another model or search: they were searched from "
             f"{state['windows'][0]:g} to {state['windows'][-1]:g}, not from {self.search.lattice[0]:g} to "
             f"{self.search.lattice[-1]:g}",
         )
-        self.iteration = state["iteration"]
-        self.kept = Counter(state["kept"])
-        self.history = [dict(row) for row in state["history"]]
-        self._clock = Clock(state["seconds"])
-        for name, observer in self.observers.items():
-            observer.table = tables[name].clone()
-            observer.clock = Clock()
-        self._arm()
-
-    def _arm(self) -> None:
-        for name, site in self.sites.items():
-            site.observer = self.observers[name] if self.observing else None
 
     @torch.no_grad()
-    def _update(self) -> None:
+    def _update(self, loss: Loss | None) -> bool:
         rows = [(name, step) for name, site in self.sites.items() for step in range(site.steps)]
         last = torch.tensor([step == self.sites[name].steps - 1 for name, step in rows])
         wanted = torch.where(last, torch.tensor(self.spatial), torch.tensor(self.temporal))
@@ -201,20 +135,15 @@ class AdaptiveWindows:
         after = torch.where(found.choice == used, before, windows)
         self._set(after)
         self._report(rows, last, found, before.tolist(), after.tolist())
+        return self.spatial or self.temporal
 
     def _collect(self) -> tuple[Tensor, Tensor]:
         """Sums of all layers and steps `[rows, L + 1, 6]` over all ranks, and the windows in use `[rows]`.
 
         Both on the CPU, by one transfer. Clears the tables.
         """
-        # On the model's device even where nothing was observed: ranks must agree on it to reduce.
-        device = next(iter(self.sites.values())).window.device
-        sums = torch.cat([observer.table.to(device) for observer in self.observers.values()])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(sums)
-        for observer in self.observers.values():
-            observer.clear()
-        windows = torch.cat([site.window.to(device, torch.float64) for site in self.sites.values()])
+        sums = self._take_tables()
+        windows = torch.cat([site.window.to(sums.device, torch.float64) for site in self.sites.values()])
         together = torch.cat([sums.flatten(), windows]).cpu()
         return together[: sums.numel()].view(sums.shape), together[sums.numel() :]
 
@@ -255,33 +184,9 @@ class AdaptiveWindows:
                     "kept": found.reasons[row],
                 }
             )
-        bad = Counter(reason for reason in found.reasons if reason)
-        self.kept.update(bad)
-        if bad:
-            log.warning(
-                "iteration %d: kept the windows of %d of %d layer-steps (%s)",
-                self.iteration,
-                sum(bad.values()),
-                len(rows),
-                ", ".join(f"{reason}: {count}" for reason, count in bad.items()),
-            )
+        self._count_kept(found.reasons, "layer-steps")
 
 
 def _plain(score: Tensor) -> float | None:
     """A number for a table; None where it is not one."""
     return score.item() if score.isfinite() else None
-
-
-def _find_sites(model: nn.Module) -> dict[str, Site]:
-    sites = {name: module for name, module in model.named_modules() if isinstance(module, Site)}
-    if not sites:
-        raise InputError(
-            "found no spiking neurons in the model: use a2sg.LIF and its kin (or adapt another library's)"
-        )
-    for name, site in sites.items():
-        require(
-            site.window.dim() == 1,
-            f"layer {name!r} has windows of shape {tuple(site.window.shape)}: adaptive windows are one per "
-            "step, [T]",
-        )
-    return sites

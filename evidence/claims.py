@@ -1,0 +1,75 @@
+"""What the paper claims and what its readers ask, each as a paired comparison of two arms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a run, and how differences of it are told.
+
+    Attributes:
+        name: a column of runs.csv, `score` (accuracy or mIoU), or `tgc` or `sgv` of variation.csv.
+        text: in the table.
+        higher: whether a claim says "more of it".
+        relative: whether differences are of logarithms, told in percent.
+        scale: factor of a plain difference.
+        unit: of a plain difference.
+    """
+
+    name: str
+    text: str
+    higher: bool = True
+    relative: bool = False
+    scale: float = 1.0
+    unit: str = ""
+
+
+SCORE = Metric("score", "accuracy or mIoU", scale=100, unit=" points")
+SPIKES = Metric("spikes_per_sample", "spikes per sample", higher=False, relative=True)
+ENERGY = Metric("energy_nj_per_sample", "energy estimate", higher=False, relative=True)
+TGC = Metric("tgc", "TGC, mean over training", scale=1, unit="")
+SGV = Metric("sgv", "SGV, geometric mean over training", higher=False, relative=True)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`arm` has more (or less) of `metric` than `baseline`, in pairs of the same seed.
+
+    Attributes:
+        text: the claim.
+        arm: label of an arm.
+        baseline: label of the arm it is measured against.
+        metric: of the runs.
+    """
+
+    text: str
+    arm: str
+    baseline: str
+    metric: Metric = SCORE
+
+
+SECTIONS: dict[str, list[Claim]] = {
+    "What the paper claims": [
+        Claim("A2SG is more accurate than the usual surrogate (boxcar, window 0.5)", "a2sg", "fixed"),
+        Claim("A2SG is more accurate than adaptation with a symmetric shape (ST-ASG)", "a2sg", "st-asg"),
+        Claim("Spatial adaptation helps (S-ASG against the same shape fixed)", "s-asg", "triangle"),
+        Claim("Temporal adaptation helps (T-ASG against the same shape fixed)", "t-asg", "triangle"),
+        Claim("Both together help (ST-ASG against the same shape fixed)", "st-asg", "triangle"),
+        Claim("A2SG lowers the gradients' spatial variation", "a2sg", "fixed", SGV),
+        Claim("A2SG makes gradients more consistent over time", "a2sg", "fixed", TGC),
+        Claim("A2SG needs less energy", "a2sg", "fixed", ENERGY),
+    ],
+    "What its readers ask": [
+        Claim("Adaptation helps over a good fixed window of the same shape (h 0.5)", "a2sg", "asy"),
+        Claim("The same with h 0.8", "a2sg:bias=0.8", "asy:bias=0.8"),
+        Claim("The asymmetric shape alone helps, against the boxcar", "asy", "fixed"),
+        Claim("The asymmetric shape alone helps, against the triangle", "asy", "triangle"),
+        Claim("A larger bias helps the fixed shape (h 0.8 against 0.5)", "asy:bias=0.8", "asy"),
+        Claim("A larger bias helps A2SG (h 0.6 against 0.5)", "a2sg:bias=0.6", "a2sg"),
+        Claim("A larger bias helps A2SG (h 0.8 against 0.5)", "a2sg:bias=0.8", "a2sg"),
+        Claim("A2SG with h 0.8 beats the boxcar", "a2sg:bias=0.8", "fixed"),
+        Claim("The fixed asymmetric shape fires less than the boxcar", "asy", "fixed", SPIKES),
+    ],
+}

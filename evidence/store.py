@@ -1,0 +1,145 @@
+"""Keep of a comparison's folder what the ledger needs.
+
+    python evidence/store.py runs/NAME [--as OTHER_NAME]
+
+Run folders are large (weights, every window of every search); what is kept is a few KB a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from a2sg.errors import InputError, require
+from a2sg.training.files import write_text
+from a2sg.training.statistics import mean
+from a2sg.training.tables import csv_text, read_rows
+
+STORE = Path(__file__).parent / "runs"
+KEPT = ("table.md", "comparison.png", "accuracy.png", "miou.png")
+LOCAL = ("source",)
+"""Options of data sets that say where files lie on one machine."""
+
+
+def runs_of(folder: Path) -> list[Path]:
+    """The finished run folders of a comparison, arms together in the order of their first seed."""
+    found = [path.parent for path in folder.glob("*/summary.json")]
+    require(bool(found), f"{folder} holds no finished run: give the --out folder of a2sg compare")
+    return sorted(found, key=lambda run: (run / "summary.json").stat().st_mtime)
+
+
+def run_row(run: Path) -> dict[str, Any]:
+    """One row of runs.csv."""
+    summary = json.loads((run / "summary.json").read_text())
+    names = ("arm", "seed", "accuracy", "miou", "loss", "spikes_per_sample", "energy_nj_per_sample")
+    row = {name: summary.get(name) for name in names}
+    windows = [window for steps in summary["windows"].values() for window in steps]
+    row |= {name: summary[name] for name in ("seconds", "search_seconds", "epochs", "device", "date")}
+    return row | {"mean_window": mean(windows), "torch": summary["versions"]["torch"]}
+
+
+def variation_rows(run: Path) -> list[dict[str, Any]]:
+    """SGV at T (geometric mean) and TGC before (mean) over layers, per search, of the gradients in use."""
+    rows = read_rows(run / "windows.csv")
+    steps = max((row["step"] for row in rows), default=0)
+    found: dict[int, dict[str, list[float]]] = defaultdict(lambda: {"sgv": [], "tgc": [], "gain": []})
+    for row in rows:
+        at = found[row["iteration"]]
+        before, after = row.get("sgv_before"), row.get("sgv")
+        if row["step"] == steps and before and after:
+            at["sgv"].append(math.log(before))
+            at["gain"].append(math.log(after / before))
+        if row["step"] < steps and row.get("tgc_before") is not None:
+            at["tgc"].append(row["tgc_before"])
+    summary = json.loads((run / "summary.json").read_text())
+    return [
+        {
+            "arm": summary["arm"],
+            "seed": summary["seed"],
+            "iteration": iteration,
+            "sgv": math.exp(mean(parts["sgv"])) if parts["sgv"] else None,
+            "sgv_gain": math.exp(mean(parts["gain"])) if parts["gain"] else None,
+            "tgc": mean(parts["tgc"]) if parts["tgc"] else None,
+        }
+        for iteration, parts in sorted(found.items())
+    ]
+
+
+def command_of(config: dict[str, Any], arms: list[str], seeds: list[int]) -> str:
+    """The command that repeats a comparison: the recipe, and every field that differs from it."""
+    from dataclasses import asdict
+
+    from a2sg.training.recipe import load_recipe
+
+    words = [f"a2sg compare {config['recipe']}"]
+    recipe = asdict(load_recipe(config["recipe"]))
+    for name, value in config.items():
+        if name in ("recipe", "arm", "seed", "surrogate"):
+            continue
+        if not isinstance(value, dict):
+            if value != recipe[name]:
+                words.append(f"--{name} {value}")
+            continue
+        for field, inner in value.items():
+            if name == "windows" and field in ("spatial", "temporal"):
+                continue
+            if isinstance(inner, dict):
+                there = recipe[name][field]
+                words += [
+                    f"--{name}.{field}.{key} {json.dumps(item)}"
+                    for key, item in inner.items()
+                    if key not in LOCAL and there.get(key, ...) != item
+                ]
+                if any(key in LOCAL and item != there.get(key) for key, item in inner.items()):
+                    words.append(f"--{name}.{field}.source PATH")
+            elif inner != recipe[name][field]:
+                words.append(f"--{name}.{field} {inner}")
+    words.append(f"--arms {','.join(arms)} --seeds {','.join(map(str, seeds))}")
+    return " ".join(words)
+
+
+def store(folder: Path, name: str) -> Path:
+    """Write evidence/runs/NAME."""
+    runs = runs_of(folder)
+    rows = [run_row(run) for run in runs]
+    config = yaml.safe_load((runs[0] / "config.yaml").read_text())
+    for key in LOCAL:
+        config["data"]["options"].pop(key, None)
+    out = STORE / name
+    out.mkdir(parents=True, exist_ok=True)
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    full = yaml.safe_load((runs[0] / "config.yaml").read_text())
+    write_text(out / "command.txt", command_of(full, arms, sorted({row["seed"] for row in rows})) + "\n")
+    write_text(out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_text(out / "runs.csv", csv_text(rows))
+    write_text(out / "variation.csv", csv_text([row for run in runs for row in variation_rows(run)]))
+    for picture in KEPT:
+        if (folder / picture).is_file():
+            shutil.copy(folder / picture, out / picture)
+    return out
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="--out folder of a2sg compare")
+    parser.add_argument("--as", dest="name", help="its name in evidence/runs (default: the folder's)")
+    options = parser.parse_args()
+    try:
+        out = store(options.folder, options.name or options.folder.resolve().name)
+    except InputError as error:
+        print(f"store.py: error: {error}", file=sys.stderr)
+        return 2
+    print(f"stored in {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

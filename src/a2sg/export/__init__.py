@@ -1,0 +1,6 @@
+"""Networks for other libraries and for hardware: NIR, the neuromorphic intermediate representation."""
+
+from a2sg.export.conventions import READERS, Convention
+from a2sg.export.nir_graph import to_nir, write_nir
+
+__all__ = ["READERS", "Convention", "to_nir", "write_nir"]

@@ -1,0 +1,52 @@
+"""How readers of NIR turn its equations into steps.
+
+NIR describes neurons in continuous time, τ dv/dt = (v_leak - v) + R I, and leaves the step to its reader. So
+a file gives the spikes that it was written for to readers of one convention.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from a2sg.kernels.dynamics import Reset
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One way to read NIR.
+
+    Attributes:
+        dt: length of a step, in the unit of τ.
+        decay: `"euler"`, forward Euler, where the potential keeps 1 - dt/τ of itself in a step; or
+            `"exponential"`, the equation's solution for a constant current, where it keeps exp(-dt/τ).
+        reset: what a spike does: `"hard"`, v = v_reset as NIR has it, or `"soft"`, v = v - v_threshold.
+        current: what a leaky neuron does with I: `"r"`, takes R times the share that is not kept, as the
+            equation says; `"leak"`, that share of it, whatever R; `"plain"`, all of it, whatever R.
+        pool: `"average"`, or `"sum"` for readers that know no other; the weights after it are divided then.
+    """
+
+    dt: float = 1e-4
+    decay: Literal["euler", "exponential"] = "euler"
+    reset: Reset = "hard"
+    current: Literal["r", "leak", "plain"] = "r"
+    pool: Literal["average", "sum"] = "average"
+
+    def tau(self, decay: float) -> float:
+        """τ of a neuron that keeps `decay` of its potential, in [0, 1), per step; 0 if there is none."""
+        if self.decay == "euler":
+            return self.dt / (1 - decay)
+        return -self.dt / math.log(decay) if decay > 0 else 0.0
+
+    def share(self, decay: float) -> float:
+        """The factor on the current in a step that suits every reader of this convention."""
+        return 1 - decay if self.current == "leak" and decay < 1 else 1.0
+
+
+READERS: dict[str, Convention] = {
+    "nir": Convention(),
+    "norse": Convention(dt=1e-3, current="leak", pool="sum"),
+    "sinabs": Convention(dt=1.0, decay="exponential", reset="soft", current="plain", pool="sum"),
+}
+"""Conventions by name; `"nir"`, NIR to the letter in steps of 0.1 ms, is SpikingJelly's and snnTorch's."""

@@ -1,0 +1,270 @@
+"""What each layer is in NIR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from a2sg.errors import InputError
+from a2sg.export.neurons import neuron_node
+from a2sg.export.wiring import Wire, Wiring
+from a2sg.models.attention import SelfAttention, SpikeProduct, TokenAttention
+from a2sg.models.blocks import PooledNeuron
+from a2sg.models.layers import Frames, PerStep, SpikingLayer, TdBatchNorm
+from a2sg.models.maps import AveragePool
+from a2sg.models.norms import TimeMeanBatchNorm
+from a2sg.models.residual import BasicBlock, ConvNorm, Residual
+from a2sg.neuron import IntegerLIF, SpikingNeuron
+
+MAX_POOL = "NIR has no max pooling: use average pooling"
+ATTENTION = "NIR has no product of two activations, which attention is made of"
+REFUSED: dict[type[nn.Module], str] = {
+    IntegerLIF: "NIR has no integer spikes: use a2sg.LIF",
+    TimeMeanBatchNorm: "NIR has no mean over time: train with norm='td'",
+    nn.MaxPool2d: MAX_POOL,
+    nn.AdaptiveMaxPool2d: MAX_POOL,
+    PooledNeuron: MAX_POOL,
+    SelfAttention: ATTENTION,
+    SpikeProduct: ATTENTION,
+    TokenAttention: ATTENTION,
+}
+"""What NIR cannot say, and what would do instead."""
+
+
+def visit(wiring: Wiring, module: nn.Module, layer: str, wire: Wire, leading: int) -> Wire:
+    """Add a layer to a graph.
+
+    Args:
+        wiring: the graph.
+        module: the layer.
+        layer: its name, empty for the model itself.
+        wire: its input.
+        leading: dimensions of tensors before those of a sample: 2 for `[T, B, ...]`, 1 where T has joined B.
+
+    Returns:
+        Its output.
+
+    Raises:
+        InputError: if NIR, or the reader the graph is for, has nothing like it.
+    """
+    _check(module, layer)
+    for kind, add in LAYERS.items():
+        # A subclass with a forward pass of its own is another layer.
+        if isinstance(module, kind) and type(module).forward is kind.forward:
+            return add(wiring, module, layer, wire, leading)
+    for name, inner in module.named_modules():  # the better reason lies inside
+        _check(inner, _below(layer, name))
+    raise _refusal(module, layer, "it is none of the layers that can be written as NIR")
+
+
+def _check(module: nn.Module, layer: str) -> None:
+    for kind, reason in REFUSED.items():
+        if isinstance(module, kind):
+            raise _refusal(module, layer, reason)
+
+
+def _nothing(wiring: Wiring, module: nn.Module, layer: str, wire: Wire, leading: int) -> Wire:
+    return wire
+
+
+def _in_order(wiring: Wiring, module: nn.Module, layer: str, wire: Wire, leading: int) -> Wire:
+    for name, child in module._modules.items():  # named_children leaves out what is there twice
+        assert child is not None
+        wire = visit(wiring, child, _below(layer, name), wire, leading)
+    return wire
+
+
+def _per_step(wiring: Wiring, module: PerStep, layer: str, wire: Wire, leading: int) -> Wire:
+    return visit(wiring, module.layer, layer, wire, leading=1)
+
+
+def _current(wiring: Wiring, module: ConvNorm | SpikingLayer, layer: str, wire: Wire, leading: int) -> Wire:
+    wire = visit(wiring, module.synapse, _below(layer, "synapse"), wire, leading=1)
+    return visit(wiring, module.norm, _below(layer, "norm"), wire, leading)
+
+
+def _spiking(wiring: Wiring, module: SpikingLayer, layer: str, wire: Wire, leading: int) -> Wire:
+    wire = _current(wiring, module, layer, wire, leading)
+    return visit(wiring, module.neuron, _below(layer, "neuron"), wire, leading)
+
+
+def _residual(wiring: Wiring, module: Residual, layer: str, wire: Wire, leading: int) -> Wire:
+    wire = replace(wire, shared=True)
+    branch = visit(wiring, module.branch, _below(layer, "branch"), wire, leading)
+    shortcut = visit(wiring, module.shortcut, _below(layer, "shortcut"), wire, leading)
+    wire = wiring.join(layer, branch, shortcut)
+    return visit(wiring, module.neuron, _below(layer, "neuron"), wire, leading)
+
+
+def _linear(wiring: Wiring, module: nn.Linear, layer: str, wire: Wire, leading: int) -> Wire:
+    import nir
+
+    if len(wire.shape) != 1:
+        raise _refusal(module, layer, f"its input has the shape {wire.shape}: put nn.Flatten before it")
+    weight, bias = _weights(module)
+    return wiring.add_weights(layer, nir.Affine(weight=weight, bias=bias), wire, (len(weight),))
+
+
+def _conv(wiring: Wiring, module: nn.Conv2d, layer: str, wire: Wire, leading: int) -> Wire:
+    import nir
+
+    if leading != 1:
+        raise _refusal(
+            module, layer, "convolutions take [N, C, H, W]: put it into a2sg.models.layers.PerStep"
+        )
+    if module.padding_mode != "zeros":
+        raise _refusal(module, layer, f"NIR pads with zeros, not with padding_mode={module.padding_mode!r}")
+    if module.groups != 1:
+        raise _refusal(module, layer, "the package nir cannot tell the shapes of convolutions in groups")
+    weight, bias = _weights(module)
+    node = nir.Conv2d(
+        input_shape=wire.shape[1:],
+        weight=weight,
+        stride=module.stride,
+        padding=module.padding,
+        dilation=module.dilation,
+        groups=1,
+        bias=bias,
+    )
+    return wiring.add_weights(layer, node, wire, _shape_behind(module, wire))
+
+
+def _norm(wiring: Wiring, module: nn.BatchNorm2d, layer: str, wire: Wire, leading: int) -> Wire:
+    if module.running_mean is None or module.running_var is None:
+        raise _refusal(module, layer, "without running statistics it depends on the batch")
+    scale = (_array(module.running_var) + module.eps) ** -0.5
+    if module.affine:
+        scale = scale * _array(module.weight)
+    shift = -scale * _array(module.running_mean)
+    if module.affine:
+        shift = shift + _array(module.bias)
+    if not wiring.fold(wire, scale, shift):
+        raise _refusal(module, layer, "batch norm can be folded only into weights right before it")
+    return wire
+
+
+def _pool(wiring: Wiring, module: nn.AvgPool2d, layer: str, wire: Wire, leading: int) -> Wire:
+    if module.ceil_mode or module.divisor_override is not None or any(_pair(module.padding)):
+        raise _refusal(module, layer, "NIR's pooling has no ceil_mode, divisor_override, nor a known padding")
+    shape = _shape_behind(module, wire)
+    return _add_pool(wiring, layer, wire, shape, _pair(module.kernel_size), _pair(module.stride))
+
+
+def _pool_to(wiring: Wiring, module: nn.AdaptiveAvgPool2d, layer: str, wire: Wire, leading: int) -> Wire:
+    shape = _shape_behind(module, wire)
+    height, width = (inside // outside for inside, outside in zip(wire.shape[1:], shape[1:], strict=True))
+    if (shape[1] * height, shape[2] * width) != wire.shape[1:]:
+        raise _refusal(module, layer, f"its windows differ in size from {wire.shape[1:]} to {shape[1:]}")
+    return _add_pool(wiring, layer, wire, shape, (height, width), (height, width))
+
+
+def _add_pool(
+    wiring: Wiring,
+    layer: str,
+    wire: Wire,
+    shape: tuple[int, ...],
+    size: tuple[int, int],
+    stride: tuple[int, int],
+) -> Wire:
+    import nir
+
+    summed = wiring.convention.pool == "sum"
+    kind = nir.SumPool2d if summed else nir.AvgPool2d
+    node = kind(kernel_size=np.array(size), stride=np.array(stride), padding=np.array((0, 0)))
+    behind = wiring.add(layer, node, wire, shape)
+    return replace(behind, gain=wire.gain / (size[0] * size[1] if summed else 1))
+
+
+def _flatten(wiring: Wiring, module: nn.Flatten, layer: str, wire: Wire, leading: int) -> Wire:
+    import nir
+
+    if module.start_dim != leading or module.end_dim != -1:
+        raise _refusal(module, layer, f"it has to flatten samples whole: nn.Flatten({leading})")
+    if len(wire.shape) == 1:
+        return wire
+    node = nir.Flatten(input_type=np.array(wire.shape), start_dim=0, end_dim=-1)
+    return replace(wiring.add(layer, node, wire, (int(np.prod(wire.shape)),)), gain=wire.gain)
+
+
+def _neuron(wiring: Wiring, module: SpikingNeuron, layer: str, wire: Wire, leading: int) -> Wire:
+    if leading != 2:
+        raise _refusal(module, layer, "inside PerStep it would take all steps for one")
+    convention, decay = wiring.convention, float(module.leak())
+    wanted = wire.gain * (decay if module.order == "scaled" else 1.0)
+    share, wire = convention.share(decay), replace(wire, gain=1.0)
+    if wanted != share and not wiring.fold(wire, wanted / share, 0.0):
+        if convention.current != "r":
+            raise _refusal(
+                module,
+                layer,
+                "this reader ignores r, and there are no weights to scale that this neuron alone reads",
+            )
+        share = wanted
+    try:
+        node = neuron_node(module, wire.shape, share, convention, wiring.dtype)
+    except InputError as error:
+        raise _refusal(module, layer, str(error)) from None
+    return wiring.add(layer, node, wire)
+
+
+LAYERS: dict[type[nn.Module], Callable[[Wiring, Any, str, Wire, int], Wire]] = {
+    Frames: _nothing,
+    nn.Identity: _nothing,
+    nn.Dropout: _nothing,
+    nn.Dropout2d: _nothing,
+    nn.Sequential: _in_order,
+    PerStep: _per_step,
+    SpikingLayer: _spiking,
+    ConvNorm: _current,
+    TdBatchNorm: _in_order,
+    nn.modules.batchnorm._BatchNorm: _norm,
+    BasicBlock: _residual,
+    Residual: _residual,
+    nn.Linear: _linear,
+    nn.Conv2d: _conv,
+    AveragePool: _pool,
+    nn.AvgPool2d: _pool,
+    nn.AdaptiveAvgPool2d: _pool_to,
+    nn.Flatten: _flatten,
+    SpikingNeuron: _neuron,
+}
+"""How each kind of layer is added, by what its forward pass is known to do."""
+
+
+def _refusal(module: nn.Module, layer: str, reason: str) -> InputError:
+    return InputError(f"layer {layer or 'model'!r} ({type(module).__name__}) cannot be exported: {reason}")
+
+
+def _below(layer: str, name: str) -> str:
+    return f"{layer}.{name}" if layer and name else layer or name
+
+
+def _weights(module: nn.Linear | nn.Conv2d) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Weight and bias, which is 0 if there is none: not every reader knows layers without."""
+    weight = _array(module.weight)
+    return weight, np.zeros(len(weight)) if module.bias is None else _array(module.bias)
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().cpu().double().numpy()
+
+
+def _shape_behind(module: nn.Module, wire: Wire) -> tuple[int, ...]:
+    """Of a sample, told by the layer itself."""
+    weight = next(module.parameters(), torch.empty(0))
+    try:
+        return tuple(module(weight.new_zeros(1, *wire.shape)).shape[1:])
+    except RuntimeError as error:
+        raise InputError(
+            f"{type(module).__name__} takes no samples of shape {wire.shape}: {error}"
+        ) from error
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)

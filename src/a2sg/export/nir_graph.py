@@ -1,0 +1,112 @@
+"""A network as a graph of NIR."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from a2sg._version import __version__
+from a2sg.analysis.energy import evaluating
+from a2sg.errors import InputError, require, require_choice, require_count
+from a2sg.export.conventions import READERS, Convention
+from a2sg.export.layers import visit
+from a2sg.export.wiring import Wire, Wiring
+from a2sg.models.layers import Frames
+from a2sg.neuron import SpikingNeuron
+
+if TYPE_CHECKING:
+    import nir
+
+STEP = {
+    "euler": "v + dt/tau (v_leak - v + r I)",
+    "exponential": "exp(-dt/tau) v + (1 - exp(-dt/tau)) (v_leak + r I)",
+}
+RESET = {"hard": "v_reset", "soft": "v - v_threshold"}
+
+
+def to_nir(
+    model: nn.Module,
+    shape: Sequence[int] | None = None,
+    reader: str | Convention = "nir",
+    facts: Mapping[str, str] | None = None,
+) -> nir.NIRGraph:
+    """A network, in evaluation mode, as a graph of NIR.
+
+    Batch norm is folded into the weights before it, a LIF is `nir.LIF`, one that does not leak `nir.IF`, and
+    a sum is edges that meet. Step t of the graph is step t of the network, and its output that of the step.
+    NIR itself knows no steps: how its equations become steps is in the graph's `metadata`.
+
+    Source: Pedersen et al., Neuromorphic intermediate representation, Nature Communications, 2024.
+
+    Args:
+        model: of `a2sg.create_model`, or of a2sg neurons, linear layers, convolutions, batch norm, average
+            pools and `nn.Flatten` in `nn.Sequential`, over `[T, B, ...]`. It is left as it is.
+        shape: of one sample at one step, such as `(C, H, W)`; None is what the model says it takes.
+        reader: who is to read it: a name of `READERS`, or a convention.
+        facts: further metadata, by name.
+
+    Returns:
+        A graph, for `write_nir` or a library's importer. Weights are float32, of a float64 model float64.
+
+    Raises:
+        InputError: for a layer that NIR, or this reader of it, cannot say; the message names it.
+        ModuleNotFoundError: if the package nir is not installed (`a2sg[export]`).
+    """
+    import nir
+
+    if isinstance(reader, str):
+        reader = READERS[require_choice("reader", reader, READERS)]
+    sample = _shape(model, shape)
+    wiring = Wiring(reader, np.float64 if _is_double(model) else np.float32)
+    with evaluating(model), torch.no_grad():
+        start = wiring.add("input", nir.Input(input_type=np.array(sample)), Wire((), sample))
+        wiring.finish("output", visit(wiring, model, "", start, leading=2))
+    steps = {module.steps for module in model.modules() if isinstance(module, SpikingNeuron | Frames)}
+    require(len(steps) == 1, f"the layers must have one number of steps, not {sorted(steps)}")
+    metadata: dict[str, Any] = {
+        "made_by": f"a2sg {__version__}",
+        "steps": steps.pop(),
+        "dt": reader.dt,
+        "step": STEP[reader.decay],
+        "reset": RESET[reader.reset],
+        "output": "of every step",
+        **(facts or {}),
+    }
+    try:
+        return nir.NIRGraph(wiring.nodes, wiring.edges, metadata=metadata)
+    except ValueError as error:
+        raise InputError(f"the package nir refuses this network: {error}") from error
+
+
+def write_nir(graph: nir.NIRGraph, path: Path) -> None:
+    """Write a graph as a file of NIR (HDF5), whole or not at all."""
+    import nir
+
+    part = path.with_name(path.name + ".part")
+    try:
+        nir.write(part, graph)
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _shape(model: nn.Module, shape: Sequence[int] | None) -> tuple[int, ...]:
+    frames = [module for module in model.modules() if isinstance(module, Frames) and module.size is not None]
+    if shape is None:
+        require(bool(frames), "shape must say what one sample is, such as (3, 32, 32): this model takes any")
+        size = frames[0].size
+        assert size is not None
+        return frames[0].channels, *size
+    return tuple(require_count("shape", int(side)) for side in shape)
+
+
+def _is_double(model: nn.Module) -> bool:
+    return any(parameter.dtype == torch.float64 for parameter in model.parameters())

@@ -1,0 +1,45 @@
+"""From the fields of a recipe to the rule that sets its windows."""
+
+from __future__ import annotations
+
+from typing import Any, get_type_hints
+
+from torch import nn
+
+from a2sg.baselines import CPNG, DspikeSearch
+from a2sg.registry import check_options
+from a2sg.training.config import WindowsConfig
+from a2sg.window import AdaptiveWindows, WindowPolicy
+
+POLICIES: dict[str, type[WindowPolicy]] = {"a2sg": AdaptiveWindows, "cpng": CPNG, "dspike": DspikeSearch}
+"""Values of `windows.policy`."""
+
+NOT_IN_RECIPES = {"model", "weight", "return"}
+"""Arguments that are objects of a model."""
+
+
+def create_policy(config: WindowsConfig, model: nn.Module) -> WindowPolicy:
+    """The rule that a recipe's `windows` describe; fields that it does not take do not count.
+
+    Raises:
+        InputError: for an option that it does not take, a value out of range, or a model that does not fit.
+    """
+    cls = POLICIES[config.policy]
+    fields = {name: getattr(config, name) for name in fields_of(config.policy)}
+    check_options(f"windows.options of policy {config.policy!r}", cls, config.options, {"model", *fields})
+    return cls(model, **fields, **config.options)
+
+
+def fields_of(policy: str) -> list[str]:
+    """The fields of `WindowsConfig` that a policy takes."""
+    return [name for name in _arguments(policy) if name in WindowsConfig.__dataclass_fields__]
+
+
+def options_of(policy: str) -> dict[str, Any]:
+    """A policy's further options, those of `windows.options`: name to type."""
+    return {name: kind for name, kind in _arguments(policy).items() if name not in fields_of(policy)}
+
+
+def _arguments(policy: str) -> dict[str, Any]:
+    hints = get_type_hints(POLICIES[policy].__init__)
+    return {name: kind for name, kind in hints.items() if name not in NOT_IN_RECIPES}

@@ -1,0 +1,204 @@
+"""What every rule that sets windows shares: the sites, the iterations it looks at, its history and state."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import InputError, require, require_count
+from a2sg.window.observer import Clock, Observer
+
+log = logging.getLogger("a2sg")
+
+Loss = Callable[[], Tensor]
+"""Computes the loss of the present batch once more."""
+
+
+@runtime_checkable
+class Site(Protocol):
+    """What a `WindowPolicy` needs of a place where spikes are made."""
+
+    steps: int
+    window: Tensor
+    """`[T]`, read in every forward and set in place here."""
+    observer: Observer | None
+    """While set, backward passes leave their sums in it."""
+
+
+class WindowPolicy(ABC):
+    """A rule that sets the windows of a model once in a while; stepped like a learning-rate scheduler.
+
+    Iteration i (from 0) is observed when i >= start and (i - start) is a multiple of `every`. What is set
+    then acts from the next iteration. `a2sg.AdaptiveWindows` is the method of the paper,
+    `a2sg.baselines` has others.
+
+    Args:
+        model: holds spiking neurons (or other sites) with one window per step.
+        every: iterations from one observed iteration to the next.
+        start: the first one.
+
+    Attributes:
+        sites: what is set, by the name of the layer.
+        observers: what looks on during observed backward passes, by layer; empty if nothing does.
+        iteration: how many iterations are done.
+        history: one plain dict per observed iteration, layer and step, with the keys `columns`.
+        kept: how often a window was kept because nothing could be found, by reason.
+
+    Raises:
+        InputError: for an option out of range, or a model without sites.
+    """
+
+    columns: ClassVar[tuple[str, ...]]
+    """Keys of a row of the history; `iteration`, `layer`, `step`, `window`, `window_before` among them."""
+    saved: ClassVar[frozenset[str]] = frozenset({"iteration", "kept", "seconds", "history", "tables"})
+    """Keys of a state."""
+
+    def __init__(self, model: nn.Module, every: int, start: int) -> None:
+        self.every = require_count("every", every)
+        self.start = require_count("start", start, least=0)
+        self.sites = _find_sites(model)
+        self.observers: dict[str, Observer] = {}
+        self.iteration = 0
+        self.history: list[dict[str, Any]] = []
+        self.kept: Counter[str] = Counter()
+        self._clock = Clock()
+        self._attached = True
+
+    @property
+    def observing(self) -> bool:
+        """Whether the current iteration is observed."""
+        return (
+            self._attached
+            and self.iteration >= self.start
+            and (self.iteration - self.start) % self.every == 0
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Time spent observing and solving so far."""
+        return self._clock.seconds + sum(observer.clock.seconds for observer in self.observers.values())
+
+    def step(self, loss: Loss | None = None) -> bool:
+        """End an iteration: call once per optimizer step, after the last backward pass.
+
+        On an observed iteration sets what the rule finds, and appends to `history`.
+
+        Args:
+            loss: computes the loss of the present batch once more, for rules that look at it anew, such as
+                `a2sg.baselines.DspikeSearch`; others do not call it.
+
+        Returns:
+            Whether anything was set.
+        """
+        observed, done = self.observing, False
+        if observed:
+            with self._clock.running(torch.device("cpu")):
+                done = self._update(loss)
+        self.iteration += 1
+        self._arm()
+        return done
+
+    def detach(self) -> None:
+        """Stop watching the model, for good; its windows stay as they are."""
+        self._attached = False
+        self._arm()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data to continue from; the windows themselves are in the model's state_dict."""
+        return {
+            "iteration": self.iteration,
+            "kept": dict(self.kept),
+            "seconds": self.seconds,
+            "history": [dict(row) for row in self.history],
+            "tables": {name: observer.table.cpu().clone() for name, observer in self.observers.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`.
+
+        Raises:
+            InputError: if it was saved for other layers, steps or options.
+        """
+        missing = self.saved - state.keys()
+        require(not missing, f"the saved windows lack {', '.join(sorted(missing))}: save state_dict() whole")
+        tables = state["tables"]
+        mine = {name: tuple(observer.table.shape) for name, observer in self.observers.items()}
+        theirs = {name: tuple(table.shape) for name, table in tables.items()}
+        require(
+            mine == theirs,
+            "the saved windows are of another model or search: layers and table shapes "
+            f"{theirs or 'none'}, here {mine}",
+        )
+        self._check(state)
+        self.iteration = state["iteration"]
+        self.kept = Counter(state["kept"])
+        self.history = [dict(row) for row in state["history"]]
+        self._clock = Clock(state["seconds"])
+        for name, observer in self.observers.items():
+            observer.table = tables[name].clone()
+            observer.clock = Clock()
+        self._arm()
+
+    @abstractmethod
+    def _check(self, state: dict[str, Any]) -> None:
+        """Raise `InputError` if a complete `state` with fitting tables does not fit."""
+
+    @abstractmethod
+    def _update(self, loss: Loss | None) -> bool:
+        """Find and set, and append to the history; whether anything was set."""
+
+    def _arm(self) -> None:
+        for name, observer in self.observers.items():
+            self.sites[name].observer = observer if self.observing else None
+
+    def _take_tables(self) -> Tensor:
+        """The observers' tables one after the other, over all ranks, on the model's device; clears them."""
+        # On the model's device even where nothing was observed: ranks must agree on it to reduce.
+        device = next(iter(self.sites.values())).window.device
+        sums = torch.cat([observer.table.to(device) for observer in self.observers.values()])
+        over_ranks(sums)
+        for observer in self.observers.values():
+            observer.clear()
+        return sums
+
+    def _count_kept(self, reasons: list[str], of: str) -> None:
+        """Count why windows were kept, "" where they were not, and warn of it."""
+        bad = Counter(reason for reason in reasons if reason)
+        self.kept.update(bad)
+        if bad:
+            log.warning(
+                "iteration %d: kept the windows of %d of %d %s (%s)",
+                self.iteration,
+                sum(bad.values()),
+                len(reasons),
+                of,
+                ", ".join(f"{reason}: {count}" for reason, count in bad.items()),
+            )
+
+
+def over_ranks(sums: Tensor) -> Tensor:
+    """Add up `sums` over the ranks of a distributed run, in place."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+    return sums
+
+
+def _find_sites(model: nn.Module) -> dict[str, Site]:
+    sites = {name: module for name, module in model.named_modules() if isinstance(module, Site)}
+    if not sites:
+        raise InputError(
+            "found no spiking neurons in the model: use a2sg.LIF and its kin (or adapt another library's)"
+        )
+    for name, site in sites.items():
+        require(
+            site.window.dim() == 1,
+            f"layer {name!r} has windows of shape {tuple(site.window.shape)}: adaptive windows are one per "
+            "step, [T]",
+        )
+    return sites
