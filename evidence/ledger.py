@@ -135,7 +135,7 @@ def page() -> str:
                 lines.append(f"| {' | '.join(cells)} |")
             what = f"`{claim.arm}` - `{claim.baseline}`, {claim.metric.text}"
             overview.append(f"| {claim.text} | {what} | {summary(verdicts)} |")
-            details.append(f"### {claim.text}\n\n{what}.\n")
+            details.append(f"### {claim.text}\n\n{what}. {claim.note}".rstrip() + "\n")
             heading = ["| comparison | seeds | difference | verdict |", "|---|---|---|---|"]
             details.append("\n".join([*heading, *lines]) + "\n" if lines else "Not measured yet.\n")
     sources = ["## The comparisons\n"]
