@@ -59,8 +59,8 @@ SCALES = "SGV scales with the gradient and with the height of the shape, so this
 COMMON = "After training, on 128 training samples, all arms under one surrogate that none was trained with."
 BALL = "Rise of the hard-spike network's loss that gradient ascent finds, filters moved by 0.3 of their norm."
 SOUGHT = (
-    "A search maximises it on its own batch. Measured is the batch of the next search, before new windows are set: "
-    "so this also says whether windows found on one batch suit the next."
+    "A search maximises it on its own batch. Measured is the batch of the next search, before new windows "
+    "are set: so this also says whether windows found on one batch suit the next."
 )
 
 SECTIONS: dict[str, list[Claim]] = {

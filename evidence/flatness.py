@@ -4,8 +4,8 @@
 
 Writes evidence/runs/NAME/flatness.csv. The size of a Gauss-Newton matrix follows the surrogate's, so arms
 that train with different ones are compared under one that none of them has: the arctangent of area 1 at
-window 1, at every step. Sharpness is the rise of the loss of the hard-spike network itself; the surrogate only shows
-where to climb.
+window 1, at every step. Sharpness is the rise of the loss of the hard-spike network itself; the surrogate
+only shows where to climb.
 """
 
 from __future__ import annotations
