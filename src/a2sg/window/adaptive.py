@@ -104,8 +104,8 @@ class AdaptiveWindows(WindowPolicy):
         """End an iteration: call once per optimizer step, after the last backward pass.
 
         On an observed iteration, the last for one search, sets the windows and appends to `history`, for
-        every layer and step, `iteration`, `layer`, `step` (1 .. T), `window`, `sgv`, `tgc` (None at T) at that
-        window, `window_before`, `sgv_before`, `tgc_before`, and `kept`: why the window was kept, or "".
+        every layer and step, `iteration`, `layer`, `step` (1 .. T), `window`, `sgv`, `tgc` (None at T) at
+        that window, `window_before`, `sgv_before`, `tgc_before`, and `kept`: why the window was kept, or "".
 
         Args:
             loss: not looked at; see `WindowPolicy.step`.
