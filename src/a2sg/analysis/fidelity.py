@@ -47,7 +47,7 @@ class FidelityRow:
 
     Attributes:
         shape: of the surrogate.
-        window: its half-width β, at every layer and step.
+        window: its half-width β, at every layer and step; None where each has its own.
         reference: "smoothed" or "noise".
         noise: σ of the noise; None for the smoothed network.
         layer: name of the module with the parameters; "all" for all of them together.
@@ -62,7 +62,7 @@ class FidelityRow:
     """
 
     shape: str
-    window: float
+    window: float | None
     reference: str
     noise: float | None
     layer: str
@@ -121,6 +121,25 @@ def surrogate_fidelity(
     return rows
 
 
+def own_fidelity(
+    model: nn.Module, batch: tuple[Tensor, Tensor], loss: Callable[[Any, Any], Tensor]
+) -> list[FidelityRow]:
+    """The cosine of a model's own surrogate gradient, shapes and windows as they are, with the smoothed.
+
+    Rows have the shape "own" and no window. Under a shape that is not of unit area the smoothed network's
+    spikes are of another size than 1.
+
+    Args:
+        model: a network of this package's neurons; a copy runs in evaluation mode.
+        batch: (inputs, targets), on the model's device.
+        loss: called with output and targets; gives the mean over samples.
+    """
+    model = copied(model).eval()
+    smooth = smoothed_gradient(model, batch, loss)
+    own = surrogate_gradient(model, batch, loss)
+    return _compared("own", None, own, {name: part[None] for name, part in smooth.items()}, None)
+
+
 def with_surrogate(model: nn.Module, shape: Surrogate, window: float) -> nn.Module:
     """A copy of a model in evaluation mode, all of whose neurons have this shape and window."""
     model = copied(model).eval()
@@ -166,13 +185,13 @@ def _neurons(model: nn.Module) -> list[SpikingNeuron]:
 
 
 def _compared(
-    shape: str, window: float, own: Gradients, reference: Mapping[str, Tensor], noise: float | None
+    shape: str, window: float | None, own: Gradients, reference: Mapping[str, Tensor], noise: float | None
 ) -> list[FidelityRow]:
     """A row per module with parameters, and one of all.
 
     Args:
         shape: its name.
-        window: half-width.
+        window: half-width, if it is one.
         own: the surrogate gradient.
         reference: replicates of the true one, by parameter `[R, *shape]`.
         noise: σ; None for a reference without noise, of one replicate.

@@ -1,0 +1,292 @@
+"""The runs of an analysis, with one batch, one loss and one set of directions for all of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.analysis.curvature import empirical_fisher
+from a2sg.analysis.curvature_results import Curvature
+from a2sg.analysis.objective import Objective
+from a2sg.analysis.progress import progress
+from a2sg.analysis.tradeoff import RunPoint, run_points
+from a2sg.analysis.variation import BatchVariation, batch_variation
+from a2sg.errors import require, require_count, require_positive
+
+if TYPE_CHECKING:
+    from a2sg.data import ImageData
+    from a2sg.training.config import RunConfig
+    from a2sg.training.losses import Loss
+
+BATCHES = 8
+"""Fresh batches for the variation of gradients."""
+TRIALS = 3
+"""Gradients that are timed."""
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an analysis looks at, and how long it may take.
+
+    Attributes:
+        samples: training samples for curvature, landscape, theory, fidelity and energy.
+        batch_size: of each of the fresh batches for variation.
+        seed: of the samples, directions and random vectors.
+        noise: σ of the noise on potentials for finite differences; None leaves them out.
+        budget: seconds that a measurement of one run may take; what would take longer is left out.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    samples: int = 64
+    batch_size: int = 32
+    seed: int = 0
+    noise: float | None = None
+    budget: float = 60.0
+
+    def __post_init__(self) -> None:
+        require_count("samples", self.samples, least=2)
+        require_count("batch_size", self.batch_size)
+        require_count("seed", self.seed, least=0)
+        require_positive("budget", self.budget)
+        if self.noise is not None:
+            require_positive("noise", self.noise)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A finished run.
+
+    Attributes:
+        label: its name on the page.
+        folder: where it is.
+        config: its description.
+        summary: what it found.
+        model: its network, in evaluation mode.
+        objective: its network and loss on the samples.
+        batches: of the variation.
+    """
+
+    label: str
+    folder: Path
+    config: RunConfig
+    summary: dict[str, Any]
+    model: nn.Module
+    loss: Loss
+    objective: Objective
+    batches: Sequence[tuple[Tensor, Tensor]] = field(repr=False)
+
+    @cached_property
+    def fisher(self) -> Curvature:
+        """The empirical Fisher: curvature shows it, and theory has it predicted."""
+        return empirical_fisher(self.objective, show_progress=False)
+
+    @cached_property
+    def variation(self) -> BatchVariation:
+        """Of the gradients of training, and so with batch norms in training mode."""
+        self.model.train()
+        try:
+            return batch_variation(self.model, self.batches, self.loss)
+        finally:
+            self.model.eval()
+
+    @property
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """The samples: (inputs, labels)."""
+        return self.objective.inputs, self.objective.labels
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that compare: one data set, one network, one loss, the same samples.
+
+    Attributes:
+        cases: the runs.
+        points: accuracy and energy, also of the other seeds of a comparison.
+        data: their data set.
+        options: what to look at.
+        left_out: runs that were not, and why.
+        seconds: what one gradient of the samples takes.
+        show_progress: see `a2sg.analysis.progress`.
+    """
+
+    cases: Sequence[Case]
+    points: Sequence[RunPoint]
+    data: ImageData
+    options: Options
+    left_out: Sequence[str]
+    seconds: float
+    show_progress: bool | None
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the runs."""
+        return [case.label for case in self.cases]
+
+    def affordable(self, gradients: float) -> bool:
+        """Whether what costs this many gradients of the samples fits into the budget."""
+        return gradients * self.seconds <= self.options.budget
+
+    def too_slow(self, name: str, gradients: float) -> str:
+        """What the page says of a measurement that does not fit."""
+        return (
+            f"Left out: {name} would take about {gradients * self.seconds:,.0f} s per run, and the budget is "
+            f"{self.options.budget:g} s: give a larger --budget, or fewer --samples."
+        )
+
+    def over(self, items: Iterable[Item], title: str) -> Iterator[Item]:
+        """The items, with a progress bar."""
+        every = list(items)
+        return progress(every, title, len(every), self.show_progress)
+
+
+def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], list[str]]:
+    """Run folders, and what was left out.
+
+    A comparison's folder stands for the finished run with the smallest seed of each of its arms.
+
+    Returns:
+        Run folders; accuracy and energy of these and of a comparison's other seeds; sentences on what was
+        left out.
+
+    Raises:
+        InputError: for a folder that holds no run, or none that is finished.
+    """
+    require(len(names) > 0, "there is no run to analyze: give the folder of a run or of a comparison")
+    folders: dict[Path, Path] = {}
+    points: dict[tuple[str, int, float, float], RunPoint] = {}
+    left_out: list[str] = []
+    for folder in map(Path, names):
+        require(folder.is_dir(), f"{folder} is no run folder: give one of a2sg train, or of a2sg compare")
+        found = [folder]
+        if not (folder / "config.yaml").is_file():
+            found, said = _one_per_arm(folder)
+            left_out += said
+        for run in found:
+            require(
+                (run / "summary.json").is_file(),
+                f"{run} is not finished: it has no summary.json (a2sg train --resume {run} goes on)",
+            )
+            folders.setdefault(run.resolve(), run)
+        for point in run_points(folder):
+            points.setdefault((point.arm, point.seed, point.score, point.energy_nj), point)
+    return list(folders.values()), list(points.values()), left_out
+
+
+def _one_per_arm(folder: Path) -> tuple[list[Path], list[str]]:
+    runs = sorted(path.parent for path in folder.glob("*/config.yaml"))
+    require(len(runs) > 0, f"{folder} is no run folder: it has no config.yaml (a2sg train writes one)")
+    finished = [run for run in runs if (run / "summary.json").is_file()]
+    require(len(finished) > 0, f"{folder} has no finished run: the same a2sg compare goes on with it")
+    first: dict[str, tuple[int, Path]] = {}
+    for run in finished:
+        summary = json.loads((run / "summary.json").read_text())
+        arm, seed = summary["arm"], summary["seed"]
+        if arm not in first or seed < first[arm][0]:
+            first[arm] = seed, run
+    said = [f"{run} is not finished and was left out." for run in runs if run not in finished]
+    if len(finished) > len(first):
+        said.append(
+            f"Of the {len(finished)} finished runs of {folder}, the one with the smallest seed of each arm "
+            "is analysed; the picture of accuracy and energy has all of them."
+        )
+    return [run for _, run in first.values()], said
+
+
+def open_study(
+    names: Sequence[str | Path], options: Options, device: torch.device, show_progress: bool | None = None
+) -> Study:
+    """Load runs, and see that they compare.
+
+    Raises:
+        InputError: for runs that are not there, are not finished, or do not compare.
+    """
+    from a2sg.analysis.subject import training_batches
+    from a2sg.training.run import load_run
+
+    folders, points, left_out = find_runs(names)
+    tasks = [load_run(folder) for folder in folders]
+    first = tasks[0]
+    for folder, task in zip(folders[1:], tasks[1:], strict=True):
+        _require_comparable((folders[0], first), (folder, task))
+    samples = _on(device, next(training_batches(first.data, options.samples, options.seed)))
+    require(
+        len(samples[1]) == options.samples,
+        f"samples must be at most the {len(samples[1])} training samples of {first.config.data.name}, not "
+        f"{options.samples}",
+    )
+    drawn = islice(training_batches(first.data, options.batch_size, options.seed + 1), BATCHES)
+    batches = [_on(device, batch) for batch in drawn]
+    whole = [batch for batch in batches if len(batch[1]) == options.batch_size]
+    require(
+        len(whole) > 1,
+        f"batch_size {options.batch_size} leaves {len(whole)} whole batches of the training samples: take "
+        "less",
+    )
+    labels = _labels(folders, [task.config for task in tasks])
+    cases = []
+    for label, folder, task in zip(labels, folders, tasks, strict=True):
+        model = task.model.to(device).eval()
+        objective = Objective(model, samples, task.loss, samples_dim=0 if first.data.steps is None else 1)
+        summary = json.loads((folder / "summary.json").read_text())
+        cases.append(Case(label, folder, task.config, summary, model, task.loss, objective, whole))
+    named = [point if point.arm else replace(point, arm=first.config.recipe) for point in points]
+    return Study(cases, named, first.data, options, left_out, _seconds(cases[0].objective), show_progress)
+
+
+def _seconds(objective: Objective) -> float:
+    """What a gradient takes once everything is warm: the least of a few, as others may use the machine."""
+    took = []
+    with objective.ready():
+        for _ in range(1 + TRIALS):
+            start = time.perf_counter()
+            objective.value_and_gradient()  # ends in a number on the host, and so waits for a GPU
+            took.append(time.perf_counter() - start)
+    return min(took[1:])
+
+
+def _on(device: torch.device, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    inputs, labels = batch
+    return inputs.to(device), labels.to(device)
+
+
+def _labels(folders: Sequence[Path], configs: Sequence[RunConfig]) -> list[str]:
+    """Arm and seed; with the folder where that is not one of a kind."""
+    short = [f"{config.arm or config.recipe}, seed {config.seed}" for config in configs]
+    return [
+        name if short.count(name) == 1 else f"{name} ({folder})"
+        for name, folder in zip(short, folders, strict=True)
+    ]
+
+
+def _require_comparable(one: tuple[Path, Any], other: tuple[Path, Any]) -> None:
+    """The same data, network and loss: else batches, directions and losses would not be the same."""
+    (folder, task), (folder_2, task_2) = one, other
+    a, b = task.config, task_2.config
+    pair = f"{folder} and {folder_2} do not compare, so analyze them one by one"
+    for what, x, y in (
+        ("data set", a.data.name, b.data.name),
+        ("options of the data set", a.data.options, b.data.options),
+        ("network", a.model.name, b.model.name),
+        ("number of steps", a.model.steps, b.model.steps),
+        ("options of the network", a.model.options, b.model.options),
+        ("loss", a.loss.name, b.loss.name),
+        ("label smoothing", a.loss.label_smoothing, b.loss.label_smoothing),
+    ):
+        require(x == y, f"{pair}: their {what} is {x} and {y}")
+    require(_shapes(task.model) == _shapes(task_2.model), f"{pair}: their parameters have other shapes")
+
+
+def _shapes(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, tuple(p.shape)) for name, p in model.named_parameters() if p.requires_grad]
