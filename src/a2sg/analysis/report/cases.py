@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -186,6 +187,8 @@ def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], 
 
 def _one_per_arm(folder: Path) -> tuple[list[Path], list[str]]:
     runs = sorted(path.parent for path in folder.glob("*/config.yaml"))
+    order = _order(folder)
+    runs.sort(key=lambda run: order.get(run.name, len(order)))
     require(len(runs) > 0, f"{folder} is no run folder: it has no config.yaml (a2sg train writes one)")
     finished = [run for run in runs if (run / "summary.json").is_file()]
     require(len(finished) > 0, f"{folder} has no finished run: the same a2sg compare goes on with it")
@@ -202,6 +205,15 @@ def _one_per_arm(folder: Path) -> tuple[list[Path], list[str]]:
             "is analysed; the picture of accuracy and energy has all of them."
         )
     return [run for _, run in first.values()], said
+
+
+def _order(folder: Path) -> dict[str, int]:
+    """The place of each run in a comparison, the baseline's first; none where it does not say."""
+    path = folder / "comparison.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        return {row["folder"]: at for at, row in enumerate(csv.DictReader(file))}
 
 
 def open_study(
@@ -246,13 +258,17 @@ def open_study(
 
 
 def _seconds(objective: Objective) -> float:
-    """What a gradient takes once everything is warm: the least of a few, as others may use the machine."""
+    """What a gradient takes once everything is warm, the least of a few.
+
+    On a CPU it is this thread's own time, so that what is left out does not depend on who else is at work.
+    """
+    clock = time.perf_counter if objective.labels.is_cuda else time.thread_time
     took = []
     with objective.ready():
         for _ in range(1 + TRIALS):
-            start = time.perf_counter()
+            start = clock()
             objective.value_and_gradient()  # ends in a number on the host, and so waits for a GPU
-            took.append(time.perf_counter() - start)
+            took.append(clock() - start)
     return min(took[1:])
 
 

@@ -60,8 +60,8 @@ def _shapes(theorems: Mapping[str, Theorems]) -> Panel:
         "CV of ds/du at one window, measured",
         "run",
         "Lκ > σ²",
-        "fewer than the triangle",
-        "fewer than the boxcar",
+        "less than the triangle",
+        "less than the boxcar",
     )
     lines = []
     for label, one in theorems.items():
