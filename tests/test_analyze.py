@@ -177,7 +177,9 @@ def test_curvature_is_that_of_the_functions(content, objective):
     newton = analysis.gauss_newton(objective, method="gram")
     assert found["gauss_newton"][label]["whole"]["top"] == pytest.approx(newton.whole.top)
     hessian = analysis.double_backward_hessian(objective, layers=(), seed=3)
-    assert found["double_backward_hessian"][label]["whole"]["top"] == pytest.approx(hessian.whole.top, rel=1e-3)
+    assert found["double_backward_hessian"][label]["whole"]["top"] == pytest.approx(
+        hessian.whole.top, rel=1e-3
+    )
     ball = analysis.worst_case_sharpness(objective, curvature_part.RHO, scale="filter", seed=3)
     assert found["worst_case_sharpness"][label]["increase"] == pytest.approx(ball.increase)
     assert content["glance"]["λmax of the empirical Fisher"][label] == pytest.approx(fisher.whole.top[0])
@@ -269,9 +271,7 @@ def test_one_run_alone(comparison, tmp_path):
 
 @pytest.mark.slow
 def test_noise_when_asked_for(comparison, tmp_path):
-    found = a2sg.analyze(
-        comparison / "a2sg-s0", ["fidelity"], samples=4, batch_size=BATCH, noise=0.25
-    )
+    found = a2sg.analyze(comparison / "a2sg-s0", ["fidelity"], samples=4, batch_size=BATCH, noise=0.25)
     assert [panel.name for panel in found.sections["fidelity"].panels][-1] == "fidelity-noise"
     rows = found.sections["fidelity"].panels[-1].rows
     assert {row["reference"] for row in rows} == {"noise"}
@@ -299,7 +299,7 @@ def test_runs_that_do_not_compare(comparison, tmp_path):
 
     options = {"epochs": 1, "model.name": "mlp_small", "model.steps": 3, "model.options": {"hidden": [8, 8]}}
     train(load_recipe("digits", options), tmp_path / "longer", quiet=True)
-    with pytest.raises(InputError, match="do not compare, .* number of steps is 2 and 3"):
+    with pytest.raises(InputError, match="number of steps is 2 and 3"):
         a2sg.analyze([comparison / "a2sg-s0", tmp_path / "longer"])
 
 

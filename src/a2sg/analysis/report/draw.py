@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import matplotlib
 from matplotlib import colormaps
@@ -19,7 +20,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def frame(
-    rows: int, columns: int, width: float, height: float, **options: object
+    rows: int, columns: int, width: float, height: float, **options: Any
 ) -> tuple[Figure, list[list[Axes]]]:
     """Panels in a grid; width and height of each in inches."""
     figure = Figure(figsize=(max(5.0, width * columns), height * rows + 0.6), dpi=110, layout="constrained")

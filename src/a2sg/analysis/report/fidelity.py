@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from a2sg.analysis.fidelity import FidelityRow, own_fidelity, surrogate_fidelity
 from a2sg.analysis.report import draw
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WINDOWS = (0.25, 0.5, 1.0, 2.0)
 OWN_PRICE, PRICE = 6, 200
 """Gradients that a run's own surrogate, and all shapes and windows, cost about as much as."""
-NOISE = {"samples": 16, "replicates": 4}
+NOISE: dict[str, Any] = {"samples": 16, "replicates": 4}
 """Of the finite differences."""
 NOISY_SAMPLES = 32
 """Training samples that these are taken on, at most."""

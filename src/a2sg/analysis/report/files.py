@@ -67,8 +67,8 @@ def _content(found: Analysis) -> dict[str, bytes]:
         pictures[panel.name] = content[f"{panel.name}.svg"]
         content[f"{panel.name}.csv"] = csv_text([plain(row) for row in panel.rows]).encode()
     names = [*content, DATA, PAGE]
-    data = {**found.to_dict(), "files": names}
-    content[DATA] = (json.dumps(data, indent=2, allow_nan=False) + "\n").encode()
+    numbers = {**found.to_dict(), "files": names}
+    content[DATA] = (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode()
     content[PAGE] = page(found, pictures).encode()
     return content
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from a2sg.analysis.landscape import Slice, loss_slice
+from a2sg.analysis.landscape import Slice, Statistics, loss_slice
 from a2sg.analysis.report import draw
 from a2sg.analysis.report.cases import Case, Study
 from a2sg.analysis.report.panel import Panel, Section
@@ -33,13 +33,14 @@ def landscape(study: Study) -> Section:
     first = study.cases[0]
     layers = [name for name, block in first.objective.layers.items() if _moves(first, block)]
     notes: list[str] = []
-    planned: list[tuple[str, str, dict[str, Any]]] = []
-    for layer, statistics, options, forwards in (
+    slices: list[tuple[str, Statistics, dict[str, Any], int]] = [
         (WHOLE, "kept", {}, POINTS),
         (WHOLE, "re-estimated", {}, 2 * POINTS),
         *((layer, "kept", {"layer": layer}, POINTS) for layer in layers),
         ("plane", "re-estimated", {"dimensions": 2, "points": ACROSS}, 2 * ACROSS**2),
-    ):
+    ]
+    planned = []
+    for layer, statistics, options, forwards in slices:
         if study.affordable(0.4 * forwards):  # a forward pass, of a gradient
             planned.append((layer, statistics, options))
         else:

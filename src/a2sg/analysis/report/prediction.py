@@ -70,7 +70,7 @@ def feeding(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str
         return lambda *_: found.__setitem__(name, last[0])  # None: a hook that gives something changes inputs
 
     hooks = [modules[name].register_forward_hook(layer_ran(name)) for name in layers]
-    hooks += [site.register_forward_pre_hook(site_runs(name)) for name, site in find_sites(model).items()]
+    hooks += [modules[name].register_forward_pre_hook(site_runs(name)) for name in find_sites(model)]
     try:
         with torch.no_grad():
             model(inputs)

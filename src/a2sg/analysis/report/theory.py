@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -30,7 +30,7 @@ def theory(study: Study) -> Section:
     """CV of every shape, κ and the condition, SGV and CV against λmax(F), and the bridge."""
     notes: list[str] = []
     panels: list[Panel] = []
-    found = {}
+    found: dict[str, Any] = {}
     if study.affordable(PRICE):
         theorems = {}
         for case in study.over(study.cases, "theory"):

@@ -198,7 +198,7 @@ def _draw_steps(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
 
 
 def _signals(study: Study) -> Panel:
-    rows = [
+    rows: list[Row] = [
         {
             "run": case.label,
             "layer": signal.layer,
