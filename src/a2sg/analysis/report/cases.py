@@ -75,6 +75,7 @@ class Case:
         config: its description.
         summary: what it found.
         model: its network, in evaluation mode.
+        loss: what it was trained with; terms added to it (im, rmp) are left out.
         objective: its network and loss on the samples.
         batches: of the variation.
     """
@@ -166,13 +167,13 @@ def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], 
     """
     require(len(names) > 0, "there is no run to analyze: give the folder of a run or of a comparison")
     folders: dict[Path, Path] = {}
-    points: dict[tuple[str, int, float, float], RunPoint] = {}
+    points: dict[Path, RunPoint] = {}
     left_out: list[str] = []
     for folder in map(Path, names):
         require(folder.is_dir(), f"{folder} is no run folder: give one of a2sg train, or of a2sg compare")
-        found = [folder]
+        found = finished = [folder]
         if not (folder / "config.yaml").is_file():
-            found, said = _one_per_arm(folder)
+            found, finished, said = _one_per_arm(folder)
             left_out += said
         for run in found:
             require(
@@ -180,31 +181,31 @@ def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], 
                 f"{run} is not finished: it has no summary.json (a2sg train --resume {run} goes on)",
             )
             folders.setdefault(run.resolve(), run)
-        for point in run_points(folder):
-            points.setdefault((point.arm, point.seed, point.score, point.energy_nj), point)
+        for run in finished:
+            points.setdefault(run.resolve(), run_points(run)[0])
     return list(folders.values()), list(points.values()), left_out
 
 
-def _one_per_arm(folder: Path) -> tuple[list[Path], list[str]]:
+def _one_per_arm(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
+    """Of a comparison: a run of each arm, all finished ones, and what was left out."""
     runs = sorted(path.parent for path in folder.glob("*/config.yaml"))
+    require(len(runs) > 0, f"{folder} is no run folder: it has no config.yaml (a2sg train writes one)")
     order = _order(folder)
     runs.sort(key=lambda run: order.get(run.name, len(order)))
-    require(len(runs) > 0, f"{folder} is no run folder: it has no config.yaml (a2sg train writes one)")
     finished = [run for run in runs if (run / "summary.json").is_file()]
     require(len(finished) > 0, f"{folder} has no finished run: the same a2sg compare goes on with it")
     first: dict[str, tuple[int, Path]] = {}
     for run in finished:
-        summary = json.loads((run / "summary.json").read_text())
-        arm, seed = summary["arm"], summary["seed"]
-        if arm not in first or seed < first[arm][0]:
-            first[arm] = seed, run
+        (point,) = run_points(run)
+        if point.arm not in first or point.seed < first[point.arm][0]:
+            first[point.arm] = point.seed, run
     said = [f"{run} is not finished and was left out." for run in runs if run not in finished]
     if len(finished) > len(first):
         said.append(
             f"Of the {len(finished)} finished runs of {folder}, the one with the smallest seed of each arm "
             "is analysed; the picture of accuracy and energy has all of them."
         )
-    return [run for _, run in first.values()], said
+    return [run for _, run in first.values()], finished, said
 
 
 def _order(folder: Path) -> dict[str, int]:
