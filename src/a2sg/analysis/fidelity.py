@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -124,10 +124,10 @@ def surrogate_fidelity(
 def own_fidelity(
     model: nn.Module, batch: tuple[Tensor, Tensor], loss: Callable[[Any, Any], Tensor]
 ) -> list[FidelityRow]:
-    """The cosine of a model's own surrogate gradient, shapes and windows as they are, with the smoothed.
+    """The cosine of a model's own surrogate gradient, shapes and windows as they are, with a smoothed one.
 
-    Rows have the shape "own" and no window. Under a shape that is not of unit area the smoothed network's
-    spikes are of another size than 1.
+    The smoothed network's spikes are the integral of the surrogate scaled to area 1: they rise from 0 to 1
+    over the window, as a spike jumps. Rows have the shape "own" and no window.
 
     Args:
         model: a network of this package's neurons; a copy runs in evaluation mode.
@@ -135,8 +135,10 @@ def own_fidelity(
         loss: called with output and targets; gives the mean over samples.
     """
     model = copied(model).eval()
-    smooth = smoothed_gradient(model, batch, loss)
     own = surrogate_gradient(model, batch, loss)
+    for neuron in _neurons(model):
+        neuron.surrogate = replace(neuron.surrogate, area="unit")
+    smooth = smoothed_gradient(model, batch, loss)
     return _compared("own", None, own, {name: part[None] for name, part in smooth.items()}, None)
 
 

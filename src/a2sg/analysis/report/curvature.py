@@ -258,10 +258,11 @@ def _draw_batches(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
             values = [row["largest"] for row in rows if (row["run"], row["samples"]) == (label, size)]
             axes.plot(values, [at] * len(values), "o", color=draw.colour(at), alpha=0.6)
         axes.set_title(f"{size} samples", fontsize=10)
-        axes.set_xscale("log")
         axes.set_ylim(len(labels) - 0.5, -0.5)
     panels[0].set_yticks(range(len(labels)), labels)
-    figure.supxlabel("λmax of the empirical Fisher", fontsize=9)
+    for axes in panels:
+        axes.set_xlabel("λmax of the empirical Fisher", fontsize=9)
+        axes.ticklabel_format(axis="x", scilimits=(0, 0))
     return figure
 
 

@@ -82,7 +82,7 @@ def label_steps(axes: Axes, keys: Sequence[tuple[str, int]]) -> None:
         axes.axvline(at - 0.5, color="#BBBBBB", linewidth=0.8)
     axes.set_xticks(starts, names)
     axes.tick_params(axis="x", length=0)
-    if len(names) > 4:
+    if len(names) > 8:
         axes.tick_params(axis="x", labelrotation=60, labelsize=8)
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-0.5, at - 0.5)
@@ -97,14 +97,14 @@ def log_if_positive(axes: Axes, values: Sequence[float | None]) -> None:
 def runs_by_layer(
     axes: Axes, series: Mapping[str, Mapping[str, float | None]], layers: Sequence[str]
 ) -> None:
-    """A line per run over the layers; values by run and layer."""
+    """A mark per run and layer; values by run and layer."""
     for at, (label, values) in enumerate(series.items()):
         known = [(place, values.get(layer)) for place, layer in enumerate(layers)]
         points = [(place, value) for place, value in known if value is not None]
         axes.plot(
             [place for place, _ in points],
             [value for _, value in points],
-            MARKERS[at % len(MARKERS)] + LINES[at % len(LINES)],
+            MARKERS[at % len(MARKERS)],
             color=colour(at),
             label=label,
             markersize=5,

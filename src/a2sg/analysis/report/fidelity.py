@@ -93,10 +93,11 @@ def _own(found: Mapping[str, Sequence[FidelityRow]]) -> Panel:
         "fidelity-own",
         "Each run's own surrogate, layer by layer",
         "Cosine of the surrogate gradient, shape and windows as trained, with the true gradient of the "
-        "smoothed network, whose spikes are the integral of the surrogate: 1 if the two agree. They "
-        "differ in the forward pass alone, so this says what hard spikes do to the gradient.",
-        "A gradient can be useful without being faithful, and each run has a smoothed network of its own. "
-        "Under a shape that is not of area 1 its spikes are of another size.",
+        "smoothed network, whose spikes rise from 0 to 1 as the integral of the surrogate does: 1 if the two "
+        "agree. Up to a factor they differ in the forward pass alone, so this says what hard spikes do to "
+        "the gradient.",
+        "A gradient can be useful without being faithful. Each run has a smoothed network of its own: a wide "
+        "window makes an easier one, and narrow windows are measured against a harder one.",
         rows,
         partial(_draw_own, rows, list(found)),
     )

@@ -145,7 +145,8 @@ def _draw_lines(lines: Mapping[str, Mapping[str, Slice]], columns: int, labels: 
         axes.set_visible(False)
     for line in grid:
         line[0].set_ylabel("loss")
-    figure.supxlabel("distance, in norms of the filters", fontsize=9)
+    for axes in grid[-1]:
+        axes.set_xlabel("distance, in filter norms", fontsize=9)
     draw.legend_below(figure, places[0])
     return figure
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PRICE = 60
 """Gradients that the theorems' shapes cost about as much as."""
+DEEPEST = 1e3
+"""The picture of the bridge ends this far below the least λmax."""
 SHOWN = ("boxcar", "triangle", "asymmetric 0.5", "asymmetric 0.6", "asymmetric 0.8")
 """Shapes in the picture; the CSV file has all."""
 
@@ -213,6 +215,8 @@ def _draw_bridge(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
             values = [row[name] if row[name] > 0 else math.nan for row in mine]
             axes.plot(values, draw.MARKERS[at] + draw.LINES[at], color=draw.colour(at), label=text)
         draw.log_if_positive(axes, [row["top"] for row in mine])
+        if tops := [row["top"] for row in rows if row["top"] > 0]:
+            axes.set_ylim(bottom=min(tops) / DEEPEST)  # below are sums that are 0 but for rounding
         axes.set_title(label, fontsize=10)
         draw.label_steps(axes, [(row["layer"], row["step"] or 1) for row in mine])
     draw.legend_below(figure, panels[0])

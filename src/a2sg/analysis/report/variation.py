@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING
 
 from a2sg.analysis.inspection_table import number
@@ -75,7 +76,7 @@ def _glance(
     cvs, snrs = {}, {}
     for case in study.cases:
         known = [step.cv.mean for step in case.variation.steps if step.cv.mean is not None]
-        cvs[case.label] = _median(known)
+        cvs[case.label] = median(known) if known else None
         snrs[case.label] = case.variation.signals[-1].snr
     found["CV of δ, median of layers and steps"] = cvs
     found["signal to noise of the gradient"] = snrs
@@ -87,11 +88,6 @@ def _means(points: Sequence[HistoryPoint]) -> tuple[float | None, float | None]:
     sgv = [point.sgv for point in points if point.step == last and point.sgv is not None]
     tgc = [point.tgc for point in points if point.tgc is not None]
     return (mean(sgv) if sgv else None), (mean(tgc) if tgc else None)
-
-
-def _median(values: Sequence[float]) -> float | None:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2] if ordered else None
 
 
 def _training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Panel:
