@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from a2sg._version import __version__
-from a2sg.analysis.inspection_table import number
 from a2sg.analysis.report.cases import Options, open_study
-from a2sg.analysis.report.panel import Section, plain
+from a2sg.analysis.report.panel import Section, glanced, plain
 from a2sg.errors import InputError, require, require_choice
 
 
@@ -42,7 +41,8 @@ class Analysis:
         """The glance as a table, and what was left out."""
         labels = [run["label"] for run in self.facts["runs"]]
         lines = [["", *labels]] + [
-            [what, *(number(values.get(label)) for label in labels)] for what, values in self.glance().items()
+            [what, *(glanced(values.get(label)) for label in labels)]
+            for what, values in self.glance().items()
         ]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = [

@@ -97,7 +97,8 @@ def _own(found: Mapping[str, Sequence[FidelityRow]]) -> Panel:
         "agree. Up to a factor they differ in the forward pass alone, so this says what hard spikes do to "
         "the gradient.",
         "A gradient can be useful without being faithful. Each run has a smoothed network of its own: a wide "
-        "window makes an easier one, and narrow windows are measured against a harder one.",
+        "window makes an easier one, and a ramp one that fires less. At the end of training the gradient is "
+        "small, and the smoothed network is at no minimum of its own.",
         rows,
         partial(_draw_own, rows, list(found)),
     )

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
-from a2sg.analysis.inspection_table import number
 from a2sg.analysis.page import document, picture, table
-from a2sg.analysis.report.panel import Panel, Section
+from a2sg.analysis.report.panel import Panel, Section, Table, glanced
 
 if TYPE_CHECKING:
     from a2sg.analysis.report.analysis import Analysis
@@ -19,8 +18,13 @@ nav a { margin-right: .8rem; color: inherit }
 p { max-width: 60rem }
 .limits, .files, .left-out { color: var(--soft) }
 .files { font-size: 13px }
+.glance td:first-child { white-space: normal }
+summary { cursor: pointer }
+@media (max-width: 40rem) { .wide img { width: auto; max-width: 48rem } }
 """
 """Besides that of every page."""
+LONGEST = 12
+"""Rows of a table that is not folded."""
 
 
 def page(found: Analysis, pictures: Mapping[str, bytes]) -> str:
@@ -58,7 +62,7 @@ def page(found: Analysis, pictures: Mapping[str, bytes]) -> str:
 def _glance(found: Analysis) -> str:
     labels = [run["label"] for run in found.facts["runs"]]
     lines = [
-        [what, *(number(values.get(label)) for label in labels)] for what, values in found.glance().items()
+        [what, *(glanced(values.get(label)) for label in labels)] for what, values in found.glance().items()
     ]
     if not lines:
         return ""
@@ -66,7 +70,7 @@ def _glance(found: Analysis) -> str:
         "The paper's chain of claims, link by link: less variation, more consistent directions, smaller "
         "curvature, better accuracy and energy. One run each: what differs may be chance."
     )
-    return f"<h2>At a glance</h2><p>{escape(said)}</p>{table(('', *labels), lines)}"
+    return f"<h2>At a glance</h2><p>{escape(said)}</p><div class='glance'>{table(('', *labels), lines)}</div>"
 
 
 def _section(name: str, section: Section, pictures: Mapping[str, bytes]) -> list[str]:
@@ -77,13 +81,21 @@ def _section(name: str, section: Section, pictures: Mapping[str, bytes]) -> list
     ]
 
 
+def _table(one: Table) -> str:
+    """A table, folded if it is long."""
+    shown = table(one.heads, one.lines)
+    if len(one.lines) <= LONGEST:
+        return shown
+    return f"<details><summary>{len(one.lines)} rows</summary>{shown}</details>"
+
+
 def _panel(panel: Panel, svg: bytes) -> str:
     return "\n".join(
         [
             f"<h3>{escape(panel.title)}</h3>",
             f"<p>{escape(panel.shows)}</p>",
             picture(svg, "svg", panel.title),
-            *(table(one.heads, one.lines) for one in panel.tables if one.lines),
+            *(_table(one) for one in panel.tables if one.lines),
             f'<p class="limits">What it cannot show: {escape(panel.limits)}</p>',
             f'<p class="files">{panel.name}.svg, {panel.name}.png, {panel.name}.csv</p>',
         ]

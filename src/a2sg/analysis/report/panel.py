@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from a2sg.analysis.inspection_table import number
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -62,6 +64,11 @@ class Section:
     notes: Sequence[str]
     found: Mapping[str, Any]
     glance: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+
+
+def glanced(value: float | None) -> str:
+    """A number as the glance has it."""
+    return f"{value:,.0f}" if value is not None and 1e3 <= abs(value) < 1e6 else number(value)
 
 
 def plain(value: Any) -> Any:

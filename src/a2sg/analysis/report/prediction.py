@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PRICE = 8
 """Gradients that the Fisher costs about as much as."""
+FEWEST = 5
+"""Runs from which on the page shows an interval."""
 PAIRS = {"sgv": "SGV", "cv": "CV of δ"}
 
 
@@ -105,8 +107,8 @@ def _rows(case: Case) -> list[Row]:
 
 
 def _interval(found: Correlation) -> str:
-    if found.low is None or found.high is None:
-        return "one run: none"
+    if found.low is None or found.high is None or found.clusters < FEWEST:
+        return "too few runs"
     return f"{found.low:.2f} .. {found.high:.2f}"
 
 
