@@ -12,9 +12,10 @@ import torch
 import a2sg
 from a2sg import analysis, cli
 from a2sg.analysis.report import curvature as curvature_part
-from a2sg.analysis.report.cases import Options, Study, find_runs, open_study
+from a2sg.analysis.report.cases import Options, Study, open_study
 from a2sg.analysis.report.parts import PARTS
 from a2sg.analysis.report.prediction import feeding
+from a2sg.analysis.report.runs import find_runs
 from a2sg.analysis.subject import training_batches
 from a2sg.errors import InputError
 from a2sg.training.arms import parse_arm
