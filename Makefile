@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-peers lint docs clean
+.PHONY: help setup demo test test-all test-peers lint docs evidence clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ lint: $(READY)  ## ruff and mypy
 
 docs: $(READY)  ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
+
+evidence: $(READY)  ## judge every claim by the stored comparisons, into docs/evidence.md
+	$(BIN)/python evidence/ledger.py
 
 clean:  ## remove what was built here, runs excepted
 	rm -rf $(VENV) site .pytest_cache .ruff_cache .mypy_cache .hypothesis

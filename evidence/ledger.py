@@ -58,6 +58,9 @@ def _read(folder: Path) -> Stored:
             if name in ("score", "spikes_per_sample", "energy_nj_per_sample"):
                 values[name, row["arm"]][int(row["seed"])] = float(cell)
     history: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    for row in _rows(folder / "flatness.csv"):
+        for name in ("gauss_newton", "sharpness"):
+            values[name, row["arm"]][int(row["seed"])] = float(row[name])
     for row in _rows(folder / "variation.csv"):
         for name in ("sgv", "tgc"):
             if row[name]:
@@ -77,6 +80,8 @@ def _read(folder: Path) -> Stored:
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
+    if not path.is_file():
+        return
     with path.open(newline="") as file:
         yield from csv.DictReader(file)
 
@@ -135,7 +140,7 @@ def page() -> str:
                 lines.append(f"| {' | '.join(cells)} |")
             what = f"`{claim.arm}` - `{claim.baseline}`, {claim.metric.text}"
             overview.append(f"| {claim.text} | {what} | {summary(verdicts)} |")
-            details.append(f"### {claim.text}\n\n{what}.\n")
+            details.append(f"### {claim.text}\n\n{what}. {claim.note}".rstrip() + "\n")
             heading = ["| comparison | seeds | difference | verdict |", "|---|---|---|---|"]
             details.append("\n".join([*heading, *lines]) + "\n" if lines else "Not measured yet.\n")
     sources = ["## The comparisons\n"]

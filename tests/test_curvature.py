@@ -298,6 +298,43 @@ def test_a_relu_network_of_torch_alone():
             function(objective)
 
 
+class Stateful(nn.Module):
+    """As other libraries have them: one step a call, and a state that must be reset."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.potential = 0.0
+
+    def forward(self, x):
+        self.potential = self.potential * 0.5 + self.layer(x)
+        return self.potential
+
+
+def test_forward_says_how_another_library_is_called():
+    torch.manual_seed(0)
+    net = Stateful().double()
+    x, y = torch.randn(2, 5, 4, dtype=torch.float64), torch.arange(5) % 3
+
+    def run(model, frames):
+        model.potential = 0.0
+        return [model(frame) for frame in frames][-1]
+
+    objective = Objective(net, (x, y), F.cross_entropy, forward=run)
+    twin = nn.Linear(4, 3).double()
+    twin.load_state_dict(net.layer.state_dict())
+
+    def leaked(model, frames):
+        return 0.5 * model(frames[0]) + model(frames[1])
+
+    other = Objective(twin, (x, y), F.cross_entropy, forward=leaked)
+    close(empirical_fisher(objective, top=4).whole.top, empirical_fisher(other, top=4).whole.top)
+    close(
+        gauss_newton(objective.subset([0, 3]), method="gram").whole.trace,
+        gauss_newton(other.subset([0, 3]), method="gram").whole.trace,
+    )
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_network_of_ours_with_batch_norm_and_any_loss(loss):
     """Lanczos and the Gram matrix know nothing of each other."""
@@ -416,7 +453,11 @@ def test_results_are_plain_data_and_readable():
         grad_norm_sq(objective),
     ):
         assert json.loads(json.dumps(found.to_dict()))["samples"] == 5
-    text = str(gauss_newton(objective))
-    assert text.splitlines()[0].startswith("generalised Gauss-Newton, 5 samples, loss ")
-    assert "linears.0" in text
-    assert "±" in text
+    title, header, *rows = str(double_backward_hessian(objective)).splitlines()
+    assert title.startswith("double-backward Hessian, 5 samples, loss ")
+    assert header.split() == ["layer", "parameters", "largest", "smallest", "trace"]
+    assert [row.split()[0] for row in rows] == ["whole", "linears.0", "linears.1", "out"]
+    assert "±" in rows[0]
+    assert len({len(row) for row in [header, *rows]}) == 1
+    assert "asymmetry" in str(surrogate_field_jacobian(objective, layers=()))
+    assert str(gauss_newton(objective, probes=0)).splitlines()[1].split()[-1] == "largest"

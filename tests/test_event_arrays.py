@@ -10,6 +10,7 @@ import torch
 
 from a2sg.data import create_data
 from a2sg.errors import InputError
+from layouts import write_arrays, zipped
 
 TACTILE = (
     Path(os.environ.get("A2SG_TEST_DATA", Path(__file__).parents[2] / "shared/data"))
@@ -18,27 +19,8 @@ TACTILE = (
 )
 
 
-def write(root, shape=(3, 2, 10), labels=(0, 2, 1), splits=("train", "test")):
-    """Recordings `[taxels, polarities, bins]`, and what was written."""
-    arrays = {}
-    for at, split in enumerate(splits):
-        (root / split).mkdir(parents=True)
-        for number, label in enumerate(labels):
-            counts = np.random.default_rng([at, number]).integers(0, 3, shape).astype(np.float32)
-            np.save(root / split / f"sample_{number}_label_{label}.npy", counts)
-            arrays[split, number] = counts
-    return arrays
-
-
-def zipped(folder, path):
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted(folder.rglob("*.npy")):
-            archive.write(file, Path("Inner") / file.relative_to(folder))
-    return path
-
-
 def test_a_folder_is_read_with_its_axes_in_order(tmp_path):
-    arrays = write(tmp_path)
+    arrays = write_arrays(tmp_path)
     data = create_data("event_arrays", source=str(tmp_path), steps=5, axes="ypt")
     assert (data.steps, data.shape, data.classes) == (5, (2, 3, 1), ("0", "1", "2"))
     for split, dataset in (("train", data.train), ("test", data.test)):
@@ -56,7 +38,7 @@ def test_a_folder_is_read_with_its_axes_in_order(tmp_path):
     [("tpyx", (6, 2, 3, 4), (2, 3, 4)), ("yxt", (3, 4, 6), (1, 3, 4)), ("tx", (6, 4), (1, 1, 4))],
 )
 def test_missing_axes_have_a_size_of_one(tmp_path, axes, shape, frame):
-    arrays = write(tmp_path, shape)
+    arrays = write_arrays(tmp_path, shape)
     data = create_data("event_arrays", source=str(tmp_path), steps=6, axes=axes)
     assert data.shape == frame
     in_order = np.einsum(f"{axes}->{''.join(axis for axis in 'tpyx' if axis in axes)}", arrays["train", 0])
@@ -64,7 +46,7 @@ def test_missing_axes_have_a_size_of_one(tmp_path, axes, shape, frame):
 
 
 def test_a_zip_gives_what_its_folder_gives(tmp_path):
-    write(tmp_path / "folder")
+    write_arrays(tmp_path / "folder")
     archive = zipped(tmp_path / "folder", tmp_path / "recordings.zip")
     one, other = (
         create_data("event_arrays", source=str(source), steps=2, axes="ypt")
@@ -75,7 +57,7 @@ def test_a_zip_gives_what_its_folder_gives(tmp_path):
 
 
 def test_names_of_folders_and_labels_are_options(tmp_path):
-    write(tmp_path, splits=("fit", "eval"))
+    write_arrays(tmp_path, splits=("fit", "eval"))
     for file in tmp_path.rglob("*.npy"):
         file.rename(file.with_name(file.name.replace("label_", "class")))
     data = create_data(
@@ -107,7 +89,7 @@ def test_names_of_folders_and_labels_are_options(tmp_path):
     ],
 )
 def test_what_cannot_work_is_told(tmp_path, options, message):
-    write(tmp_path)
+    write_arrays(tmp_path)
     with pytest.raises(InputError, match=message):
         create_data("event_arrays", **{"source": str(tmp_path), "axes": "ypt", **options})
 
@@ -122,7 +104,7 @@ def test_what_cannot_work_is_told(tmp_path, options, message):
     ],
 )
 def test_recordings_that_are_none_are_told(tmp_path, content, message):
-    write(tmp_path)
+    write_arrays(tmp_path)
     path = tmp_path / "test" / "sample_9_label_0.npy"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -133,7 +115,7 @@ def test_recordings_that_are_none_are_told(tmp_path, content, message):
 
 
 def test_a_truncated_zip_is_told(tmp_path):
-    write(tmp_path / "folder")
+    write_arrays(tmp_path / "folder")
     archive = zipped(tmp_path / "folder", tmp_path / "recordings.zip")
     archive.write_bytes(archive.read_bytes()[:-300])
     with pytest.raises(InputError, match="no whole zip"):

@@ -10,7 +10,7 @@ from torch import nn
 import a2sg
 from a2sg.errors import InputError
 from a2sg.kernels import backends
-from a2sg.models.layers import SpikingLayer, TdBatchNorm, per_step
+from a2sg.models.layers import SpikingLayer, TdBatchNorm, per_step, synapses
 from a2sg.models.maps import AveragePool, best_format, format_of
 from a2sg.models.norms import NORMS, TimeMeanBatchNorm
 from a2sg.models.residual import BasicBlock
@@ -185,10 +185,25 @@ def test_pooling_is_that_of_torch_and_keeps_nothing(channels_last, size):
 
 
 def test_large_maps_are_channels_last_on_a_cpu():
-    assert best_format(torch.empty(1, 3, 8, 8)) == torch.channels_last
-    assert best_format(torch.empty(1, 3, 7, 8)) == torch.contiguous_format
+    conv = nn.Conv2d(3, 4, 1)
+    assert best_format(torch.empty(1, 3, 8, 8), conv) == torch.channels_last
+    assert best_format(torch.empty(1, 3, 7, 8), conv) == torch.contiguous_format
+
     wide = layer(SHAPES["channels-last map"])(torch.rand(SHAPES["channels-last map"], dtype=torch.float64))
     assert format_of(wide.flatten(0, 1)) == torch.channels_last
+
+
+@pytest.mark.parametrize("channels", [1, 8, 15])
+def test_strided_pointwise_convolutions_of_few_channels_have_right_gradients(channels):
+    """In channels-last, torch's backward pass of these writes beyond its memory."""
+    conv = nn.Conv2d(channels, channels, 1, stride=2)
+    x = torch.randn(2, 2, channels, 112, 112).transpose(-1, -2)
+    found = torch.autograd.grad(synapses(conv, x).square().sum(), conv.weight)[0]
+    conv.double()
+    seen = x.double().flatten(0, 1)[..., ::2, ::2]
+    current = torch.einsum("oc,ncyx->noyx", conv.weight[..., 0, 0], seen) + conv.bias[:, None, None]
+    wanted = torch.einsum("noyx,ncyx->oc", 2 * current, seen)
+    torch.testing.assert_close(found[..., 0, 0].double(), wanted, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -15,6 +15,7 @@ from a2sg.data.scene_augment import SceneAugment
 from a2sg.data.scenes import SceneFiles, fit
 from a2sg.data.sets import IGNORE
 from a2sg.errors import InputError
+from layouts import pictures, write_ade20k, write_camvid
 
 DATA = Path(os.environ.get("A2SG_TEST_DATA", Path(__file__).parents[2] / "shared/data"))
 PLAIN = {"flip": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
@@ -30,25 +31,6 @@ def folder(name):
     if not path.is_dir():
         pytest.skip(f"needs {path}")
     return path
-
-
-def pictures(height, width, values, seed=0):
-    """An RGB image, and a mask of these values."""
-    random = np.random.default_rng(seed)
-    image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    mask = random.choice(np.array(values, dtype=np.uint8), (height, width))
-    return Image.fromarray(image), Image.fromarray(mask)
-
-
-def write_camvid(root, splits=("train", "test"), values=range(12), count=3):
-    for split in splits:
-        for name in (split, f"{split}annot"):
-            (root / name).mkdir(parents=True)
-        for number in range(count):
-            image, mask = pictures(9, 12, list(values), number)
-            image.save(root / split / f"{number}.png")
-            mask.save(root / f"{split}annot" / f"{number}.png")
-    return root
 
 
 def test_fitting_keeps_the_aspect_and_fills_up():
@@ -130,17 +112,6 @@ def test_the_real_camvid_is_read():
     sky = masks == data.classes.index("sky")
     assert road[:, 24:].sum() > 10 * road[:, :12].sum()
     assert sky[:, :12].sum() > 10 * sky[:, 24:].sum()
-
-
-def write_ade20k(root, source=None):
-    for split in ("training", "validation"):
-        for kind in ("images", "annotations"):
-            (root / kind / split).mkdir(parents=True)
-        for number in range(2):
-            image, mask = pictures(8, 6, [0, 1, 150], number)
-            image.save(root / "images" / split / f"ADE_{number}.jpg")
-            mask.save(root / "annotations" / split / f"ADE_{number}.png")
-    return root
 
 
 def test_ade20k_is_read_from_the_official_layout(tmp_path):

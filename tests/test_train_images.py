@@ -1,21 +1,19 @@
 """Training on images: recipes start, augmentation stays in training, and a resumed run draws the same."""
 
 import csv
-import gzip
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from a2sg import cli
 from a2sg.data import create_data
-from a2sg.data.idx import FILES
 from a2sg.errors import InputError
 from a2sg.training.callbacks import MetricsFile
 from a2sg.training.evaluate import evaluate
-from a2sg.training.recipe import load_recipe, recipes
+from a2sg.training.recipe import load_recipe
 from a2sg.training.run import CHECKPOINT, Interrupted, load_run, read_checkpoint, train
+from layouts import write_idx, write_tree
 
 pytest.importorskip("kornia", reason="needs a2sg[train]")
 
@@ -33,31 +31,6 @@ EVERYTHING = {
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("A2SG_CACHE", str(tmp_path / "cache"))
-
-
-def write_tree(root, size, classes=10, each=3, splits=("train", "test")):
-    """Images of random pixels in the layout of a folder."""
-    random = np.random.RandomState(0)
-    for split in splits:
-        for label in range(classes):
-            folder = root / split / f"class {label}"
-            folder.mkdir(parents=True)
-            for number in range(each):
-                pixels = random.randint(0, 256, (size, size, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{number}.png")
-    return root
-
-
-def write_idx(root):
-    root.mkdir()
-    for images, labels in FILES.values():
-        for name, array in (
-            (images, np.arange(30 * 28 * 28).reshape(30, 28, 28)),
-            (labels, np.arange(30) % 10),
-        ):
-            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-            (root / name).write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
-    return root
 
 
 SOURCES = {
@@ -87,13 +60,6 @@ def test_a_recipe_starts_with_its_own_loader(tmp_path, recipe):
         (row,) = csv.DictReader(file)
     assert float(row["test_accuracy"]) == pytest.approx(summary["accuracy"], abs=1e-6)
     assert float(row["test_loss"]) == pytest.approx(summary["loss"], rel=1e-5)
-
-
-@pytest.mark.parametrize("recipe", sorted(SOURCES))
-def test_a_recipe_says_where_its_data_and_method_come_from(recipe):
-    comment = " ".join(line for line in recipes()[recipe].read_text().splitlines() if line.startswith("#"))
-    for part in ("--data.options.source", "paper", "What differs"):
-        assert part in comment
 
 
 def resumable(tmp_path, **overrides):

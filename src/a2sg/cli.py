@@ -324,8 +324,10 @@ def list_command(words: list[str]) -> int:
     for name in chosen:
         if len(chosen) > 1:
             print(f"{name}:")
-        for entry, text in _entries(name).items():
-            print(f"  {entry:<16} {text}".rstrip())
+        entries = _entries(name)
+        width = max(map(len, entries))
+        for entry, text in entries.items():
+            print(f"  {entry:<{width}}  {text}".rstrip())
     return 0
 
 

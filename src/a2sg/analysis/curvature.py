@@ -17,17 +17,7 @@ from a2sg.analysis.gram import gram
 from a2sg.analysis.objective import Objective
 from a2sg.analysis.output_factors import Factors
 from a2sg.analysis.products import Build, gauss_newton_of, hessian_of, opened, transposed_field_of
-from a2sg.analysis.spectrum import (
-    DENSE,
-    Product,
-    ends,
-    hutchinson,
-    largest,
-    largest_of_any,
-    mean_and_error,
-    signs,
-    written_out,
-)
+from a2sg.analysis.spectrum import Product, asymmetry, ends, hutchinson, largest, largest_of_any
 from a2sg.errors import require, require_choice, require_count, require_positive
 
 MEMORY = 2.0
@@ -216,7 +206,7 @@ def surrogate_field_jacobian(
             size,
             [(value.real, value.imag) for value in values],
             *_trace(product, size, probes, seed),
-            *_asymmetry(product, size, probes, seed),
+            *asymmetry(product, size, probes, seed),
         )
 
     kind = "Jacobian of the surrogate-gradient field"
@@ -263,34 +253,6 @@ def _of_grams(
 
 def _trace(product: Product, size: int, probes: int, seed: int) -> tuple[float, float] | tuple[None, None]:
     return hutchinson(product, size, probes, seed) if probes else (None, None)
-
-
-def _asymmetry(
-    product: Product, size: int, probes: int, seed: int
-) -> tuple[float, float] | tuple[None, None]:
-    """‖(J - Jᵀ)/2‖² / ‖J‖² = (1 - tr J² / ‖J‖²) / 2, from E zᵀ J J z and E ‖J z‖² over random signs z."""
-    if not probes:
-        return None, None
-    if size <= min(DENSE, probes):
-        matrix = written_out(product, size)
-        square = matrix.square().sum().item()
-        share = (matrix - matrix.T).square().sum().item() / (4 * square) if square else None
-        return (None, None) if share is None else (share, 0.0)
-    generator = torch.Generator().manual_seed(seed)
-    squares, twice = [], []
-    for _ in range(probes):
-        z = signs(size, generator)
-        once = product(z)
-        squares.append(once.square().sum().item())
-        twice.append(torch.dot(z, product(once)).item())
-    total, total_twice = math.fsum(squares), math.fsum(twice)
-    if total == 0:
-        return None, None
-    left_out = [
-        (1 - (total_twice - b) / (total - a)) / 2 for a, b in zip(squares, twice, strict=True) if total > a
-    ]
-    error = mean_and_error(left_out)[1] * (len(left_out) - 1)
-    return (1 - total_twice / total) / 2, error
 
 
 def _require_options(top: int, probes: int, tolerance: float) -> None:

@@ -73,16 +73,22 @@ class Curvature:
         return asdict(self)
 
     def __str__(self) -> str:
-        """A row per layer: parameters, the largest eigenvalue and the trace."""
-        lines = [
-            f"{self.kind}, {self.samples} samples, loss {self.loss:.4g}",
-            f"{'layer':<24}{'parameters':>11}{'largest':>22}{'trace':>22}",
-        ]
+        """A row per layer: parameters and what there is of eigenvalues, trace and asymmetry."""
+        rows = [["layer", "parameters", "largest", "smallest", "trace", "asymmetry"]]
         for name, found in {"whole": self.whole, **self.layers}.items():
-            trace = "" if found.trace is None else f"{found.trace:.4g}"
-            if found.trace_error:
-                trace += f" ± {found.trace_error:.2g}"
-            lines.append(f"{name:<24}{found.parameters:>11,}{_shown(found.top[0]):>22}{trace:>22}")
+            smallest = asymmetry = ""
+            if isinstance(found, FieldSpectrum):
+                asymmetry = _estimate(found.asymmetry, found.asymmetry_error)
+            elif found.bottom:
+                smallest = _shown(found.bottom[0])
+            trace = _estimate(found.trace, found.trace_error)
+            rows.append([name, f"{found.parameters:,}", _shown(found.top[0]), smallest, trace, asymmetry])
+        columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+        widths = [max(map(len, column)) for column in columns]
+        lines = [f"{self.kind}, {self.samples} samples, loss {self.loss:.4g}"]
+        for name, *cells in zip(*columns, strict=True):
+            right = "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+            lines.append(f"{name:<{widths[0]}}{right}")
         return "\n".join(lines)
 
 
@@ -112,3 +118,9 @@ def _shown(value: float | tuple[float, float]) -> str:
         real, imaginary = value
         return f"{real:.4g}" if imaginary == 0 else f"{real:.4g} {imaginary:+.3g}i"
     return f"{value:.4g}"
+
+
+def _estimate(value: float | None, error: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g} ± {error:.2g}" if error else f"{value:.4g}"

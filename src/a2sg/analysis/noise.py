@@ -11,7 +11,6 @@ step.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from a2sg.analysis.energy import batch_dimension
 from a2sg.analysis.probe import copied
+from a2sg.analysis.progress import progress as show_progress
 from a2sg.analysis.unrolled import unrolled
 from a2sg.errors import require, require_count, require_positive
 from a2sg.kernels.gate import Gate
@@ -135,7 +135,8 @@ def noisy_gradient(
     }
     with torch.no_grad():
         for name, parameter in parameters.items():
-            for at in _shown(parameter.numel(), f"noise {deviation:g}, {name}", progress):
+            count, title = parameter.numel(), f"noise {deviation:g}, {name}"
+            for at in show_progress(range(count), title, count, None if progress else False):
                 with _moved(parameter, at, step):
                     above = losses()
                 with _moved(parameter, at, -step):
@@ -168,13 +169,3 @@ def _moved(parameter: Tensor, at: int, by: float) -> Iterator[None]:
         yield
     finally:
         parameter[place] = before
-
-
-def _shown(count: int, title: str, progress: bool) -> Iterator[int]:
-    if not (progress and sys.stderr.isatty()):
-        yield from range(count)
-        return
-    from rich.console import Console  # no part of a core install
-    from rich.progress import track
-
-    yield from track(range(count), title, console=Console(stderr=True))

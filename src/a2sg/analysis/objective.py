@@ -29,8 +29,8 @@ class Objective:
             their mean loss.
         forward: called with the model and inputs, if it is not `model(inputs)`: to reset states, a step loop.
         samples_dim: the dimension of `inputs` that counts samples; None takes the one that has N entries.
-        training: whether batch norms use the statistics of the batch instead: samples are then not
-            independent, and `empirical_fisher` and the Gram matrix refuse it.
+        training: whether the model is in training mode instead, batch norms with the statistics of the batch:
+            samples are then not independent, and `empirical_fisher` and the Gram matrix refuse it.
         chunk: samples at a time, to bound memory: graphs are then built again for every product.
 
     Raises:

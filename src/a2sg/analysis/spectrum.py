@@ -85,6 +85,37 @@ def hutchinson(product: Product, size: int, probes: int, seed: int) -> tuple[flo
     return mean_and_error(values)
 
 
+def asymmetry(product: Product, size: int, probes: int, seed: int) -> tuple[float, float] | tuple[None, None]:
+    """‖(A - Aᵀ)/2‖² / ‖A‖² = (1 - tr A² / ‖A‖²) / 2, from E zᵀ A A z and E ‖A z‖² over random signs z.
+
+    Returns:
+        The share and its standard error (jackknife), 0 for a matrix of few rows, which is written out; None
+        twice if A is 0 or there are no probes.
+    """
+    if not probes:
+        return None, None
+    if size <= min(DENSE, probes):
+        matrix = written_out(product, size)
+        square = matrix.square().sum().item()
+        share = (matrix - matrix.T).square().sum().item() / (4 * square) if square else None
+        return (None, None) if share is None else (share, 0.0)
+    generator = torch.Generator().manual_seed(seed)
+    squares, twice = [], []
+    for _ in range(probes):
+        z = signs(size, generator)
+        once = product(z)
+        squares.append(once.square().sum().item())
+        twice.append(torch.dot(z, product(once)).item())
+    total, total_twice = math.fsum(squares), math.fsum(twice)
+    if total == 0:
+        return None, None
+    left_out = [
+        (1 - (total_twice - b) / (total - a)) / 2 for a, b in zip(squares, twice, strict=True) if total > a
+    ]
+    error = mean_and_error(left_out)[1] * (len(left_out) - 1)
+    return (1 - total_twice / total) / 2, error
+
+
 def signs(size: int, generator: torch.Generator) -> Tensor:
     """Random ±1, `[size]` float64."""
     return torch.randint(0, 2, (size,), generator=generator).double() * 2 - 1

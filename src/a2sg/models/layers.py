@@ -48,8 +48,8 @@ def synapses(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
         Their output `[T, B, ...]`.
     """
     folded = x.flatten(0, 1)
-    if folded.dim() == 4:
-        folded = folded.contiguous(memory_format=best_format(folded))
+    if isinstance(layer, nn.Conv2d):
+        folded = folded.contiguous(memory_format=best_format(folded, layer))
     current: Tensor = layer(folded)
     return current.unflatten(0, x.shape[:2])
 

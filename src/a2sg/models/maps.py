@@ -19,17 +19,26 @@ def format_of(x: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def best_format(x: Tensor) -> torch.memory_format:
-    """The format in which convolutions of `x` are fastest.
+def best_format(x: Tensor, layer: nn.Conv2d) -> torch.memory_format:
+    """The format in which the convolution `layer` of `x` is fastest, and safe.
 
-    On a CPU that depends on the size of the map. On a GPU channels-last suits the tensor cores, which half
-    precision uses.
+    On a CPU that depends on the size of the map; what `overruns` stays contiguous. On a GPU channels-last
+    suits the tensor cores, which half precision uses.
     """
     if x.device.type == "cpu":
-        last = x.shape[2] * x.shape[3] >= LARGE_MAP
+        last = x.shape[2] * x.shape[3] >= LARGE_MAP and not overruns(layer)
     else:
         last = x.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(x.device.type)
     return torch.channels_last if last else torch.contiguous_format
+
+
+def overruns(layer: nn.Conv2d) -> bool:
+    """Whether torch's backward pass writes beyond its memory, and crashes, in channels-last on a CPU.
+
+    oneDNN does so for the weights of 1x1 convolutions with a stride and fewer than 16 input channels (seen
+    in torch 2.13, not with 16 and more).
+    """
+    return layer.kernel_size == (1, 1) and layer.stride != (1, 1) and layer.in_channels < 16
 
 
 class AveragePool(nn.AvgPool2d):

@@ -26,9 +26,9 @@ from a2sg.window import WindowPolicy
 Augmentation = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 """Of images, or recordings with time first, and their labels, in the epoch of this number (from 0)."""
 
-OF_RECORDINGS = {"nda", "erasing", "cutmix", "mixup", "mix_until_epoch"}
+OF_RECORDINGS = {"nda", "nda_flip", "erasing", "cutmix", "mixup", "mix_until_epoch"}
 OF_SCENES = {"scenes"}
-"""Fields of `AugmentConfig` that recordings and scenes take; images take all but NDA and `scenes`."""
+"""Fields of `AugmentConfig` that recordings and scenes take; images take the others, and all but NDA's."""
 
 
 def build_data(config: RunConfig) -> ImageData:
@@ -55,7 +55,7 @@ def build_augment(config: RunConfig, data: ImageData) -> Augmentation:
         InputError: for a value out of range, or an option that is not for this data.
     """
     options = asdict(config.augment)
-    fits, kind = options.keys() - OF_SCENES - {"nda"}, "images"
+    fits, kind = options.keys() - OF_SCENES - {"nda", "nda_flip"}, "images"
     if data.task == "segmentation":
         fits, kind = OF_SCENES, "scenes"
     elif data.steps is not None:
@@ -71,15 +71,19 @@ def build_augment(config: RunConfig, data: ImageData) -> Augmentation:
         f"augment.randaugment and augment.scenes change pixels, but data set {config.data.name!r} has none: "
         "leave them off",
     )
-    nda, scenes = options.pop("nda"), options.pop("scenes")
+    nda, flips, scenes = (options.pop(name) for name in ("nda", "nda_flip", "scenes"))
     if scenes:
         return SceneAugment()
     images = Augment(len(data.classes), data.mean or (0.0,) * data.shape[0], **options)
-    return RecordingAugment(NDA(), images) if nda else images
+    return RecordingAugment(NDA(flip=0.5 if flips else 0.0), images) if nda else images
 
 
 def build_model(config: RunConfig, data: ImageData) -> nn.Module:
-    """The network of a run, made for `data`."""
+    """The network of a run, made for `data`.
+
+    Raises:
+        InputError: for options that do not fit, or a factor on the learning rate of a head that is not there.
+    """
     channels, height, width = data.shape
     size = height if height == width else (height, width)
     options: dict[str, Any] = {"in_channels": channels, "image_size": size, **config.model.options}
@@ -88,7 +92,7 @@ def build_model(config: RunConfig, data: ImageData) -> nn.Module:
         "model.options holds the network's own options: steps is model.steps, and neuron and surrogate have "
         "groups of their own",
     )
-    return create_model(
+    model = create_model(
         config.model.name,
         num_classes=len(data.classes),
         steps=config.model.steps,
@@ -98,6 +102,9 @@ def build_model(config: RunConfig, data: ImageData) -> nn.Module:
         window=config.surrogate.window,
         **options,
     )
+    if config.optimizer.head_factor != 1:
+        head_of(model)  # told before anything is written
+    return model
 
 
 def build_windows(config: RunConfig, model: nn.Module) -> WindowPolicy:
@@ -105,12 +112,35 @@ def build_windows(config: RunConfig, model: nn.Module) -> WindowPolicy:
     return create_policy(config.windows, model)
 
 
+def head_of(model: nn.Module) -> nn.Module:
+    """The part of a network that classifies.
+
+    Raises:
+        InputError: if none of its parts is called `head`.
+    """
+    head = getattr(model, "head", None)
+    if not isinstance(head, nn.Module):
+        raise InputError(
+            "optimizer.head_factor is for a network with a part called head, and the parts of this one are "
+            f"{', '.join(name for name, _ in model.named_children())}: leave it at 1"
+        )
+    return head
+
+
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer; biases and normalisation are not decayed."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    head = list(head_of(model).parameters()) if config.head_factor != 1 else []
+    of_head = {id(parameter) for parameter in head}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in of_head]
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        {
+            "params": [p for p in parameters if p.requires_grad and (p.dim() >= 2) == decays],
+            "lr": config.lr * factor,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for parameters, factor in ((rest, 1.0), (head, config.head_factor))
+        if parameters
+        for decays in (True, False)
     ]
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
@@ -120,9 +150,13 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
 def build_schedule(
     config: OptimizerConfig, optimizer: torch.optim.Optimizer, iterations: int, epochs: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Linear warm-up, then a cosine to zero, over `iterations` optimizer steps in all."""
+    """Linear warm-up, then a decline to zero, over `iterations` optimizer steps in all."""
     warmup = min(round(iterations * config.warmup_epochs / epochs), iterations - 1)
-    decline = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations - warmup)
+    decline: torch.optim.lr_scheduler.LRScheduler
+    if config.schedule == "poly":
+        decline = torch.optim.lr_scheduler.PolynomialLR(optimizer, iterations - warmup, config.power)
+    else:
+        decline = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations - warmup)
     if warmup == 0:
         return decline
     rise = torch.optim.lr_scheduler.LinearLR(

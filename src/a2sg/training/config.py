@@ -16,6 +16,8 @@ class ModelConfig:
     """T, the time steps."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further options of the network's entry function."""
+    weights: str | None = None
+    """A run folder to start from: its weights of the same name and shape, such as those of a backbone."""
 
 
 @dataclass
@@ -111,18 +113,26 @@ class AugmentConfig:
     """CutMix and MixUp are done in this many first epochs; null is all."""
     nda: bool = False
     """For recordings of events: NDA, which flips, and rolls, rotates, shears or cuts out."""
+    nda_flip: bool = True
+    """Whether NDA flips; off where a mirrored recording is of another class, as a hand's side or a digit."""
     scenes: bool = False
     """For segmentation: image and mask resized by 0.5 to 2, cut out, mirrored; colours changed."""
 
 
 @dataclass
 class OptimizerConfig:
-    """AdamW or SGD, with a linear warm-up and then a cosine to zero, set per iteration."""
+    """AdamW or SGD, with a linear warm-up and then a decline to zero, set per iteration."""
 
     name: Literal["adamw", "sgd"] = "adamw"
     """The optimizer."""
     lr: float = 6e-3
     """Learning rate at the end of the warm-up."""
+    head_factor: float = 1.0
+    """Factor on it for the network's `head`, the layers that classify."""
+    schedule: Literal["cosine", "poly"] = "cosine"
+    """How it declines: a cosine, or (1 - p) ** power, p the part of the iterations after the warm-up."""
+    power: float = 1.0
+    """Power of `poly`; 1 is a straight line."""
     weight_decay: float = 2e-2
     """Weight decay, on weights of two or more dimensions alone."""
     momentum: float = 0.9

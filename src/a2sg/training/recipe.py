@@ -22,7 +22,7 @@ FROM_FILE = ("recipe", "arm")
 def recipes() -> dict[str, Path]:
     """The built-in recipes: name to file."""
     folder = Path(str(files("a2sg.training") / "recipes"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def load_recipe(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -132,7 +132,8 @@ def checked(config: RunConfig) -> RunConfig:
     require_count("data.workers", config.data.workers, least=0)
     require_positive("surrogate.window", config.surrogate.window)
     optimizer = config.optimizer
-    require_positive("optimizer.lr", optimizer.lr)
+    for name in ("lr", "head_factor", "power"):
+        require_positive(f"optimizer.{name}", getattr(optimizer, name))
     for name in ("weight_decay", "momentum", "warmup_epochs", "warmup_lr"):
         value = getattr(optimizer, name)
         require(value >= 0, f"optimizer.{name} must not be below 0, not {value}")

@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
+from torch import nn
 
 from a2sg._version import __version__
 from a2sg.errors import InputError, require
@@ -49,13 +50,18 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
         The summary, as written to `summary.json`.
 
     Raises:
-        InputError: for a description that does not work, or a folder that cannot be written or resumed.
+        InputError: for a description that does not work, or a folder that cannot be read, written or resumed.
         Interrupted: on Ctrl-C.
     """
     device = find_device(config.device)
     set_work_done({})
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = SpikingTask(config, build_data(config))
+    begins = not (resume and (out / CHECKPOINT).is_file())
+    if config.model.weights is not None and begins:
+        taken = take_weights(task.model, Path(config.model.weights))
+        if not quiet:
+            Console(stderr=True).print(f"{taken} from {config.model.weights}", highlight=False)
     checkpoint = open_folder(config, out, resume)
     clock = TrainingClock()
     callbacks: list[pl.Callback] = [
@@ -145,6 +151,37 @@ def load_run(folder: Path) -> SpikingTask:
     except (KeyError, RuntimeError) as error:
         raise InputError(f"{path} does not fit {folder / CONFIG}: was one of them changed?") from error
     return task
+
+
+def take_weights(model: nn.Module, folder: Path) -> str:
+    """Give `model` the trained weights of another run that have the same names and shapes; windows stay.
+
+    Returns:
+        How many there were, in words.
+
+    Raises:
+        InputError: if the folder is no run, its checkpoint cannot be read, or nothing in it fits.
+    """
+    read_run_config(folder)
+    path = folder / CHECKPOINT
+    require(path.is_file(), f"model.weights: {folder} has no {CHECKPOINT} yet")
+    trained = {
+        name.removeprefix("model."): value
+        for name, value in read_checkpoint(path)["state_dict"].items()
+        if name.startswith("model.")
+    }
+    own = {name: value for name, value in model.state_dict().items() if name.rpartition(".")[2] != "window"}
+    fitting = {
+        name: trained[name]
+        for name, value in own.items()
+        if name in trained and trained[name].shape == value.shape
+    }
+    require(
+        any(value.dim() > 0 for value in fitting.values()),  # counts of batches fit everywhere
+        f"model.weights: no weights of {folder} have the names and shapes of this network's",
+    )
+    model.load_state_dict(fitting, strict=False)
+    return f"{len(fitting)} of {len(own)} weights and statistics"
 
 
 def read_run_config(folder: Path) -> RunConfig:

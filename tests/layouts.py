@@ -1,0 +1,172 @@
+"""Small data sets on disk, in the layouts and file formats that the real ones come in; random content."""
+
+import gzip
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from a2sg.data.idx import FILES
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def pictures(height, width, values, seed=0):
+    """An RGB image, and a mask of these values."""
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    mask = random.choice(np.array(values, dtype=np.uint8), (height, width))
+    return Image.fromarray(image), Image.fromarray(mask)
+
+
+# Images.
+
+
+def write_tree(root, size, classes=10, each=3, splits=("train", "test"), suffix="png"):
+    """Images in folders SPLIT/CLASS."""
+    random = np.random.RandomState(0)
+    for split in splits:
+        for label in range(classes):
+            folder = root / split / f"class {label}"
+            folder.mkdir(parents=True)
+            for number in range(each):
+                pixels = random.randint(0, 256, (size, size, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.{suffix}")
+    return root
+
+
+def write_idx(root):
+    """The four IDX files of Fashion-MNIST, with 30 images each."""
+    root.mkdir()
+    for images, labels in FILES.values():
+        for name, array in (
+            (images, np.arange(30 * 28 * 28).reshape(30, 28, 28)),
+            (labels, np.arange(30) % 10),
+        ):
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            (root / name).write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
+    return root
+
+
+# Scenes.
+
+
+def write_camvid(root, splits=("train", "test"), values=range(12), count=3, size=(9, 12)):
+    for split in splits:
+        for name in (split, f"{split}annot"):
+            (root / name).mkdir(parents=True)
+        for number in range(count):
+            image, mask = pictures(*size, list(values), number)
+            image.save(root / split / f"{number}.png")
+            mask.save(root / f"{split}annot" / f"{number}.png")
+    return root
+
+
+def write_ade20k(root, count=2, size=(8, 6)):
+    for split in ("training", "validation"):
+        for kind in ("images", "annotations"):
+            (root / kind / split).mkdir(parents=True)
+        for number in range(count):
+            image, mask = pictures(*size, [0, 1, 150], number)
+            image.save(root / "images" / split / f"ADE_{number}.jpg")
+            mask.save(root / "annotations" / split / f"ADE_{number}.png")
+    return root
+
+
+# Recordings.
+
+
+def random_events(seed, count, size, time):
+    """Events (x, y, t, p) in the order of time."""
+    random = np.random.default_rng(seed)
+    columns = (random.integers(0, size, count), random.integers(0, size, count))
+    columns += (np.sort(random.integers(0, time, count)), random.integers(0, 2, count))
+    return [tuple(int(value) for value in event) for event in zip(*columns, strict=True)]
+
+
+def nmnist_file(path, events):
+    """Write events (x, y, t, p) as N-MNIST stores them: 40 bits each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [[x, y, (p << 7) | (t >> 16), (t >> 8) & 255, t & 255] for x, y, t, p in events]
+    path.write_bytes(np.array(rows, dtype=np.uint8).tobytes())
+
+
+def write_nmnist(root):
+    """Two recordings per split and class; what they hold."""
+    known = {}
+    for seed, split in enumerate(("Train", "Test")):
+        for digit in range(10):
+            for number in (1, 2):
+                events = random_events([seed, digit, number], 30, 34, 300_000)
+                nmnist_file(root / "NMNIST" / split / str(digit) / f"{number:05}.bin", events)
+                known[split, digit, number] = events
+    return known
+
+
+def write_gesture(root):
+    for seed, split in enumerate(("ibmGestureTrain", "ibmGestureTest")):
+        for user in ("user01_fluorescent", "user02_led"):
+            folder = root / "DVSGesture" / split / user
+            folder.mkdir(parents=True)
+            for label in (0, 3, 10):
+                random = np.random.default_rng([seed, label, len(user)])
+                columns = random.integers(0, (128, 128, 2, 500), (40, 4)).astype(np.float32)
+                np.save(folder / f"{label}.npy", columns)
+
+
+def aedat4_file(path, events, size=128):
+    """Write events (x, y, t, p) as AEDAT 4 stores them, uncompressed and in one packet."""
+
+    def attribute(key, kind, value):
+        return f'<attr key="{key}" type="{kind}">{value}</attr>'
+
+    output = attribute("compression", "string", "NONE") + attribute("typeIdentifier", "string", "EVTS")
+    sizes = attribute("sizeX", "int", size) + attribute("sizeY", "int", size)
+    text = (
+        f'<dv version="2.0"><node name="outInfo" path="/outInfo/"><node name="0" path="/outInfo/0/">{output}'
+        f'<node name="info" path="/outInfo/0/info/">{sizes}</node></node></node></dv>'
+    ).encode()
+    # Two tables of FlatBuffers: where the root is, a name, where the fields are, the fields, their content.
+    header = struct.pack("<I4s6x5H", 24, b"IOHE", 10, 20, 4, 12, 8)
+    header += struct.pack("<iiIq", 10, 0, 12, -1) + struct.pack("<I", len(text)) + text + bytes(4)
+    rows = b"".join(struct.pack("<qhh?3x", t, x, y, bool(p)) for x, y, t, p in events)
+    packet = struct.pack("<I4s2x3H", 16, b"EVTS", 6, 8, 4)
+    packet += struct.pack("<iI4xI", 6, 8, len(events)) + rows
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(
+        b"#!AER-DAT4.0\r\n"
+        + struct.pack("<I", len(header))
+        + header
+        + struct.pack("<III", 0, len(packet) + 4, len(packet))
+        + packet
+    )
+
+
+def write_cifar10_dvs(root, numbers, events=lambda number: random_events(number, 40, 128, 1000)):
+    """A recording of each class for each of these numbers."""
+    for name in CIFAR10:
+        (root / "CIFAR10DVS" / name).mkdir(parents=True)
+        for number in numbers:
+            path = root / "CIFAR10DVS" / name / f"cifar10_{name}_{number}.aedat4"
+            aedat4_file(path, events(number))
+
+
+def write_arrays(root, shape=(3, 2, 10), labels=(0, 2, 1), splits=("train", "test")):
+    """Recordings `[taxels, polarities, bins]`, and what was written."""
+    arrays = {}
+    for at, split in enumerate(splits):
+        (root / split).mkdir(parents=True)
+        for number, label in enumerate(labels):
+            counts = np.random.default_rng([at, number]).integers(0, 3, shape).astype(np.float32)
+            np.save(root / split / f"sample_{number}_label_{label}.npy", counts)
+            arrays[split, number] = counts
+    return arrays
+
+
+def zipped(folder, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*.npy")):
+            archive.write(file, Path("Inner") / file.relative_to(folder))
+    return path
