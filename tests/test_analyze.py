@@ -251,14 +251,17 @@ def test_two_analyses_are_equal_and_the_second_replaces_the_first(comparison, tm
     assert "nJ per sample" in capsys.readouterr().out
 
 
-def test_what_is_too_slow_is_left_out_and_named(comparison):
+def test_what_is_too_slow_is_left_out_and_named(comparison, tmp_path):
     found = a2sg.analyze(
         comparison / "a2sg-s0", only=["curvature", "fidelity"], samples=SAMPLES, batch_size=BATCH, budget=1e-9
     )
     notes = found.sections["curvature"].notes
     assert any("gauss_newton would take" in note for note in notes)
     assert [panel.name for panel in found.sections["fidelity"].panels] == ["fidelity-own"]
+    assert not found.sections["curvature"].panels
     assert "would take" in str(found)
+    found.save(tmp_path)
+    assert "gauss_newton would take" in (tmp_path / "analysis.html").read_text()
 
 
 def test_one_run_alone(comparison, tmp_path):
@@ -313,8 +316,8 @@ def test_runs_that_do_not_compare(comparison, tmp_path):
         (["open"], "open is not finished"),
         (["RUN", "--only", "curvatur"], "did you mean 'curvature'"),
         (["RUN", "--samples", "1"], "samples must be a whole number of at least 2"),
-        (["RUN", "--samples", "9999"], "samples must be at most the 1397 training samples of digits"),
-        (["RUN", "--batch-size", "1397"], "batch_size 1397 leaves 1 whole batches"),
+        (["RUN", "--samples", "9999"], "samples must be at most the 1197 training samples of digits"),
+        (["RUN", "--batch-size", "1197"], "batch_size 1197 leaves 1 whole batches"),
         (["RUN", "--noise", "-1"], "noise must be a number above 0"),
         (["RUN", "--budget", "0"], "budget must be a number above 0"),
         (["RUN", "--device", "tpu"], "unknown device 'tpu'"),

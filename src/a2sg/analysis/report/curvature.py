@@ -113,7 +113,7 @@ def curvature(study: Study) -> Section:
         if isinstance(one, Curvature | GradNormSq)
         for row in _rows(label, name, one)
     ]
-    panels = [_panel(study, rows)]
+    panels = [_panel(study, rows)] if rows else []
     if spreads := found.get("over_batches"):
         panels.append(_batches(spreads))
     if balls := found.get("worst_case_sharpness"):
