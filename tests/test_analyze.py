@@ -312,7 +312,8 @@ def test_runs_that_do_not_compare(comparison, tmp_path):
     [
         ([], "runs"),
         (["nowhere"], "nowhere is no run folder"),
-        (["."], "is no run folder: it has no config.yaml"),
+        (["empty"], "empty is no run folder: it has no config.yaml"),
+        (["."], "has no finished run"),
         (["open"], "open is not finished"),
         (["RUN", "--only", "curvatur"], "did you mean 'curvature'"),
         (["RUN", "--samples", "1"], "samples must be a whole number of at least 2"),
@@ -329,6 +330,7 @@ def test_bad_input_is_one_line(comparison, capsys, tmp_path, monkeypatch, words,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("")
     (tmp_path / "open").mkdir()
+    (tmp_path / "empty").mkdir()
     (tmp_path / "open" / "config.yaml").write_text((comparison / "a2sg-s0" / "config.yaml").read_text())
     run = str(comparison / "a2sg-s0")
     before = sorted(tmp_path.rglob("*")), sorted((comparison / "a2sg-s0").rglob("*"))
