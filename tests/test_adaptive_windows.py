@@ -8,6 +8,7 @@ import torch
 import a2sg
 import reference
 from a2sg import LIF, AdaptiveWindows
+from a2sg.errors import InputError
 from a2sg.surrogate import Asymmetric
 from networks import NOW, Net, Plan, Replica, batch, candidates, lists, observe
 from reference import BY_NAME
@@ -235,6 +236,66 @@ def test_schedule(options, observed):
         assert windows.step() == (iteration in observed)
     assert sorted({row["iteration"] for row in windows.history}) == observed
     assert len(windows.history) == len(observed) * 4
+
+
+def test_with_batches_a_row_of_iterations_is_observed_for_one_search():
+    net = Net(Plan(steps=2))
+    windows = AdaptiveWindows(net, every=4, start=1, batches=3, candidates=5)
+    x, y = batch(2)
+    seen, done = [], []
+    for iteration in range(12):
+        if windows.observing:
+            seen.append(iteration)
+        before = lists(net)
+        net.loss(x, y).backward()
+        assert lists(net) == before
+        if windows.step():
+            done.append(iteration)
+    assert seen == [1, 2, 3, 5, 6, 7, 9, 10, 11]
+    assert done == [3, 7, 11]
+    assert sorted({row["iteration"] for row in windows.history}) == done
+
+
+@pytest.mark.parametrize("search", ["exact", "grid", "bayes"])
+def test_batches_of_one_search_add_up_as_micro_batches_do(search):
+    rows = []
+    for steps_between in (True, False):
+        net = Net(Plan())
+        windows = AdaptiveWindows(net, every=3, start=0, batches=3 if steps_between else 1, search=search)
+        for seed in range(3):
+            net.loss(*batch(4, seed=seed)).backward()
+            if steps_between:
+                windows.step()
+        if not steps_between:
+            windows.step()
+        rows.append([{**row, "iteration": 0} for row in windows.history])
+    assert rows[0] == rows[1]
+    assert any(row["window"] != row["window_before"] for row in rows[0])
+
+
+def test_a_state_saved_between_the_batches_of_a_search_goes_on():
+    found = []
+    for interrupted in (False, True):
+        net = Net(Plan())
+        options = {"every": 2, "start": 0, "batches": 2, "candidates": 11}
+        windows = AdaptiveWindows(net, **options)
+        net.loss(*batch(4, seed=0)).backward()
+        windows.step()
+        if interrupted:
+            state = windows.state_dict()
+            windows.detach()
+            windows = AdaptiveWindows(net, **options)
+            windows.load_state_dict(state)
+        net.loss(*batch(4, seed=1)).backward()
+        assert windows.step()
+        found.append(lists(net))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("batches", [0, 5, 1.5])
+def test_batches_out_of_range_are_told(batches):
+    with pytest.raises(InputError, match="batches must be"):
+        AdaptiveWindows(LIF(2), every=4, batches=batches)
 
 
 def test_the_first_search_of_the_paper_is_at_iteration_500():

@@ -69,6 +69,8 @@ class WindowsConfig:
     """How they are searched."""
     gradient: Literal["spike", "full"] = "spike"
     """Which local gradient is looked at."""
+    batches: int = 1
+    """How many iterations in a row are observed for one search, at most `every`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further options of another policy: share (cpng), epsilon, change, weights (dspike)."""
 

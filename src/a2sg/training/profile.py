@@ -59,7 +59,7 @@ def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any
     device = find_device(config.device)
     backends.set_work_done({})
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    watched = replace(config, windows=replace(config.windows, every=EVERY, start=START))
+    watched = replace(config, windows=replace(config.windows, every=EVERY, start=START, batches=1))
     task = SpikingTask(watched, build_data(config))
     updates = _updates(task)
     _compile_early(task, updates, device)
@@ -122,7 +122,7 @@ def _facts(config: RunConfig, device: torch.device) -> dict[str, Any]:
         "batch_size": config.data.batch_size,
         "accumulate": config.accumulate,
         "workers": config.data.workers,
-        "observed_every": config.windows.every,
+        "observed_every": _observed_every(config),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
         "threads": torch.get_num_threads(),
         "date": date.today().isoformat(),
@@ -130,11 +130,16 @@ def _facts(config: RunConfig, device: torch.device) -> dict[str, Any]:
     }
 
 
+def _observed_every(config: RunConfig) -> float:
+    """Iterations of a run for each one that is observed."""
+    return config.windows.every / config.windows.batches
+
+
 def _findings(
     config: RunConfig, timed: Sequence[Iteration], recorded: Sequence[Work], updates: int
 ) -> dict[str, Any]:
     """Times, shares and rates."""
-    every = config.windows.every
+    every = _observed_every(config)
     ordinary = [each.seconds() for each in timed if not each.observed]
     observed = [each.seconds() for each in timed if each.observed]
     phases = profile_report.shares(ordinary, observed, every, PHASES)

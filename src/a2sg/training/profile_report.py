@@ -24,7 +24,7 @@ Row = dict[str, Any]
 def shares(
     ordinary: Sequence[Mapping[str, float]],
     observed: Sequence[Mapping[str, float]],
-    every: int,
+    every: float,
     names: Sequence[str] = (),
 ) -> list[Row]:
     """Mean milliseconds of an ordinary and of an observed iteration, by name, and the share of a whole run.
@@ -104,7 +104,7 @@ def print_profile(content: Mapping[str, Any]) -> None:
     console.print()
     batch, neurons, steps = content["images_per_iteration"], content["neurons"], content["steps"]
     for line in (
-        f"Shares are those of a run in which one iteration in {every} is observed. An observed one takes "
+        f"Shares are those of a run in which one iteration in {every:g} is observed. An observed one takes "
         f"{content['observed_to_ordinary']:.2f} times as long as an ordinary one.",
         f"{content['images_per_second']:,.1f} images a second; T · B · neurons = {steps} · {batch:,.4g} · "
         f"{neurons:,.0f} = {content['neuron_updates_per_iteration']:,.0f} an iteration.",

@@ -27,7 +27,9 @@ class AdaptiveWindows(WindowPolicy):
     gradients still use the old windows; the new ones act from the next iteration. At the last step the
     window of least SGV is taken, at earlier ones that of largest TGC with the step after. A layer and
     step whose gradients are all zero or not finite keeps its window, and is counted in `kept`.
-    Micro-batches (several backward passes per `step`) and ranks (torch.distributed) add up.
+    Micro-batches (several backward passes per `step`) and ranks (torch.distributed) add up, and so do, with
+    `batches`, the iterations i, i + 1 … of one search: the windows are then those of one large batch, set
+    after the last of them.
 
     Args:
         model: holds spiking neurons (or other sites) with one window per step.
@@ -40,6 +42,7 @@ class AdaptiveWindows(WindowPolicy):
         spatial: whether the last step is adapted (S-ASG).
         temporal: whether the earlier steps are (T-ASG). With both off the windows are only watched.
         gradient: δ of the spike path (`"spike"`, research code) or the full dL/du (`"full"`).
+        batches: how many iterations in a row are observed for one search, at most `every` (the paper: 1).
 
     Attributes:
         iteration: how many iterations are done.
@@ -76,8 +79,9 @@ class AdaptiveWindows(WindowPolicy):
         spatial: bool = True,
         temporal: bool = True,
         gradient: Gradient = "spike",
+        batches: int = 1,
     ) -> None:
-        super().__init__(model, every, every if start is None else start)
+        super().__init__(model, every, every if start is None else start, batches)
         require_positive("low", low)
         require_positive("high", high)
         require(low < high, f"low must be below high, not low={low} and high={high}")
@@ -99,9 +103,9 @@ class AdaptiveWindows(WindowPolicy):
     def step(self, loss: Loss | None = None) -> bool:
         """End an iteration: call once per optimizer step, after the last backward pass.
 
-        On an observed iteration sets the windows and appends to `history`, for every layer and step,
-        `iteration`, `layer`, `step` (1 .. T), `window`, `sgv`, `tgc` (None at T) at that window,
-        `window_before`, `sgv_before`, `tgc_before`, and `kept`: why the window was kept, or "".
+        On an observed iteration, the last for one search, sets the windows and appends to `history`, for
+        every layer and step, `iteration`, `layer`, `step` (1 .. T), `window`, `sgv`, `tgc` (None at T) at
+        that window, `window_before`, `sgv_before`, `tgc_before`, and `kept`: why the window was kept, or "".
 
         Args:
             loss: not looked at; see `WindowPolicy.step`.

@@ -34,14 +34,15 @@ class Site(Protocol):
 class WindowPolicy(ABC):
     """A rule that sets the windows of a model once in a while; stepped like a learning-rate scheduler.
 
-    Iteration i (from 0) is observed when i >= start and (i - start) is a multiple of `every`. What is set
-    then acts from the next iteration. `a2sg.AdaptiveWindows` is the method of the paper,
-    `a2sg.baselines` has others.
+    Iteration i (from 0) is observed when i >= start and (i - start) is a multiple of `every`; with `batches`
+    so are the iterations after it, that many in all. What is set after the last of them acts from the next
+    iteration. `a2sg.AdaptiveWindows` is the method of the paper, `a2sg.baselines` has others.
 
     Args:
         model: holds spiking neurons (or other sites) with one window per step.
-        every: iterations from one observed iteration to the next.
-        start: the first one.
+        every: iterations from one search to the next.
+        start: the first observed one.
+        batches: how many iterations in a row are observed for one search, at most `every`.
 
     Attributes:
         sites: what is set, by the name of the layer.
@@ -59,9 +60,11 @@ class WindowPolicy(ABC):
     saved: ClassVar[frozenset[str]] = frozenset({"iteration", "kept", "seconds", "history", "tables"})
     """Keys of a state."""
 
-    def __init__(self, model: nn.Module, every: int, start: int) -> None:
+    def __init__(self, model: nn.Module, every: int, start: int, batches: int = 1) -> None:
         self.every = require_count("every", every)
         self.start = require_count("start", start, least=0)
+        self.batches = require_count("batches", batches)
+        require(batches <= every, f"batches must be at most every={every}, not {batches}")
         self.sites = _find_sites(model)
         self.observers: dict[str, Observer] = {}
         self.iteration = 0
@@ -73,11 +76,12 @@ class WindowPolicy(ABC):
     @property
     def observing(self) -> bool:
         """Whether the current iteration is observed."""
-        return (
-            self._attached
-            and self.iteration >= self.start
-            and (self.iteration - self.start) % self.every == 0
-        )
+        return self._attached and self.iteration >= self.start and self._place < self.batches
+
+    @property
+    def _place(self) -> int:
+        """How many iterations it is since the last period began."""
+        return (self.iteration - self.start) % self.every
 
     @property
     def seconds(self) -> float:
@@ -87,7 +91,8 @@ class WindowPolicy(ABC):
     def step(self, loss: Loss | None = None) -> bool:
         """End an iteration: call once per optimizer step, after the last backward pass.
 
-        On an observed iteration sets what the rule finds, and appends to `history`.
+        On an observed iteration (with `batches`, the last of a row) sets what the rule finds, and appends to
+        `history`.
 
         Args:
             loss: computes the loss of the present batch once more, for rules that look at it anew, such as
@@ -96,8 +101,8 @@ class WindowPolicy(ABC):
         Returns:
             Whether anything was set.
         """
-        observed, done = self.observing, False
-        if observed:
+        done = False
+        if self.observing and self._place == self.batches - 1:
             with self._clock.running(torch.device("cpu")):
                 done = self._update(loss)
         self.iteration += 1
