@@ -1,4 +1,4 @@
-"""The command line: a2sg train | evaluate | compare | inspect | export | bench | list.
+"""The command line: a2sg train | evaluate | compare | inspect | analyze | export | bench | list.
 
 Bad input ends in one line on stderr and exit status 2, an interrupted run in status 130.
 """
@@ -229,6 +229,58 @@ def inspect_command(words: list[str]) -> int:
     return 0
 
 
+def analyze_command(words: list[str]) -> int:
+    """Measure the links of the paper's chain of claims on trained runs, into one page."""
+    parser = _parser(
+        "analyze", "Measure variation, curvature, landscape, theory, fidelity and energy of runs."
+    )
+    parser.add_argument(
+        "runs", nargs="+", help="run folders, or the folder of a comparison: a run of each arm"
+    )
+    parser.add_argument(
+        "--out", type=str | None, help="folder (default: RUN/analysis, runs/analysis of several)"
+    )
+    parser.add_argument(
+        "--only", type=str | None, help="parts such as variation,curvature,landscape,theory,fidelity,energy"
+    )
+    parser.add_argument("--samples", type=int, default=64, help="training samples for all but variation")
+    parser.add_argument("--batch-size", type=int, default=32, help="of the 8 batches for variation")
+    parser.add_argument("--seed", type=int, default=0, help="of samples, directions and random vectors")
+    parser.add_argument(
+        "--noise",
+        type=float | None,
+        help="σ on the potentials, such as 0.25: finite differences under noise, for small networks; slow",
+    )
+    parser.add_argument(
+        "--budget", type=float, default=60.0, help="leave out what takes longer per run: seconds"
+    )
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
+    options = _parse(lambda: parser.parse_args(words))
+
+    from a2sg.analysis.report.analysis import analyze
+    from a2sg.analysis.report.files import PAGE, require_free
+
+    first = Path(options.runs[0])
+    default = first / "analysis" if len(options.runs) == 1 else _free(Path("runs") / "analysis")
+    out = Path(options.out) if options.out else default
+    require_free(out)
+    keep_pages()
+    found = analyze(
+        options.runs,
+        options.only.split(",") if options.only is not None else None,
+        options.samples,
+        options.batch_size,
+        options.seed,
+        options.noise,
+        options.budget,
+        options.device,
+    )
+    written = found.save(out)
+    print(found)
+    print(f"written to {out}: {PAGE} and {len(written) - 1} other files")
+    return 0
+
+
 def export_command(words: list[str]) -> int:
     """Write the network of a run for another library."""
     parser = _parser("export", "Write the network of a run folder for other libraries and hardware.")
@@ -350,6 +402,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "evaluate": (evaluate_command, "evaluate a run on its test data"),
     "compare": (compare_command, "train several arms over several seeds and compare them"),
     "inspect": (inspect_command, "look at one batch: who gets a gradient, and which window would fit"),
+    "analyze": (analyze_command, "measure why runs train as they do: curvature, landscape, theory, energy"),
     "export": (export_command, "write a run's network for other libraries and hardware"),
     "bench": (bench_command, "measure speed and memory, against other libraries if installed"),
     "list": (list_command, f"show {', '.join(TOPICS[:-1])} or {TOPICS[-1]}"),

@@ -20,12 +20,13 @@ from a2sg.analysis.energy_table import (
     energy_table,
     relu_twin,
 )
-from a2sg.analysis.fidelity import FidelityRow, surrogate_fidelity
+from a2sg.analysis.fidelity import FidelityRow, own_fidelity, surrogate_fidelity
 from a2sg.analysis.gaussian import gaussian_cv
 from a2sg.analysis.inspection import Inspection, inspect
 from a2sg.analysis.landscape import Slice, loss_slice
 from a2sg.analysis.noise import NoisyGradient, noisy_gradient
 from a2sg.analysis.objective import Objective
+from a2sg.analysis.report.analysis import Analysis, analyze
 from a2sg.analysis.scaling import Controlled, PowerLaw, ScalePoint, curvature_by_window, power_laws
 from a2sg.analysis.sharpness import Sharpness, worst_case_sharpness
 from a2sg.analysis.theory import RampCount, ShapeVariation, Theorems, TheoremStep, check_theorems
@@ -43,6 +44,7 @@ from a2sg.analysis.variation import (
 from a2sg.analysis.verdict import Verdict
 
 __all__ = [
+    "Analysis",
     "ArmPoint",
     "BatchSpread",
     "BatchVariation",
@@ -81,6 +83,7 @@ __all__ = [
     "Theorems",
     "Variation",
     "Verdict",
+    "analyze",
     "arm_points",
     "batch_variation",
     "bridges",
@@ -100,6 +103,7 @@ __all__ = [
     "measure",
     "noisy_gradient",
     "over_batches",
+    "own_fidelity",
     "power_laws",
     "relu_twin",
     "run_history",

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class FidelityRow:
 
     Attributes:
         shape: of the surrogate.
-        window: its half-width β, at every layer and step.
+        window: its half-width β, at every layer and step; None where each has its own.
         reference: "smoothed" or "noise".
         noise: σ of the noise; None for the smoothed network.
         layer: name of the module with the parameters; "all" for all of them together.
@@ -62,7 +62,7 @@ class FidelityRow:
     """
 
     shape: str
-    window: float
+    window: float | None
     reference: str
     noise: float | None
     layer: str
@@ -121,6 +121,27 @@ def surrogate_fidelity(
     return rows
 
 
+def own_fidelity(
+    model: nn.Module, batch: tuple[Tensor, Tensor], loss: Callable[[Any, Any], Tensor]
+) -> list[FidelityRow]:
+    """The cosine of a model's own surrogate gradient, shapes and windows as they are, with a smoothed one.
+
+    The smoothed network's spikes are the integral of the surrogate scaled to area 1: they rise from 0 to 1
+    over the window, as a spike jumps. Rows have the shape "own" and no window.
+
+    Args:
+        model: a network of this package's neurons; a copy runs in evaluation mode.
+        batch: (inputs, targets), on the model's device.
+        loss: called with output and targets; gives the mean over samples.
+    """
+    model = copied(model).eval()
+    own = surrogate_gradient(model, batch, loss)
+    for neuron in _neurons(model):
+        neuron.surrogate = replace(neuron.surrogate, area="unit")
+    smooth = smoothed_gradient(model, batch, loss)
+    return _compared("own", None, own, {name: part[None] for name, part in smooth.items()}, None)
+
+
 def with_surrogate(model: nn.Module, shape: Surrogate, window: float) -> nn.Module:
     """A copy of a model in evaluation mode, all of whose neurons have this shape and window."""
     model = copied(model).eval()
@@ -166,13 +187,13 @@ def _neurons(model: nn.Module) -> list[SpikingNeuron]:
 
 
 def _compared(
-    shape: str, window: float, own: Gradients, reference: Mapping[str, Tensor], noise: float | None
+    shape: str, window: float | None, own: Gradients, reference: Mapping[str, Tensor], noise: float | None
 ) -> list[FidelityRow]:
     """A row per module with parameters, and one of all.
 
     Args:
         shape: its name.
-        window: half-width.
+        window: half-width, if it is one.
         own: the surrogate gradient.
         reference: replicates of the true one, by parameter `[R, *shape]`.
         noise: σ; None for a reference without noise, of one replicate.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,28 +10,12 @@ from typing import TYPE_CHECKING
 from a2sg.analysis import charts
 from a2sg.analysis.diagnosis import LayerDiagnosis, StepDiagnosis, Variation
 from a2sg.analysis.inspection_table import HEADERS, number, rows, sentences, share
+from a2sg.analysis.page import document, picture, table
 
 if TYPE_CHECKING:
     from a2sg.analysis.inspection import Inspection
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --faint: #8884; --soft: #6b6b6b;
-        --problem: #b3261e; --note: #8a6100; --fine: #22753f }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6e6; --paper: #161616; --soft: #aaa;
-          --problem: #ff8a80; --note: #e0b040; --fine: #6ccf95 } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-       max-width: 78rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px }
-.wide { overflow-x: auto; margin: .8rem 0 }
-th, td { padding: .2rem .4rem; text-align: right; border-bottom: 1px solid var(--faint); white-space: nowrap }
-th:first-child, td:first-child { text-align: left }
-ul { padding-left: 1.2rem }
-li { margin: .15rem 0 }
-.problem { color: var(--problem) } .note { color: var(--note) } .fine { color: var(--fine) }
-.level { font-weight: 600; display: inline-block; min-width: 4.5rem }
-img { max-width: 100%; background: #fff }
-@media (max-width: 40rem) { .wide img { max-width: none; width: 48rem } }
 figure { margin: 0; display: inline-block }
 figcaption { font-size: 11px; color: var(--soft); max-width: 240px }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem; margin: .5rem 0 1rem }
@@ -46,6 +29,7 @@ svg .used { stroke: #0072B2; stroke-width: 2; opacity: .6 }
 svg .best { fill: #D55E00 }
 summary { cursor: pointer; font-weight: 600; margin: .4rem 0 }
 """
+"""Of the charts of layers."""
 
 ABOUT = {
     "potentials": "Where the potentials are, and what the window holds of them.",
@@ -74,7 +58,7 @@ def page(found: Inspection, pictures: Sequence[Path]) -> str:
         "<h2>Verdicts</h2>",
         _verdicts(found),
         "<h2>Layers</h2>",
-        _table(HEADERS, rows(found)),
+        table(HEADERS, rows(found)),
         f"<p>{escape('; '.join(f'{name}: {text}' for name, text in HEADERS.items()))}.</p>",
         *(_picture(path) for path in pictures),
         "<h2>Layer by layer</h2>",
@@ -82,13 +66,7 @@ def page(found: Inspection, pictures: Sequence[Path]) -> str:
         "line is the layer's own shape; blue the boxcar, orange the triangle, green the asymmetric ramp.</p>",
         *(_layer(found, layer) for layer in found.layers.values()),
     ]
-    body = "\n".join(parts)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title>\n"
-        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
+    return document(title, parts, STYLE)
 
 
 def _verdicts(found: Inspection) -> str:
@@ -146,7 +124,7 @@ def _steps(layer: LayerDiagnosis) -> str:
             number(u.condition),
         ]
 
-    return _table(heads, map(cells, layer.steps))
+    return table(heads, map(cells, layer.steps))
 
 
 def _shapes(step: StepDiagnosis) -> str:
@@ -164,17 +142,9 @@ def _shapes(step: StepDiagnosis) -> str:
         values = (shape.sgv, shape.tgc, shape.cv, shape.surrogate_cv, shape.best_window, shape.best_score)
         return [name, *map(number, values)]
 
-    return _table(heads, (cells(name, shape) for name, shape in {**step.shapes, "own": step.own}.items()))
-
-
-def _table(heads: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return table(heads, (cells(name, shape) for name, shape in {**step.shapes, "own": step.own}.items()))
 
 
 def _picture(path: Path) -> str:
-    content = base64.b64encode(path.read_bytes()).decode()
     about = ABOUT[path.stem]
-    image = f'<img alt="{escape(about)}" src="data:image/png;base64,{content}">'
-    return f'<h3>{escape(about)}</h3><div class="wide">{image}</div>'
+    return f"<h3>{escape(about)}</h3>{picture(path.read_bytes(), 'png', about)}"

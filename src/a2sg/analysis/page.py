@@ -1,0 +1,66 @@
+"""Pages that open from the disk and load nothing: their frame, tables and pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --faint: #8884; --soft: #6b6b6b;
+        --problem: #b3261e; --note: #8a6100; --fine: #22753f }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e6; --paper: #161616; --soft: #aaa;
+          --problem: #ff8a80; --note: #e0b040; --fine: #6ccf95 } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+       max-width: 78rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px }
+.wide { overflow-x: auto; margin: .8rem 0 }
+th, td { padding: .2rem .4rem; text-align: right; border-bottom: 1px solid var(--faint); white-space: nowrap }
+th:first-child, td:first-child { text-align: left }
+ul { padding-left: 1.2rem }
+li { margin: .15rem 0 }
+.problem { color: var(--problem) } .note { color: var(--note) } .fine { color: var(--fine) }
+.level { font-weight: 600; display: inline-block; min-width: 4.5rem }
+img { max-width: 100%; background: #fff }
+@media (max-width: 40rem) { .wide img { max-width: none; width: 48rem } }
+"""
+
+KINDS = {"png": "image/png", "svg": "image/svg+xml"}
+"""Of pictures."""
+
+
+def document(title: str, parts: Iterable[str], style: str = "") -> str:
+    """A page.
+
+    Args:
+        title: of the window.
+        parts: HTML, one below the other.
+        style: besides the common one.
+    """
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title>\n"
+        f"<style>{STYLE}{style}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def table(heads: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
+    """Cells below heads; scrolls by itself where it is wider than the page."""
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def picture(content: bytes, kind: str, about: str) -> str:
+    """A picture that is part of the page; scrolls by itself on a narrow screen.
+
+    Args:
+        content: of its file.
+        kind: `"png"` or `"svg"`.
+        about: what it shows, in words.
+    """
+    data = base64.b64encode(content).decode()
+    return f'<div class="wide"><img alt="{escape(about)}" src="data:{KINDS[kind]};base64,{data}"></div>'

@@ -1,0 +1,123 @@
+"""What the pictures of an analysis share: frames, colours, and axes of layers and steps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import matplotlib
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from a2sg.training.pictures import COLOURS
+
+GREY = "#707070"
+LINES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def frame(
+    rows: int, columns: int, width: float, height: float, **options: Any
+) -> tuple[Figure, list[list[Axes]]]:
+    """Panels in a grid; width and height of each in inches."""
+    figure = Figure(figsize=(max(5.0, width * columns), height * rows + 0.6), dpi=110, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#E0E0E0", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, [list(line) for line in grid]
+
+
+def colour(at: int) -> str:
+    """Of the run, or shape, of this number."""
+    return COLOURS[at % len(COLOURS)]
+
+
+def depths(layers: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """A colour for each layer, dark at the input."""
+    last = max(1, len(layers) - 1)
+    return {layer: colormaps["viridis"](0.9 * at / last) for at, layer in enumerate(layers)}
+
+
+def short(layer: str) -> str:
+    """A layer's name without what all have in common."""
+    for end in (".neuron", ".synapse", ".layer"):
+        layer = layer.removesuffix(end)
+    return layer or "model"
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
+    """One legend for all panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=min(columns, len(labels)),
+            frameon=False,
+            fontsize=9,
+        )
+
+
+def label_layers(axes: Axes, layers: Sequence[str]) -> None:
+    """Layers below, one a place."""
+    axes.set_xticks(range(len(layers)), [short(name) for name in layers])
+    if len(layers) > 4:
+        axes.tick_params(axis="x", labelrotation=60, labelsize=8)
+
+
+def label_steps(axes: Axes, keys: Sequence[tuple[str, int]]) -> None:
+    """Layers below, with their steps from left to right, and lines between layers."""
+    starts, names, at = [], [], 0
+    for layer, members in groupby(keys, key=lambda key: key[0]):
+        count = len(list(members))
+        starts.append(at + (count - 1) / 2)
+        names.append(short(layer))
+        at += count
+        axes.axvline(at - 0.5, color="#BBBBBB", linewidth=0.8)
+    axes.set_xticks(starts, names)
+    axes.tick_params(axis="x", length=0)
+    if len(names) > 8:
+        axes.tick_params(axis="x", labelrotation=60, labelsize=8)
+    axes.grid(visible=False, axis="x")
+    axes.set_xlim(-0.5, at - 0.5)
+
+
+def log_if_positive(axes: Axes, values: Sequence[float | None]) -> None:
+    """A logarithmic axis, if there is anything to show on one."""
+    if any(value is not None and value > 0 for value in values):
+        axes.set_yscale("log", nonpositive="mask")
+
+
+def runs_by_layer(
+    axes: Axes, series: Mapping[str, Mapping[str, float | None]], layers: Sequence[str]
+) -> None:
+    """A mark per run and layer; values by run and layer."""
+    for at, (label, values) in enumerate(series.items()):
+        known = [(place, values.get(layer)) for place, layer in enumerate(layers)]
+        points = [(place, value) for place, value in known if value is not None]
+        axes.plot(
+            [place for place, _ in points],
+            [value for _, value in points],
+            MARKERS[at % len(MARKERS)],
+            color=colour(at),
+            label=label,
+            markersize=5,
+        )
+    label_layers(axes, layers)
+
+
+def written(figure: Figure) -> dict[str, bytes]:
+    """The picture as SVG and PNG, the same bytes whenever it is drawn."""
+    found = {}
+    with matplotlib.rc_context({"svg.hashsalt": "a2sg"}):
+        for kind, about in (("svg", {"Date": None}), ("png", {})):
+            file = io.BytesIO()
+            figure.savefig(file, format=kind, metadata=about)
+            found[kind] = file.getvalue()
+    return found
