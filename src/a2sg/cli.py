@@ -13,6 +13,7 @@ from typing import Any
 
 from a2sg._version import __version__
 from a2sg.errors import InputError, require, require_choice, require_count
+from a2sg.listing import TOPICS, entries
 from a2sg.memory.pages import keep_pages
 
 EXTRAS = {
@@ -34,8 +35,6 @@ EXTRAS = {
     "nir": "export",
 }
 """Which extra brings a package."""
-
-TOPICS = ("models", "recipes", "surrogates", "neurons", "data", "arms")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -324,42 +323,11 @@ def list_command(words: list[str]) -> int:
     for name in chosen:
         if len(chosen) > 1:
             print(f"{name}:")
-        entries = _entries(name)
-        width = max(map(len, entries))
-        for entry, text in entries.items():
+        found = entries(name)
+        width = max(map(len, found))
+        for entry, text in found.items():
             print(f"  {entry:<{width}}  {text}".rstrip())
     return 0
-
-
-def _entries(topic: str) -> dict[str, str]:
-    """Names and one-line descriptions of what a topic offers."""
-    if topic == "surrogates":
-        from a2sg.surrogate import SURROGATES
-
-        return {name: _first_line(cls) for name, cls in SURROGATES.items()}
-    if topic == "neurons":
-        from a2sg.neuron import NEURONS
-
-        return {name: _first_line(cls) for name, cls in NEURONS.items()}
-    if topic == "models":
-        from a2sg.models import describe_models
-
-        return describe_models()
-    if topic == "data":
-        from a2sg.data import describe_data
-
-        return describe_data()
-    if topic == "arms":
-        from a2sg.training.arms import describe_arms
-
-        return describe_arms()
-    from a2sg.training.recipe import recipes
-
-    return {name: path.read_text().partition("\n")[0].lstrip("# ") for name, path in recipes().items()}
-
-
-def _first_line(thing: object) -> str:
-    return (thing.__doc__ or "").partition("\n")[0]
 
 
 def _parser(command: str, description: str) -> Any:
