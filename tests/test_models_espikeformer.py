@@ -8,6 +8,7 @@ import transformer_networks as transformers
 from a2sg import LIF, IntegerLIF
 from a2sg.errors import InputError
 from a2sg.models import create_model
+from a2sg.models.blocks import ResidualChain
 from a2sg.neuron import recording
 from a2sg.surrogate import Asymmetric, Boxcar
 from transformer_networks import (
@@ -162,3 +163,12 @@ def test_what_cannot_work_is_told_in_a_line(options, message):
     with pytest.raises(InputError, match=message) as told:
         tiny("espikeformer_t", **options)
     assert "\n" not in str(told.value)
+
+
+def test_blocks_start_as_their_input():
+    """Their branches start at 0: else gradients grow from block to block on their way to the image."""
+    chains = [module for module in tiny("espikeformer_t").modules() if isinstance(module, ResidualChain)]
+    assert len(chains) == 6
+    for chain in chains:
+        current = torch.randn(2, 3, next(chain.parameters()).shape[1], 4, 4)
+        assert torch.equal(chain(current), current)

@@ -17,7 +17,7 @@ from a2sg.errors import require, require_count
 from a2sg.models.attention import SelfAttention, SpikeProduct, require_heads
 from a2sg.models.blocks import ResidualChain, linear, token_mean
 from a2sg.models.layers import Frames, PerStep
-from a2sg.models.residual import conv, current, spiking
+from a2sg.models.residual import ConvNorm, conv, current, spiking
 from a2sg.models.setting import MODELS, NEURON_OF, Setting
 from a2sg.models.spikformer import require_patch
 
@@ -96,7 +96,8 @@ class ESpikeFormer(nn.Module):
     """The backbone and a dense head on the spikes of its mean current; gives logits `[T, B, num_classes]`.
 
     Height and width may differ, and need be no multiples of 16. The published head reads integer spikes as
-    0 .. D, ours as 0 .. 1, as everywhere else: the weights take up that factor.
+    0 .. D, ours as 0 .. 1, as everywhere else: the weights take up that factor. Residual branches start at 0,
+    which is ours too.
 
     Args:
         setting: sizes and neuron.
@@ -122,6 +123,15 @@ def fire_then(setting: Setting, synapse: nn.Conv2d) -> nn.Sequential:
     return nn.Sequential(OrderedDict(neuron=neuron, output=current(setting, synapse, neuron)))
 
 
+def branch_end(setting: Setting, synapse: nn.Conv2d, neuron: nn.Module) -> ConvNorm:
+    """The last weights of a residual branch, which starts at 0 and so leaves its input as it is.
+
+    This is ours, after MS-ResNet: with branches of full size gradients grow from block to block on their way
+    to the image, and small networks of this kind hardly begin to learn.
+    """
+    return current(setting, synapse, neuron, alpha=0.0)
+
+
 def downsample(setting: Setting, inputs: int, outputs: int, stride: int = 2) -> nn.Sequential:
     """neuron-conv3x3-BN between two stages."""
     return fire_then(setting, conv(inputs, outputs, 3, stride, bias=True))
@@ -136,7 +146,7 @@ def separable(setting: Setting, channels: int, size: int) -> nn.Sequential:
             neuron=neuron,
             widen=linear(setting, channels, wide),
             depthwise=spiking(setting, depthwise),
-            narrow=current(setting, conv(wide, channels, 1), neuron),
+            narrow=branch_end(setting, conv(wide, channels, 1), neuron),
         )
     )
 
@@ -148,7 +158,7 @@ def widening(setting: Setting, channels: int, size: int, bias: bool) -> nn.Seque
         OrderedDict(
             neuron=neuron,
             widen=spiking(setting, conv(channels, wide, size, bias=bias)),
-            narrow=current(setting, conv(wide, channels, size, bias=bias), neuron),
+            narrow=branch_end(setting, conv(wide, channels, size, bias=bias), neuron),
         )
     )
 
@@ -163,7 +173,7 @@ def linear_attention(setting: Setting, channels: int, heads: int) -> nn.Sequenti
         linear(setting, channels, wide),
         product=SpikeProduct(heads, 2 * (channels // heads) ** -0.5),
         neuron=neuron,
-        projection=current(setting, conv(wide, channels, 1), neuron),
+        projection=branch_end(setting, conv(wide, channels, 1), neuron),
     )
     return nn.Sequential(OrderedDict(neuron=setting.neuron(), attention=attention))
 
