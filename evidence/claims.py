@@ -104,6 +104,17 @@ SECTIONS: dict[str, list[Claim]] = {
         Claim("A2SG is more accurate than the boxcar with the RMP loss", "a2sg", "rmp"),
     ],
     "Sensitivity": [
+        Claim("Averaging a search over 8 batches helps", "a2sg:batches=8", "a2sg"),
+        Claim("Averaging a search over 10 batches helps", "a2sg:batches=10", "a2sg"),
+        Claim(
+            "Averaged over 10 batches, adaptation helps over the same shape fixed", "a2sg:batches=10", "asy"
+        ),
+        Claim(
+            "Averaged over 10 batches, TGC is higher than with the same shape fixed",
+            "a2sg:batches=10",
+            "asy",
+            TGC,
+        ),
         Claim(
             "A search in every tenth iteration helps, against the recipe's period", "a2sg:every=10", "a2sg"
         ),
