@@ -109,10 +109,15 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(whole, tmp_path, monkeyp
         assert torch.equal(mine["state_dict"][name], value), name
 
 
+def _listen():
+    """Hear Ctrl-C even if the tests run in the background, where a shell has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_a_run_that_the_command_line_resumes(tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "a2sg", "train", "digits", "--epochs", "200", "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=_listen)
     deadline = time.monotonic() + 120
     while not (out / CHECKPOINT).exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
