@@ -12,7 +12,12 @@ settings.register_profile("a2sg", deadline=None, derandomize=True, database=None
 settings.load_profile("a2sg")
 
 
-@pytest.fixture(autouse=True)
-def _pages_as_they_are(monkeypatch):
-    """The command line, called in this process, leaves its C library alone: other tests measure memory."""
-    monkeypatch.setattr("a2sg.cli.keep_pages", lambda: False)
+@pytest.fixture(autouse=True, scope="session")
+def _pages_as_they_are():
+    """The command line, called in this process, leaves its C library alone: other tests measure memory.
+
+    Of the whole session, as fixtures of modules call it, too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("a2sg.cli.keep_pages", lambda: False)
+        yield

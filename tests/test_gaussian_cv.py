@@ -21,8 +21,8 @@ SETTINGS = [(1.0, -0.5, 0.7), (0.3, -2.0, 0.6), (0.2, 0.1, 5.0), (2.0, 0.3, 0.4)
 def partial(mean, deviation, low, high):
     """∫ xᵏ of the density over low .. high, k = 0, 1, 2."""
     a, b = (low - mean) / deviation, (high - mean) / deviation
-    pdf, cdf = stats.norm.pdf, stats.norm.cdf
-    zero = cdf(b) - cdf(a)
+    pdf, cdf, sf = stats.norm.pdf, stats.norm.cdf, stats.norm.sf
+    zero = sf(a) - sf(b) if a > 0 else cdf(b) - cdf(a)  # far out, 1 - cdf has no digits left
     one = pdf(a) - pdf(b)
     two = zero + a * pdf(a) - b * pdf(b)
     return (
