@@ -13,6 +13,7 @@ import math
 import shutil
 import sys
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import yaml
 
 from a2sg.errors import InputError, require
 from a2sg.training.files import write_text
+from a2sg.training.recipe import load_recipe, read_yaml
 from a2sg.training.statistics import mean
 from a2sg.training.tables import csv_text, read_rows
 
@@ -75,10 +77,6 @@ def variation_rows(run: Path) -> list[dict[str, Any]]:
 
 def command_of(config: dict[str, Any], arms: list[str], seeds: list[int]) -> str:
     """The command that repeats a comparison: the recipe, and every field that differs from it."""
-    from dataclasses import asdict
-
-    from a2sg.training.recipe import load_recipe
-
     words = [f"a2sg compare {config['recipe']}"]
     recipe = asdict(load_recipe(config["recipe"]))
     for name, value in config.items():
@@ -110,14 +108,14 @@ def store(folder: Path, name: str) -> Path:
     """Write evidence/runs/NAME."""
     runs = runs_of(folder)
     rows = [run_row(run) for run in runs]
-    config = yaml.safe_load((runs[0] / "config.yaml").read_text())
+    config = read_yaml(runs[0] / "config.yaml")
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    command = command_of(config, arms, sorted({row["seed"] for row in rows}))
     for key in LOCAL:
         config["data"]["options"].pop(key, None)
     out = STORE / name
     out.mkdir(parents=True, exist_ok=True)
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    full = yaml.safe_load((runs[0] / "config.yaml").read_text())
-    write_text(out / "command.txt", command_of(full, arms, sorted({row["seed"] for row in rows})) + "\n")
+    write_text(out / "command.txt", command + "\n")
     write_text(out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     write_text(out / "runs.csv", csv_text(rows))
     write_text(out / "variation.csv", csv_text([row for run in runs for row in variation_rows(run)]))
