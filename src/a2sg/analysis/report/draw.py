@@ -112,6 +112,19 @@ def runs_by_layer(
     label_layers(axes, layers)
 
 
+def rows_by_layer(
+    rows: Sequence[Mapping[str, Any]], column: str, runs: Sequence[str], text: str
+) -> tuple[Figure, Axes]:
+    """One panel with a mark per run and layer, from rows with `run`, `layer` and a column of numbers."""
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    figure, ((axes,),) = frame(1, 1, min(16.0, 4 + 0.4 * len(layers)), 3.2)
+    series = {run: {row["layer"]: row[column] for row in rows if row["run"] == run} for run in runs}
+    runs_by_layer(axes, series, layers)
+    axes.set_ylabel(text)
+    legend_below(figure, axes)
+    return figure, axes
+
+
 def written(figure: Figure) -> dict[str, bytes]:
     """The picture as SVG and PNG, the same bytes whenever it is drawn."""
     found = {}

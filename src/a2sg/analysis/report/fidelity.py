@@ -105,13 +105,8 @@ def _own(found: Mapping[str, Sequence[FidelityRow]]) -> Panel:
 
 
 def _draw_own(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
-    figure, ((axes,),) = draw.frame(1, 1, min(16.0, 4 + 0.4 * len(layers)), 3.2)
-    series = {label: {row["layer"]: row["cosine"] for row in rows if row["run"] == label} for label in labels}
-    draw.runs_by_layer(axes, series, layers)
-    axes.set_ylabel("cosine with the smoothed network's")
+    figure, axes = draw.rows_by_layer(rows, "cosine", labels, "cosine with the smoothed network's")
     axes.set_ylim(top=1.02)
-    draw.legend_below(figure, axes)
     return figure
 
 

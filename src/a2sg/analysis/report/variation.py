@@ -231,11 +231,6 @@ def _signals(study: Study) -> Panel:
 
 
 def _draw_signals(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
-    figure, ((axes,),) = draw.frame(1, 1, min(16.0, 4 + 0.4 * len(layers)), 3.2)
-    series = {label: {row["layer"]: row["snr"] for row in rows if row["run"] == label} for label in labels}
-    draw.runs_by_layer(axes, series, layers)
-    axes.set_ylabel("signal to noise")
+    figure, axes = draw.rows_by_layer(rows, "snr", labels, "signal to noise")
     axes.set_ylim(bottom=0)
-    draw.legend_below(figure, axes)
     return figure
