@@ -24,6 +24,7 @@ COLUMNS = [
     "sgv_before",
     "tgc_before",
     "kept",
+    "bias",
 ]
 
 PLANS = [

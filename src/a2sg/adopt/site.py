@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -61,6 +62,15 @@ class SpikeSite(nn.Module):
         self.count = StepCount(steps)
         self._known: tuple[Tensor, int, Gate, list[Ramp | None]] | None = None
         self._watched: tuple[int, Callable[[int, Step], None]] | None = None
+
+    @property
+    def surrogate(self) -> Surrogate:
+        """Shape of ds/du."""
+        return self.gate.surrogate
+
+    @surrogate.setter
+    def surrogate(self, shape: Surrogate) -> None:
+        self.gate = replace(self.gate, surrogate=shape)
 
     def begin(self) -> None:
         """A sequence begins with the next step.

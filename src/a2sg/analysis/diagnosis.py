@@ -17,7 +17,7 @@ from a2sg.analysis.probe import LayerProbe, Look, Probed, StepSums
 from a2sg.surrogate import Asymmetric, Boxcar, Triangle, WindowedAffine
 from a2sg.window.objectives import ROUNDING, Sums, sgv_from_sums
 from a2sg.window.search import Exact
-from a2sg.window.solve import solve
+from a2sg.window.solve import Rows, solve
 
 SHAPES: dict[str, WindowedAffine] = {
     "boxcar": Boxcar(),
@@ -243,7 +243,8 @@ def _variations(delta: Tensor, value: Tensor, last: Tensor, look: Look) -> list[
         last: which of the steps is T `[K]`.
         look: has the C windows.
     """
-    found = solve(delta, last, torch.ones_like(last), Exact(look.windows))
+    rows = Rows(last, torch.ones_like(last), torch.arange(len(last)))
+    found = solve(delta, rows, Exact(look.windows))
     nothing = delta[..., Sums.ABS] == 0
     sgv = found.sgv.masked_fill(nothing, torch.nan)
     tgc = found.tgc.masked_fill(nothing | (delta[..., Sums.LATER] == 0), torch.nan)

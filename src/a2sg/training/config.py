@@ -71,6 +71,14 @@ class WindowsConfig:
     """Which local gradient is looked at."""
     batches: int = 1
     """How many iterations in a row are observed for one search, at most `every`."""
+    spread: Literal["sgv", "std"] = "sgv"
+    """What is least at spatial steps: SGV, or with the deviation instead of the variance."""
+    spatial_steps: Literal["last", "first", "all"] = "last"
+    """Which steps the spatial search adapts."""
+    biases: int = 1
+    """How many biases of the asymmetric shape, from 1/2 to 1, are searched with the windows; 1: its own."""
+    smoothing: float = 0.0
+    """Share of the old window that is kept at a search, below 1."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further options of another policy: share (cpng), epsilon, change, weights (dspike)."""
 

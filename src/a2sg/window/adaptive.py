@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require, require_choice, require_count, require_positive
+from a2sg.errors import require, require_choice, require_count, require_positive, require_share
+from a2sg.surrogate import Asymmetric
+from a2sg.window.objectives import SPREADS
 from a2sg.window.observer import Gradient, Observer
-from a2sg.window.policy import Loss, WindowPolicy
+from a2sg.window.policy import Loss, Site, WindowPolicy
 from a2sg.window.search import SEARCHES
-from a2sg.window.solve import Solution, solve
+from a2sg.window.solve import Rows, Solution, solve
+
+Spread = Literal["sgv", "std"]
+SpatialSteps = Literal["last", "first", "all"]
 
 
 class AdaptiveWindows(WindowPolicy):
@@ -27,6 +33,7 @@ class AdaptiveWindows(WindowPolicy):
     gradients still use the old windows; the new ones act from the next iteration. At the last step the
     window of least SGV is taken, at earlier ones that of largest TGC with the step after. A layer and
     step whose gradients are all zero or not finite keeps its window, and is counted in `kept`.
+    What differs from the paper is an option: `spread`, `spatial_steps`, `biases`, `smoothing`, `batches`.
     Micro-batches (several backward passes per `step`) and ranks (torch.distributed) add up, and so do, with
     `batches`, the iterations i, i + 1 … of one search: the windows are then those of one large batch, set
     after the last of them.
@@ -43,6 +50,14 @@ class AdaptiveWindows(WindowPolicy):
         temporal: whether the earlier steps are (T-ASG). With both off the windows are only watched.
         gradient: δ of the spike path (`"spike"`, research code) or the full dL/du (`"full"`).
         batches: how many iterations in a row are observed for one search, at most `every` (the paper: 1).
+        spread: what is least at spatial steps: `"sgv"`, Var(δ)/mean|δ| (the paper), or `"std"`,
+            Std(δ)/mean|δ|, which is free of scale and so sees how many elements a window leaves out.
+        spatial_steps: which steps S-ASG adapts: `"last"` (the paper), `"first"` or `"all"`; T-ASG adapts the
+            others, but never the last, which has no step after.
+        biases: H, how many biases h of `Asymmetric`, evenly from 1/2 to 1, are searched together with the
+            windows; a layer has one h, that of its last spatial step's best. 1 keeps the shape as it is.
+        smoothing: share of the old window that is kept, 0 to below 1: new = smoothing · old +
+            (1 - smoothing) · best.
 
     Attributes:
         iteration: how many iterations are done.
@@ -64,6 +79,7 @@ class AdaptiveWindows(WindowPolicy):
         "sgv_before",
         "tgc_before",
         "kept",
+        "bias",
     )
     saved: ClassVar[frozenset[str]] = WindowPolicy.saved | {"windows"}
 
@@ -80,6 +96,10 @@ class AdaptiveWindows(WindowPolicy):
         temporal: bool = True,
         gradient: Gradient = "spike",
         batches: int = 1,
+        spread: Spread = "sgv",
+        spatial_steps: SpatialSteps = "last",
+        biases: int = 1,
+        smoothing: float = 0.0,
     ) -> None:
         super().__init__(model, every, every if start is None else start, batches)
         require_positive("low", low)
@@ -87,15 +107,24 @@ class AdaptiveWindows(WindowPolicy):
         require(low < high, f"low must be below high, not low={low} and high={high}")
         require_count("candidates", candidates, least=2)
         require_choice("search", search, SEARCHES)
-        require_choice("gradient", gradient, ("spike", "full"))
+        require_choice("gradient", gradient, get_args(Gradient))
+        require_choice("spread", spread, SPREADS)
+        require_choice("spatial_steps", spatial_steps, get_args(SpatialSteps))
+        require_count("biases", biases)
+        require_share("smoothing", smoothing)
+        require(smoothing < 1, "smoothing must be below 1, not 1: windows would never move")
         self.spatial = spatial
         self.temporal = temporal
+        self.spread = spread
+        self.smoothing = smoothing
+        self.shapes = self._shapes(biases)
+        self.rows = self._rows(spatial_steps)
         # Windows live in float32 buffers: candidates are values that such a buffer holds exactly.
         values = torch.linspace(low, high, candidates, dtype=torch.float64).float().double()
         self.search = SEARCHES[search](values)
         lattice = self.search.lattice if spatial or temporal else values[:0]
         self.observers = {
-            name: Observer(site.steps, lattice, self.search.fill, gradient)
+            name: Observer(site.steps, lattice, self.search.fill, gradient, self.shapes[name])
             for name, site in self.sites.items()
         }
         self._arm()
@@ -105,7 +134,8 @@ class AdaptiveWindows(WindowPolicy):
 
         On an observed iteration, the last for one search, sets the windows and appends to `history`, for
         every layer and step, `iteration`, `layer`, `step` (1 .. T), `window`, `sgv`, `tgc` (None at T) at
-        that window, `window_before`, `sgv_before`, `tgc_before`, and `kept`: why the window was kept, or "".
+        the best window (which `smoothing` may not quite reach), `window_before`, `sgv_before`, `tgc_before`,
+        `kept`: why the window was kept, or "", and `bias` of the shape now in use.
 
         Args:
             loss: not looked at; see `WindowPolicy.step`.
@@ -117,7 +147,18 @@ class AdaptiveWindows(WindowPolicy):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data to continue from; the windows themselves are in the model's state_dict."""
-        return {**super().state_dict(), "windows": self.search.lattice.clone()}
+        biases = {name: _bias(site) for name, site in self.sites.items() if self.shapes[name]}
+        return {**super().state_dict(), "windows": self.search.lattice.clone(), "biases": biases}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`, with its biases if they are searched.
+
+        Raises:
+            InputError: if it was saved for other layers, steps or options.
+        """
+        super().load_state_dict(state)
+        for name, bias in state.get("biases", {}).items():
+            self.sites[name].surrogate = replace(self.sites[name].surrogate, bias=bias)  # type: ignore[call-arg]
 
     def _check(self, state: dict[str, Any]) -> None:
         require(
@@ -126,19 +167,53 @@ class AdaptiveWindows(WindowPolicy):
             f"{state['windows'][0]:g} to {state['windows'][-1]:g}, not from {self.search.lattice[0]:g} to "
             f"{self.search.lattice[-1]:g}",
         )
+        searched = {name for name, shapes in self.shapes.items() if shapes}
+        require(
+            state.get("biases", {}).keys() == searched,
+            "the saved windows are of another search: only one of the two searches biases",
+        )
+
+    def _shapes(self, biases: int) -> dict[str, list[Asymmetric]]:
+        """For every layer the shapes to look at, none if the one in use is all there is."""
+        if biases == 1:
+            return {name: [] for name in self.sites}
+        require(self.spatial, "biases are found by the spatial search: spatial must be on")
+        found = {}
+        for name, site in self.sites.items():
+            require(
+                isinstance(site.surrogate, Asymmetric),
+                f"biases are those of the asymmetric shape, but layer {name!r} has {site.surrogate}",
+            )
+            found[name] = [
+                replace(site.surrogate, bias=0.5 + 0.5 * at / (biases - 1))  # type: ignore[call-arg]
+                for at in range(biases)
+            ]
+        return found  # type: ignore[return-value]
+
+    def _rows(self, spatial_steps: SpatialSteps) -> Rows:
+        """What each row of the tables is for: one layer at one step."""
+        spatial: list[bool] = []
+        last: list[bool] = []
+        anchor: list[int] = []
+        for site in self.sites.values():
+            here = {"first": [0], "last": [site.steps - 1], "all": list(range(site.steps))}[spatial_steps]
+            anchor += [len(spatial) + here[-1]] * site.steps
+            spatial += [step in here for step in range(site.steps)]
+            last += [step == site.steps - 1 for step in range(site.steps)]
+        is_spatial, is_last = torch.tensor(spatial), torch.tensor(last)
+        wanted = (is_spatial & self.spatial) | (~is_spatial & ~is_last & self.temporal)
+        return Rows(is_spatial, wanted, torch.tensor(anchor))
 
     @torch.no_grad()
     def _update(self, loss: Loss | None) -> bool:
-        rows = [(name, step) for name, site in self.sites.items() for step in range(site.steps)]
-        last = torch.tensor([step == self.sites[name].steps - 1 for name, step in rows])
-        wanted = torch.where(last, torch.tensor(self.spatial), torch.tensor(self.temporal))
         sums, before = self._collect()
-        found = solve(sums, last, wanted, self.search)
-        used = sums.shape[1] - 1  # behind the lattice, which is empty if nothing is adapted
-        windows = torch.cat([self.search.lattice[:used], torch.zeros(1, dtype=torch.float64)])[found.choice]
-        after = torch.where(found.choice == used, before, windows)
+        found = solve(sums, self.rows, self.search, self.spread)
+        kept = found.choice == sums.shape[1] - 1
+        best = self.search.lattice[torch.where(kept, 0, found.choice) % len(self.search.lattice)]
+        after = torch.where(kept, before, best + self.smoothing * (before - best))
         self._set(after)
-        self._report(rows, last, found, before.tolist(), after.tolist())
+        self._set_biases(found.choice // len(self.search.lattice), kept)
+        self._report(found, before.tolist(), after.tolist())
         return self.spatial or self.temporal
 
     def _collect(self) -> tuple[Tensor, Tensor]:
@@ -162,17 +237,21 @@ class AdaptiveWindows(WindowPolicy):
             site.window.copy_(there[device][at : at + site.steps])
             at += site.steps
 
-    def _report(
-        self,
-        rows: list[tuple[str, int]],
-        last: Tensor,
-        found: Solution,
-        before: list[float],
-        after: list[float],
-    ) -> None:
+    def _set_biases(self, bias: Tensor, kept: Tensor) -> None:
+        """Give every layer the shape of its anchor's choice, if shapes are searched."""
+        at = 0
+        for name, site in self.sites.items():
+            anchor = self.rows.anchor[at]
+            if self.shapes[name] and not kept[anchor]:
+                site.surrogate = self.shapes[name][int(bias[anchor])]
+            at += site.steps
+
+    def _report(self, found: Solution, before: list[float], after: list[float]) -> None:
         """Append to the history, count what was kept, and warn of it."""
         used = found.sgv.shape[1] - 1
+        rows = [(name, step) for name, site in self.sites.items() for step in range(site.steps)]
         for row, (name, step) in enumerate(rows):
+            last = step == self.sites[name].steps - 1
             at = int(found.choice[row])
             self.history.append(
                 {
@@ -181,14 +260,21 @@ class AdaptiveWindows(WindowPolicy):
                     "step": step + 1,
                     "window": after[row],
                     "sgv": _plain(found.sgv[row, at]),
-                    "tgc": None if last[row] else _plain(found.tgc[row, at]),
+                    "tgc": None if last else _plain(found.tgc[row, at]),
                     "window_before": before[row],
                     "sgv_before": _plain(found.sgv[row, used]),
-                    "tgc_before": None if last[row] else _plain(found.tgc[row, used]),
+                    "tgc_before": None if last else _plain(found.tgc[row, used]),
                     "kept": found.reasons[row],
+                    "bias": _bias(self.sites[name]),
                 }
             )
         self._count_kept(found.reasons, "layer-steps")
+
+
+def _bias(site: Site) -> float | None:
+    """The h of a site's surrogate, if it has one."""
+    bias: float | None = getattr(site.surrogate, "bias", None)
+    return bias
 
 
 def _plain(score: Tensor) -> float | None:

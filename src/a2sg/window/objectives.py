@@ -6,6 +6,7 @@ micro-batches and ranks, and both objectives follow from them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 import torch
@@ -52,11 +53,20 @@ def sums_of(delta: Tensor, later: Tensor | None = None) -> Tensor:
 
 def sgv_from_sums(sums: Tensor) -> Tensor:
     """Var(δ) / mean|δ| over rows `[..., 6]`; 0 where every gradient is 0."""
-    count = sums[..., Sums.COUNT].clamp_min(1)
-    mean, square = sums[..., Sums.DELTA] / count, sums[..., Sums.SQUARE] / count
-    variance = square - mean * mean
-    variance = variance.masked_fill(variance <= ROUNDING * square, 0)
-    return _ratio(variance, sums[..., Sums.ABS] / count)
+    return _ratio(_variance(sums), _mean_size(sums))
+
+
+def std_from_sums(sums: Tensor) -> Tensor:
+    """Std(δ) / mean|δ| over rows `[..., 6]`; 0 where every gradient is 0.
+
+    Free of the gradient's scale. A share ρ of elements inside the window multiplies it by about 1/√ρ; SGV
+    hardly sees ρ.
+    """
+    return _ratio(_variance(sums).sqrt(), _mean_size(sums))
+
+
+SPREADS: dict[str, Callable[[Tensor], Tensor]] = {"sgv": sgv_from_sums, "std": std_from_sums}
+"""What a spatial search can minimise."""
 
 
 def tgc_from_sums(sums: Tensor) -> Tensor:
@@ -100,6 +110,17 @@ def tgc(delta: Tensor, later: Tensor) -> Tensor:
         f"tgc needs two gradients of one shape, not {tuple(delta.shape)} and {tuple(later.shape)}",
     )
     return tgc_from_sums(sums_of(delta, later)).to(_score_dtype(delta))
+
+
+def _variance(sums: Tensor) -> Tensor:
+    count = sums[..., Sums.COUNT].clamp_min(1)
+    mean, square = sums[..., Sums.DELTA] / count, sums[..., Sums.SQUARE] / count
+    variance = square - mean * mean
+    return variance.masked_fill(variance <= ROUNDING * square, 0)
+
+
+def _mean_size(sums: Tensor) -> Tensor:
+    return sums[..., Sums.ABS] / sums[..., Sums.COUNT].clamp_min(1)
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -15,6 +16,7 @@ from a2sg.window.sums import Fill, one_pass
 if TYPE_CHECKING:
     from a2sg.kernels.gate import Gate
     from a2sg.kernels.reference import Step
+    from a2sg.surrogate import Surrogate
 
 Gradient = Literal["spike", "full"]
 
@@ -27,14 +29,24 @@ class Observer:
         lattice: windows to look at, ascending `[L]`; empty to watch the window in use alone.
         fill: how their sums are computed.
         gradient: `"spike"`: δ = dL/ds · f (research code); `"full"`: δ = dL/du, with the leak's carry.
+        shapes: H surrogates to look at with every window; empty for the one in use.
     """
 
-    def __init__(self, steps: int, lattice: Tensor, fill: Fill, gradient: Gradient) -> None:
+    def __init__(
+        self,
+        steps: int,
+        lattice: Tensor,
+        fill: Fill,
+        gradient: Gradient,
+        shapes: Sequence[Surrogate] = (),
+    ) -> None:
         self.lattice = lattice
         self.fill = fill
         self.gradient = gradient
-        self.table = torch.zeros(steps, len(lattice) + 1, len(Sums), dtype=torch.float64)
-        """Sums `[T, L + 1, 6]`; the last row of a step is the window in use."""
+        self.shapes = shapes
+        rows = max(1, len(shapes)) * len(lattice) + 1
+        self.table = torch.zeros(steps, rows, len(Sums), dtype=torch.float64)
+        """Sums `[T, H · L + 1, 6]`, shape by shape; the last row of a step is the window in use."""
         self.clock = Clock()
 
     def prefer(self, fill: Fill) -> None:
@@ -69,8 +81,14 @@ class Observer:
                 self.lattice = self.lattice.to(step.delta.device)
             carry = step.carry if self.gradient == "full" else None
             used = step.delta if carry is None else step.delta + carry
-            if not len(self.lattice):
-                self.table[t, 0] += sums_of(used, later)
+            if self.shapes or not len(self.lattice):
+                self.table[t, -1] += sums_of(used, later)
+                for at, shape in enumerate(self.shapes):
+                    rows = slice(at * len(self.lattice), (at + 1) * len(self.lattice))
+                    other = replace(gate, surrogate=shape)
+                    self.table[t, rows] += self.fill(
+                        other, step.potential, step.upstream, carry, later, self.lattice
+                    )
                 return used
             # The window in use is one more candidate: they must be ascending.
             windows = torch.cat([self.lattice, window.detach().to(self.lattice)[None]])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_count
+from a2sg.surrogate import Surrogate
 from a2sg.window.observer import Clock, Observer
 
 log = logging.getLogger("a2sg")
@@ -25,6 +26,7 @@ class Site(Protocol):
     """What a `WindowPolicy` needs of a place where spikes are made."""
 
     steps: int
+    surrogate: Surrogate
     window: Tensor
     """`[T]`, read in every forward and set in place here."""
     observer: Observer | None

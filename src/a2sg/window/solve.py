@@ -7,44 +7,71 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from a2sg.window.objectives import Sums, sgv_from_sums, tgc_from_sums
-from a2sg.window.search import Search
+from a2sg.window.objectives import SPREADS, Sums, sgv_from_sums, tgc_from_sums
+from a2sg.window.search import Search, first_best
+
+
+class Rows(NamedTuple):
+    """What the rows of a table are; each is one layer at one step."""
+
+    spatial: Tensor
+    """Whether a row's gradients are to vary least `[rows]`; the others are to agree with the step after."""
+    wanted: Tensor
+    """Whether its window is to be adapted `[rows]`."""
+    anchor: Tensor
+    """The row whose bias is that of the layer `[rows]`."""
 
 
 class Solution(NamedTuple):
-    """What was found, per row: one layer at one step."""
+    """What was found, per row."""
 
     choice: Tensor
-    """Which of the windows was taken; L, the window in use, if it was kept."""
+    """Which candidate was taken; the last, the window in use, if it was kept."""
     sgv: Tensor
-    """At every window `[rows, L + 1]`."""
+    """At every candidate `[rows, H · L + 1]`."""
     tgc: Tensor
     """Likewise."""
     reasons: list[str]
-    """Why no window could be taken, "" where one was or none was wanted."""
+    """Why nothing could be taken, "" where it was or none was wanted."""
 
 
-def solve(sums: Tensor, last: Tensor, wanted: Tensor, search: Search) -> Solution:
-    """The best window of every row: least SGV at the last step, largest TGC at the others.
+def solve(sums: Tensor, rows: Rows, search: Search, spread: str = "sgv") -> Solution:
+    """The best window of every row: least variation at spatial rows, largest TGC at the others.
 
     Args:
-        sums: `[rows, L + 1, 6]` on the CPU, the window in use behind those of the lattice.
-        last: whether a row is a last step `[rows]`.
-        wanted: whether its window is to be adapted `[rows]`.
+        sums: `[rows, H · L + 1, 6]` on the CPU: for each of H biases the L windows of the lattice, and behind
+            them the window in use. With more biases than one a layer takes that of its anchor's best.
+        rows: what they are.
         search: chooses from scores.
+        spread: which variation, a name in `SPREADS`.
     """
     sgv, tgc = sgv_from_sums(sums), tgc_from_sums(sums)
     usable = sums.isfinite().all(-1) & (sums[..., Sums.ABS] > 0)
-    usable &= last[:, None] | (sums[..., Sums.LATER] > 0)
+    usable &= rows.spatial[:, None] | (sums[..., Sums.LATER] > 0)
     used = sums.shape[1] - 1
     choice = torch.full((len(sums),), used)
-    if wanted.any():
-        scores = torch.where(last[:, None], -sgv, tgc).masked_fill(~usable, -torch.inf)[:, :used]
-        found = scores.isfinite().any(-1)
-        choice = torch.where(wanted & found, search.choose(scores), choice)
-    kept = wanted & (choice == used)
+    if rows.wanted.any():
+        least = sgv if spread == "sgv" else SPREADS[spread](sums)
+        scores = torch.where(rows.spatial[:, None], -least, tgc).masked_fill(~usable, -torch.inf)[:, :used]
+        found, best = _of_each_bias(scores, search)
+        at = (torch.arange(len(sums)), first_best(best)[rows.anchor])
+        possible = best[at].isfinite()
+        if best.shape[1] > 1:  # without its anchor's, a layer has no bias to search the other windows with
+            possible &= best[rows.anchor].isfinite().any(-1)
+        choice = torch.where(rows.wanted & possible, found[at], choice)
+    kept = rows.wanted & (choice == used)
     reasons = [_reason(row) if bad else "" for bad, row in zip(kept, sums, strict=True)]
     return Solution(choice, sgv, tgc, reasons)
+
+
+def _of_each_bias(scores: Tensor, search: Search) -> tuple[Tensor, Tensor]:
+    """For every row and bias `[rows, H]`: which candidate is best, and its score."""
+    windows = len(search.lattice)
+    each = scores.reshape(-1, windows)
+    at = search.choose(each)
+    best = each.gather(1, at[:, None]).view(len(scores), -1)
+    found = at.view(len(scores), -1)
+    return found + windows * torch.arange(found.shape[1]), best
 
 
 def _reason(sums: Tensor) -> str:
