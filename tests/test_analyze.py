@@ -27,7 +27,13 @@ VOID = {"meta", "img"}
 SAMPLES, BATCH = 8, 16
 QUICK = ("--samples", str(SAMPLES), "--batch-size", str(BATCH), "--seed", "3")
 PANELS = {
-    "variation": ["variation-training", "variation-batches", "signal-to-noise"],
+    "variation": [
+        "variation-training",
+        "variation-batches",
+        "signal-to-noise",
+        "search-windows",
+        "search-gain",
+    ],
     "curvature": ["curvature", "curvature-batches", "sharpness"],
     "landscape": ["landscape-line", "landscape-layers", "landscape-plane"],
     "theory": ["theory-shapes", "theory-condition", "theory-prediction", "theory-bridge"],

@@ -28,6 +28,7 @@ from a2sg.analysis.noise import NoisyGradient, noisy_gradient
 from a2sg.analysis.objective import Objective
 from a2sg.analysis.report.analysis import Analysis, analyze
 from a2sg.analysis.scaling import Controlled, PowerLaw, ScalePoint, curvature_by_window, power_laws
+from a2sg.analysis.search_gain import SearchGain, search_gain
 from a2sg.analysis.sharpness import Sharpness, worst_case_sharpness
 from a2sg.analysis.theory import RampCount, ShapeVariation, Theorems, TheoremStep, check_theorems
 from a2sg.analysis.tradeoff import ArmPoint, RunPoint, arm_points, run_points
@@ -71,6 +72,7 @@ __all__ = [
     "RampCount",
     "RunPoint",
     "ScalePoint",
+    "SearchGain",
     "ShapeVariation",
     "Sharpness",
     "Signal",
@@ -108,6 +110,7 @@ __all__ = [
     "relu_twin",
     "run_history",
     "run_points",
+    "search_gain",
     "surrogate_fidelity",
     "surrogate_field_jacobian",
     "worst_case_sharpness",

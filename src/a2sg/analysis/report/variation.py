@@ -12,6 +12,7 @@ from a2sg.analysis.inspection_table import number
 from a2sg.analysis.report import draw
 from a2sg.analysis.report.cases import BATCHES, Case, Study
 from a2sg.analysis.report.panel import Panel, Row, Section, Table
+from a2sg.analysis.report.search import searches
 from a2sg.analysis.variation import HistoryPoint, run_history
 from a2sg.errors import InputError
 from a2sg.training.statistics import mean
@@ -19,6 +20,8 @@ from a2sg.training.statistics import mean
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SEARCH_COST = 120.0
+"""In gradients of the samples: two rounds of three passes over 8 batches, observed ones thrice as slow."""
 QUANTITIES = {
     "sgv": ("SGV", True),
     "tgc": ("TGC", False),
@@ -40,6 +43,12 @@ def variation(study: Study) -> Section:
         _ = case.variation
     panels = [_training(histories)] if histories else []
     panels += [_steps(study), _signals(study)]
+    if study.affordable(SEARCH_COST):
+        found_windows, gains = searches(study)
+        panels += found_windows
+    else:
+        gains = {}
+        notes.append(study.too_slow("what a search promises", SEARCH_COST))
     return Section(
         "Variation of gradients",
         panels,
@@ -47,6 +56,7 @@ def variation(study: Study) -> Section:
         {
             "run_history": {label: [asdict(p) for p in points] for label, points in histories.items()},
             "batch_variation": {case.label: case.variation.to_dict() for case in study.cases},
+            "search_gain": gains,
         },
         _glance(study, histories),
     )
