@@ -45,6 +45,7 @@ class Claim:
         arm: label of an arm.
         baseline: label of the arm it is measured against.
         metric: of the runs.
+        question: which comparisons it is about, by the end of their names; `arms` are the main ones.
         note: what a reader has to know beside the numbers.
     """
 
@@ -53,6 +54,7 @@ class Claim:
     baseline: str
     metric: Metric = SCORE
     note: str = ""
+    question: str = "arms"
 
 
 SCALES = "SGV scales with the gradient and with the height of the shape, so this is no fair comparison."
@@ -62,6 +64,21 @@ SOUGHT = (
     "A search maximises it on its own batch. Measured is the batch of the next search, before new windows "
     "are set: so this also says whether windows found on one batch suit the next."
 )
+
+BEST = (
+    "The best of all widths that were trained, chosen for every seed by the mean of the other seeds: a "
+    "search of its own, and no seed has a say in what it is judged by."
+)
+OTHERS = {
+    "t2": "T = 2",
+    "t8": "T = 8",
+    "plif": "PLIF neurons",
+    "if": "IF neurons",
+    "hard": "the hard reset",
+    "deep": "a deeper network",
+    "long": "longer training",
+}
+"""Comparisons that differ from the main one of their data in one thing."""
 
 SECTIONS: dict[str, list[Claim]] = {
     "What the paper claims": [
@@ -83,6 +100,31 @@ SECTIONS: dict[str, list[Claim]] = {
     "What its readers ask": [
         Claim("Adaptation helps over a good fixed window of the same shape (h 0.5)", "a2sg", "asy"),
         Claim("The same with h 0.8", "a2sg:bias=0.8", "asy:bias=0.8"),
+        Claim(
+            "Adaptation helps over the best fixed window of the same shape",
+            "a2sg",
+            "asy:window=best",
+            SCORE,
+            BEST,
+        ),
+        Claim("A2SG beats the best boxcar", "a2sg", "fixed:window=best", SCORE, BEST),
+        Claim(
+            "The best asymmetric window beats the best boxcar",
+            "asy:window=best",
+            "fixed:window=best",
+            SCORE,
+            BEST,
+        ),
+        Claim("Too narrow a fixed window hurts (0.25 against 1)", "asy", "asy:window=0.25"),
+        Claim("So does half of it (0.5 against 1)", "asy", "asy:window=0.5"),
+        Claim("A wider one helps (1.5 against 1)", "asy:window=1.5", "asy"),
+        Claim("Twice as wide helps (2 against 1)", "asy:window=2.0", "asy"),
+        Claim(
+            "Adaptation makes good for too narrow a window at the start",
+            "a2sg:window=0.25",
+            "asy:window=0.25",
+        ),
+        Claim("Where A2SG starts matters (window 1 against 0.25)", "a2sg", "a2sg:window=0.25"),
         Claim("The asymmetric shape alone helps, against the boxcar", "asy", "fixed"),
         Claim("The asymmetric shape alone helps, against the triangle", "asy", "triangle"),
         Claim("A larger bias helps the fixed shape (h 0.8 against 0.5)", "asy:bias=0.8", "asy"),
@@ -115,12 +157,59 @@ SECTIONS: dict[str, list[Claim]] = {
             "asy",
             TGC,
         ),
+        Claim("Averaged over 10 batches, windows up to 2 help", "a2sg:batches=10:high=2.0", "a2sg"),
+        Claim("The same against the same shape fixed at 1", "a2sg:batches=10:high=2.0", "asy"),
+        Claim(
+            "The same against the best fixed window",
+            "a2sg:batches=10:high=2.0",
+            "asy:window=best",
+            SCORE,
+            BEST,
+        ),
+        Claim("The deviation in place of the variance helps", "a2sg:spread=std", "a2sg"),
+        Claim("The same against the same shape fixed", "a2sg:spread=std", "asy"),
+        Claim(
+            "With the deviation, TGC is higher than with the same shape fixed", "a2sg:spread=std", "asy", TGC
+        ),
+        Claim("With the deviation, windows up to 2 help", "a2sg:spread=std:high=2.0", "a2sg:spread=std"),
+        Claim("The same against the same shape fixed at 1", "a2sg:spread=std:high=2.0", "asy"),
+        Claim("Searching h with the window helps (least SGV)", "a2sg:biases=3", "a2sg"),
+        Claim(
+            "Searching h with the window helps (least deviation)",
+            "a2sg:biases=3:spread=std",
+            "a2sg:spread=std",
+        ),
+        Claim("SGV at the first step instead of the last helps", "a2sg:spatial_steps=first", "a2sg"),
+        Claim("SGV at every step instead of TGC helps", "a2sg:spatial_steps=all", "a2sg"),
+        Claim("Smoothed windows help (three quarters of the old)", "a2sg:smoothing=0.75", "a2sg"),
         Claim(
             "A search in every tenth iteration helps, against the recipe's period", "a2sg:every=10", "a2sg"
         ),
+        Claim("A search in every iteration helps, against the recipe's period", "a2sg:every=1", "a2sg"),
         Claim("A finer grid helps (400 candidates against 100)", "a2sg:candidates=400", "a2sg"),
+        Claim("A coarse grid hurts (10 candidates against 100)", "a2sg", "a2sg:candidates=10"),
         Claim("A wider range helps (up to 2 against 1)", "a2sg:high=2.0", "a2sg"),
+        Claim("A range without narrow windows helps (from 0.5 against 0.1)", "a2sg:low=0.5", "a2sg"),
+        Claim("Shapes of area 1 help A2SG", "a2sg:area=unit", "a2sg"),
+        Claim("Shapes of area 1 help the fixed window", "asy:area=unit", "asy"),
+        Claim("With area 1, adaptation helps over the same shape fixed", "a2sg:area=unit", "asy:area=unit"),
         Claim("The Bayesian search helps, against the exact one", "a2sg:search=bayes", "a2sg"),
+        Claim("The grid differs from the exact search", "a2sg:search=grid", "a2sg"),
         Claim("The full gradient helps, against the spike path", "a2sg:gradient=full", "a2sg"),
     ],
+    **{
+        f"With {text}": [
+            Claim(f"Adaptation helps over the same shape fixed ({text})", "a2sg", "asy", SCORE, "", question),
+            Claim(
+                f"The asymmetric shape helps, against the boxcar ({text})",
+                "asy",
+                "fixed",
+                SCORE,
+                "",
+                question,
+            ),
+            Claim(f"A2SG is more accurate than the boxcar ({text})", "a2sg", "fixed", SCORE, "", question),
+        ]
+        for question, text in OTHERS.items()
+    },
 }

@@ -2,88 +2,41 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from claims import SECTIONS, Claim, Metric
+from stored import Stored, stored
 
 from a2sg.training.files import write_text
-from a2sg.training.statistics import BETTER, SAME, WORSE, Difference, mean, paired_difference
+from a2sg.training.statistics import BETTER, SAME, WORSE, Difference, deviation, mean, paired_difference
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "evidence.md"
 
 INTRODUCTION = HERE / "introduction.md"
+GAINS = HERE / "gains.md"
+GAIN_COLUMNS = ("window", "window_spread", "promised", "same", "other")
 
 HOLDS, FAILS, OPEN = "**holds**", "**does not hold**", "not shown"
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A comparison in evidence/runs."""
-
-    name: str
-    values: dict[tuple[str, str], dict[int, float]]
-    """(metric, arm) -> seed -> value."""
-    command: str
-    dates: str
-    machine: str
-
-    def pair(self, claim: Claim) -> Difference | None:
-        """The difference that a claim is about; None where fewer than two pairs of runs are there."""
-        metric = claim.metric
-        arm, base = (self.values.get((metric.name, label), {}) for label in (claim.arm, claim.baseline))
-        seeds = sorted(arm.keys() & base.keys())
-        if len(seeds) < 2:
-            return None
-        view = math.log if metric.relative else float
-        return paired_difference([view(arm[seed]) for seed in seeds], [view(base[seed]) for seed in seeds])
+def pairs(comparison: Stored, claim: Claim) -> tuple[list[float], list[float]]:
+    """Values of arm and baseline, seed by seed, as differences are taken; none for another question."""
+    if comparison.question != claim.question:
+        return [], []
+    metric = claim.metric
+    arm, base = (comparison.values.get((metric.name, label), {}) for label in (claim.arm, claim.baseline))
+    seeds = sorted(arm.keys() & base.keys())
+    view = math.log if metric.relative else float
+    return [view(arm[seed]) for seed in seeds], [view(base[seed]) for seed in seeds]
 
 
-def stored() -> list[Stored]:
-    """All comparisons, by name."""
-    return [_read(folder) for folder in sorted((HERE / "runs").iterdir()) if (folder / "runs.csv").is_file()]
-
-
-def _read(folder: Path) -> Stored:
-    values: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-    rows = list(_rows(folder / "runs.csv"))
-    for row in rows:
-        score = row["accuracy"] or row["miou"]
-        for name, cell in (*row.items(), ("score", score)):
-            if name in ("score", "spikes_per_sample", "energy_nj_per_sample"):
-                values[name, row["arm"]][int(row["seed"])] = float(cell)
-    history: dict[tuple[str, str, int], list[float]] = defaultdict(list)
-    for row in _rows(folder / "flatness.csv"):
-        for name in ("gauss_newton", "sharpness"):
-            values[name, row["arm"]][int(row["seed"])] = float(row[name])
-    for row in _rows(folder / "variation.csv"):
-        for name in ("sgv", "tgc"):
-            if row[name]:
-                history[name, row["arm"], int(row["seed"])].append(float(row[name]))
-    for (name, arm, seed), series in history.items():
-        values[name, arm][seed] = (
-            math.exp(mean([math.log(value) for value in series])) if name == "sgv" else mean(series)
-        )
-    dates = sorted({row["date"] for row in rows})
-    return Stored(
-        folder.name,
-        values,
-        (folder / "command.txt").read_text().strip(),
-        dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
-        f"{', '.join(sorted({row['device'] for row in rows}))}, torch {rows[0]['torch']}",
-    )
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    if not path.is_file():
-        return
-    with path.open(newline="") as file:
-        yield from csv.DictReader(file)
+def won(claim: Claim, arm: Sequence[float], base: Sequence[float]) -> int:
+    """In how many pairs the claim is right."""
+    sign = 1 if claim.metric.higher else -1
+    return sum(sign * a > sign * b for a, b in zip(arm, base, strict=True))
 
 
 def judge(claim: Claim, difference: Difference) -> str:
@@ -120,26 +73,63 @@ def summary(verdicts: list[str]) -> str:
     return ", ".join(parts) + f" of {len(verdicts)}"
 
 
+def gains(comparisons: Sequence[Stored]) -> list[str]:
+    """What searches promise and deliver, as lines."""
+    lines = [GAINS.read_text()]
+    for comparison in comparisons:
+        if not comparison.gains:
+            continue
+        lines += [
+            f"### {comparison.name}: searches\n",
+            "| network of | search | objective | windows found | promised | kept | kept on the next |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        keys = dict.fromkeys((row["arm"], row["search"], row["objective"]) for row in comparison.gains)
+        for arm, search, objective in keys:
+            rows = [
+                row
+                for row in comparison.gains
+                if (row["arm"], row["search"], row["objective"]) == (arm, search, objective)
+            ]
+            text = "SGV falls by (ln)" if objective == "sgv" else "TGC rises by"
+            columns = [[float(row[name]) for row in rows if row[name]] for name in GAIN_COLUMNS]
+            window, spread, *parts = columns
+            found = f"{mean(window):.2f} ± {mean(spread):.2f}" if window and spread else ""
+            cells = [f"{mean(part):+.3f}{_error(part)}" if part else "" for part in parts]
+            lines.append(f"| `{arm}` | {search} | {text} | {found} | {' | '.join(cells)} |")
+        lines.append("")
+    return lines
+
+
+def _error(values: Sequence[float]) -> str:
+    spread = deviation(values)
+    return "" if spread is None else f" ± {spread:.3f}"
+
+
 def page() -> str:
     """docs/evidence.md."""
     comparisons = stored()
-    overview = ["| claim | measured by | verdict over the data sets |", "|---|---|---|"]
+    overview = ["| claim | measured by | verdict over the data sets | pairs for it |", "|---|---|---|---|"]
     details = []
     for section, claims in SECTIONS.items():
-        overview.append(f"| *{section}* | | |")
+        overview.append(f"| *{section}* | | | |")
         details.append(f"## {section}\n")
         for claim in claims:
             lines, verdicts = [], []
+            right = total = 0
             for comparison in comparisons:
-                difference = comparison.pair(claim)
-                if difference is None:
+                arm, base = pairs(comparison, claim)
+                if len(arm) < 2:
                     continue
+                difference = paired_difference(arm, base)
+                right += won(claim, arm, base)
+                total += len(arm)
                 verdict = judge(claim, difference)
                 verdicts.append(verdict if verdict in (HOLDS, FAILS) else OPEN)
                 cells = (comparison.name, str(difference.pairs), told(claim.metric, difference), verdict)
                 lines.append(f"| {' | '.join(cells)} |")
             what = f"`{claim.arm}` - `{claim.baseline}`, {claim.metric.text}"
-            overview.append(f"| {claim.text} | {what} | {summary(verdicts)} |")
+            overview.append(f"| {claim.text} | {what} | {summary(verdicts)} | {right} of {total} |")
             details.append(f"### {claim.text}\n\n{what}. {claim.note}".rstrip() + "\n")
             heading = ["| comparison | seeds | difference | verdict |", "|---|---|---|---|"]
             details.append("\n".join([*heading, *lines]) + "\n" if lines else "Not measured yet.\n")
@@ -149,7 +139,16 @@ def page() -> str:
             f"### {comparison.name}\n\n```sh\n{comparison.command}\n```\n\n{comparison.machine}; "
             f"{comparison.dates}. Runs: `evidence/runs/{comparison.name}`.\n"
         )
-    return "\n".join([INTRODUCTION.read_text(), "## In one table\n", *overview, "", *details, *sources])
+    parts = [
+        INTRODUCTION.read_text(),
+        "## In one table\n",
+        *overview,
+        "",
+        *details,
+        *gains(comparisons),
+        *sources,
+    ]
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+"""The ledger: verdicts follow from stored numbers, and the page in docs is what it makes of them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "evidence"))
+
+import ledger  # noqa: E402
+from claims import ENERGY, SCORE, SECTIONS, Claim  # noqa: E402
+from stored import Stored, best_windows, stored  # noqa: E402
+
+from a2sg.training.statistics import paired_difference  # noqa: E402
+
+
+def comparison(name, **arms):
+    values = {("score", arm): dict(enumerate(scores)) for arm, scores in arms.items()}
+    values |= {
+        ("energy_nj_per_sample", arm): dict(enumerate([100.0 + s for s in scores]))
+        for arm, scores in arms.items()
+    }
+    return Stored(name, values, [], "a2sg compare", "2026-01-01", "cpu")
+
+
+def test_the_page_is_up_to_date():
+    assert (ROOT / "docs" / "evidence.md").read_text() == ledger.page(), "run make evidence"
+
+
+def test_every_stored_run_is_of_a_claim_or_says_what_it_is_for():
+    for kept in stored():
+        asked = {claim.question for claims in SECTIONS.values() for claim in claims}
+        assert kept.question in asked, f"no claim is about {kept.name}"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "score", "energy"),
+    [
+        ([0.8, 0.81, 0.82], [0.7, 0.72, 0.71], ledger.HOLDS, ledger.FAILS),
+        ([0.7, 0.72, 0.71], [0.8, 0.81, 0.82], ledger.FAILS, ledger.HOLDS),
+        ([0.7, 0.8], [0.8, 0.7], ledger.OPEN, ledger.OPEN),
+    ],
+)
+def test_verdicts_are_on_the_side_that_the_metric_counts_as_good(a, b, score, energy):
+    kept = comparison("x-arms", a=a, b=b)
+    for metric, expected in ((SCORE, score), (ENERGY, energy)):
+        claim = Claim("", "a", "b", metric)
+        arm, base = ledger.pairs(kept, claim)
+        assert ledger.judge(claim, paired_difference(arm, base)) == expected
+        better = sum(x > y if metric is SCORE else x < y for x, y in zip(a, b, strict=True))
+        assert ledger.won(claim, arm, base) == better
+
+
+def test_only_seeds_of_both_arms_pair_and_only_comparisons_of_the_question():
+    kept = comparison("x-arms", a=[0.1, 0.2, 0.3], b=[0.1, 0.2])
+    assert ledger.pairs(kept, Claim("", "a", "b")) == ([0.1, 0.2], [0.1, 0.2])
+    assert ledger.pairs(kept, Claim("", "a", "c")) == ([], [])
+    assert ledger.pairs(kept, Claim("", "a", "b", question="t2")) == ([], [])
+
+
+def test_the_best_window_of_a_seed_is_chosen_by_the_others():
+    values = {
+        ("score", "asy"): {0: 0.9, 1: 0.5, 2: 0.5},
+        ("score", "asy:window=0.5"): {0: 0.1, 1: 0.6, 2: 0.6},
+        ("score", "asy:window=2.0"): {0: 0.2, 1: 0.2, 2: 0.2},
+        ("score", "asy:bias=0.8"): {0: 1.0, 1: 1.0, 2: 1.0},
+        ("score", "asy:window=2.0:bias=0.8"): {0: 1.0, 1: 1.0, 2: 1.0},
+        ("score", "fixed"): {0: 0.5, 1: 0.5, 2: 0.5},
+    }
+    assert best_windows(values) == {("score", "asy:window=best"): {0: 0.1, 1: 0.5, 2: 0.5}}
+
+
+def test_summaries_count_data_sets():
+    verdicts = [ledger.HOLDS, ledger.OPEN, ledger.FAILS, ledger.OPEN]
+    assert ledger.summary(verdicts) == "holds on 1, does not hold on 1, not shown on 2 of 4"
+    assert ledger.summary([]) == "not measured"
