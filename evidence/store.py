@@ -1,18 +1,23 @@
 """Keep of a comparison's folder what the ledger needs.
 
-    python evidence/store.py runs/NAME [--as OTHER_NAME]
+    python evidence/store.py runs/NAME [--as OTHER_NAME] [--add]
 
 Run folders are large (weights, every window of every search); what is kept is a few KB a run.
+
+`--add` puts further arms beside those that are stored. Both have to have an arm in common, whose runs must
+have given the very same numbers: so differences between old and new arms are of the arms alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import shutil
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,8 @@ from a2sg.training.tables import csv_text, read_rows
 
 STORE = Path(__file__).parent / "runs"
 KEPT = ("table.md", "comparison.png", "accuracy.png", "miou.png")
+SAME = ("accuracy", "miou", "loss", "spikes_per_sample")
+"""What runs of one arm and seed have to agree in."""
 LOCAL = ("source",)
 """Options of data sets that say where files lie on one machine."""
 
@@ -104,21 +111,54 @@ def command_of(config: dict[str, Any], arms: list[str], seeds: list[int]) -> str
     return " ".join(words)
 
 
-def store(folder: Path, name: str) -> Path:
+def added(
+    old: list[dict[str, Any]], new: list[dict[str, Any]], columns: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The old rows, and those of the new ones whose arm and seed are not there yet.
+
+    Raises:
+        InputError: if no arm and seed is in both, or one that is differs in a column.
+    """
+    there = {(row["arm"], row["seed"]): row for row in old}
+    common = [row for row in new if (row["arm"], row["seed"]) in there]
+    require(bool(common), "no run is in both: train an arm again that is stored already, such as asy")
+    for row in common:
+        before = there[row["arm"], row["seed"]]
+        for column in columns:
+            require(
+                row[column] == before[column],
+                f"{row['arm']}, seed {row['seed']}, has {column} {row[column]}, but {before[column]} is "
+                "stored: this is another machine or version, so train all arms again",
+            )
+    return old + [row for row in new if (row["arm"], row["seed"]) not in there]
+
+
+def _as_text(text: str) -> list[dict[str, Any]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
+def store(folder: Path, name: str, add: bool = False) -> Path:
     """Write evidence/runs/NAME."""
     runs = runs_of(folder)
     rows = [run_row(run) for run in runs]
+    variation = [row for run in runs for row in variation_rows(run)]
     config = read_yaml(runs[0] / "config.yaml")
+    out = STORE / name
+    if add:
+        require((out / "runs.csv").is_file(), f"there is no {name} yet to add to: store it without --add")
+        rows = added(_as_text((out / "runs.csv").read_text()), _as_text(csv_text(rows)), SAME)
+        variation = added(_as_text((out / "variation.csv").read_text()), _as_text(csv_text(variation)))
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    command = command_of(config, arms, sorted({row["seed"] for row in rows}))
+    command = command_of(config, arms, sorted({int(row["seed"]) for row in rows}))
     for key in LOCAL:
         config["data"]["options"].pop(key, None)
-    out = STORE / name
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "command.txt", command + "\n")
-    write_text(out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     write_text(out / "runs.csv", csv_text(rows))
-    write_text(out / "variation.csv", csv_text([row for run in runs for row in variation_rows(run)]))
+    write_text(out / "variation.csv", csv_text(variation))
+    if add:  # the config, the pictures and the table are of the arms stored first
+        return out
+    write_text(out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     for picture in KEPT:
         if (folder / picture).is_file():
             shutil.copy(folder / picture, out / picture)
@@ -129,9 +169,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="--out folder of a2sg compare")
     parser.add_argument("--as", dest="name", help="its name in evidence/runs (default: the folder's)")
+    parser.add_argument("--add", action="store_true", help="beside the arms that are stored under this name")
     options = parser.parse_args()
     try:
-        out = store(options.folder, options.name or options.folder.resolve().name)
+        out = store(options.folder, options.name or options.folder.resolve().name, options.add)
     except InputError as error:
         print(f"store.py: error: {error}", file=sys.stderr)
         return 2

@@ -9,9 +9,11 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "evidence"))
 
 import ledger  # noqa: E402
+import store  # noqa: E402
 from claims import ENERGY, SCORE, SECTIONS, Claim  # noqa: E402
 from stored import Stored, best_windows, stored  # noqa: E402
 
+from a2sg.errors import InputError  # noqa: E402
 from a2sg.training.statistics import paired_difference  # noqa: E402
 
 
@@ -75,3 +77,13 @@ def test_summaries_count_data_sets():
     verdicts = [ledger.HOLDS, ledger.OPEN, ledger.FAILS, ledger.OPEN]
     assert ledger.summary(verdicts) == "holds on 1, does not hold on 1, not shown on 2 of 4"
     assert ledger.summary([]) == "not measured"
+
+
+def test_arms_are_added_only_beside_runs_that_gave_the_same_numbers():
+    old = [{"arm": "asy", "seed": "0", "loss": "1.5"}, {"arm": "asy", "seed": "1", "loss": "1.25"}]
+    fresh = {"arm": "a2sg", "seed": "0", "loss": "9.0"}
+    assert store.added(old, [old[0], fresh], ["loss"]) == [*old, fresh]
+    with pytest.raises(InputError, match=r"asy, seed 0, has loss 1.6, but 1.5 is stored"):
+        store.added(old, [{**old[0], "loss": "1.6"}, fresh], ["loss"])
+    with pytest.raises(InputError, match="no run is in both"):
+        store.added(old, [fresh], ["loss"])
