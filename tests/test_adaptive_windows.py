@@ -361,3 +361,16 @@ def test_training_with_it_learns():
 def test_public_names():
     assert a2sg.AdaptiveWindows is AdaptiveWindows
     assert isinstance(LIF(1), a2sg.window.Site)
+
+
+@pytest.mark.parametrize("shape", ["asymmetric", "triangle", "boxcar"])
+def test_a_window_that_lets_nothing_through_has_the_largest_tgc_of_the_full_gradient(shape):
+    """The leak's carry is a multiple of the next step's gradient: alone it has a cosine of 1 with it."""
+    net = Net(Plan(shape=shape))
+    windows = AdaptiveWindows(net, **NOW, low=1e-9, candidates=2, gradient="full")
+    observe(net, windows, *batch(4))
+    for row in windows.history:
+        if row["tgc"] is not None:
+            assert row["tgc"] == pytest.approx(1)
+            assert row["window"] == pytest.approx(1e-9)
+            assert row["tgc_before"] < 0.999
