@@ -1,6 +1,6 @@
 """Curvature and sharpness of every run of a comparison, all under one surrogate, for the ledger.
 
-    python evidence/flatness.py runs/NAME [--as OTHER_NAME] [--size 128]
+    python evidence/flatness.py runs/NAME [--as OTHER_NAME] [--size 128] [--arms fixed,asy,a2sg]
 
 Writes evidence/runs/NAME/flatness.csv. The size of a Gauss-Newton matrix follows the surrogate's, so arms
 that train with different ones are compared under one that none of them has: the arctangent of area 1 at
@@ -65,10 +65,11 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="--out folder of a2sg compare")
     parser.add_argument("--as", dest="name", help="its name in evidence/runs (default: the folder's)")
     parser.add_argument("--size", type=int, default=128, help="training samples")
+    parser.add_argument("--arms", default="", help="whose runs (default: all)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        runs = runs_of(options.folder)
+        runs = runs_of(options.folder, options.arms.split(",") if options.arms else ())
         rows = [flatness(run, options.size) for run in progress(runs, "curvature", len(runs))]
     except InputError as error:
         print(f"flatness.py: error: {error}", file=sys.stderr)

@@ -23,7 +23,6 @@ from a2sg.analysis.progress import progress
 from a2sg.analysis.subject import training_batches
 from a2sg.errors import InputError, require
 from a2sg.training.files import write_text
-from a2sg.training.recipe import read_config
 from a2sg.training.run import load_run
 from a2sg.training.statistics import deviation, mean
 from a2sg.training.tables import csv_text
@@ -85,8 +84,7 @@ def main() -> int:
     arms = options.arms.split(",")
     try:
         require(options.batches >= 2 * GROUP, f"batches must be at least {2 * GROUP}, not {options.batches}")
-        runs = [run for run in runs_of(options.folder) if read_config(run / "config.yaml").arm in arms]
-        require(bool(runs), f"{options.folder} has no runs of {options.arms}")
+        runs = runs_of(options.folder, arms)
         rows = [row for run in progress(runs, "searches", len(runs)) for row in gains(run, options.batches)]
     except InputError as error:
         print(f"gains.py: error: {error}", file=sys.stderr)

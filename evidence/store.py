@@ -17,7 +17,7 @@ import math
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import yaml
 
 from a2sg.errors import InputError, require
 from a2sg.training.files import write_text
-from a2sg.training.recipe import load_recipe, read_yaml
+from a2sg.training.recipe import load_recipe, read_config, read_yaml
 from a2sg.training.statistics import mean
 from a2sg.training.tables import csv_text, read_rows
 
@@ -38,10 +38,18 @@ LOCAL = ("source",)
 """Options of data sets that say where files lie on one machine."""
 
 
-def runs_of(folder: Path) -> list[Path]:
-    """The finished run folders of a comparison, arms together in the order of their first seed."""
+def runs_of(folder: Path, arms: Collection[str] = ()) -> list[Path]:
+    """The finished run folders of a comparison, arms together in the order of their first seed.
+
+    Args:
+        folder: --out of a2sg compare.
+        arms: whose runs; empty for all.
+    """
     found = [path.parent for path in folder.glob("*/summary.json")]
     require(bool(found), f"{folder} holds no finished run: give the --out folder of a2sg compare")
+    if arms:
+        found = [run for run in found if read_config(run / "config.yaml").arm in arms]
+        require(bool(found), f"{folder} has no finished runs of {', '.join(arms)}")
     return sorted(found, key=lambda run: (run / "summary.json").stat().st_mtime)
 
 
