@@ -25,6 +25,9 @@ COLUMNS = [
     "tgc_before",
     "kept",
     "bias",
+    "cv",
+    "norm",
+    "sparsity",
 ]
 
 PLANS = [
@@ -75,6 +78,11 @@ def test_windows_scores_and_gradients_are_those_of_trying_everything(plan, gradi
             assert row["window_before"] == before[row["layer"]][row["step"] - 1]
             for suffix in ("", "_before"):
                 delta = step.delta(row["window" + suffix])
+                if suffix:
+                    deviation = delta.std(correction=0).item()
+                    assert row["norm"] == pytest.approx(delta.norm().item(), rel=1e-9)
+                    assert row["cv"] == pytest.approx(deviation / abs(delta.mean().item()), rel=1e-6)
+                    assert row["sparsity"] == pytest.approx((delta == 0).double().mean().item(), abs=1e-12)
                 assert row["sgv" + suffix] == pytest.approx(reference.sgv(delta), rel=1e-6)
                 if last:
                     assert row["tgc" + suffix] is None

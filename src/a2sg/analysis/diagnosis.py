@@ -15,7 +15,7 @@ from torch import Tensor
 from a2sg.analysis.moments import several
 from a2sg.analysis.probe import LayerProbe, Look, Probed, StepSums
 from a2sg.surrogate import Asymmetric, Boxcar, Triangle, WindowedAffine
-from a2sg.window.objectives import ROUNDING, Sums, sgv_from_sums
+from a2sg.window.objectives import ROUNDING, Sums, cv_from_sums
 from a2sg.window.search import Exact
 from a2sg.window.solve import Rows, solve
 
@@ -186,13 +186,6 @@ def diagnose(probed: Probed, look: Look, names: Sequence[str]) -> list[LayerDiag
             )
         )
     return found
-
-
-def cv_from_sums(sums: Tensor) -> Tensor:
-    """Standard deviation over |mean| of rows `[..., 6]`; NaN or infinite where the mean is 0."""
-    count = sums[..., Sums.COUNT]
-    variance = sgv_from_sums(sums) * sums[..., Sums.ABS] / count
-    return variance.sqrt() / (sums[..., Sums.DELTA] / count).abs()
 
 
 def _steps(

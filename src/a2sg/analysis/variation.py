@@ -57,6 +57,9 @@ class HistoryPoint:
         sgv: of that iteration's batch at that window; None where it is no number.
         tgc: likewise; None at the last step.
         next_window: half-width that was set then.
+        cv: deviation of δ over |mean δ|; None where it is no number, or a history of old does not have it.
+        norm: ‖δ‖ over the batch; likewise.
+        sparsity: share of elements whose δ is 0; likewise.
     """
 
     epoch: int | None
@@ -67,6 +70,9 @@ class HistoryPoint:
     sgv: float | None
     tgc: float | None
     next_window: float
+    cv: float | None
+    norm: float | None
+    sparsity: float | None
 
 
 def history_points(
@@ -88,6 +94,7 @@ def history_points(
             sgv=row["sgv_before"],
             tgc=row["tgc_before"],
             next_window=row["window"],
+            **{name: row.get(name) for name in ("cv", "norm", "sparsity")},
         )
         for row in history
     ]

@@ -117,7 +117,7 @@ class CPNG(WindowPolicy):
 
     @torch.no_grad()
     def _update(self, loss: Loss | None) -> bool:
-        tables = self._take_tables().view(len(self.sites), -1).tolist()
+        tables = self._take(seen.table for seen in self.observers.values()).view(len(self.sites), -1).tolist()
         reasons = []
         for (name, site), (count, total, square, inside) in zip(self.sites.items(), tables, strict=True):
             before = site.window.tolist()

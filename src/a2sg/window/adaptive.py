@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from a2sg.errors import require, require_choice, require_count, require_positive, require_share
 from a2sg.surrogate import Asymmetric
-from a2sg.window.objectives import SPREADS
+from a2sg.window.history import COLUMNS, history_rows
+from a2sg.window.objectives import SPREADS, Sums
 from a2sg.window.observer import Gradient, Observer
 from a2sg.window.policy import Loss, Site, WindowPolicy
 from a2sg.window.search import SEARCHES
@@ -68,19 +69,7 @@ class AdaptiveWindows(WindowPolicy):
         InputError: for an option out of range, or a model without sites.
     """
 
-    columns: ClassVar[tuple[str, ...]] = (
-        "iteration",
-        "layer",
-        "step",
-        "window",
-        "sgv",
-        "tgc",
-        "window_before",
-        "sgv_before",
-        "tgc_before",
-        "kept",
-        "bias",
-    )
+    columns: ClassVar[tuple[str, ...]] = COLUMNS
     saved: ClassVar[frozenset[str]] = WindowPolicy.saved | {"windows"}
 
     def __init__(
@@ -135,7 +124,8 @@ class AdaptiveWindows(WindowPolicy):
         On an observed iteration, the last for one search, sets the windows and appends to `history`, for
         every layer and step, `iteration`, `layer`, `step` (1 .. T), `window`, `sgv`, `tgc` (None at T) at
         the best window (which `smoothing` may not quite reach), `window_before`, `sgv_before`, `tgc_before`,
-        `kept`: why the window was kept, or "", and `bias` of the shape now in use.
+        `kept`: why the window was kept, or "", `bias` of the shape now in use; and of the gradients in use on
+        this iteration their `cv` (deviation over |mean|), `norm` and `sparsity` (share that is 0).
 
         Args:
             loss: not looked at; see `WindowPolicy.step`.
@@ -148,7 +138,12 @@ class AdaptiveWindows(WindowPolicy):
     def state_dict(self) -> dict[str, Any]:
         """Plain data to continue from; the windows themselves are in the model's state_dict."""
         biases = {name: _bias(site) for name, site in self.sites.items() if self.shapes[name]}
-        return {**super().state_dict(), "windows": self.search.lattice.clone(), "biases": biases}
+        return {
+            **super().state_dict(),
+            "windows": self.search.lattice.clone(),
+            "biases": biases,
+            "passing": {name: observer.passing.cpu().clone() for name, observer in self.observers.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`, with its biases if they are searched.
@@ -157,6 +152,8 @@ class AdaptiveWindows(WindowPolicy):
             InputError: if it was saved for other layers, steps or options.
         """
         super().load_state_dict(state)
+        for name, passing in state.get("passing", {}).items():
+            self.observers[name].passing = passing.clone()
         for name, bias in state.get("biases", {}).items():
             self.sites[name].surrogate = replace(self.sites[name].surrogate, bias=bias)  # type: ignore[call-arg]
 
@@ -206,25 +203,28 @@ class AdaptiveWindows(WindowPolicy):
 
     @torch.no_grad()
     def _update(self, loss: Loss | None) -> bool:
-        sums, before = self._collect()
+        sums, passing, before = self._collect()
         found = solve(sums, self.rows, self.search, self.spread)
         kept = found.choice == sums.shape[1] - 1
         best = self.search.lattice[torch.where(kept, 0, found.choice) % len(self.search.lattice)]
-        after = torch.where(kept, before, best + self.smoothing * (before - best))
+        after = torch.where(kept, before, best + self.smoothing * (before - best)).float().double()
         self._set(after)
         self._set_biases(found.choice // len(self.search.lattice), kept)
-        self._report(found, before.tolist(), after.tolist())
+        self._report(found, before, after, sums[:, -1], passing)
         return self.spatial or self.temporal
 
-    def _collect(self) -> tuple[Tensor, Tensor]:
-        """Sums of all layers and steps `[rows, L + 1, 6]` over all ranks, and the windows in use `[rows]`.
+    def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of all layers and steps, over all ranks: sums `[rows, H · L + 1, 6]`, how many elements pass a
+        gradient `[rows]`, and the windows in use `[rows]`.
 
-        Both on the CPU, by one transfer. Clears the tables.
+        All on the CPU, by one transfer. Clears the tables.
         """
-        sums = self._take_tables()
+        seen = self.observers.values()
+        sums = self._take([*(one.table for one in seen), *(one.passing for one in seen)])
         windows = torch.cat([site.window.to(sums.device, torch.float64) for site in self.sites.values()])
-        together = torch.cat([sums.flatten(), windows]).cpu()
-        return together[: sums.numel()].view(sums.shape), together[sums.numel() :]
+        rows = len(windows)
+        tables, passing, before = torch.cat([sums, windows]).cpu().split([len(sums) - rows, rows, rows])
+        return tables.view(rows, -1, len(Sums)), passing, before
 
     def _set(self, windows: Tensor) -> None:
         """Write windows `[rows]` to the sites, by one transfer per device."""
@@ -246,28 +246,17 @@ class AdaptiveWindows(WindowPolicy):
                 site.surrogate = self.shapes[name][int(bias[anchor])]
             at += site.steps
 
-    def _report(self, found: Solution, before: list[float], after: list[float]) -> None:
+    def _report(
+        self, found: Solution, before: Tensor, after: Tensor, in_use: Tensor, passing: Tensor
+    ) -> None:
         """Append to the history, count what was kept, and warn of it."""
-        used = found.sgv.shape[1] - 1
-        rows = [(name, step) for name, site in self.sites.items() for step in range(site.steps)]
-        for row, (name, step) in enumerate(rows):
-            last = step == self.sites[name].steps - 1
-            at = int(found.choice[row])
-            self.history.append(
-                {
-                    "iteration": self.iteration,
-                    "layer": name,
-                    "step": step + 1,
-                    "window": after[row],
-                    "sgv": _plain(found.sgv[row, at]),
-                    "tgc": None if last else _plain(found.tgc[row, at]),
-                    "window_before": before[row],
-                    "sgv_before": _plain(found.sgv[row, used]),
-                    "tgc_before": None if last else _plain(found.tgc[row, used]),
-                    "kept": found.reasons[row],
-                    "bias": _bias(self.sites[name]),
-                }
-            )
+        places = [
+            (name, step, step == site.steps)
+            for name, site in self.sites.items()
+            for step in range(1, site.steps + 1)
+        ]
+        biases = [_bias(self.sites[name]) for name, _, _ in places]
+        self.history += history_rows(self.iteration, places, found, after, before, in_use, passing, biases)
         self._count_kept(found.reasons, "layer-steps")
 
 
@@ -275,8 +264,3 @@ def _bias(site: Site) -> float | None:
     """The h of a site's surrogate, if it has one."""
     bias: float | None = getattr(site.surrogate, "bias", None)
     return bias
-
-
-def _plain(score: Tensor) -> float | None:
-    """A number for a table; None where it is not one."""
-    return score.item() if score.isfinite() else None

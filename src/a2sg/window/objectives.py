@@ -65,6 +65,11 @@ def std_from_sums(sums: Tensor) -> Tensor:
     return _ratio(_variance(sums).sqrt(), _mean_size(sums))
 
 
+def cv_from_sums(sums: Tensor) -> Tensor:
+    """Deviation over |mean| of rows `[..., 6]`; infinite where values cancel, NaN where all are 0."""
+    return _variance(sums).sqrt() / (sums[..., Sums.DELTA] / sums[..., Sums.COUNT].clamp_min(1)).abs()
+
+
 SPREADS: dict[str, Callable[[Tensor], Tensor]] = {"sgv": sgv_from_sums, "std": std_from_sums}
 """What a spatial search can minimise."""
 

@@ -49,6 +49,9 @@ class Observer:
         """Sums `[T, H · L + 1, 6]`, shape by shape; the last row of a step is the window in use."""
         self.clock = Clock()
 
+        self.passing = torch.zeros(steps, dtype=torch.float64)
+        """How many elements have a δ that is not 0, under the window in use `[T]`."""
+
     def prefer(self, fill: Fill) -> None:
         """Take a backend's own one-pass way to the sums; a search that fills otherwise keeps its way."""
         if self.fill is one_pass:
@@ -57,6 +60,7 @@ class Observer:
     def clear(self) -> None:
         """Forget all sums."""
         self.table.zero_()
+        self.passing.zero_()
 
     def watch(self, gate: Gate, window: Tensor) -> Callable[[int, Step], None]:
         """What is to be shown every step of one backward pass, as `(t, step)`, the last one first.
@@ -79,8 +83,10 @@ class Observer:
             if self.table.device != step.delta.device:
                 self.table = self.table.to(step.delta.device)
                 self.lattice = self.lattice.to(step.delta.device)
+                self.passing = self.passing.to(step.delta.device)
             carry = step.carry if self.gradient == "full" else None
             used = step.delta if carry is None else step.delta + carry
+            self.passing[t] += used.count_nonzero()
             if self.shapes or not len(self.lattice):
                 self.table[t, -1] += sums_of(used, later)
                 for at, shape in enumerate(self.shapes):

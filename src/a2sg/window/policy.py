@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -164,12 +164,11 @@ class WindowPolicy(ABC):
         for name, observer in self.observers.items():
             self.sites[name].observer = observer if self.observing else None
 
-    def _take_tables(self) -> Tensor:
-        """The observers' tables one after the other, over all ranks, on the model's device; clears them."""
+    def _take(self, parts: Iterable[Tensor]) -> Tensor:
+        """What observers hold as one row, over all ranks, on the model's device; clears them."""
         # On the model's device even where nothing was observed: ranks must agree on it to reduce.
         device = next(iter(self.sites.values())).window.device
-        sums = torch.cat([observer.table.to(device) for observer in self.observers.values()])
-        over_ranks(sums)
+        sums = over_ranks(torch.cat([part.to(device).flatten() for part in parts]))
         for observer in self.observers.values():
             observer.clear()
         return sums

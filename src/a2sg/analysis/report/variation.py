@@ -108,8 +108,9 @@ def _training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Panel:
         "variation-training",
         "Over training",
         "SGV at the last step and TGC before it, of the gradients that training used, and the windows, on "
-        "the observed iterations. A2SG lowers SGV and raises TGC among windows of one batch; this is what "
-        "was left of that over the training.",
+        "the observed iterations; below, CV, norm and share of zeros of these gradients, means over steps. "
+        "A2SG lowers SGV and raises TGC among windows of one batch; this is what was left of that over the "
+        "training.",
         "SGV scales with the gradient, which shrinks as the loss does: a falling SGV is no sign of less "
         "variation, and runs of other shapes or losses are on another scale.",
         rows,
@@ -118,18 +119,22 @@ def _training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Panel:
 
 
 def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Figure:
-    titles = ("SGV, step T", "TGC, mean of steps t < T", "window, mean of steps")
-    figure, grid = draw.frame(3, len(histories), 5.2, 2.3, sharey="row", sharex="col")
+    points_of_all = [point for points in histories.values() for point in points]
+    titles = ["SGV, step T", "TGC, mean of steps t < T", "window, mean of steps"]
+    more = [name for name in ("cv", "norm", "sparsity") if any(_known(points_of_all, name))]
+    titles += [QUANTITIES[name][0] for name in more]
+    figure, grid = draw.frame(len(titles), len(histories), 5.2, 2.0, sharey="row", sharex="col")
     layers = list(dict.fromkeys(point.layer for points in histories.values() for point in points))
     colours = draw.depths(layers)
     for column, (label, points) in enumerate(histories.items()):
         last = max(point.step for point in points)
         for layer in layers:
-            lines: list[dict[int, list[float]]] = [{}, {}, {}]
+            lines: list[dict[int, list[float]]] = [{} for _ in titles]
             for point in points:
                 if point.layer != layer:
                     continue
-                values = (point.sgv if point.step == last else None, point.tgc, point.window)
+                values = [point.sgv if point.step == last else None, point.tgc, point.window]
+                values += [getattr(point, name) for name in more]
                 for line, value in zip(lines, values, strict=True):
                     if value is not None:
                         line.setdefault(point.iteration, []).append(value)
@@ -144,12 +149,19 @@ def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Figure:
                     markersize=3,
                 )
         grid[0][column].set_title(label, fontsize=10)
-        grid[2][column].set_xlabel("iteration")
-    draw.log_if_positive(grid[0][0], [p.sgv for points in histories.values() for p in points])
+        grid[-1][column].set_xlabel("iteration")
+    draw.log_if_positive(grid[0][0], [p.sgv for p in points_of_all])
+    for row, name in enumerate(more, 3):
+        if QUANTITIES[name][1]:
+            draw.log_if_positive(grid[row][0], _known(points_of_all, name))
     for row, title in enumerate(titles):
         grid[row][0].set_ylabel(title, fontsize=9)
     draw.legend_below(figure, grid[0][0], 8)
     return figure
+
+
+def _known(points: Sequence[HistoryPoint], name: str) -> list[float]:
+    return [value for point in points if (value := getattr(point, name)) is not None]
 
 
 def _steps(study: Study) -> Panel:
