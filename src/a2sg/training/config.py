@@ -65,7 +65,7 @@ class WindowsConfig:
     """Largest candidate window (CPNG as published: 2.0)."""
     candidates: int = 100
     """How many candidates, both ends included."""
-    search: Literal["exact", "grid", "bayes"] = "exact"
+    search: Literal["exact", "grid", "bayes", "random"] = "exact"
     """How they are searched."""
     gradient: Literal["spike", "full"] = "spike"
     """Which local gradient is looked at."""

@@ -46,7 +46,7 @@ class AdaptiveWindows(WindowPolicy):
         low: the smallest candidate window.
         high: the largest.
         candidates: how many, evenly spaced with both ends; at least 2. Ties go to the smaller.
-        search: `"exact"`, `"grid"` or `"bayes"` (see `a2sg.window.search`).
+        search: `"exact"`, `"grid"`, `"bayes"`, or as a control `"random"` (see `a2sg.window.search`).
         spatial: whether the last step is adapted (S-ASG).
         temporal: whether the earlier steps are (T-ASG). With both off the windows are only watched.
         gradient: δ of the spike path (`"spike"`, research code) or the full dL/du (`"full"`).

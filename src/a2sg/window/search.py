@@ -1,12 +1,14 @@
 """Searches: how the table is filled, on which windows, and which of them is taken.
 
 `exact` and `grid` give the same windows: `exact` in one pass over the data, `grid` by evaluating every
-candidate as the research code does. `bayes` refines the grid's best with a Gaussian process.
+candidate as the research code does. `bayes` refines the grid's best with a Gaussian process. `random` is the
+control: windows that move as often and as far, for no reason.
 """
 
 from __future__ import annotations
 
 import math
+import zlib
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -116,6 +118,19 @@ class Bayes(Search):
         return torch.exp(-((a[:, None] - b[None, :]) ** 2) / (2 * self.LENGTH**2))
 
 
+class Random(Exact):
+    """Any of the candidates, each as likely, whatever its score: what a search is worth shows beside it.
+
+    Drawn from the scores' own bits: the same on every rank and in a run that was resumed, with no state.
+    """
+
+    def choose(self, scores: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(zlib.crc32(scores.numpy().tobytes()))
+        possible = scores.isfinite()
+        possible |= ~possible.any(-1, keepdim=True)  # where none is, whoever asks looks at the score
+        return torch.multinomial(possible.double(), 1, generator=generator)[:, 0]
+
+
 def first_best(scores: Tensor) -> Tensor:
     """The first index of the largest value of each row; scores that differ by rounding alone are equal."""
     best = scores.amax(-1, keepdim=True)
@@ -126,4 +141,4 @@ def _normal_cdf(z: Tensor) -> Tensor:
     return 0.5 * (1 + torch.erf(z / math.sqrt(2)))
 
 
-SEARCHES: dict[str, type[Search]] = {"exact": Exact, "grid": Grid, "bayes": Bayes}
+SEARCHES: dict[str, type[Search]] = {"exact": Exact, "grid": Grid, "bayes": Bayes, "random": Random}
