@@ -117,6 +117,20 @@ def test_the_scale_of_the_scores_does_not_matter(name, factor):
     assert torch.equal(search.choose(scores * factor), search.choose(scores))
 
 
+def test_random_takes_every_possible_window_alike_and_the_same_for_the_same_scores():
+    search = SEARCHES["random"](torch.linspace(0.1, 1.0, 10, dtype=torch.float64))
+    scores = torch.randn(20_000, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scores[:, 3] = -torch.inf
+    taken = search.choose(scores)
+    counts = torch.bincount(taken, minlength=10)
+    assert counts[3] == 0
+    expected = 20_000 / 9
+    assert ((counts[[0, 1, 2, 4, 5, 6, 7, 8, 9]] - expected).abs() < 5 * expected**0.5).all()
+    assert torch.equal(taken, search.choose(scores))
+    assert not torch.equal(taken, search.choose(scores + 1))
+    assert search.choose(torch.full((3, 10), -torch.inf, dtype=torch.float64)).shape == (3,)
+
+
 @pytest.mark.parametrize("name", ["exact", "grid", "bayes"])
 def test_windows_that_cannot_be_taken_are_not(name):
     search = SEARCHES[name](CANDIDATES)
