@@ -178,7 +178,7 @@ class RunConfig:
     accumulate: int = 1
     """Micro-batches per optimizer step."""
     keep_every: int | None = None
-    """Keep the weights after every this many epochs, for `a2sg analyze`; null keeps those of the last alone."""
+    """Keep the weights after every so many epochs, for `a2sg analyze`; null keeps those of the last alone."""
     model: ModelConfig = field(default_factory=ModelConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)

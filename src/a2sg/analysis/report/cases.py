@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from a2sg.data import ImageData
     from a2sg.training.config import RunConfig
     from a2sg.training.losses import Loss
+    from a2sg.training.task import SpikingTask
 
 BATCHES = 8
 """Fresh batches for the variation of gradients."""
@@ -72,22 +74,33 @@ class Case:
     Attributes:
         label: its name on the page.
         folder: where it is.
-        config: its description.
+        task: its network and loss.
         summary: what it found.
-        model: its network, in evaluation mode.
-        loss: what it was trained with; terms added to it (im, rmp) are left out.
         objective: its network and loss on the samples.
         batches: of the variation.
     """
 
     label: str
     folder: Path
-    config: RunConfig
+    task: SpikingTask = field(repr=False)
     summary: dict[str, Any]
-    model: nn.Module
-    loss: Loss
     objective: Objective
     batches: Sequence[tuple[Tensor, Tensor]] = field(repr=False)
+
+    @property
+    def config(self) -> RunConfig:
+        """Its description."""
+        return self.task.config
+
+    @property
+    def model(self) -> nn.Module:
+        """Its network, in evaluation mode."""
+        return self.task.model
+
+    @property
+    def loss(self) -> Loss:
+        """What it was trained with; terms added to it (im, rmp) are left out."""
+        return self.task.loss
 
     @cached_property
     def fisher(self) -> Curvature:
@@ -107,6 +120,31 @@ class Case:
     def batch(self) -> tuple[Tensor, Tensor]:
         """The samples: (inputs, labels)."""
         return self.objective.inputs, self.objective.labels
+
+    @cached_property
+    def epochs(self) -> list[int]:
+        """After which of them, from 1, the network can be looked at, ascending; the last is always there."""
+        from a2sg.training.run import kept_epochs
+
+        return sorted({*kept_epochs(self.folder), self.config.epochs})
+
+    @contextmanager
+    def at(self, epoch: int) -> Iterator[Case]:
+        """The run as it was after one of its `epochs`: the same network, with those weights meanwhile.
+
+        Raises:
+            InputError: if these weights cannot be read.
+        """
+        from a2sg.training.run import load_weights
+
+        if epoch == self.config.epochs:
+            yield self
+            return
+        try:
+            load_weights(self.task, self.folder, epoch)
+            yield replace(self)  # which knows nothing yet of what this one has measured
+        finally:
+            load_weights(self.task, self.folder)
 
 
 @dataclass(frozen=True)
@@ -189,7 +227,7 @@ def open_study(
         model = task.model.to(device).eval()
         objective = Objective(model, samples, task.loss, samples_dim=0 if first.data.steps is None else 1)
         summary = json.loads((folder / "summary.json").read_text())
-        cases.append(Case(label, folder, task.config, summary, model, task.loss, objective, whole))
+        cases.append(Case(label, folder, task, summary, objective, whole))
     named = [point if point.arm else replace(point, arm=first.config.recipe) for point in points]
     return Study(cases, named, first.data, options, left_out, _seconds(cases[0].objective), show_progress)
 

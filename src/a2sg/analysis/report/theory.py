@@ -43,11 +43,10 @@ def theory(study: Study) -> Section:
         found["check_theorems"] = {label: one.to_dict() for label, one in theorems.items()}
     else:
         notes.append(study.too_slow("check_theorems", PRICE))
-    panel, correlations, said = prediction(study)
+    predicting, numbers, said = prediction(study)
+    panels += predicting
+    found |= numbers
     notes += said
-    if panel:
-        panels.append(panel)
-    found["correlate"] = {name: one.to_dict() for name, one in correlations.items()}
     if any(isinstance(module, nn.Linear) for module in study.cases[0].model.modules()):
         dense = {case.label: bridges(case.model, case.batch, case.loss) for case in study.cases}
         panels.append(_bridge(dense))
