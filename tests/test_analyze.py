@@ -268,8 +268,10 @@ def test_one_run_alone(comparison, tmp_path):
     found = a2sg.analyze(str(comparison / "a2sg-s1"), ["theory"], samples=SAMPLES, batch_size=BATCH)
     found.save(tmp_path / "one")
     content = json.loads((tmp_path / "one" / "analysis.json").read_text())
-    (name, *_) = content["parts"]["theory"]["found"]["correlate"]
-    assert content["parts"]["theory"]["found"]["correlate"][name]["low"] is None
+    theory = content["parts"]["theory"]
+    assert {one["clusters"] for one in theory["found"]["correlate"].values()} == {2}  # its layers
+    assert "<td>too few</td>" in (tmp_path / "one" / "analysis.html").read_text()
+    assert any("weights of earlier epochs were not kept" in note for note in theory["notes"])
     assert [run["label"] for run in content["runs"]] == ["a2sg, seed 1"]
 
 
