@@ -30,10 +30,14 @@ if TYPE_CHECKING:
     from a2sg.training.losses import Loss
     from a2sg.training.task import SpikingTask
 
-BATCHES = 8
-"""Fresh batches for the variation of gradients."""
+BATCHES, FEWEST_BATCHES = 8, 2
+"""Fresh batches for the variation of gradients, as many as the budget allows."""
+BATCH_PRICE = 5
+"""Gradients of as many samples that the variation of a batch costs about as much as."""
 TRIALS = 3
-"""Gradients that are timed."""
+"""Gradients that are timed once everything is warm."""
+LONG_ENOUGH = 2.0
+"""Seconds after which no more are: warming up is then a small part of what one takes."""
 Item = TypeVar("Item")
 
 
@@ -121,6 +125,14 @@ class Case:
         """The samples: (inputs, labels)."""
         return self.objective.inputs, self.objective.labels
 
+    @property
+    def weights(self) -> list[str]:
+        """The layers that hold weights, of two or more dimensions: others have scales and biases alone."""
+        held = self.objective
+        return [
+            name for name, block in held.layers.items() if any(held.parameters[at].dim() > 1 for at in block)
+        ]
+
     @cached_property
     def epochs(self) -> list[int]:
         """After which of them, from 1, the network can be looked at, ascending; the last is always there."""
@@ -156,7 +168,7 @@ class Study:
         points: accuracy and energy, also of the other seeds of a comparison.
         data: their data set.
         options: what to look at.
-        left_out: runs that were not, and why.
+        left_out: runs and batches that were, and why.
         seconds: what one gradient of the samples takes.
         show_progress: see `a2sg.analysis.progress`.
     """
@@ -203,7 +215,7 @@ def open_study(
     from a2sg.training.run import load_run
 
     folders, points, left_out = find_runs(names)
-    tasks = [load_run(folder) for folder in folders]
+    tasks = [load_run(folder) for folder in progress(folders, "loading", len(folders), show_progress)]
     first = tasks[0]
     for folder, task in zip(folders[1:], tasks[1:], strict=True):
         _require_comparable((folders[0], first), (folder, task))
@@ -222,14 +234,24 @@ def open_study(
         "less",
     )
     labels = _labels(folders, [task.config for task in tasks])
-    cases = []
-    for label, folder, task in zip(labels, folders, tasks, strict=True):
-        model = task.model.to(device).eval()
-        objective = Objective(model, samples, task.loss, samples_dim=0 if first.data.steps is None else 1)
-        summary = json.loads((folder / "summary.json").read_text())
-        cases.append(Case(label, folder, task, summary, objective, whole))
+    dim = 0 if first.data.steps is None else 1
+    objectives = [
+        Objective(task.model.to(device).eval(), samples, task.loss, samples_dim=dim) for task in tasks
+    ]
+    (seconds,) = progress((_seconds(objectives[0]) for _ in range(1)), "timing", 1, show_progress)
+    price = BATCH_PRICE * options.batch_size / options.samples * seconds
+    few = whole[: max(FEWEST_BATCHES, int(options.budget / price))]
+    if len(few) < len(whole):
+        left_out.append(
+            f"Variation is that of {len(few)} batches, not {BATCHES}: one takes about {price:,.0f} s, and "
+            f"the budget is {options.budget:g} s per run (and {FEWEST_BATCHES} batches the least)."
+        )
+    cases = [
+        Case(label, folder, task, json.loads((folder / "summary.json").read_text()), objective, few)
+        for label, folder, task, objective in zip(labels, folders, tasks, objectives, strict=True)
+    ]
     named = [point if point.arm else replace(point, arm=first.config.recipe) for point in points]
-    return Study(cases, named, first.data, options, left_out, _seconds(cases[0].objective), show_progress)
+    return Study(cases, named, first.data, options, left_out, seconds, show_progress)
 
 
 def _seconds(objective: Objective) -> float:
@@ -238,13 +260,13 @@ def _seconds(objective: Objective) -> float:
     On a CPU it is this thread's own time, so that what is left out does not depend on who else is at work.
     """
     clock = time.perf_counter if objective.labels.is_cuda else time.thread_time
-    took = []
+    took: list[float] = []
     with objective.ready():
-        for _ in range(1 + TRIALS):
+        while len(took) <= TRIALS and sum(took) < LONG_ENOUGH:
             start = clock()
             objective.value_and_gradient()  # ends in a number on the host, and so waits for a GPU
             took.append(clock() - start)
-    return min(took[1:])
+    return min(took)
 
 
 def _on(device: torch.device, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

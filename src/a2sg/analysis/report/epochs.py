@@ -8,9 +8,11 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.ticker import MaxNLocator
+
 from a2sg.analysis.curvature_results import Curvature
 from a2sg.analysis.report import draw
-from a2sg.analysis.report.cases import Study
+from a2sg.analysis.report.cases import BATCH_PRICE, Study
 from a2sg.analysis.report.panel import Panel, Row
 from a2sg.analysis.variation import BatchVariation, StepVariation
 from a2sg.errors import InputError
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 
 MOST = 8
 """Epochs that are looked at of a run."""
-FISHER, BATCH = 10, 5
-"""Gradients of as many samples that the Fisher, and the variation of a batch, cost about as much as."""
+FISHER = 10
+"""Gradients of the samples that the Fisher costs about as much as."""
 WHOLE = "whole"
 """Stands for the whole network where layers are named."""
 QUANTITIES = {
@@ -62,7 +64,7 @@ def snapshots(study: Study) -> tuple[list[Snapshot], list[str]]:
     """Every run after several epochs, the last among them; and what is to be said of the choice."""
     notes = []
     options = study.options
-    price = FISHER + BATCH * len(study.cases[0].batches) * options.batch_size / options.samples
+    price = FISHER + BATCH_PRICE * len(study.cases[0].batches) * options.batch_size / options.samples
     most = min(MOST, max(1, int(options.budget / (price * study.seconds))))
     chosen = {case.label: spread(case.epochs, most) for case in study.cases}
     if all(len(case.epochs) == 1 for case in study.cases):
@@ -70,13 +72,14 @@ def snapshots(study: Study) -> tuple[list[Snapshot], list[str]]:
             "Variation and λmax(F) are those of the end of training: weights of earlier epochs were not kept "
             "(a2sg train --keep_every 5 keeps them)."
         )
+    cut: dict[str, list[str]] = {}
     for case in study.cases:
         if len(case.epochs) > len(chosen[case.label]):
-            notes.append(
-                f"{case.label}: of the {len(case.epochs)} epochs whose weights are there, "
-                f"{', '.join(map(str, chosen[case.label]))} are looked at "
-                + (f"(at most {MOST} are)." if most == MOST else "(as many as --budget allows).")
-            )
+            numbers = ", ".join(map(str, chosen[case.label]))
+            said = f"of the {len(case.epochs)} epochs whose weights are there, looked at: {numbers}"
+            cut.setdefault(said, []).append(case.label)
+    why = f"at most {MOST} are" if most == MOST else "as many as --budget allows"
+    notes += [f"{'; '.join(labels)}: {said} ({why})." for said, labels in cut.items()]
     found = []
     for case, epoch in study.over([(c, e) for c in study.cases for e in chosen[c.label]], "epochs"):
         try:
@@ -167,11 +170,13 @@ def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
                     linewidth=1.2,
                     markersize=3.5,
                 )
-        draw.log_if_positive(line[0], [row[name] for row in rows])
+        if name != "loss":
+            draw.log_if_positive(line[0], [row[name] for row in rows])
         line[0].set_ylabel(text, fontsize=9)
     for axes, label in zip(grid[0], labels, strict=True):
         axes.set_title(label, fontsize=10)
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     draw.legend_below(figure, grid[1][0], 8)
     return figure

@@ -15,6 +15,7 @@ from a2sg.analysis.report.panel import Panel, Row, Section
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TITLE = "Fidelity of the surrogate gradient"
 WINDOWS = (0.25, 0.5, 1.0, 2.0)
 OWN_PRICE, PRICE = 6, 200
 """Gradients that a run's own surrogate, and all shapes and windows, cost about as much as."""
@@ -36,6 +37,9 @@ def fidelity(study: Study) -> Section:
             "Finite differences of the expected loss under noise were not asked for: --noise 0.25 has "
             "them for small networks, and takes long."
         )
+    if not study.affordable(OWN_PRICE):
+        notes.append(study.too_slow("own_fidelity", OWN_PRICE))
+        return Section(TITLE, [], notes, {})
     for case in study.over(study.cases, "fidelity"):
         rows = own_fidelity(case.model, case.batch, case.loss)
         if every:
@@ -53,7 +57,7 @@ def fidelity(study: Study) -> Section:
         for label, rows in found.items()
     }
     return Section(
-        "Fidelity of the surrogate gradient",
+        TITLE,
         panels,
         notes,
         {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from a2sg.analysis.landscape import Slice, Statistics, loss_slice
 from a2sg.analysis.report import draw
-from a2sg.analysis.report.cases import Case, Study
+from a2sg.analysis.report.cases import Study
 from a2sg.analysis.report.panel import Panel, Section
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ Lines = dict[str, dict[str, dict[str, Slice]]]
 
 def landscape(study: Study) -> Section:
     """Lines through the weights of all layers and of each, and a plane."""
-    first = study.cases[0]
-    layers = [name for name, block in first.objective.layers.items() if _moves(first, block)]
+    layers = study.cases[0].weights
     notes: list[str] = []
     slices: list[tuple[str, Statistics, dict[str, Any], int]] = [
         (WHOLE, "kept", {}, POINTS),
@@ -79,11 +78,6 @@ def landscape(study: Study) -> Section:
             "planes": {label: one.to_dict() for label, one in planes.items()},
         },
     )
-
-
-def _moves(case: Case, block: Sequence[int]) -> bool:
-    """Whether a layer has weights with filters."""
-    return any(case.objective.parameters[at].dim() > 1 for at in block)
 
 
 def _whole(lines: Mapping[str, Mapping[str, Slice]], study: Study) -> Panel:

@@ -13,7 +13,7 @@ from a2sg.analysis.correlation import Correlation, correlate
 from a2sg.analysis.inspection_table import number
 from a2sg.analysis.probe import find_sites
 from a2sg.analysis.report import draw
-from a2sg.analysis.report.cases import Case, Study
+from a2sg.analysis.report.cases import Study
 from a2sg.analysis.report.epochs import Snapshot, over_epochs, snapshots
 from a2sg.analysis.report.panel import Panel, Row, Table
 from a2sg.errors import InputError
@@ -42,7 +42,8 @@ def prediction(study: Study) -> tuple[list[Panel], dict[str, Any], list[str]]:
     if not study.affordable(PRICE):
         return [], {}, [study.too_slow("λmax(F) by layer, and what predicts it", PRICE)]
     found, notes = snapshots(study)
-    fed_by = _fed_by(study.cases[0])
+    first = study.cases[0]
+    fed_by = feeding(first.model, first.objective.inputs, first.weights)
     rows = [row for one in found for row in _rows(one, fed_by)]
     clusters = "run" if len(study.cases) >= FEWEST else "layer of a run"
     correlations: dict[str, Correlation] = {}
@@ -112,17 +113,6 @@ def feeding(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str
         for hook in hooks:
             hook.remove()
     return {site: layer for site, layer in found.items() if layer}
-
-
-def _fed_by(case: Case) -> dict[str, str]:
-    """The weights before each spiking layer."""
-    objective = case.objective
-    weighty = [
-        name
-        for name, block in objective.layers.items()
-        if any(objective.parameters[at].dim() > 1 for at in block)
-    ]
-    return feeding(case.model, objective.inputs, weighty)
 
 
 def _rows(one: Snapshot, fed_by: Mapping[str, str]) -> list[Row]:

@@ -20,8 +20,8 @@ from a2sg.analysis.theory import Theorems, check_theorems
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PRICE = 60
-"""Gradients that the theorems' shapes cost about as much as."""
+PRICE, BRIDGE_PRICE = 60, 3
+"""Gradients that the theorems' shapes, and the bridge, cost about as much as."""
 DEEPEST = 1e3
 """The picture of the bridge ends this far below the least λmax."""
 SHOWN = ("boxcar", "triangle", "asymmetric 0.5", "asymmetric 0.6", "asymmetric 0.8")
@@ -47,12 +47,14 @@ def theory(study: Study) -> Section:
     panels += predicting
     found |= numbers
     notes += said
-    if any(isinstance(module, nn.Linear) for module in study.cases[0].model.modules()):
+    if not any(isinstance(module, nn.Linear) for module in study.cases[0].model.modules()):
+        notes.append("The bridge is about dense layers, of which this network has none.")
+    elif not study.affordable(BRIDGE_PRICE):
+        notes.append(study.too_slow("bridges", BRIDGE_PRICE))
+    else:
         dense = {case.label: bridges(case.model, case.batch, case.loss) for case in study.cases}
         panels.append(_bridge(dense))
         found["bridges"] = {label: [one.to_dict() for one in many] for label, many in dense.items()}
-    else:
-        notes.append("The bridge is about dense layers, of which this network has none.")
     return Section("Theory", panels, notes, found)
 
 
