@@ -216,6 +216,15 @@ def test_kept_weights_are_those_of_a_run_that_ended_there(tmp_path):
         load_weights(task, long, 2)
 
 
+def test_no_search_observes_a_loaded_run(tmp_path):
+    """The iteration after the last would have been an observed one: sums of every candidate, for nothing."""
+    train(small(1, **{"windows.every": 5}), tmp_path / "run", quiet=True)
+    task = load_run(tmp_path / "run")
+    assert task.windows.iteration == 10
+    assert task.windows.observing
+    assert [site.observer for site in task.windows.sites.values()] == [None]
+
+
 def test_kept_weights_survive_an_interruption(tmp_path, monkeypatch):
     config = small(3, keep_every=1)
     train(config, tmp_path / "whole", quiet=True)

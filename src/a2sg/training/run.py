@@ -157,7 +157,7 @@ def load_run(folder: Path) -> SpikingTask:
 
 
 def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None) -> None:
-    """Give the network of a run the weights and windows that it had.
+    """Give the network of a run the weights and windows that it had, to look at: no search observes it.
 
     Args:
         task: the run's, as `load_run` gives it.
@@ -180,6 +180,8 @@ def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None) -> N
         task.on_load_checkpoint(state)
     except (KeyError, RuntimeError) as error:
         raise InputError(f"{path} does not fit {folder / CONFIG}: was one of them changed?") from error
+    for site in task.windows.sites.values():
+        site.observer = None  # which the next iteration of training may have been for
 
 
 def epoch_checkpoint(folder: Path, epoch: int) -> Path:
