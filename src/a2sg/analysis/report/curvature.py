@@ -232,7 +232,11 @@ def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
         if any(row["quantity"] == name and row["layer"] != WHOLE for row in rows)
     ]
     layers = list(dict.fromkeys(row["layer"] for row in rows))  # the whole network is the first
-    figure, (panels,) = draw.frame(1, len(by_layer), max(3.4, 1.6 + 0.22 * len(layers)), 3.6)
+    titles = [
+        f"{name}\n{'(no curvature)' if name == 'grad_norm_sq' else 'largest eigenvalue'}" for name in by_layer
+    ]
+    width = min(6.0, max(3.4, 1.6 + 0.22 * len(layers)))
+    figure, (panels,) = draw.columns(titles, ("",), width, 3.6, share=False)
     for axes, name in zip(panels, by_layer, strict=True):
         mine = [row for row in rows if row["quantity"] == name]
         series = {
@@ -240,9 +244,6 @@ def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
         }
         draw.runs_by_layer(axes, series, layers)
         draw.log_if_positive(axes, [row["largest"] for row in mine])
-        axes.set_title(
-            f"{name}\n{'(no curvature)' if name == 'grad_norm_sq' else 'largest eigenvalue'}", fontsize=10
-        )
         axes.axvline(0.5, color="#BBBBBB", linewidth=0.8)
     draw.legend_below(figure, panels[0])
     return figure

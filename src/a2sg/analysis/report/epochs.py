@@ -150,10 +150,10 @@ def _row(
 
 
 def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    figure, grid = draw.frame(len(QUANTITIES), len(labels), 5.2, 1.8, sharey="row", sharex=True)
+    figure, grid = draw.columns(labels, list(QUANTITIES.values()), 5.2, 1.8)
     layers = [layer for layer in dict.fromkeys(row["layer"] for row in rows) if layer != WHOLE]
     colours = {WHOLE: "black", **draw.depths(layers)}
-    for line, (name, text) in zip(grid, QUANTITIES.items(), strict=True):
+    for line, name in zip(grid, QUANTITIES, strict=True):
         for axes, label in zip(line, labels, strict=True):
             for layer, colour in colours.items():
                 mine = [
@@ -172,9 +172,6 @@ def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
                 )
         if name != "loss":
             draw.log_if_positive(line[0], [row[name] for row in rows])
-        line[0].set_ylabel(text, fontsize=9)
-    for axes, label in zip(grid[0], labels, strict=True):
-        axes.set_title(label, fontsize=10)
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -139,7 +139,7 @@ def _shapes(found: Mapping[str, Sequence[FidelityRow]], reference: str) -> Panel
 
 def _draw_shapes(rows: Sequence[Row], found: Mapping[str, Sequence[FidelityRow]]) -> Figure:
     whole = [row for row in rows if row["layer"] == "all"]
-    figure, (panels,) = draw.frame(1, len(found), 4.8, 3.6, sharey=True)
+    figure, (panels,) = draw.columns(list(found), ("cosine",), 4.8, 3.6)
     shapes = list(dict.fromkeys(row["shape"] for row in whole))
     for axes, (label, every) in zip(panels, found.items(), strict=True):
         for at, shape in enumerate(shapes):
@@ -157,8 +157,6 @@ def _draw_shapes(rows: Sequence[Row], found: Mapping[str, Sequence[FidelityRow]]
             axes.axhline(own, color="black", linewidth=1, linestyle=":")
         axes.set_xscale("log", base=2)
         axes.set_xticks(WINDOWS, [f"{window:g}" for window in WINDOWS])
-        axes.set_title(label, fontsize=10)
         axes.set_xlabel("window")
-    panels[0].set_ylabel("cosine")
     draw.legend_below(figure, panels[0])
     return figure

@@ -166,10 +166,10 @@ def _plane(planes: Mapping[str, Slice], study: Study) -> Panel:
 def _draw_planes(planes: Mapping[str, Slice]) -> Figure:
     from matplotlib.colors import LogNorm
 
-    figure, (panels,) = draw.frame(1, len(planes), 4.4, 3.8, sharey=True)
+    figure, (panels,) = draw.columns(list(planes), ("second direction",), 4.4, 3.8)
     known = [loss for one in planes.values() for line in one.losses for loss in line if loss]
     norm = LogNorm(min(known), max(known)) if known and min(known) < max(known) else None
-    for axes, (label, one) in zip(panels, planes.items(), strict=True):
+    for axes, one in zip(panels, planes.values(), strict=True):
         losses = [[math.nan if loss is None else loss for loss in line] for line in one.losses]
         # The first direction goes across.
         turned = [list(line) for line in zip(*losses, strict=True)]
@@ -180,10 +180,8 @@ def _draw_planes(planes: Mapping[str, Slice]) -> Figure:
         if levels:
             axes.contour(one.at, one.at, turned, levels=levels, colors="white", linewidths=0.7)
         axes.plot(0, 0, "+", color="#0072B2", markersize=12, markeredgewidth=2)
-        axes.set_title(label, fontsize=10)
         axes.set_aspect("equal")
         axes.set_xlabel("first direction")
         axes.grid(visible=False)
-    panels[0].set_ylabel("second direction")
     figure.colorbar(mesh, ax=panels, label="loss", pad=0.02, aspect=30)
     return figure

@@ -109,10 +109,10 @@ def _training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Panel:
 
 def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Figure:
     titles = ("SGV, step T", "TGC, mean of steps t < T", "window, mean of steps")
-    figure, grid = draw.frame(3, len(histories), 5.2, 2.3, sharey="row", sharex="col")
+    figure, grid = draw.columns(list(histories), titles, 5.2, 2.3)
     layers = list(dict.fromkeys(point.layer for points in histories.values() for point in points))
     colours = draw.depths(layers)
-    for column, (label, points) in enumerate(histories.items()):
+    for column, points in enumerate(histories.values()):
         last = max(point.step for point in points)
         for layer in layers:
             lines: list[dict[int, list[float]]] = [{}, {}, {}]
@@ -133,11 +133,8 @@ def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Figure:
                     linewidth=1,
                     markersize=3,
                 )
-        grid[0][column].set_title(label, fontsize=10)
         grid[2][column].set_xlabel("iteration")
     draw.log_if_positive(grid[0][0], [p.sgv for points in histories.values() for p in points])
-    for row, title in enumerate(titles):
-        grid[row][0].set_ylabel(title, fontsize=9)
     draw.legend_below(figure, grid[0][0], 8)
     return figure
 
