@@ -11,6 +11,7 @@ import torch
 
 import a2sg
 from a2sg import analysis, cli
+from a2sg.analysis.report import cases
 from a2sg.analysis.report import curvature as curvature_part
 from a2sg.analysis.report.cases import Options, Study, open_study
 from a2sg.analysis.report.parts import PARTS
@@ -309,6 +310,35 @@ def test_all_runs_get_the_same_samples(comparison):
     assert torch.equal(one.objective.inputs, other.objective.inputs)
     assert one.batches is other.batches
     assert not one.model.training
+
+
+def test_large_networks_are_looked_at_some_samples_at_a_time(comparison, monkeypatch):
+    options = Options(samples=SAMPLES, batch_size=BATCH)
+    whole = open_study([comparison], options, torch.device("cpu"), False)
+    assert {case.objective.chunk for case in whole.cases} == {SAMPLES}
+    one = analysis.Objective(whole.cases[0].model, whole.cases[0].batch, whole.cases[0].loss, samples_dim=0)
+    kept = 0
+
+    def count(tensor):
+        nonlocal kept
+        kept += tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        one.output(range(1))
+    monkeypatch.setattr(cases, "GRAPH", kept / 2**30)  # no less than one sample keeps, as weights count here
+    some = open_study([comparison], options, torch.device("cpu"), False)
+    (chunk,) = {case.objective.chunk for case in some.cases}
+    assert 1 <= chunk < SAMPLES
+    for case, other in zip(whole.cases, some.cases, strict=True):
+        newton, mine = (
+            analysis.gauss_newton(run.objective, layers=(), probes=0, seed=1) for run in (case, other)
+        )
+        assert mine.whole.top == pytest.approx(newton.whole.top, rel=1e-3)
+        assert mine.loss == pytest.approx(newton.loss)
+    monkeypatch.setattr(cases, "GRAPH", 1e-12)
+    tiny = open_study([comparison], options, torch.device("cpu"), False)
+    assert {case.objective.chunk for case in tiny.cases} == {1}
 
 
 def test_runs_that_do_not_compare(comparison, tmp_path):

@@ -34,6 +34,8 @@ BATCHES, FEWEST_BATCHES = 8, 2
 """Fresh batches for the variation of gradients, as many as the budget allows."""
 BATCH_PRICE = 5
 """Gradients of as many samples that the variation of a batch costs about as much as."""
+GRAPH = 4.0
+"""GiB that the samples looked at together may keep for a backward pass; more are taken some at a time."""
 TRIALS = 3
 """Gradients that are timed once everything is warm."""
 LONG_ENOUGH = 2.0
@@ -235,8 +237,10 @@ def open_study(
     )
     labels = _labels(folders, [task.config for task in tasks])
     dim = 0 if first.data.steps is None else 1
+    chunk = _chunk(Objective(first.model.to(device).eval(), samples, first.loss, samples_dim=dim))
     objectives = [
-        Objective(task.model.to(device).eval(), samples, task.loss, samples_dim=dim) for task in tasks
+        Objective(task.model.to(device).eval(), samples, task.loss, samples_dim=dim, chunk=chunk)
+        for task in tasks
     ]
     (seconds,) = progress((_seconds(objectives[0]) for _ in range(1)), "timing", 1, show_progress)
     price = BATCH_PRICE * options.batch_size / options.samples * seconds
@@ -252,6 +256,20 @@ def open_study(
     ]
     named = [point if point.arm else replace(point, arm=first.config.recipe) for point in points]
     return Study(cases, named, first.data, options, left_out, seconds, show_progress)
+
+
+def _chunk(objective: Objective) -> int:
+    """How many samples together keep no more than `GRAPH` for a backward pass, from what one of them does."""
+    kept = {parameter.untyped_storage().data_ptr(): 0 for parameter in objective.parameters}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept.setdefault(storage.data_ptr(), storage.nbytes())
+        return tensor
+
+    with objective.ready(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        _ = objective.output(range(1))
+    return max(1, min(len(objective), int(GRAPH * 2**30 // max(1, sum(kept.values())))))
 
 
 def _seconds(objective: Objective) -> float:
