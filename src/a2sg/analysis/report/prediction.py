@@ -147,6 +147,7 @@ def _panel(
         [name, number(one.rho), _interval(one), str(one.points), str(one.clusters)]
         for name, one in found.items()
     ]
+    heads = {"run": "runs drawn", "layer of a run": "layers drawn"}
     drawn = {
         "run": "draws whole runs: it says what other runs would give. With fewer than about ten it is too "
         "narrow.",
@@ -166,7 +167,7 @@ def _panel(
         f"the same for all its steps. The interval (95 %, bootstrap) {drawn}",
         rows,
         partial(_draw, rows, labels),
-        [Table(("rank correlation", "Spearman's ρ", "interval", "points", f"drawn: {clusters}s"), lines)],
+        [Table(("rank correlation", "Spearman's ρ", "interval", "points", heads[clusters]), lines)],
     )
 
 
