@@ -11,8 +11,9 @@ import torch
 
 import a2sg
 from a2sg import analysis
-from a2sg.analysis.report.cases import Options, open_study
-from a2sg.analysis.report.epochs import MOST, snapshots, spread
+from a2sg.analysis.report.cases import Options, open_study, spread
+from a2sg.analysis.report.epochs import MOST, snapshots
+from a2sg.analysis.report.landscape import FORWARD, POINTS, landscape
 from a2sg.analysis.report.prediction import _groupings
 from a2sg.analysis.subject import training_batches
 from a2sg.errors import InputError
@@ -161,6 +162,19 @@ def test_a_small_budget_leaves_the_last_epoch(study):
     assert [(one.run, one.epoch) for one in found] == [(label, EPOCHS) for label in study.labels]
     assert all("as many as --budget allows" in note for note in notes)
     assert len(notes) == 1
+
+
+def test_slices_by_layer_share_a_budget(study):
+    """Each of a deep network's layers was affordable, and all of them took an hour."""
+    slow = replace(study, seconds=1.0, options=replace(study.options, budget=2.5 * FORWARD * POINTS))
+    found = landscape(slow)
+    (panel,) = [panel for panel in found.panels if panel.name == "landscape-layers"]
+    assert len(study.cases[0].weights) == 3
+    assert {row["layer"] for row in panel.rows} == {"fc1.synapse", "head.layer"}
+    assert any("2 of the 3 layers" in note for note in found.notes)
+    none = landscape(replace(slow, options=replace(study.options, budget=1.0)))
+    assert not none.panels
+    assert any("0 of the 3 layers" in note for note in none.notes)
 
 
 def test_groupings_that_say_nothing_new_are_left_out():

@@ -39,7 +39,7 @@ GRAPH = 4.0
 TRIALS = 3
 """Gradients that are timed once everything is warm."""
 LONG_ENOUGH = 2.0
-"""Seconds after which no more are: warming up is then a small part of what one takes."""
+"""Seconds after which no more are than one, once warm."""
 Item = TypeVar("Item")
 
 
@@ -205,6 +205,14 @@ class Study:
         return progress(every, title, len(every), self.show_progress)
 
 
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly spread, in their order, the last one among them."""
+    if most >= len(items):
+        return list(items)
+    between = (len(items) - 1) / max(1, most - 1)
+    return [items[at] for at in sorted({len(items) - 1 - round(at * between) for at in range(most)})]
+
+
 def open_study(
     names: Sequence[str | Path], options: Options, device: torch.device, show_progress: bool | None = None
 ) -> Study:
@@ -247,7 +255,7 @@ def open_study(
     few = whole[: max(FEWEST_BATCHES, int(options.budget / price))]
     if len(few) < len(whole):
         left_out.append(
-            f"Variation is that of {len(few)} batches, not {BATCHES}: one takes about {price:,.0f} s, and "
+            f"Variation is that of {len(few)} batches, not {len(whole)}: one takes about {price:,.0f} s, and "
             f"the budget is {options.budget:g} s per run (and {FEWEST_BATCHES} batches the least)."
         )
     cases = [
@@ -280,7 +288,7 @@ def _seconds(objective: Objective) -> float:
     clock = time.perf_counter if objective.labels.is_cuda else time.thread_time
     took: list[float] = []
     with objective.ready():
-        while len(took) <= TRIALS and sum(took) < LONG_ENOUGH:
+        while len(took) < 2 or (len(took) <= TRIALS and sum(took) < LONG_ENOUGH):
             start = clock()
             objective.value_and_gradient()  # ends in a number on the host, and so waits for a GPU
             took.append(clock() - start)

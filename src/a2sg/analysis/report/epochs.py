@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from a2sg.analysis.curvature_results import Curvature
 from a2sg.analysis.report import draw
-from a2sg.analysis.report.cases import BATCH_PRICE, Study
+from a2sg.analysis.report.cases import BATCH_PRICE, Study, spread
 from a2sg.analysis.report.panel import Panel, Row
 from a2sg.analysis.variation import BatchVariation, StepVariation
 from a2sg.errors import InputError
@@ -50,14 +50,6 @@ class Snapshot:
     epoch: int
     fisher: Curvature
     variation: BatchVariation
-
-
-def spread(epochs: Sequence[int], most: int) -> list[int]:
-    """At most so many of the epochs, evenly spread, the last one among them."""
-    if most >= len(epochs):
-        return list(epochs)
-    between = (len(epochs) - 1) / max(1, most - 1)
-    return sorted({epochs[len(epochs) - 1 - round(at * between)] for at in range(most)})
 
 
 def snapshots(study: Study) -> tuple[list[Snapshot], list[str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from a2sg.analysis.landscape import Slice, Statistics, loss_slice
 from a2sg.analysis.report import draw
-from a2sg.analysis.report.cases import Study
+from a2sg.analysis.report.cases import Study, spread
 from a2sg.analysis.report.panel import Panel, Section
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 POINTS, ACROSS = 21, 15
 """Places on a line, and along each direction of a plane."""
 REACH = 1.0
+FORWARD = 0.4
+"""Of a gradient, that a forward pass costs about."""
 WHOLE = "all layers"
 LIMITS = (
     "Random directions miss the few sharp ones: see the worst case and the largest eigenvalues for those. "
@@ -30,8 +32,14 @@ Lines = dict[str, dict[str, dict[str, Slice]]]
 
 def landscape(study: Study) -> Section:
     """Lines through the weights of all layers and of each, and a plane."""
-    layers = study.cases[0].weights
+    every = study.cases[0].weights
+    layers = spread(every, int(study.options.budget / (FORWARD * POINTS * study.seconds)))
     notes: list[str] = []
+    if len(layers) < len(every):
+        notes.append(
+            f"The slices of {len(layers)} of the {len(every)} layers were taken, evenly spread: as many as "
+            "--budget allows."
+        )
     slices: list[tuple[str, Statistics, dict[str, Any], int]] = [
         (WHOLE, "kept", {}, POINTS),
         (WHOLE, "re-estimated", {}, 2 * POINTS),
@@ -40,10 +48,12 @@ def landscape(study: Study) -> Section:
     ]
     planned = []
     for layer, statistics, options, forwards in slices:
-        if study.affordable(0.4 * forwards):  # a forward pass, of a gradient
+        if study.affordable(FORWARD * forwards):
             planned.append((layer, statistics, options))
         else:
-            notes.append(study.too_slow(f"the slice of {layer} ({statistics} statistics)", 0.4 * forwards))
+            notes.append(
+                study.too_slow(f"the slice of {layer} ({statistics} statistics)", FORWARD * forwards)
+            )
     lines: Lines = {}
     for (layer, statistics, options), case in study.over(
         [(plan, case) for plan in planned for case in study.cases], "landscape"
