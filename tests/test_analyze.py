@@ -11,6 +11,7 @@ import torch
 
 import a2sg
 from a2sg import analysis, cli
+from a2sg.analysis.report import cases
 from a2sg.analysis.report import curvature as curvature_part
 from a2sg.analysis.report.cases import Options, Study, open_study
 from a2sg.analysis.report.parts import PARTS
@@ -187,6 +188,15 @@ def test_curvature_is_that_of_the_functions(content, objective):
     assert found["double_backward_hessian"][label]["whole"]["top"] == pytest.approx(
         hessian.whole.top, rel=1e-3
     )
+    for name, function in (
+        ("double_backward_hessian", analysis.double_backward_hessian),
+        ("surrogate_field_jacobian", analysis.surrogate_field_jacobian),
+    ):
+        mine = found[name][label]["layers"]
+        assert list(mine) == ["fc1.synapse", "fc2.synapse", "head.layer"]
+        direct = function(objective, layers=["head.layer"], probes=0, seed=3).layers["head.layer"]
+        for one, other in zip(mine["head.layer"]["top"], direct.top, strict=True):
+            assert one == pytest.approx(other, rel=1e-3)
     ball = analysis.worst_case_sharpness(objective, curvature_part.RHO, scale="filter", seed=3)
     assert found["worst_case_sharpness"][label]["increase"] == pytest.approx(ball.increase)
     assert content["glance"]["λmax of the empirical Fisher"][label] == pytest.approx(fisher.whole.top[0])
@@ -263,7 +273,9 @@ def test_what_is_too_slow_is_left_out_and_named(comparison, tmp_path):
     )
     notes = found.sections["curvature"].notes
     assert any("gauss_newton would take" in note for note in notes)
-    assert [panel.name for panel in found.sections["fidelity"].panels] == ["fidelity-own"]
+    assert not found.sections["fidelity"].panels
+    assert any("own_fidelity would take" in note for note in found.sections["fidelity"].notes)
+    assert any("Variation is that of 2 batches, not 8" in text for text in found.facts["left_out"])
     assert not found.sections["curvature"].panels
     assert "would take" in str(found)
     found.save(tmp_path)
@@ -274,8 +286,10 @@ def test_one_run_alone(comparison, tmp_path):
     found = a2sg.analyze(str(comparison / "a2sg-s1"), ["theory"], samples=SAMPLES, batch_size=BATCH)
     found.save(tmp_path / "one")
     content = json.loads((tmp_path / "one" / "analysis.json").read_text())
-    (name, *_) = content["parts"]["theory"]["found"]["correlate"]
-    assert content["parts"]["theory"]["found"]["correlate"][name]["low"] is None
+    theory = content["parts"]["theory"]
+    assert {one["clusters"] for one in theory["found"]["correlate"].values()} == {2}  # its layers
+    assert "<td>too few</td>" in (tmp_path / "one" / "analysis.html").read_text()
+    assert any("weights of earlier epochs were not kept" in note for note in theory["notes"])
     assert [run["label"] for run in content["runs"]] == ["a2sg, seed 1"]
 
 
@@ -302,6 +316,35 @@ def test_all_runs_get_the_same_samples(comparison):
     assert torch.equal(one.objective.inputs, other.objective.inputs)
     assert one.batches is other.batches
     assert not one.model.training
+
+
+def test_large_networks_are_looked_at_some_samples_at_a_time(comparison, monkeypatch):
+    options = Options(samples=SAMPLES, batch_size=BATCH)
+    whole = open_study([comparison], options, torch.device("cpu"), False)
+    assert {case.objective.chunk for case in whole.cases} == {SAMPLES}
+    one = analysis.Objective(whole.cases[0].model, whole.cases[0].batch, whole.cases[0].loss, samples_dim=0)
+    kept = 0
+
+    def count(tensor):
+        nonlocal kept
+        kept += tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        one.output(range(1))
+    monkeypatch.setattr(cases, "GRAPH", kept / 2**30)  # no less than one sample keeps, as weights count here
+    some = open_study([comparison], options, torch.device("cpu"), False)
+    (chunk,) = {case.objective.chunk for case in some.cases}
+    assert 1 <= chunk < SAMPLES
+    for case, other in zip(whole.cases, some.cases, strict=True):
+        newton, mine = (
+            analysis.gauss_newton(run.objective, layers=(), probes=0, seed=1) for run in (case, other)
+        )
+        assert mine.whole.top == pytest.approx(newton.whole.top, rel=1e-3)
+        assert mine.loss == pytest.approx(newton.loss)
+    monkeypatch.setattr(cases, "GRAPH", 1e-12)
+    tiny = open_study([comparison], options, torch.device("cpu"), False)
+    assert {case.objective.chunk for case in tiny.cases} == {1}
 
 
 def test_runs_that_do_not_compare(comparison, tmp_path):

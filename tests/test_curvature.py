@@ -19,7 +19,7 @@ from a2sg.analysis import (
     surrogate_field_jacobian,
 )
 from a2sg.analysis.products import gauss_newton_of, hessian_of, opened, transposed_field_of
-from a2sg.analysis.spectrum import written_out
+from a2sg.analysis.spectrum import ends, written_out
 from a2sg.errors import InputError
 from a2sg.training.losses import LOSSES
 from networks import Net, Plan, batch
@@ -461,3 +461,31 @@ def test_results_are_plain_data_and_readable():
     assert len({len(row) for row in [header, *rows]}) == 1
     assert "asymmetry" in str(surrogate_field_jacobian(objective, layers=()))
     assert str(gauss_newton(objective, probes=0)).splitlines()[1].split()[-1] == "largest"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.arange(1, 401).double() ** -4,  # no negative ones, and nothing near the lower end
+        torch.cat([torch.logspace(0, -3, 20).double(), torch.zeros(380)]),  # of low rank
+        torch.cat([torch.logspace(0, -3, 20).double(), -torch.logspace(-1, -5, 380).double()]),
+        -(torch.arange(1, 401).double() ** -2),
+    ],
+    ids=["convex", "rank 20", "both signs", "concave"],
+)
+def test_ends_are_found_to_a_share_of_the_largest(values):
+    """The smallest eigenvalue of a matrix that is all but convex took thousands of products, or was wrong."""
+    generator = torch.Generator().manual_seed(0)
+    q, _ = torch.linalg.qr(torch.randn(400, 400, generator=generator, dtype=torch.float64))
+    matrix = (q * values) @ q.T
+    products = []
+
+    def product(vector):
+        products.append(1)
+        return matrix @ vector
+
+    (top,), (bottom,) = ends(product, 400, 1, 1e-4, seed=0)
+    largest = float(values.abs().max())
+    assert bottom == pytest.approx(float(values.min()), abs=1e-4 * largest)
+    assert top == pytest.approx(float(values.max()), abs=1e-4 * largest)
+    assert len(products) < 200

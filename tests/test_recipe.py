@@ -50,6 +50,8 @@ def test_config_survives_its_file(tmp_path):
         ("model: {nam: vgg_small}\n", "nam"),
         ("epochs: many\n", "many"),
         ("epochs: 0\n", "epochs must be a whole number of at least 1, not 0"),
+        ("keep_every: 0\n", "keep_every must be a whole number of at least 1, not 0"),
+        ("{epochs: 3, keep_every: 4}\n", "keep_every 4 is more than the 3 epochs"),
         ("data: {batch_size: -1}\n", "batch_size"),
         ("optimizer: {lr: .nan}\n", "lr"),
         ("windows: {search: best}\n", "best"),

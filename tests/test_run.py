@@ -15,7 +15,17 @@ import torch
 from a2sg.errors import InputError
 from a2sg.training.callbacks import MetricsFile
 from a2sg.training.recipe import load_recipe
-from a2sg.training.run import CHECKPOINT, Interrupted, load_run, read_checkpoint, train
+from a2sg.training.run import (
+    CHECKPOINT,
+    Interrupted,
+    epoch_checkpoint,
+    kept_epochs,
+    load_run,
+    load_weights,
+    read_checkpoint,
+    read_run_config,
+    train,
+)
 
 CLOCKS = ("seconds", "search_seconds", "search_share")
 
@@ -170,6 +180,85 @@ def test_a_loaded_run_has_its_windows_and_weights(whole):
     task = load_run(out)
     assert {name: site.window.tolist() for name, site in task.windows.sites.items()} == summary["windows"]
     assert task.windows.iteration == 30
+
+
+def small(epochs, **overrides):
+    """A run of little work, which keeps weights."""
+    network = {"model.name": "mlp_small", "model.steps": 2, "model.options": {"hidden": [8]}}
+    return quick(epochs=epochs, **network, **overrides)
+
+
+def test_kept_weights_are_those_of_a_run_that_ended_there(tmp_path):
+    """With a constant learning rate, which does not depend on how many epochs there are."""
+    constant = {"optimizer.schedule": "poly", "optimizer.power": 1e-12, "optimizer.warmup_epochs": 0}
+    long = tmp_path / "long"
+    train(small(4, keep_every=2, **constant), long, quiet=True)
+    train(small(2, **constant), tmp_path / "short", quiet=True)
+    assert kept_epochs(long) == [2, 4]
+    short, task = load_run(tmp_path / "short"), load_run(long)
+    last = {name: value.clone() for name, value in task.model.state_dict().items()}
+    load_weights(task, long, 2)
+    assert task.windows.iteration == short.windows.iteration == 20
+    for name, value in short.model.state_dict().items():
+        assert torch.equal(task.model.state_dict()[name], value), name
+    assert not all(torch.equal(last[name], value) for name, value in task.model.state_dict().items())
+    load_weights(task, long)
+    assert all(torch.equal(last[name], value) for name, value in task.model.state_dict().items())
+    load_weights(task, long, 4)
+    assert all(torch.equal(last[name], value) for name, value in task.model.state_dict().items())
+    kept, whole = read_checkpoint(epoch_checkpoint(long, 4)), read_checkpoint(long / CHECKPOINT)
+    assert "optimizer_states" in whole
+    assert not {"optimizer_states", "lr_schedulers", "callbacks"} & kept.keys()
+    with pytest.raises(InputError, match=r"kept no weights after epoch 3: it has \[2, 4\]"):
+        load_weights(task, long, 3)
+    epoch_checkpoint(long, 2).write_bytes(b"cut")
+    with pytest.raises(InputError, match=r"epoch-2\.ckpt is damaged \(.*\): delete it$"):
+        load_weights(task, long, 2)
+
+
+def test_no_search_observes_a_loaded_run(tmp_path):
+    """The iteration after the last would have been an observed one: sums of every candidate, for nothing."""
+    train(small(1, **{"windows.every": 5}), tmp_path / "run", quiet=True)
+    task = load_run(tmp_path / "run")
+    assert task.windows.iteration == 10
+    assert task.windows.observing
+    assert [site.observer for site in task.windows.sites.values()] == [None]
+
+
+def test_kept_weights_survive_an_interruption(tmp_path, monkeypatch):
+    config = small(3, keep_every=1)
+    train(config, tmp_path / "whole", quiet=True)
+    original = MetricsFile.on_train_epoch_end
+
+    def stop(self, trainer, module):
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+        original(self, trainer, module)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsFile, "on_train_epoch_end", stop)
+        with pytest.raises(Interrupted):
+            train(config, tmp_path / "part", quiet=True)
+    signal.signal(signal.SIGINT, handler)
+    assert kept_epochs(tmp_path / "part") == [1]
+    train(config, tmp_path / "part", resume=True, quiet=True)
+    assert kept_epochs(tmp_path / "part") == kept_epochs(tmp_path / "whole") == [1, 2, 3]
+    for epoch in (1, 2, 3):
+        mine, theirs = (
+            read_checkpoint(epoch_checkpoint(tmp_path / name, epoch)) for name in ("part", "whole")
+        )
+        for name, value in theirs["state_dict"].items():
+            assert torch.equal(mine["state_dict"][name], value), name
+
+
+def test_a_folder_from_before_weights_were_kept_is_read(whole, tmp_path):
+    out, _ = whole
+    assert kept_epochs(out) == []
+    text = (out / "config.yaml").read_text()
+    assert "keep_every: null\n" in text
+    (tmp_path / "config.yaml").write_text(text.replace("keep_every: null\n", ""))
+    assert read_run_config(tmp_path) == read_run_config(out)
 
 
 def test_a_truncated_checkpoint_is_told(whole, tmp_path):

@@ -30,7 +30,7 @@ class Correlation:
         level: confidence of the interval.
         points: how many were used.
         left_out: how many had no number in either column.
-        clusters: how many runs were resampled.
+        clusters: how many were resampled: runs, or what else hangs together.
     """
 
     x: str
@@ -128,13 +128,24 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray, group: np.ndarray) -> float 
 
 def _ranks(values: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Ranks within each group, ties sharing their mean, from -½ to ½ so that groups of any size compare."""
+    order = np.lexsort((values, group))
+    values, group = values[order], group[order]
+    of_group = _runs(group[1:] != group[:-1])
+    of_tie = _runs((group[1:] != group[:-1]) | (values[1:] != values[:-1]))
     ranks = np.empty(len(values))
-    for number in np.unique(group):
-        at = np.flatnonzero(group == number)
-        _, place, count = np.unique(values[at], return_inverse=True, return_counts=True)
-        middle = np.cumsum(count) - (count + 1) / 2  # mean rank from 0 of each distinct value
-        ranks[at] = (middle[place] - (len(at) - 1) / 2) / len(at)
+    ranks[order] = (_middle(of_tie) - _middle(of_group)) / np.bincount(of_group)[of_group]
     return ranks
+
+
+def _runs(begins: np.ndarray) -> np.ndarray:
+    """Numbers of runs of like neighbours, from 0, told where the next one begins."""
+    return np.concatenate([[0], np.cumsum(begins)])
+
+
+def _middle(run: np.ndarray) -> np.ndarray:
+    """The mean place of each element's run."""
+    count = np.bincount(run)
+    return (np.cumsum(count) - (count + 1) / 2)[run]
 
 
 def _codes(keys: Sequence[Any]) -> np.ndarray:

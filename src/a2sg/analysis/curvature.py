@@ -153,7 +153,7 @@ def double_backward_hessian(
         top: largest and smallest eigenvalues of each layer and the whole.
         layers: whose blocks to look at; None is all of them, `()` the whole network alone.
         probes: random vectors for the trace; 0 leaves it out.
-        tolerance: relative, of the eigenvalues.
+        tolerance: of the eigenvalues, relative to the one of largest modulus.
         seed: of starting vector and probes.
 
     Raises:

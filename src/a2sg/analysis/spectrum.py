@@ -19,6 +19,10 @@ DENSE = 64
 """Matrices of so few rows are written out: that is exact, and takes no more products."""
 
 
+ROUGH = 0.1
+"""Tolerance of the largest modulus, where it sets a scale."""
+
+
 def written_out(product: Product, size: int) -> Tensor:
     """The whole matrix `[P, P]`."""
     return torch.stack([product(row) for row in torch.eye(size, dtype=torch.float64)], 1)
@@ -28,6 +32,9 @@ def ends(
     product: Product, size: int, top: int, tolerance: float, seed: int
 ) -> tuple[list[float], list[float]]:
     """The largest and the smallest eigenvalues of a symmetric matrix, by Lanczos iterations.
+
+    The tolerance is relative to the largest modulus. Relative to themselves, ends of next to 0, such as the
+    smallest eigenvalue of a layer that is all but convex, would take thousands of products.
 
     Returns:
         The `top` largest, descending, and the `top` smallest, ascending: all, if there are fewer.
@@ -41,8 +48,14 @@ def ends(
         matrix = written_out(product, size)
         values = torch.linalg.eigvalsh((matrix + matrix.T) / 2).tolist()
     else:
-        found = _arpack(eigsh, product, size, 2 * top, tolerance, seed, which="BE")
-        values = sorted(float(value) for value in found)
+        (extreme,) = _arpack(eigsh, product, size, 1, ROUGH, seed, which="LM")
+        shift = 3 * abs(float(extreme))  # all eigenvalues are then between about 2 and 4 times the largest
+
+        def shifted(vector: Tensor) -> Tensor:
+            return product(vector) + shift * vector
+
+        found = _arpack(eigsh, shifted, size, 2 * top, tolerance / 4, seed, which="BE")
+        values = sorted(float(value) - shift for value in found)
     return values[::-1][:top], values[:top]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,24 @@ class TrainingClock(pl.Callback):
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
         self.seconds += time.perf_counter() - self._start
+
+
+class EpochWeights(pl.Callback):
+    """Keeps the weights after every so many epochs: a checkpoint without optimizer and schedule.
+
+    Args:
+        path: of the file of an epoch, from 1.
+        every: how many epochs.
+    """
+
+    def __init__(self, path: Callable[[int], Path], every: int) -> None:
+        self.path = path
+        self.every = every
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every == 0:
+            trainer.save_checkpoint(self.path(epoch), weights_only=True)
 
 
 class MetricsFile(pl.Callback):

@@ -185,6 +185,8 @@ class RunConfig:
     """Passes over the training data."""
     accumulate: int = 1
     """Micro-batches per optimizer step."""
+    keep_every: int | None = None
+    """Keep the weights after every so many epochs, for `a2sg analyze`; null keeps those of the last alone."""
     model: ModelConfig = field(default_factory=ModelConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)

@@ -128,6 +128,13 @@ def checked(config: RunConfig) -> RunConfig:
     require_count("seed", config.seed, least=0)
     require_count("epochs", config.epochs)
     require_count("accumulate", config.accumulate)
+    if config.keep_every is not None:
+        require_count("keep_every", config.keep_every)
+        require(
+            config.keep_every <= config.epochs,
+            f"keep_every {config.keep_every} is more than the {config.epochs} epochs, so no weights would be "
+            "kept: take less",
+        )
     require_count("data.batch_size", config.data.batch_size)
     require_count("data.workers", config.data.workers, least=0)
     require_positive("surrogate.window", config.surrogate.window)

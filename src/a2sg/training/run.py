@@ -8,6 +8,7 @@ import platform
 import warnings
 from dataclasses import asdict
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,14 @@ from a2sg._version import __version__
 from a2sg.errors import InputError, require
 from a2sg.kernels.backends import set_work_done
 from a2sg.training.build import build_data, find_device
-from a2sg.training.callbacks import EpochSeed, MetricsFile, RunProgress, TrainingClock, WindowsFile
+from a2sg.training.callbacks import (
+    EpochSeed,
+    EpochWeights,
+    MetricsFile,
+    RunProgress,
+    TrainingClock,
+    WindowsFile,
+)
 from a2sg.training.config import RunConfig
 from a2sg.training.evaluate import evaluate
 from a2sg.training.files import write_json
@@ -73,6 +81,8 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
             out / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False
         ),
     ]
+    if config.keep_every is not None:
+        callbacks.append(EpochWeights(partial(epoch_checkpoint, out), config.keep_every))
     if not quiet:
         callbacks.append(
             RunProgress(Console(stderr=True), f"{config.recipe} {config.arm} seed {config.seed}")
@@ -142,15 +152,47 @@ def load_run(folder: Path) -> SpikingTask:
     """
     config = read_run_config(folder)
     task = SpikingTask(config, build_data(config))
-    path = folder / CHECKPOINT
-    require(path.is_file(), f"{folder} has no {CHECKPOINT} yet: train it with a2sg train --resume {folder}")
+    load_weights(task, folder)
+    return task
+
+
+def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None) -> None:
+    """Give the network of a run the weights and windows that it had, to look at: no search observes it.
+
+    Args:
+        task: the run's, as `load_run` gives it.
+        folder: its folder.
+        epoch: one of `kept_epochs`; None is the end of training.
+
+    Raises:
+        InputError: if there is no such checkpoint, or it cannot be read or does not fit.
+    """
+    if epoch is None:
+        path = folder / CHECKPOINT
+        problem = f"has no {CHECKPOINT} yet: train it with a2sg train --resume {folder}"
+    else:
+        path = epoch_checkpoint(folder, epoch)
+        problem = f"kept no weights after epoch {epoch}: it has {kept_epochs(folder) or 'none'}"
+    require(path.is_file(), f"{folder} {problem}")
     state = read_checkpoint(path)
     try:
         task.load_state_dict(state["state_dict"])
         task.on_load_checkpoint(state)
     except (KeyError, RuntimeError) as error:
         raise InputError(f"{path} does not fit {folder / CONFIG}: was one of them changed?") from error
-    return task
+    for site in task.windows.sites.values():
+        site.observer = None  # which the next iteration of training may have been for
+
+
+def epoch_checkpoint(folder: Path, epoch: int) -> Path:
+    """Where a run keeps the weights that it had after an epoch, from 1."""
+    return folder / "checkpoints" / f"epoch-{epoch}.ckpt"
+
+
+def kept_epochs(folder: Path) -> list[int]:
+    """The epochs, from 1, whose weights a run has kept (`RunConfig.keep_every`), ascending."""
+    names = (path.stem.removeprefix("epoch-") for path in (folder / "checkpoints").glob("epoch-*.ckpt"))
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def take_weights(model: nn.Module, folder: Path) -> str:
@@ -202,9 +244,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        again = ", and a2sg train --resume starts the run again" if path.name == Path(CHECKPOINT).name else ""
         raise InputError(
-            f"the checkpoint {path} is damaged ({type(error).__name__}): delete it, and a2sg train --resume "
-            "starts the run again"
+            f"the checkpoint {path} is damaged ({type(error).__name__}): delete it{again}"
         ) from error
     return state
 

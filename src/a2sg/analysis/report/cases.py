@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -27,11 +28,18 @@ if TYPE_CHECKING:
     from a2sg.data import ImageData
     from a2sg.training.config import RunConfig
     from a2sg.training.losses import Loss
+    from a2sg.training.task import SpikingTask
 
-BATCHES = 8
-"""Fresh batches for the variation of gradients."""
+BATCHES, FEWEST_BATCHES = 8, 2
+"""Fresh batches for the variation of gradients, as many as the budget allows."""
+BATCH_PRICE = 5
+"""Gradients of as many samples that the variation of a batch costs about as much as."""
+GRAPH = 4.0
+"""GiB that the samples looked at together may keep for a backward pass; more are taken some at a time."""
 TRIALS = 3
-"""Gradients that are timed."""
+"""Gradients that are timed once everything is warm."""
+LONG_ENOUGH = 2.0
+"""Seconds after which no more are than one, once warm."""
 Item = TypeVar("Item")
 
 
@@ -72,22 +80,33 @@ class Case:
     Attributes:
         label: its name on the page.
         folder: where it is.
-        config: its description.
+        task: its network and loss.
         summary: what it found.
-        model: its network, in evaluation mode.
-        loss: what it was trained with; terms added to it (im, rmp) are left out.
         objective: its network and loss on the samples.
         batches: of the variation.
     """
 
     label: str
     folder: Path
-    config: RunConfig
+    task: SpikingTask = field(repr=False)
     summary: dict[str, Any]
-    model: nn.Module
-    loss: Loss
     objective: Objective
     batches: Sequence[tuple[Tensor, Tensor]] = field(repr=False)
+
+    @property
+    def config(self) -> RunConfig:
+        """Its description."""
+        return self.task.config
+
+    @property
+    def model(self) -> nn.Module:
+        """Its network, in evaluation mode."""
+        return self.task.model
+
+    @property
+    def loss(self) -> Loss:
+        """What it was trained with; terms added to it (im, rmp) are left out."""
+        return self.task.loss
 
     @cached_property
     def fisher(self) -> Curvature:
@@ -108,6 +127,39 @@ class Case:
         """The samples: (inputs, labels)."""
         return self.objective.inputs, self.objective.labels
 
+    @property
+    def weights(self) -> list[str]:
+        """The layers that hold weights, of two or more dimensions: others have scales and biases alone."""
+        held = self.objective
+        return [
+            name for name, block in held.layers.items() if any(held.parameters[at].dim() > 1 for at in block)
+        ]
+
+    @cached_property
+    def epochs(self) -> list[int]:
+        """After which of them, from 1, the network can be looked at, ascending; the last is always there."""
+        from a2sg.training.run import kept_epochs
+
+        return sorted({*kept_epochs(self.folder), self.config.epochs})
+
+    @contextmanager
+    def at(self, epoch: int) -> Iterator[Case]:
+        """The run as it was after one of its `epochs`: the same network, with those weights meanwhile.
+
+        Raises:
+            InputError: if these weights cannot be read.
+        """
+        from a2sg.training.run import load_weights
+
+        if epoch == self.config.epochs:
+            yield self
+            return
+        try:
+            load_weights(self.task, self.folder, epoch)
+            yield replace(self)  # which knows nothing yet of what this one has measured
+        finally:
+            load_weights(self.task, self.folder)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -118,7 +170,7 @@ class Study:
         points: accuracy and energy, also of the other seeds of a comparison.
         data: their data set.
         options: what to look at.
-        left_out: runs that were not, and why.
+        left_out: runs and batches that were, and why.
         seconds: what one gradient of the samples takes.
         show_progress: see `a2sg.analysis.progress`.
     """
@@ -153,6 +205,14 @@ class Study:
         return progress(every, title, len(every), self.show_progress)
 
 
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly spread, in their order, the last one among them."""
+    if most >= len(items):
+        return list(items)
+    between = (len(items) - 1) / max(1, most - 1)
+    return [items[at] for at in sorted({len(items) - 1 - round(at * between) for at in range(most)})]
+
+
 def open_study(
     names: Sequence[str | Path], options: Options, device: torch.device, show_progress: bool | None = None
 ) -> Study:
@@ -165,7 +225,7 @@ def open_study(
     from a2sg.training.run import load_run
 
     folders, points, left_out = find_runs(names)
-    tasks = [load_run(folder) for folder in folders]
+    tasks = [load_run(folder) for folder in progress(folders, "loading", len(folders), show_progress)]
     first = tasks[0]
     for folder, task in zip(folders[1:], tasks[1:], strict=True):
         _require_comparable((folders[0], first), (folder, task))
@@ -184,14 +244,40 @@ def open_study(
         "less",
     )
     labels = _labels(folders, [task.config for task in tasks])
-    cases = []
-    for label, folder, task in zip(labels, folders, tasks, strict=True):
-        model = task.model.to(device).eval()
-        objective = Objective(model, samples, task.loss, samples_dim=0 if first.data.steps is None else 1)
-        summary = json.loads((folder / "summary.json").read_text())
-        cases.append(Case(label, folder, task.config, summary, model, task.loss, objective, whole))
+    dim = 0 if first.data.steps is None else 1
+    chunk = _chunk(Objective(first.model.to(device).eval(), samples, first.loss, samples_dim=dim))
+    objectives = [
+        Objective(task.model.to(device).eval(), samples, task.loss, samples_dim=dim, chunk=chunk)
+        for task in tasks
+    ]
+    (seconds,) = progress((_seconds(objectives[0]) for _ in range(1)), "timing", 1, show_progress)
+    price = BATCH_PRICE * options.batch_size / options.samples * seconds
+    few = whole[: max(FEWEST_BATCHES, int(options.budget / price))]
+    if len(few) < len(whole):
+        left_out.append(
+            f"Variation is that of {len(few)} batches, not {len(whole)}: one takes about {price:,.0f} s, and "
+            f"the budget is {options.budget:g} s per run (and {FEWEST_BATCHES} batches the least)."
+        )
+    cases = [
+        Case(label, folder, task, json.loads((folder / "summary.json").read_text()), objective, few)
+        for label, folder, task, objective in zip(labels, folders, tasks, objectives, strict=True)
+    ]
     named = [point if point.arm else replace(point, arm=first.config.recipe) for point in points]
-    return Study(cases, named, first.data, options, left_out, _seconds(cases[0].objective), show_progress)
+    return Study(cases, named, first.data, options, left_out, seconds, show_progress)
+
+
+def _chunk(objective: Objective) -> int:
+    """How many samples together keep no more than `GRAPH` for a backward pass, from what one of them does."""
+    kept = {parameter.untyped_storage().data_ptr(): 0 for parameter in objective.parameters}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept.setdefault(storage.data_ptr(), storage.nbytes())
+        return tensor
+
+    with objective.ready(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        _ = objective.output(range(1))
+    return max(1, min(len(objective), int(GRAPH * 2**30 // max(1, sum(kept.values())))))
 
 
 def _seconds(objective: Objective) -> float:
@@ -200,13 +286,13 @@ def _seconds(objective: Objective) -> float:
     On a CPU it is this thread's own time, so that what is left out does not depend on who else is at work.
     """
     clock = time.perf_counter if objective.labels.is_cuda else time.thread_time
-    took = []
+    took: list[float] = []
     with objective.ready():
-        for _ in range(1 + TRIALS):
+        while len(took) < 2 or (len(took) <= TRIALS and sum(took) < LONG_ENOUGH):
             start = clock()
             objective.value_and_gradient()  # ends in a number on the host, and so waits for a GPU
             took.append(clock() - start)
-    return min(took[1:])
+    return min(took)
 
 
 def _on(device: torch.device, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -47,8 +47,14 @@ class Measure:
     run: Callable[[Case, int], Any]
 
 
-def measures(classes: int, samples: int) -> dict[str, list[Measure]]:
-    """What is measured, by its exact name; the first way that fits into the budget is taken."""
+def measures(classes: int, samples: int, layers: Sequence[str]) -> dict[str, list[Measure]]:
+    """What is measured, by its exact name; the first way that fits into the budget is taken.
+
+    Args:
+        classes: of the data.
+        samples: of the objective.
+        layers: which to look at where each costs products of its own.
+    """
     return {
         "grad_norm_sq": [Measure(1, lambda case, seed: grad_norm_sq(case.objective))],
         "empirical_fisher": [Measure(8, lambda case, seed: case.fisher)],
@@ -57,19 +63,10 @@ def measures(classes: int, samples: int) -> dict[str, list[Measure]]:
                 8 * classes,
                 lambda case, seed: gauss_newton(case.objective, method="gram", show_progress=False),
             ),
-            Measure(
-                100,
-                lambda case, seed: gauss_newton(
-                    case.objective, layers=(), probes=0, tolerance=1e-2, seed=seed
-                ),
-            ),
+            *_by_products(40, layers, partial(gauss_newton, probes=0, tolerance=1e-2)),
         ],
-        "double_backward_hessian": [
-            Measure(200, lambda case, seed: double_backward_hessian(case.objective, layers=(), seed=seed))
-        ],
-        "surrogate_field_jacobian": [
-            Measure(200, lambda case, seed: surrogate_field_jacobian(case.objective, layers=(), seed=seed))
-        ],
+        "double_backward_hessian": _by_products(60, layers, double_backward_hessian),
+        "surrogate_field_jacobian": _by_products(60, layers, surrogate_field_jacobian),
         "over_batches": [Measure(30, lambda case, seed: _by_batch(case, samples, seed))],
         "worst_case_sharpness": [
             Measure(
@@ -77,6 +74,23 @@ def measures(classes: int, samples: int) -> dict[str, list[Measure]]:
             )
         ],
     }
+
+
+def _by_products(price: float, layers: Sequence[str], function: Callable[..., Curvature]) -> list[Measure]:
+    """By layer, else of the whole network alone.
+
+    Args:
+        price: of a matrix.
+        layers: which.
+        function: called with the objective, layers and seed.
+    """
+
+    def measure(some: Sequence[str]) -> Measure:
+        return Measure(
+            price * (1 + len(some)), lambda case, seed: function(case.objective, layers=some, seed=seed)
+        )
+
+    return [measure(layers), measure(())]
 
 
 def _by_batch(case: Case, samples: int, seed: int) -> list[BatchSpread]:
@@ -95,12 +109,15 @@ def curvature(study: Study) -> Section:
     notes: list[str] = []
     found: dict[str, dict[str, Any]] = {}
     chosen = {}
-    for name, ways in measures(len(study.data.classes), study.options.samples).items():
+    layers = study.cases[0].weights
+    for name, ways in measures(len(study.data.classes), study.options.samples, layers).items():
         way = next((way for way in ways if study.affordable(way.gradients)), None)
         if way is None:
             notes.append(study.too_slow(name, min(way.gradients for way in ways)))
-        else:
-            chosen[name] = way
+            continue
+        chosen[name] = way
+        if len(ways) > 1 and way is ways[-1]:
+            notes.append(study.too_slow(f"{name} by layer", min(way.gradients for way in ways[:-1])))
     for name, case in study.over([(n, c) for n in chosen for c in study.cases], "curvature"):
         try:
             found.setdefault(name, {})[case.label] = chosen[name].run(case, study.options.seed)
@@ -215,7 +232,11 @@ def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
         if any(row["quantity"] == name and row["layer"] != WHOLE for row in rows)
     ]
     layers = list(dict.fromkeys(row["layer"] for row in rows))  # the whole network is the first
-    figure, (panels,) = draw.frame(1, len(by_layer), max(3.4, 1.6 + 0.22 * len(layers)), 3.6)
+    titles = [
+        f"{name}\n{'(no curvature)' if name == 'grad_norm_sq' else 'largest eigenvalue'}" for name in by_layer
+    ]
+    width = min(6.0, max(3.4, 1.6 + 0.22 * len(layers)))
+    figure, (panels,) = draw.columns(titles, ("",), width, 3.6, share=False)
     for axes, name in zip(panels, by_layer, strict=True):
         mine = [row for row in rows if row["quantity"] == name]
         series = {
@@ -223,9 +244,6 @@ def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
         }
         draw.runs_by_layer(axes, series, layers)
         draw.log_if_positive(axes, [row["largest"] for row in mine])
-        axes.set_title(
-            f"{name}\n{'(no curvature)' if name == 'grad_norm_sq' else 'largest eigenvalue'}", fontsize=10
-        )
         axes.axvline(0.5, color="#BBBBBB", linewidth=0.8)
     draw.legend_below(figure, panels[0])
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -16,6 +17,8 @@ from a2sg.training.pictures import COLOURS
 
 GREY = "#707070"
 LINES = ("-", "--", ":", "-.")
+ACROSS = 3
+"""Columns beside each other: more would be too small on any screen."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -30,6 +33,44 @@ def frame(
         axes.grid(color="#E0E0E0", linewidth=0.6)
         axes.set_axisbelow(True)
     return figure, [list(line) for line in grid]
+
+
+def columns(
+    titles: Sequence[str], texts: Sequence[str], width: float, height: float, share: bool = True
+) -> tuple[Figure, list[list[Axes]]]:
+    """A column of panels for each title, such as a run, a few of them beside each other.
+
+    Args:
+        titles: above the columns.
+        texts: beside the panels of a column, from above.
+        width: of each panel, in inches.
+        height: likewise.
+        share: whether the panels beside each other have one y axis.
+
+    Returns:
+        The figure, and its panels by text and title.
+    """
+    across, rows = min(len(titles), ACROSS), len(texts)
+    figure, places = frame(rows * math.ceil(len(titles) / across), across, width, height)
+    grid = [
+        [places[at // across * rows + row][at % across] for at in range(len(titles))] for row in range(rows)
+    ]
+    used = {id(axes) for line in grid for axes in line}
+    for axes in (axes for line in places for axes in line if id(axes) not in used):
+        axes.set_visible(False)
+    for line, text in zip(grid, texts, strict=True):
+        for at, axes in enumerate(line):
+            if at % across == 0:
+                axes.set_ylabel(text, fontsize=9)
+            if at and share:
+                axes.sharey(line[0])
+                axes.tick_params(labelleft=at % across == 0)
+            if line is not grid[-1]:
+                axes.sharex(grid[-1][at])
+                axes.tick_params(labelbottom=False)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=10)
+    return figure, grid
 
 
 def colour(at: int) -> str:

@@ -15,6 +15,7 @@ from a2sg.analysis.report.panel import Panel, Row, Section
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TITLE = "Fidelity of the surrogate gradient"
 WINDOWS = (0.25, 0.5, 1.0, 2.0)
 OWN_PRICE, PRICE = 6, 200
 """Gradients that a run's own surrogate, and all shapes and windows, cost about as much as."""
@@ -36,6 +37,9 @@ def fidelity(study: Study) -> Section:
             "Finite differences of the expected loss under noise were not asked for: --noise 0.25 has "
             "them for small networks, and takes long."
         )
+    if not study.affordable(OWN_PRICE):
+        notes.append(study.too_slow("own_fidelity", OWN_PRICE))
+        return Section(TITLE, [], notes, {})
     for case in study.over(study.cases, "fidelity"):
         rows = own_fidelity(case.model, case.batch, case.loss)
         if every:
@@ -53,7 +57,7 @@ def fidelity(study: Study) -> Section:
         for label, rows in found.items()
     }
     return Section(
-        "Fidelity of the surrogate gradient",
+        TITLE,
         panels,
         notes,
         {
@@ -135,7 +139,7 @@ def _shapes(found: Mapping[str, Sequence[FidelityRow]], reference: str) -> Panel
 
 def _draw_shapes(rows: Sequence[Row], found: Mapping[str, Sequence[FidelityRow]]) -> Figure:
     whole = [row for row in rows if row["layer"] == "all"]
-    figure, (panels,) = draw.frame(1, len(found), 4.8, 3.6, sharey=True)
+    figure, (panels,) = draw.columns(list(found), ("cosine",), 4.8, 3.6)
     shapes = list(dict.fromkeys(row["shape"] for row in whole))
     for axes, (label, every) in zip(panels, found.items(), strict=True):
         for at, shape in enumerate(shapes):
@@ -153,8 +157,6 @@ def _draw_shapes(rows: Sequence[Row], found: Mapping[str, Sequence[FidelityRow]]
             axes.axhline(own, color="black", linewidth=1, linestyle=":")
         axes.set_xscale("log", base=2)
         axes.set_xticks(WINDOWS, [f"{window:g}" for window in WINDOWS])
-        axes.set_title(label, fontsize=10)
         axes.set_xlabel("window")
-    panels[0].set_ylabel("cosine")
     draw.legend_below(figure, panels[0])
     return figure

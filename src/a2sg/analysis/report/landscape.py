@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from a2sg.analysis.landscape import Slice, Statistics, loss_slice
 from a2sg.analysis.report import draw
-from a2sg.analysis.report.cases import Case, Study
+from a2sg.analysis.report.cases import Study, spread
 from a2sg.analysis.report.panel import Panel, Section
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 POINTS, ACROSS = 21, 15
 """Places on a line, and along each direction of a plane."""
 REACH = 1.0
+FORWARD = 0.4
+"""Of a gradient, that a forward pass costs about."""
 WHOLE = "all layers"
 LIMITS = (
     "Random directions miss the few sharp ones: see the worst case and the largest eigenvalues for those. "
@@ -30,9 +32,14 @@ Lines = dict[str, dict[str, dict[str, Slice]]]
 
 def landscape(study: Study) -> Section:
     """Lines through the weights of all layers and of each, and a plane."""
-    first = study.cases[0]
-    layers = [name for name, block in first.objective.layers.items() if _moves(first, block)]
+    every = study.cases[0].weights
+    layers = spread(every, int(study.options.budget / (FORWARD * POINTS * study.seconds)))
     notes: list[str] = []
+    if len(layers) < len(every):
+        notes.append(
+            f"The slices of {len(layers)} of the {len(every)} layers were taken, evenly spread: as many as "
+            "--budget allows."
+        )
     slices: list[tuple[str, Statistics, dict[str, Any], int]] = [
         (WHOLE, "kept", {}, POINTS),
         (WHOLE, "re-estimated", {}, 2 * POINTS),
@@ -41,10 +48,12 @@ def landscape(study: Study) -> Section:
     ]
     planned = []
     for layer, statistics, options, forwards in slices:
-        if study.affordable(0.4 * forwards):  # a forward pass, of a gradient
+        if study.affordable(FORWARD * forwards):
             planned.append((layer, statistics, options))
         else:
-            notes.append(study.too_slow(f"the slice of {layer} ({statistics} statistics)", 0.4 * forwards))
+            notes.append(
+                study.too_slow(f"the slice of {layer} ({statistics} statistics)", FORWARD * forwards)
+            )
     lines: Lines = {}
     for (layer, statistics, options), case in study.over(
         [(plan, case) for plan in planned for case in study.cases], "landscape"
@@ -79,11 +88,6 @@ def landscape(study: Study) -> Section:
             "planes": {label: one.to_dict() for label, one in planes.items()},
         },
     )
-
-
-def _moves(case: Case, block: Sequence[int]) -> bool:
-    """Whether a layer has weights with filters."""
-    return any(case.objective.parameters[at].dim() > 1 for at in block)
 
 
 def _whole(lines: Mapping[str, Mapping[str, Slice]], study: Study) -> Panel:
@@ -172,10 +176,10 @@ def _plane(planes: Mapping[str, Slice], study: Study) -> Panel:
 def _draw_planes(planes: Mapping[str, Slice]) -> Figure:
     from matplotlib.colors import LogNorm
 
-    figure, (panels,) = draw.frame(1, len(planes), 4.4, 3.8, sharey=True)
+    figure, (panels,) = draw.columns(list(planes), ("second direction",), 4.4, 3.8)
     known = [loss for one in planes.values() for line in one.losses for loss in line if loss]
     norm = LogNorm(min(known), max(known)) if known and min(known) < max(known) else None
-    for axes, (label, one) in zip(panels, planes.items(), strict=True):
+    for axes, one in zip(panels, planes.values(), strict=True):
         losses = [[math.nan if loss is None else loss for loss in line] for line in one.losses]
         # The first direction goes across.
         turned = [list(line) for line in zip(*losses, strict=True)]
@@ -186,10 +190,8 @@ def _draw_planes(planes: Mapping[str, Slice]) -> Figure:
         if levels:
             axes.contour(one.at, one.at, turned, levels=levels, colors="white", linewidths=0.7)
         axes.plot(0, 0, "+", color="#0072B2", markersize=12, markeredgewidth=2)
-        axes.set_title(label, fontsize=10)
         axes.set_aspect("equal")
         axes.set_xlabel("first direction")
         axes.grid(visible=False)
-    panels[0].set_ylabel("second direction")
     figure.colorbar(mesh, ax=panels, label="loss", pad=0.02, aspect=30)
     return figure

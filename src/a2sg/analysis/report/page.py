@@ -20,7 +20,10 @@ p { max-width: 60rem }
 .files { font-size: 13px }
 .glance td:first-child { white-space: normal }
 summary { cursor: pointer }
-@media (max-width: 40rem) { .wide img { width: auto; max-width: 48rem } }
+@media (max-width: 40rem) {
+  .wide img { width: auto; max-width: 48rem }
+  td:first-child { white-space: normal; min-width: 8rem }
+}
 """
 """Besides that of every page."""
 LONGEST = 12

@@ -20,8 +20,8 @@ from a2sg.analysis.theory import Theorems, check_theorems
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PRICE = 60
-"""Gradients that the theorems' shapes cost about as much as."""
+PRICE, BRIDGE_PRICE = 60, 3
+"""Gradients that the theorems' shapes, and the bridge, cost about as much as."""
 DEEPEST = 1e3
 """The picture of the bridge ends this far below the least λmax."""
 SHOWN = ("boxcar", "triangle", "asymmetric 0.5", "asymmetric 0.6", "asymmetric 0.8")
@@ -43,17 +43,18 @@ def theory(study: Study) -> Section:
         found["check_theorems"] = {label: one.to_dict() for label, one in theorems.items()}
     else:
         notes.append(study.too_slow("check_theorems", PRICE))
-    panel, correlations, said = prediction(study)
+    predicting, numbers, said = prediction(study)
+    panels += predicting
+    found |= numbers
     notes += said
-    if panel:
-        panels.append(panel)
-    found["correlate"] = {name: one.to_dict() for name, one in correlations.items()}
-    if any(isinstance(module, nn.Linear) for module in study.cases[0].model.modules()):
+    if not any(isinstance(module, nn.Linear) for module in study.cases[0].model.modules()):
+        notes.append("The bridge is about dense layers, of which this network has none.")
+    elif not study.affordable(BRIDGE_PRICE):
+        notes.append(study.too_slow("bridges", BRIDGE_PRICE))
+    else:
         dense = {case.label: bridges(case.model, case.batch, case.loss) for case in study.cases}
         panels.append(_bridge(dense))
         found["bridges"] = {label: [one.to_dict() for one in many] for label, many in dense.items()}
-    else:
-        notes.append("The bridge is about dense layers, of which this network has none.")
     return Section("Theory", panels, notes, found)
 
 
@@ -90,8 +91,9 @@ def _shapes(theorems: Mapping[str, Theorems]) -> Panel:
 
 
 def _draw_shapes(theorems: Mapping[str, Theorems]) -> Figure:
-    figure, grid = draw.frame(2, len(theorems), 6, 2.6, sharey=True, sharex="col")
-    for column, (label, one) in enumerate(theorems.items()):
+    texts = ("CV of ds/du, measured", "under the Gaussian")
+    figure, grid = draw.columns(list(theorems), texts, 6, 2.6)
+    for column, one in enumerate(theorems.values()):
         keys = [(step.layer, step.step) for step in one.steps]
         for row, measure in enumerate(("measured", "gaussian")):
             axes = grid[row][column]
@@ -106,9 +108,6 @@ def _draw_shapes(theorems: Mapping[str, Theorems]) -> Figure:
                     fillstyle="none" if at > 1 else "full",
                 )
             draw.label_steps(axes, keys)
-        grid[0][column].set_title(label, fontsize=10)
-    grid[0][0].set_ylabel("CV of ds/du, measured", fontsize=9)
-    grid[1][0].set_ylabel("under the Gaussian", fontsize=9)
     draw.legend_below(figure, grid[0][0], len(SHOWN))
     return figure
 
@@ -206,7 +205,7 @@ def _bridge(dense: Mapping[str, Sequence[Bridge]]) -> Panel:
 
 
 def _draw_bridge(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    figure, (panels,) = draw.frame(1, len(labels), 5, 3.2, sharey=True)
+    figure, (panels,) = draw.columns(labels, ("",), 5, 3.2)
     for axes, label in zip(panels, labels, strict=True):
         mine = [row for row in rows if row["run"] == label]
         for at, (name, text) in enumerate(
@@ -217,7 +216,6 @@ def _draw_bridge(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
         draw.log_if_positive(axes, [row["top"] for row in mine])
         if tops := [row["top"] for row in rows if row["top"] > 0]:
             axes.set_ylim(bottom=min(tops) / DEEPEST)  # below are sums that are 0 but for rounding
-        axes.set_title(label, fontsize=10)
         draw.label_steps(axes, [(row["layer"], row["step"] or 1) for row in mine])
     draw.legend_below(figure, panels[0])
     return figure

@@ -20,8 +20,8 @@ from a2sg.training.statistics import mean
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SEARCH_COST = 120.0
-"""In gradients of the samples: two rounds of three passes over 8 batches, observed ones thrice as slow."""
+SEARCH_PRICE = 15
+"""Gradients of as many samples that the searches of a batch cost: six passes, all of them observed."""
 QUANTITIES = {
     "sgv": ("SGV", True),
     "tgc": ("TGC", False),
@@ -43,12 +43,14 @@ def variation(study: Study) -> Section:
         _ = case.variation
     panels = [_training(histories)] if histories else []
     panels += [_steps(study), _signals(study)]
-    if study.affordable(SEARCH_COST):
+    batches = study.cases[0].batches
+    price = SEARCH_PRICE * len(batches) * study.options.batch_size / study.options.samples
+    if study.affordable(price):
         found_windows, gains = searches(study)
         panels += found_windows
     else:
         gains = {}
-        notes.append(study.too_slow("what a search promises", SEARCH_COST))
+        notes.append(study.too_slow("what a search promises", price))
     return Section(
         "Variation of gradients",
         panels,
@@ -123,10 +125,10 @@ def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Figure:
     titles = ["SGV, step T", "TGC, mean of steps t < T", "window, mean of steps"]
     more = [name for name in ("cv", "norm", "sparsity") if any(_known(points_of_all, name))]
     titles += [QUANTITIES[name][0] for name in more]
-    figure, grid = draw.frame(len(titles), len(histories), 5.2, 2.0, sharey="row", sharex="col")
+    figure, grid = draw.columns(list(histories), titles, 5.2, 2.0)
     layers = list(dict.fromkeys(point.layer for points in histories.values() for point in points))
     colours = draw.depths(layers)
-    for column, (label, points) in enumerate(histories.items()):
+    for column, points in enumerate(histories.values()):
         last = max(point.step for point in points)
         for layer in layers:
             lines: list[dict[int, list[float]]] = [{} for _ in titles]
@@ -148,14 +150,11 @@ def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Figure:
                     linewidth=1,
                     markersize=3,
                 )
-        grid[0][column].set_title(label, fontsize=10)
         grid[-1][column].set_xlabel("iteration")
     draw.log_if_positive(grid[0][0], [p.sgv for p in points_of_all])
     for row, name in enumerate(more, 3):
         if QUANTITIES[name][1]:
             draw.log_if_positive(grid[row][0], _known(points_of_all, name))
-    for row, title in enumerate(titles):
-        grid[row][0].set_ylabel(title, fontsize=9)
     draw.legend_below(figure, grid[0][0], 8)
     return figure
 
