@@ -71,14 +71,14 @@ BEST = (
 )
 OTHERS = {
     "t2": "T = 2",
+    "t5": "T = 5",
     "t8": "T = 8",
+    "t25": "T = 25",
     "plif": "PLIF neurons",
-    "if": "IF neurons",
-    "hard": "the hard reset",
-    "deep": "a deeper network",
-    "long": "longer training",
 }
 """Comparisons that differ from the main one of their data in one thing."""
+
+BOX = "s-asg:{}shape=boxcar{}:window=0.5"
 
 SECTIONS: dict[str, list[Claim]] = {
     "What the paper claims": [
@@ -171,14 +171,32 @@ SECTIONS: dict[str, list[Claim]] = {
         Claim(
             "With the deviation, TGC is higher than with the same shape fixed", "a2sg:spread=std", "asy", TGC
         ),
-        Claim("With the deviation, windows up to 2 help", "a2sg:spread=std:high=2.0", "a2sg:spread=std"),
-        Claim("The same against the same shape fixed at 1", "a2sg:spread=std:high=2.0", "asy"),
+        Claim("With the deviation, windows up to 2 help", "a2sg:high=2.0:spread=std", "a2sg:spread=std"),
+        Claim("The same against the same shape fixed at 1", "a2sg:high=2.0:spread=std", "asy"),
         Claim("Searching h with the window helps (least SGV)", "a2sg:biases=3", "a2sg"),
         Claim(
             "Searching h with the window helps (least deviation)",
             "a2sg:biases=3:spread=std",
             "a2sg:spread=std",
         ),
+        Claim(
+            "Searching h with the window helps over the best of fixed h (1)",
+            "a2sg:biases=3:spread=std",
+            "asy:bias=1.0",
+        ),
+        Claim(
+            "Searching h with the window helps over the asymmetric shape fixed at 1",
+            "a2sg:biases=3:spread=std",
+            "asy",
+        ),
+        Claim(
+            "With h searched, TGC is higher than with the same shape fixed",
+            "a2sg:biases=3:spread=std",
+            "asy",
+            TGC,
+        ),
+        Claim("Searched windows are better than windows drawn at random", "a2sg", "a2sg:search=random"),
+        Claim("The fixed window is better than windows drawn at random", "asy", "a2sg:search=random"),
         Claim("SGV at the first step instead of the last helps", "a2sg:spatial_steps=first", "a2sg"),
         Claim("SGV at every step instead of TGC helps", "a2sg:spatial_steps=all", "a2sg"),
         Claim("Smoothed windows help (three quarters of the old)", "a2sg:smoothing=0.75", "a2sg"),
@@ -194,8 +212,29 @@ SECTIONS: dict[str, list[Claim]] = {
         Claim("Shapes of area 1 help the fixed window", "asy:area=unit", "asy"),
         Claim("With area 1, adaptation helps over the same shape fixed", "a2sg:area=unit", "asy:area=unit"),
         Claim("The Bayesian search helps, against the exact one", "a2sg:search=bayes", "a2sg"),
-        Claim("The grid differs from the exact search", "a2sg:search=grid", "a2sg"),
         Claim("The full gradient helps, against the spike path", "a2sg:gradient=full", "a2sg"),
+    ],
+    "Integer neurons (T = 1, four levels)": [
+        Claim(text, arm, baseline, SCORE, "", "int4")
+        for text, arm, baseline in (
+            (
+                "S-ASG helps over the straight-through estimator (boxcar, windows up to 0.5)",
+                BOX.format("high=0.5:", ""),
+                "fixed",
+            ),
+            ("S-ASG with windows from 0.5 to 1 helps over it", BOX.format("low=0.5:", ""), "fixed"),
+            ("S-ASG by the deviation helps over it", BOX.format("", ":spread=std"), "fixed"),
+            (
+                "S-ASG by the deviation is better than by SGV",
+                BOX.format("", ":spread=std"),
+                BOX.format("high=0.5:", ""),
+            ),
+            ("The asymmetric shape at window 0.5 is better than it", "asy:window=0.5", "fixed"),
+            ("The asymmetric shape at window 1 is better than it", "asy", "fixed"),
+            ("A2SG is better than it", "a2sg", "fixed"),
+            ("Adaptation helps over the same shape fixed", "a2sg", "asy"),
+            ("A2SG by the deviation is better than by SGV", "a2sg:spread=std", "a2sg"),
+        )
     ],
     **{
         f"With {text}": [

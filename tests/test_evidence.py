@@ -1,6 +1,7 @@
 """The ledger: verdicts follow from stored numbers, and the page in docs is what it makes of them."""
 
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from claims import ENERGY, SCORE, SECTIONS, Claim  # noqa: E402
 from stored import Stored, best_windows, stored  # noqa: E402
 
 from a2sg.errors import InputError  # noqa: E402
+from a2sg.training.arms import parse_arm  # noqa: E402
 from a2sg.training.statistics import paired_difference  # noqa: E402
 
 
@@ -34,6 +36,13 @@ def test_every_stored_run_is_of_a_claim_or_says_what_it_is_for():
     for kept in stored():
         asked = {claim.question for claims in SECTIONS.values() for claim in claims}
         assert kept.question in asked, f"no claim is about {kept.name}"
+
+
+def test_claims_name_arms_as_comparisons_do():
+    for claim in chain.from_iterable(SECTIONS.values()):
+        for arm in (claim.arm, claim.baseline):
+            if not arm.endswith(":window=best"):
+                assert parse_arm(arm).label == arm
 
 
 @pytest.mark.parametrize(
