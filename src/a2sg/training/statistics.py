@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from a2sg.errors import InputError, require, require_count
 
 BETTER, WORSE, SAME = "better", "worse", "no difference shown"
+ROUNDING = 1e-6
+"""Share of the values below which their differences are equal: accuracies are float32."""
 ONE_SEED, NO_SPREAD = "one seed: no interval", "no spread: no interval"
 
 
@@ -76,7 +78,7 @@ def paired_difference(
     _require_numbers([*values, *baseline])
     differences = [value - base for value, base in zip(values, baseline, strict=True)]
     center, spread = mean(differences), deviation(differences)
-    rounding = 1e-12 * max(abs(value) for value in (*values, *baseline))
+    rounding = ROUNDING * max(abs(value) for value in (*values, *baseline))
     low = high = None
     if spread is None:
         verdict = ONE_SEED
