@@ -179,7 +179,7 @@ def test_a_state_of_other_layers_is_refused():
         ({"high": math.nan}, "high must be a number above 0, not nan"),
         ({"candidates": 1}, "candidates must be a whole number of at least 2, not 1"),
         ({"search": "gird"}, "'gird' \\(did you mean 'grid'"),
-        ({"search": "random"}, "unknown search 'random'"),
+        ({"search": "guess"}, "unknown search 'guess'"),
         ({"gradient": "half"}, "unknown gradient 'half'"),
     ],
 )
