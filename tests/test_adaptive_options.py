@@ -143,6 +143,15 @@ def test_a_layer_without_gradients_at_its_last_step_keeps_shape_and_windows():
     assert {row["kept"] for row in windows.history} == {"all zero"}
 
 
+def test_windows_that_are_kept_stay_to_the_last_digit():
+    net = Net(Plan())
+    for neuron in net.neurons:
+        neuron.window.fill_(0.3)  # float64, which float32 cannot hold
+    windows = AdaptiveWindows(net, **NOW, temporal=False)
+    observe(net, windows, *batch(4))
+    assert all(steps[:-1] == [0.3] * 3 for steps in lists(net).values())
+
+
 def test_continuing_from_a_state_restores_the_biases():
     options = {**NOW, "candidates": 8, "biases": 3, "spread": "std", "smoothing": 0.5}
     whole = Net(Plan())

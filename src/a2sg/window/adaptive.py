@@ -207,7 +207,8 @@ class AdaptiveWindows(WindowPolicy):
         found = solve(sums, self.rows, self.search, self.spread)
         kept = found.choice == sums.shape[1] - 1
         best = self.search.lattice[torch.where(kept, 0, found.choice) % len(self.search.lattice)]
-        after = torch.where(kept, before, best + self.smoothing * (before - best)).float().double()
+        moved = (best + self.smoothing * (before - best)).float().double()  # as a buffer can hold it
+        after = torch.where(kept, before, moved)
         self._set(after)
         self._set_biases(found.choice // len(self.search.lattice), kept)
         self._report(found, before, after, sums[:, -1], passing)
