@@ -10,24 +10,17 @@ only shows where to climb.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-from store import STORE, runs_of
+from store import measure, measure_parser
 from torch import nn
 
 from a2sg.analysis import Objective, empirical_fisher, gauss_newton, worst_case_sharpness
-from a2sg.analysis.progress import progress
 from a2sg.analysis.subject import training_batches
-from a2sg.errors import InputError
 from a2sg.neuron import SpikingNeuron
 from a2sg.surrogate import Arctan
-from a2sg.training.files import write_text
 from a2sg.training.run import load_run
-from a2sg.training.tables import csv_text
 
 RADIUS = 0.3
 """Of the ball, in units of each filter's norm."""
@@ -61,24 +54,10 @@ def flatness(run: Path, size: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="--out folder of a2sg compare")
-    parser.add_argument("--as", dest="name", help="its name in evidence/runs (default: the folder's)")
+    parser = measure_parser(__doc__, "")
     parser.add_argument("--size", type=int, default=128, help="training samples")
-    parser.add_argument("--arms", default="", help="whose runs (default: all)")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    try:
-        runs = runs_of(options.folder, options.arms.split(",") if options.arms else ())
-        rows = [flatness(run, options.size) for run in progress(runs, "curvature", len(runs))]
-    except InputError as error:
-        print(f"flatness.py: error: {error}", file=sys.stderr)
-        return 2
-    out = STORE / (options.name or options.folder.resolve().name)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "flatness.csv", csv_text(rows))
-    print(f"wrote {out / 'flatness.csv'}")
-    return 0
+    return measure(options, "flatness.csv", "curvature", lambda run: [flatness(run, options.size)])
 
 
 if __name__ == "__main__":

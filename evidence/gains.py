@@ -8,24 +8,17 @@ training, of the run's own size, with one batch per search and with several, and
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-from store import STORE, runs_of
+from store import measure, measure_parser
 
 from a2sg.analysis import SearchGain, search_gain
-from a2sg.analysis.progress import progress
 from a2sg.analysis.subject import training_batches
-from a2sg.errors import InputError, require
-from a2sg.training.files import write_text
 from a2sg.training.run import load_run
 from a2sg.training.statistics import deviation, mean
-from a2sg.training.tables import csv_text
 
 GROUP = 8
 """Batches of the larger searches."""
@@ -74,26 +67,12 @@ def _mean(values: Any) -> float | None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="--out folder of a2sg compare")
-    parser.add_argument("--as", dest="name", help="its name in evidence/runs (default: the folder's)")
-    parser.add_argument("--arms", default="fixed,asy,a2sg", help="whose runs (default: fixed,asy,a2sg)")
+    parser = measure_parser(__doc__, "fixed,asy,a2sg")
     parser.add_argument("--batches", type=int, default=3 * GROUP, help="of each run")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    arms = options.arms.split(",")
-    try:
-        require(options.batches >= 2 * GROUP, f"batches must be at least {2 * GROUP}, not {options.batches}")
-        runs = runs_of(options.folder, arms)
-        rows = [row for run in progress(runs, "searches", len(runs)) for row in gains(run, options.batches)]
-    except InputError as error:
-        print(f"gains.py: error: {error}", file=sys.stderr)
-        return 2
-    out = STORE / (options.name or options.folder.resolve().name)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "gains.csv", csv_text(rows))
-    print(f"wrote {out / 'gains.csv'}")
-    return 0
+    if options.batches < 2 * GROUP:
+        parser.error(f"--batches must be at least {2 * GROUP}, not {options.batches}")
+    return measure(options, "gains.csv", "searches", lambda run: gains(run, options.batches))
 
 
 if __name__ == "__main__":

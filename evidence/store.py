@@ -17,13 +17,15 @@ import math
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
+from a2sg.analysis.progress import progress
 from a2sg.errors import InputError, require
 from a2sg.training.files import write_text
 from a2sg.training.recipe import load_recipe, read_config, read_yaml
@@ -171,6 +173,33 @@ def store(folder: Path, name: str, add: bool = False) -> Path:
         if (folder / picture).is_file():
             shutil.copy(folder / picture, out / picture)
     return out
+
+
+def measure_parser(doc: str, arms: str) -> argparse.ArgumentParser:
+    """What scripts that measure the runs of a comparison are told; `arms` is the default, empty for all."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="--out folder of a2sg compare")
+    parser.add_argument("--as", dest="name", help="its name in evidence/runs (default: the folder's)")
+    parser.add_argument("--arms", default=arms, help=f"whose runs (default: {arms or 'all'})")
+    return parser
+
+
+def measure(
+    options: argparse.Namespace, file: str, title: str, rows_of: Callable[[Path], list[dict[str, Any]]]
+) -> int:
+    """Measure every run that the options name, and write evidence/runs/NAME/FILE; the exit status."""
+    torch.set_num_threads(1)
+    try:
+        runs = runs_of(options.folder, options.arms.split(",") if options.arms else ())
+        rows = [row for run in progress(runs, title, len(runs)) for row in rows_of(run)]
+    except InputError as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        return 2
+    out = STORE / (options.name or options.folder.resolve().name)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / file, csv_text(rows))
+    print(f"wrote {out / file}")
+    return 0
 
 
 def main() -> int:

@@ -48,7 +48,6 @@ class Observer:
         self.table = torch.zeros(steps, rows, len(Sums), dtype=torch.float64)
         """Sums `[T, H · L + 1, 6]`, shape by shape; the last row of a step is the window in use."""
         self.clock = Clock()
-
         self.passing = torch.zeros(steps, dtype=torch.float64)
         """How many elements have a δ that is not 0, under the window in use `[T]`."""
 

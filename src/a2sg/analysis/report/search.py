@@ -12,7 +12,6 @@ from a2sg.analysis.report import draw
 from a2sg.analysis.report.cases import Case, Study
 from a2sg.analysis.report.panel import Panel, Row, Table
 from a2sg.analysis.search_gain import SearchGain, search_gain
-from a2sg.surrogate import Asymmetric
 from a2sg.training.statistics import mean
 
 if TYPE_CHECKING:
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 
 GROUPS = (1, 4)
 """Batches per search: as the paper has it, and as many as leave two searches to compare."""
+SEARCHED = ("low", "high", "candidates", "search", "gradient", "spread", "spatial_steps", "biases")
+"""Options of a run's own search that are kept; other policies have none, so theirs are the defaults."""
+OBJECTIVES = {True: "SGV falls by (ln)", False: "TGC rises by"}
+"""Of spatial steps, and of the others."""
 KINDS = {"promised": "promised", "same": "kept on the batch", "other": "kept on the next"}
 Found = Mapping[str, Mapping[int, Sequence[SearchGain]]]
 """By run and batches per search."""
@@ -57,14 +60,7 @@ def searches(study: Study) -> tuple[list[Panel], dict[str, Any]]:
 
 def _gains(case: Case, size: int) -> list[SearchGain]:
     config = case.config.windows
-    options = {
-        name: getattr(config, name)
-        for name in ("low", "high", "candidates", "search", "gradient", "spread", "spatial_steps")
-    }
-    if config.policy != "a2sg":
-        options = {}
-    elif config.biases > 1 and case.config.surrogate.name == Asymmetric.__name__.lower():
-        options["biases"] = config.biases
+    options = {name: getattr(config, name) for name in SEARCHED} if config.policy == "a2sg" else {}
     case.model.train()
     try:
         return search_gain(case.model, case.batches, case.loss, group=size, show_progress=False, **options)
@@ -89,10 +85,10 @@ def _windows(study: Study, rows: Sequence[Row], found: Found) -> Panel:
 def _draw_windows(found: Found) -> Figure:
     first = next(iter(found.values()))
     keys = [(step.layer, step.step) for step in first[GROUPS[0]]]
+    places = {key: place for place, key in enumerate(keys)}
     figure, grid = draw.frame(len(found), 1, min(16.0, 3 + 0.28 * len(keys)), 1.9, sharex=True, sharey=True)
     for (axes,), (label, sizes) in zip(grid, found.items(), strict=True):
         for at, (size, steps) in enumerate(sizes.items()):
-            places = {(step.layer, step.step): place for place, step in enumerate(first[GROUPS[0]])}
             points = [
                 (places[step.layer, step.step], window)
                 for step in steps
@@ -129,7 +125,7 @@ def _gain(rows: Sequence[Row], found: Found) -> Panel:
     lines = []
     for label, sizes in found.items():
         for size, steps in sizes.items():
-            for spatial, text in ((True, "SGV falls by (ln)"), (False, "TGC rises by")):
+            for spatial, text in OBJECTIVES.items():
                 means = {kind: _mean(steps, spatial, kind) for kind in KINDS}
                 if any(value is not None for value in means.values()):
                     lines.append([label, str(size), text, *(number(means[kind]) for kind in KINDS)])
@@ -163,9 +159,7 @@ def _draw_gain(found: Found) -> Figure:
     for line, (label, sizes) in zip(grid, found.items(), strict=True):
         steps = sizes[GROUPS[0]]
         layers = list(dict.fromkeys(step.layer for step in steps))
-        for axes, spatial, text in zip(
-            line, (True, False), ("SGV falls by (ln)", "TGC rises by"), strict=True
-        ):
+        for axes, (spatial, text) in zip(line, OBJECTIVES.items(), strict=True):
             _bars(axes, steps, spatial, layers)
             axes.set_ylabel(text, fontsize=9)
             axes.set_title(label, fontsize=10)
