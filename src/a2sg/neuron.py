@@ -29,7 +29,7 @@ from a2sg.kernels import (
     unroll,
 )
 from a2sg.surrogate import Asymmetric, Boxcar, Surrogate
-from a2sg.window.observer import Observer
+from a2sg.window.site import Site
 
 
 class State(NamedTuple):
@@ -51,15 +51,12 @@ class Record(NamedTuple):
     threshold: float
 
 
-class SpikingNeuron(nn.Module):
-    """What all neurons share: parameters, the window buffer, shape checks.
+class SpikingNeuron(Site):
+    """What all neurons share: a site's windows, parameters, shape checks.
 
-    `window` is a buffer `[T]`: the half-width of the surrogate at each step, saved in `state_dict`.
     `spike` is None but while the neuron is unrolled (`a2sg.analysis.unrolled`): it then runs step by step
     in plain torch, with this in place of the hard spike, and nothing is observed.
     """
-
-    window: Tensor
 
     def __init__(
         self,
@@ -72,20 +69,12 @@ class SpikingNeuron(nn.Module):
         order: Order,
         backend: Backend,
     ) -> None:
-        super().__init__()
-        self.steps = require_count("steps", steps)
+        super().__init__(steps, surrogate, window)
         self.threshold = require_positive("threshold", threshold)
         self.reset: Reset = require_choice("reset", reset, ("soft", "hard"))  # type: ignore[assignment]
         self.order: Order = require_choice("order", order, ("field", "scaled"))  # type: ignore[assignment]
         self.backend: Backend = require_choice("backend", backend, BACKENDS)  # type: ignore[assignment]
         self.detach_reset = detach_reset
-        require(
-            isinstance(surrogate, Surrogate),
-            f"surrogate must be a shape such as a2sg.surrogate.Boxcar(), not {surrogate!r}",
-        )
-        self.surrogate = surrogate
-        self.register_buffer("window", _window_buffer(window, steps))
-        self.observer: Observer | None = None
         self._record: list[Record] | None = None
         self.spike: Spike | None = None
         self._known: tuple[tuple[object, ...], Dynamics] | None = None
@@ -380,20 +369,3 @@ def recording(model: nn.Module) -> Iterator[dict[str, list[Record]]]:
     finally:
         for name, neuron in neurons.items():
             neuron._record = outer[name]
-
-
-def _window_buffer(window: float | Sequence[float] | Tensor, steps: int) -> Tensor:
-    try:
-        value = torch.as_tensor(window)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"window must be a number, or one for each step, not {window!r}") from None
-    value = value.detach().clone().to(value.dtype if value.is_floating_point() else torch.float32)
-    if value.dim() == 0:
-        value = value.repeat(steps)
-    require(
-        value.shape[0] == steps,
-        f"window must be one number, or one for each of the {steps} steps, not of shape {tuple(value.shape)}",
-    )
-    bad = value[~(value.isfinite() & (value > 0))]
-    require(bad.numel() == 0, f"window must be above 0, not {bad[0].item() if bad.numel() else None}")
-    return value

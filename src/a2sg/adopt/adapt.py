@@ -16,7 +16,8 @@ from a2sg.adopt.swap import Enter, remove_hooks, swaps
 from a2sg.errors import InputError, require
 from a2sg.surrogate import Surrogate
 from a2sg.window.adaptive import AdaptiveWindows
-from a2sg.window.policy import Loss, Site
+from a2sg.window.policy import Loss
+from a2sg.window.site import Site
 
 log = logging.getLogger("a2sg")
 

@@ -8,22 +8,22 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from a2sg.adopt import function
 from a2sg.adopt.count import StepCount
 from a2sg.adopt.gates import Distance, Multiples
 from a2sg.adopt.ramp import Ramp, ramps
 from a2sg.adopt.sums import of_multiples
-from a2sg.errors import require, require_count
+from a2sg.errors import require
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.reference import Step
-from a2sg.neuron import _window_buffer
 from a2sg.surrogate import Asymmetric, Surrogate
 from a2sg.window.observer import Observer
+from a2sg.window.site import Site
 
 
-class SpikeSite(nn.Module):
+class SpikeSite(Site):
     """A window for each step of one layer, for `a2sg.spike`.
 
     `window` is a buffer `[T]`, saved in `state_dict`. A sequence begins with `begin()`, with a forward of the
@@ -38,7 +38,8 @@ class SpikeSite(nn.Module):
         InputError: for a value out of range.
     """
 
-    window: Tensor
+    gate: Gate = Distance(Asymmetric())
+    """How potentials turn into spikes; `surrogate` is a part of it."""
 
     def __init__(
         self,
@@ -46,19 +47,11 @@ class SpikeSite(nn.Module):
         surrogate: Surrogate = Asymmetric(),
         window: float | Sequence[float] | Tensor = 1.0,
     ) -> None:
-        super().__init__()
-        self.steps = require_count("steps", steps)
-        require(
-            isinstance(surrogate, Surrogate),
-            f"surrogate must be a shape such as a2sg.surrogate.Boxcar(), not {surrogate!r}",
-        )
-        self.gate: Gate = Distance(surrogate)
-        self.register_buffer("window", _window_buffer(window, steps))
+        super().__init__(steps, surrogate, window)
         require(
             self.window.dim() == 1,
             f"window must be one number, or one for each step, not of shape {tuple(self.window.shape)}",
         )
-        self.observer: Observer | None = None
         self.count = StepCount(steps)
         self._known: tuple[Tensor, int, Gate, list[Ramp | None]] | None = None
         self._watched: tuple[int, Callable[[int, Step], None]] | None = None

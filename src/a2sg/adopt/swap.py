@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.adopt.site import SpikeSite
-from a2sg.window.policy import Site
+from a2sg.window.site import Site
 
 MARK = "_a2sg_swap"
 """The attribute of an adapted module that holds its `Swap`."""

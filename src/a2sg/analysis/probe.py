@@ -23,7 +23,7 @@ from a2sg.neuron import SpikingNeuron
 from a2sg.surrogate import Surrogate, WindowedAffine
 from a2sg.window.objectives import sums_of
 from a2sg.window.observer import Observer
-from a2sg.window.policy import Site
+from a2sg.window.site import Site, require_windows_by_step, sites_of
 from a2sg.window.sums import blocked, one_pass
 
 Forward = Callable[[Any, Any], Any]
@@ -233,19 +233,12 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
         InputError: if there are none, or windows differ within a step.
     """
     sites: dict[str, Site] = {name: swap.site for name, _, swap in swaps(model)}
-    for name, module in model.named_modules():
-        if isinstance(module, Site):
-            sites.setdefault(name, module)
+    sites = sites_of(model) | sites
     require(
         bool(sites),
         "found no spiking neurons in the model: adapt another library's with a2sg.adapt(model, steps=T)",
     )
-    for name, site in sites.items():
-        require(
-            site.window.dim() == 1,
-            f"layer {name!r} has windows of shape {tuple(site.window.shape)}: to be inspected it needs one "
-            "per step, [T]",
-        )
+    require_windows_by_step(sites)
     return sites
 
 

@@ -13,8 +13,9 @@ from a2sg.surrogate import Asymmetric
 from a2sg.window.history import COLUMNS, history_rows
 from a2sg.window.objectives import SPREADS, Sums
 from a2sg.window.observer import Gradient, Observer
-from a2sg.window.policy import Loss, Site, WindowPolicy
+from a2sg.window.policy import Loss, WindowPolicy
 from a2sg.window.search import SEARCHES
+from a2sg.window.site import Site
 from a2sg.window.solve import Rows, Solution, solve
 
 Spread = Literal["sgv", "std"]

@@ -6,31 +6,19 @@ import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_count
-from a2sg.surrogate import Surrogate
 from a2sg.window.observer import Clock, Observer
+from a2sg.window.site import Site, require_windows_by_step, sites_of
 
 log = logging.getLogger("a2sg")
 
 Loss = Callable[[], Tensor]
 """Computes the loss of the present batch once more."""
-
-
-@runtime_checkable
-class Site(Protocol):
-    """What a `WindowPolicy` needs of a place where spikes are made."""
-
-    steps: int
-    surrogate: Surrogate
-    window: Tensor
-    """`[T]`, read in every forward and set in place here."""
-    observer: Observer | None
-    """While set, backward passes leave their sums in it."""
 
 
 class WindowPolicy(ABC):
@@ -196,15 +184,10 @@ def over_ranks(sums: Tensor) -> Tensor:
 
 
 def _find_sites(model: nn.Module) -> dict[str, Site]:
-    sites = {name: module for name, module in model.named_modules() if isinstance(module, Site)}
+    sites = sites_of(model)
     if not sites:
         raise InputError(
             "found no spiking neurons in the model: use a2sg.LIF and its kin (or adapt another library's)"
         )
-    for name, site in sites.items():
-        require(
-            site.window.dim() == 1,
-            f"layer {name!r} has windows of shape {tuple(site.window.shape)}: adaptive windows are one per "
-            "step, [T]",
-        )
+    require_windows_by_step(sites)
     return sites
