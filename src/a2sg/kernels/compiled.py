@@ -16,7 +16,8 @@ from torch import Tensor
 from a2sg.kernels import reference
 from a2sg.kernels.drive import Affine, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
-from a2sg.kernels.fuse import Shape, fuse
+from a2sg.kernels.fuse import fuse
+from a2sg.kernels.inductor import Shape
 from a2sg.kernels.layout import Layout, layout_of
 from a2sg.kernels.reference import Step
 from a2sg.window.observer import Gradient, Observer
