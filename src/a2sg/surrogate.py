@@ -75,7 +75,9 @@ class Surrogate(ABC):
         """
         window = torch.as_tensor(window, dtype=distance.dtype, device=distance.device)
         if self.bounded:
-            distance = torch.clamp(distance, -window, window)
+            # Not torch.clamp: its gradient at the edges changes from one torch to another.
+            distance = torch.where(distance > window, window, distance)
+            distance = torch.where(distance < -window, -window, distance)
         value = self.cumulative(distance * (1 / window))
         return value / self.mass if self.area == "unit" else value * window
 
