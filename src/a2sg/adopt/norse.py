@@ -59,11 +59,13 @@ class _Step:
 
     def _bind(self) -> None:
         original = self.original
-        outer = original.__globals__
-        names = ("__builtins__", *original.__code__.co_names)
-        scope = {name: outer[name] for name in names if name in outer}
-        scope["threshold"] = _Threshold(outer["threshold"], self.site)
-        self._run = FunctionType(original.__code__, scope, original.__name__, original.__defaults__)
+        scope = dict(original.__globals__)
+        scope["threshold"] = _Threshold(scope["threshold"], self.site)
+        run = FunctionType(
+            original.__code__, scope, original.__name__, original.__defaults__, original.__closure__
+        )
+        run.__kwdefaults__ = original.__kwdefaults__
+        self._run = run
 
     def __getstate__(self) -> dict[str, Any]:
         return {"original": self.original, "site": self.site}
