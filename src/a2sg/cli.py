@@ -15,11 +15,12 @@ from a2sg._version import __version__
 from a2sg.errors import InputError, require, require_choice, require_count
 from a2sg.listing import TOPICS, entries
 from a2sg.memory.pages import keep_pages
+from a2sg.parser import Parser
 
 EXTRAS = {
     **dict.fromkeys(
         (
-            "jsonargparse",
+            "pydantic",
             "yaml",
             "lightning",
             "torchmetrics",
@@ -83,20 +84,18 @@ def _usage() -> str:
 
 def train_command(words: list[str]) -> int:
     """Train a recipe, or resume a run."""
-    from a2sg.training import recipe as recipes
+    from a2sg.training.options import read_run
 
-    parser = _parser("train", "Train a network by a recipe, into a run folder.")
-    parser.add_argument("--out", type=str | None, help="run folder (default: runs/RECIPE-sSEED)")
-    parser.add_argument("--resume", type=str | None, help="go on with this interrupted run folder")
+    parser = Parser("train", "Train a network by a recipe, into a run folder.")
+    parser.add_argument("--out", help="run folder (default: runs/RECIPE-sSEED)")
+    parser.add_argument("--resume", help="go on with this interrupted run folder")
     parser.add_argument(
         "--profile",
-        type=str | None,
         nargs="?",
         const="20",
         help="show where the time goes instead, from this many iterations (without a number: 20)",
     )
-    recipes.add_run_options(parser)
-    options, config = _parse(lambda: recipes.parse_run(parser, words))
+    options, config = read_run(parser, words)
 
     from a2sg.training.pictures import run_pictures
     from a2sg.training.run import SUMMARY, Interrupted, read_run_config, train
@@ -144,10 +143,10 @@ def _profile(config: Any, out: Path, iterations: str) -> int:
 
 def evaluate_command(words: list[str]) -> int:
     """Evaluate a trained run on its test data."""
-    parser = _parser("evaluate", "Evaluate the network of a run folder on its test data.")
+    parser = Parser("evaluate", "Evaluate the network of a run folder on its test data.")
     parser.add_argument("run", help="run folder")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
-    options = _parse(lambda: parser.parse_args(words))
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    options = parser.read(words)
 
     from a2sg.training.build import find_device
     from a2sg.training.evaluate import evaluate
@@ -167,20 +166,18 @@ def evaluate_command(words: list[str]) -> int:
 
 def compare_command(words: list[str]) -> int:
     """Train several arms over several seeds and compare them in pairs."""
-    from a2sg.training import recipe as recipes
+    from a2sg.training.options import read_run
 
-    parser = _parser("compare", "Train arms over seeds by one recipe, and compare them, paired by seed.")
+    parser = Parser("compare", "Train arms over seeds by one recipe, and compare them, paired by seed.")
     parser.add_argument(
         "--arms",
-        type=str,
         default="fixed,s-asg,t-asg,st-asg,asy,a2sg",
         help="see a2sg list arms; first: baseline",
     )
-    parser.add_argument("--seeds", type=str, default="0,1,2", help="such as 0,1,2")
-    parser.add_argument("--out", type=str | None, help="folder (default: runs/compare-RECIPE)")
-    parser.add_argument("--overwrite", type=bool, nargs="?", const=True, default=False, help="start afresh")
-    recipes.add_run_options(parser)
-    options, config = _parse(lambda: recipes.parse_run(parser, words))
+    parser.add_argument("--seeds", default="0,1,2", help="such as 0,1,2")
+    parser.add_argument("--out", help="folder (default: runs/compare-RECIPE)")
+    parser.add_argument("--overwrite", action="store_true", help="start afresh")
+    options, config = read_run(parser, words)
 
     from a2sg.training.arms import parse_arm
     from a2sg.training.compare import compare
@@ -199,16 +196,16 @@ def compare_command(words: list[str]) -> int:
 
 def inspect_command(words: list[str]) -> int:
     """Say in numbers and words how surrogates and windows fit a network, from one batch."""
-    parser = _parser("inspect", "Look at one batch: who gets a gradient, and which window would fit.")
+    parser = Parser("inspect", "Look at one batch: who gets a gradient, and which window would fit.")
     parser.add_argument("target", help="run folder, or a model of a2sg list models, with fresh weights")
-    parser.add_argument("--data", type=str | None, help="for a model: a data set, or random")
-    parser.add_argument("--out", type=str | None, help="folder (default: RUN/inspection, runs/inspect-MODEL)")
+    parser.add_argument("--data", help="for a model: a data set, or random")
+    parser.add_argument("--out", help="folder (default: RUN/inspection, runs/inspect-MODEL)")
     parser.add_argument("--batch-size", type=int, default=32, help="samples to look at")
-    parser.add_argument("--steps", type=int | None, help="T of a model (default: 4)")
+    parser.add_argument("--steps", type=int, help="T of a model (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="of fresh weights, and of the samples")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--by-step", action="store_true", help="a row per layer and step")
-    options = _parse(lambda: parser.parse_args(words))
+    options = parser.read(words)
 
     from a2sg.analysis.inspection_table import show
     from a2sg.analysis.subject import find_subject
@@ -230,31 +227,27 @@ def inspect_command(words: list[str]) -> int:
 
 def analyze_command(words: list[str]) -> int:
     """Measure the links of the paper's chain of claims on trained runs, into one page."""
-    parser = _parser(
+    parser = Parser(
         "analyze", "Measure variation, curvature, landscape, theory, fidelity and energy of runs."
     )
     parser.add_argument(
         "runs", nargs="+", help="run folders, or the folder of a comparison: a run of each arm"
     )
-    parser.add_argument(
-        "--out", type=str | None, help="folder (default: RUN/analysis, runs/analysis of several)"
-    )
-    parser.add_argument(
-        "--only", type=str | None, help="parts such as variation,curvature,landscape,theory,fidelity,energy"
-    )
+    parser.add_argument("--out", help="folder (default: RUN/analysis, runs/analysis of several)")
+    parser.add_argument("--only", help="parts such as variation,curvature,landscape,theory,fidelity,energy")
     parser.add_argument("--samples", type=int, default=64, help="training samples for all but variation")
     parser.add_argument("--batch-size", type=int, default=32, help="of the 8 batches for variation")
     parser.add_argument("--seed", type=int, default=0, help="of samples, directions and random vectors")
     parser.add_argument(
         "--noise",
-        type=float | None,
+        type=float,
         help="σ on the potentials, such as 0.25: finite differences under noise, for small networks; slow",
     )
     parser.add_argument(
         "--budget", type=float, default=60.0, help="leave out what takes longer per run: seconds"
     )
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
-    options = _parse(lambda: parser.parse_args(words))
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    options = parser.read(words)
 
     from a2sg.analysis.report.analysis import analyze
     from a2sg.analysis.report.files import PAGE, require_free
@@ -282,12 +275,12 @@ def analyze_command(words: list[str]) -> int:
 
 def export_command(words: list[str]) -> int:
     """Write the network of a run for another library."""
-    parser = _parser("export", "Write the network of a run folder for other libraries and hardware.")
+    parser = Parser("export", "Write the network of a run folder for other libraries and hardware.")
     parser.add_argument("run", help="run folder")
     parser.add_argument("--nir", action="store_true", help="as a graph of NIR")
-    parser.add_argument("--reader", type=str, default="nir", help="who is to read it: nir, norse or sinabs")
-    parser.add_argument("--out", type=str | None, help="file (default: RUN/model.nir)")
-    options = _parse(lambda: parser.parse_args(words))
+    parser.add_argument("--reader", default="nir", help="who is to read it: nir, norse or sinabs")
+    parser.add_argument("--out", help="file (default: RUN/model.nir)")
+    options = parser.read(words)
 
     from a2sg.export import write_nir
     from a2sg.export.of_run import run_to_nir
@@ -314,11 +307,9 @@ def bench_command(words: list[str]) -> int:
 
 def list_command(words: list[str]) -> int:
     """Show what there is to choose from."""
-    import argparse
-
-    parser = argparse.ArgumentParser("a2sg list", description="Show what there is to choose from.")
+    parser = Parser("list", "Show what there is to choose from.")
     parser.add_argument("topic", nargs="?", default="all", help=", ".join(TOPICS))
-    topic = parser.parse_args(words).topic
+    topic = parser.read(words).topic
     chosen = TOPICS if topic == "all" else (require_choice("topic", topic, TOPICS),)
     for name in chosen:
         if len(chosen) > 1:
@@ -328,23 +319,6 @@ def list_command(words: list[str]) -> int:
         for entry, text in found.items():
             print(f"  {entry:<{width}}  {text}".rstrip())
     return 0
-
-
-def _parser(command: str, description: str) -> Any:
-    from jsonargparse import ArgumentParser
-
-    return ArgumentParser(
-        prog=f"a2sg {command}", description=description, exit_on_error=False, allow_abbrev=False
-    )
-
-
-def _parse(parse: Callable[[], Any]) -> Any:
-    from jsonargparse import ArgumentError
-
-    try:
-        return parse()
-    except ArgumentError as error:
-        raise InputError(str(error)) from error
 
 
 def _seeds(text: str) -> list[int]:

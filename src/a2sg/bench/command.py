@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -15,7 +15,8 @@ from a2sg.bench import lif, memory, peers, report, search, train
 from a2sg.bench.networks import NETWORKS
 from a2sg.bench.options import Options
 from a2sg.bench.timing import say
-from a2sg.errors import InputError, require, require_choice, require_count, require_positive
+from a2sg.errors import require, require_choice, require_count, require_positive
+from a2sg.parser import Parser
 
 BENCHES: dict[str, Callable[[Options], report.Report]] = {
     "lif": lif.measure,
@@ -59,7 +60,7 @@ def bench_command(words: list[str]) -> int:
     Raises:
         InputError: for an option that cannot work.
     """
-    chosen = _parser().parse_args(words)
+    chosen = _parser().read(words)
     names = _names("bench", chosen.only, BENCHES)
     folder = Path(chosen.peers or PEERS)
     if not chosen.no_peers:
@@ -87,17 +88,8 @@ def bench_command(words: list[str]) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="a2sg bench",
-        description="Measure a2sg's speed and memory, beside other libraries in the same run.",
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("bench", "Measure a2sg's speed and memory, beside other libraries in the same run.")
     add = parser.add_argument
     add("--only", default=",".join(BENCHES), help=f"benches, of {','.join(BENCHES)} (default: all)")
     add("--out", default="runs/bench", help="folder for JSON, Markdown and pictures (default: %(default)s)")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, fields, replace
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
 
 from torch import nn
 
@@ -14,6 +13,7 @@ from a2sg.errors import InputError, require, require_choice, require_positive
 from a2sg.neuron import LIF
 from a2sg.surrogate import SURROGATES, create_surrogate
 from a2sg.training.config import RunConfig, SurrogateConfig, WindowsConfig
+from a2sg.training.fields import fit, from_word, kinds
 from a2sg.training.policies import create_policy, fields_of, options_of
 from a2sg.training.regularizers import REGULARIZERS, IMLoss, RMPLoss, create_regularizers
 
@@ -120,23 +120,26 @@ def parse_arm(text: str) -> Arm:
     given = _pairs(text, words)
     chooses_shape = name in PRESETS and "shape" in given
     shape = require_choice("shape", given["shape"], SURROGATES) if chooses_shape else preset.shape
-    takes = _kinds(SURROGATES[shape])
-    settable = {key: kind for key, kind in _kinds(WindowsConfig).items() if key in fields_of(policy)}
-    kinds = {"window": float} | dict.fromkeys(REGULARIZERS, float) | takes | settable | options_of(policy)
+    of_shape = kinds(SURROGATES[shape])
+    of_windows = {key: kind for key, kind in kinds(WindowsConfig).items() if key in fields_of(policy)}
+    takes = (
+        {"window": float} | dict.fromkeys(REGULARIZERS, float) | of_shape | of_windows | options_of(policy)
+    )
     if policy == "a2sg":
-        kinds["adapt"] = tuple(ADAPT)
+        takes["adapt"] = str
     if name in PRESETS:
-        kinds["shape"] = tuple(SURROGATES)
+        takes["shape"] = str
     for key in given:
-        require_choice(f"option of arm {name!r} (shape {shape})", key, kinds)
-    values = {key: _read(key, word, kinds[key]) for key, word in sorted(given.items())}
+        require_choice(f"option of arm {name!r} (shape {shape})", key, takes)
+    values = {key: _read(key, word, takes[key]) for key, word in sorted(given.items())}
     kept = preset.options if shape == preset.shape else {}
-    options = {**kept, **{key: value for key, value in values.items() if key in takes}}
+    options = {**kept, **{key: value for key, value in values.items() if key in of_shape}}
     create_surrogate(shape, **options)  # so that a value out of range is told at once
     regularizers = {key: value for key, value in values.items() if key in REGULARIZERS}
     create_regularizers(regularizers)
-    windows: dict[str, Any] = {"policy": policy, **ADAPT[values.get("adapt", preset.adapt)], **preset.windows}
-    windows |= {key: value for key, value in values.items() if key in settable}
+    adapt = require_choice("adapt", values.get("adapt", preset.adapt), ADAPT)
+    windows: dict[str, Any] = {"policy": policy, **ADAPT[adapt], **preset.windows}
+    windows |= {key: value for key, value in values.items() if key in of_windows}
     windows["options"] = {key: value for key, value in values.items() if key in options_of(policy)}
     return Arm(
         label=":".join([name, *(f"{key}={_write(value)}" for key, value in values.items())]),
@@ -221,31 +224,11 @@ def _pairs(text: str, words: list[str]) -> dict[str, str]:
     return given
 
 
-def _kinds(cls: type) -> dict[str, Any]:
-    """The fields of a dataclass: name to type, or to the choices of a literal."""
-    hints = get_type_hints(cls)
-    return {
-        field.name: get_args(hints[field.name])
-        if get_origin(hints[field.name]) is Literal
-        else hints[field.name]
-        for field in fields(cls)
-    }
-
-
 def _read(key: str, word: str, kind: Any) -> Any:
-    """The value that `word` means for an option of this kind."""
-    if isinstance(kind, tuple):
-        return require_choice(key, word, kind)
-    if kind is bool:
-        return require_choice(key, word.lower(), ("true", "false")) == "true"
-    if isinstance(kind, UnionType) and word.lower() == "none":
+    """The value that `word` means for an option of this kind: as on the command line, and `none` is null."""
+    if word.lower() == "none" and type(None) in get_args(kind):
         return None
-    number = float if kind is float or float in get_args(kind) else int
-    try:
-        return number(word)
-    except ValueError:
-        what = "number" if number is float else "whole number"
-        raise InputError(f"{key} must be a {what}, not {word!r}") from None
+    return fit(kind, from_word(word, kind, key), key)
 
 
 def _write(value: Any) -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+
+class Group:
+    """Fields that are read strictly: a name that is not among them is an error. `fields.py` reads them."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
 
 
 @dataclass
-class ModelConfig:
+class ModelConfig(Group):
     """Which network."""
 
     name: str = "vgg_small"
@@ -21,7 +27,7 @@ class ModelConfig:
 
 
 @dataclass
-class NeuronConfig:
+class NeuronConfig(Group):
     """Which neuron, everywhere in the network."""
 
     name: str = "lif"
@@ -31,7 +37,7 @@ class NeuronConfig:
 
 
 @dataclass
-class SurrogateConfig:
+class SurrogateConfig(Group):
     """Which surrogate shape, and its window at the start."""
 
     name: str = "asymmetric"
@@ -43,7 +49,7 @@ class SurrogateConfig:
 
 
 @dataclass
-class WindowsConfig:
+class WindowsConfig(Group):
     """How windows are adapted; see `a2sg.AdaptiveWindows`. With both parts off they are only watched.
 
     Another policy takes `every`, `start`, and its own `options`; CPNG takes `low` and `high` too.
@@ -84,7 +90,7 @@ class WindowsConfig:
 
 
 @dataclass
-class DataConfig:
+class DataConfig(Group):
     """Which data set, and how it is fed."""
 
     name: str = "digits"
@@ -98,7 +104,7 @@ class DataConfig:
 
 
 @dataclass
-class AugmentConfig:
+class AugmentConfig(Group):
     """How training images are changed at random, batch by batch on the device; all off by default."""
 
     crop_padding: int = 0
@@ -130,7 +136,7 @@ class AugmentConfig:
 
 
 @dataclass
-class OptimizerConfig:
+class OptimizerConfig(Group):
     """AdamW or SGD, with a linear warm-up and then a decline to zero, set per iteration."""
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -156,7 +162,7 @@ class OptimizerConfig:
 
 
 @dataclass
-class LossConfig:
+class LossConfig(Group):
     """What is minimised."""
 
     name: Literal["mean", "membrane", "tet"] = "mean"
@@ -168,7 +174,7 @@ class LossConfig:
 
 
 @dataclass
-class RunConfig:
+class RunConfig(Group):
     """Everything a run needs."""
 
     recipe: str = "digits"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
-
 from a2sg.errors import InputError, require, require_choice, require_count, require_positive
+from a2sg.training import plain
 from a2sg.training.config import RunConfig
+from a2sg.training.fields import fit
 from a2sg.training.files import write_text
 
 FROM_FILE = ("recipe", "arm")
@@ -30,19 +29,18 @@ def load_recipe(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunC
 
     Args:
         recipe: name or path.
-        overrides: values by dotted field, such as `{"windows.every": 50}`.
+        overrides: plain values by dotted field, such as `{"windows.every": 50}`, set in this order.
 
     Raises:
         InputError: for an unknown recipe, broken YAML, or an unknown or unfit field.
     """
     values = read_recipe(recipe)
-    for field, value in (overrides or {}).items():
-        *groups, last = field.split(".")
-        inner = values
-        for group in groups:
-            inner = inner.setdefault(group, {})
-        inner[last] = value
-    return config_from(values, recipe)
+    config = config_from(values, recipe)  # so that an error of the file is told as one
+    if not overrides:
+        return config
+    for name, value in overrides.items():
+        values = _overruled(values, name, value)
+    return checked(fit(RunConfig, values))
 
 
 def read_recipe(recipe: str) -> dict[str, Any]:
@@ -62,60 +60,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: if it cannot be read, is not YAML, or is no mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        at = getattr(error, "problem_mark", None)
-        line = f" in line {at.line + 1}" if at else ""
-        problem = getattr(error, "problem", None) or "no valid YAML"
-        raise InputError(f"{path} is broken YAML{line}: {problem}") from error
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
+    values = plain.read(text, str(path))
     require(
         isinstance(values, dict),
         f"{path} must hold fields such as 'epochs: 30', not {type(values).__name__ if values else 'nothing'}",
     )
-    return dict(values)
+    return values
 
 
-def config_from(values: Mapping[str, Any], source: str) -> RunConfig:
-    """A checked `RunConfig` from plain values; `source` is named in errors."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(RunConfig)
+def config_from(values: Mapping[str, Any], recipe: str) -> RunConfig:
+    """A checked `RunConfig` from plain values; `recipe` is named in errors."""
     try:
-        return checked(_instantiate(parser, parser.parse_object(dict(values), defaults=True)))
-    except ArgumentError as error:
-        raise InputError(f"recipe {source}: {one_line(error)}") from error
-
-
-def add_run_options(parser: ArgumentParser) -> None:
-    """Add the positional RECIPE and an option for every field of a run."""
-    parser.add_argument("recipe", nargs="?", default="digits", help="a built-in recipe's name or a YAML file")
-    parser.add_class_arguments(RunConfig, skip=set(FROM_FILE))
-
-
-def parse_run(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Namespace, RunConfig]:
-    """Parse `arguments`, with the values of the recipe they name as defaults.
-
-    Returns:
-        All options, and the run they describe.
-    """
-    recipe = parser.parse_args(list(arguments)).recipe
-    values = read_recipe(recipe)
-    config_from(values, recipe)  # so that an error in the file is told as one
-    fixed = {name: values.pop(name) for name in FROM_FILE if name in values}
-    known = parser.parse_object({**values, "recipe": recipe}, defaults=True)
-    parser.set_defaults(known.as_dict())
-    options = parser.parse_args(list(arguments))
-    fields = {name: options[name] for name in RunConfig.__dataclass_fields__ if name not in FROM_FILE}
-    chosen = {
-        name: value.as_dict() if isinstance(value, Namespace) else value for name, value in fields.items()
-    }
-    return options, config_from({**chosen, **fixed}, recipe)
+        return checked(fit(RunConfig, values))
+    except InputError as error:
+        raise InputError(f"recipe {recipe}: {error}") from error
 
 
 def write_config(config: RunConfig, path: Path) -> None:
     """Write all that is needed to repeat the run."""
-    write_text(path, yaml.safe_dump(asdict(config), sort_keys=False))
+    write_text(path, plain.write(asdict(config)))
 
 
 def read_config(path: Path) -> RunConfig:
@@ -125,6 +91,10 @@ def read_config(path: Path) -> RunConfig:
 
 def checked(config: RunConfig) -> RunConfig:
     """Return `config`; raise `InputError` if a number in it is out of range."""
+    require(
+        bool(config.recipe) and Path(config.recipe).name == config.recipe,  # it names a folder
+        f"recipe must be a name such as digits, not {config.recipe!r}",
+    )
     require_count("seed", config.seed, least=0)
     require_count("epochs", config.epochs)
     require_count("accumulate", config.accumulate)
@@ -149,14 +119,14 @@ def checked(config: RunConfig) -> RunConfig:
     return config
 
 
-def one_line(error: Exception) -> str:
-    """The message of `error` without its line breaks."""
-    return " ".join(str(error).split())
-
-
-def _instantiate(parser: ArgumentParser, values: Namespace) -> RunConfig:
-    made = parser.instantiate(values)
-    return RunConfig(**{name: made[name] for name in RunConfig.__dataclass_fields__})
+def _overruled(values: dict[str, Any], name: str, value: Any, above: str = "") -> dict[str, Any]:
+    """A copy of nested `values` with another value at a dotted name; `above` are the groups they are in."""
+    group, dot, rest = name.partition(".")
+    if dot:
+        inner = values.get(group, {})
+        require(isinstance(inner, dict), f"{above}{group} is {inner!r}: it has no {rest} to set")
+        value = _overruled(inner, rest, value, f"{above}{group}.")
+    return {**values, group: value}
 
 
 def _names() -> str:

@@ -97,7 +97,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
         log_every_n_steps=10,
     )
     try:
-        trainer.fit(task, ckpt_path=checkpoint)
+        trainer.fit(task, ckpt_path=checkpoint, weights_only=True)  # no pickled objects
     except SystemExit as stopped:  # how Lightning ends after Ctrl-C
         raise Interrupted(str(out)) from stopped
     summary = summarize(task, device, clock.seconds)

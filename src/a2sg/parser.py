@@ -1,0 +1,41 @@
+"""The words of a command: options as argparse reads them, mistakes as one line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import NoReturn
+
+from a2sg.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads the words after `a2sg COMMAND`; options cannot be shortened.
+
+    Args:
+        command: its name.
+        description: what it does, for `--help`.
+    """
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(prog=f"a2sg {command}", description=description, allow_abbrev=False)
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace:
+        """The options and arguments in `words`.
+
+        Raises:
+            InputError: for an option that there is not (with the nearest), or a word that does not fit.
+        """
+        chosen, unknown = self.parse_known_args(words)
+        if not unknown:
+            return chosen
+        option = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
+        if option is None:
+            raise InputError(f"{self.prog} does not take {' '.join(unknown)!r}: --help shows what it takes")
+        near = get_close_matches(option, self._option_string_actions, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise InputError(f"{self.prog} has no option {option}{hint}: --help shows what it has")
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)

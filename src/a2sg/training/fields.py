@@ -1,0 +1,140 @@
+"""The fields of a recipe: their names, types and texts from the dataclasses, and values that fit them.
+
+Nothing that a value names is imported or made: a value is plain data, of the type that its field has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from a2sg.errors import InputError, require_choice
+from a2sg.training import plain
+
+T = TypeVar("T")
+
+WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    dict: "a mapping such as {name: value}",
+}
+"""What a value of a type is called."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a recipe.
+
+    Attributes:
+        name: with dots after its groups.
+        kind: its type.
+        text: what it is, in words.
+        default: what it is where a recipe leaves it out.
+    """
+
+    name: str
+    kind: Any
+    text: str
+    default: Any
+
+    @property
+    def open(self) -> bool:
+        """Whether it is a mapping with keys of the user's choice."""
+        return get_origin(self.kind) is dict
+
+
+def walk(cls: type, prefix: str = "") -> Iterator[Field]:
+    """The fields of a dataclass and its groups, in their order."""
+    texts = _adapter(cls).json_schema()["properties"]
+    found = kinds(cls)
+    for field in fields(cls):
+        kind, name = found[field.name], prefix + field.name
+        if is_dataclass(kind):
+            assert isinstance(kind, type)
+            yield from walk(kind, f"{name}.")
+        else:
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            yield Field(name, kind, texts[field.name].get("description", ""), default)
+
+
+def kinds(cls: type) -> dict[str, Any]:
+    """The fields of a dataclass: name to type."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def choices(kind: Any) -> tuple[str, ...]:
+    """The texts that a type allows, if it is a list of them; else none."""
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def from_word(word: str, kind: Any, name: str) -> Any:
+    """What a word of the command line means for a type: text as it is, anything else as YAML; not checked."""
+    parts = get_args(kind) or (kind,)
+    if get_origin(kind) is dict or not (str in parts or choices(kind)):
+        return plain.read(word, name)
+    return None if word == "null" and type(None) in parts else word
+
+
+def fit(kind: type[T], value: Any, name: str = "") -> T:
+    """`value` as a value of type `kind`: whole numbers serve as numbers, and nothing else is converted.
+
+    Args:
+        kind: a dataclass of fields, or the type of one.
+        value: plain data.
+        name: of the field, for errors.
+
+    Raises:
+        InputError: if it does not fit: with the field, the value, and what would be right.
+    """
+    plain.require_plain(value, name)
+    adapter: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]
+    try:
+        return adapter.validate_json(json.dumps(value), strict=True)  # JSON holds plain data alone
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "json_invalid":  # more than 200 levels
+            raise InputError(f"{name or 'a value'} is nested too deeply") from error
+        raise _told(kind, first["loc"], first["input"], name) from error
+
+
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _told(kind: Any, path: tuple[int | str, ...], value: Any, name: str) -> InputError:
+    """The error for a value below `kind`, at `path`."""
+    try:
+        for key in path:
+            group, name = name, f"{name}.{key}" if name else str(key)
+            if not is_dataclass(kind):
+                kind = get_args(kind)[-1]
+                continue
+            known = kinds(kind)  # type: ignore[arg-type]
+            require_choice("field", name, [f"{group}.{field}" if group else field for field in known])
+            kind = known[str(key)]
+        if choices(kind) and isinstance(value, str):
+            require_choice(name, value, choices(kind))
+    except InputError as error:
+        return error
+    return InputError(f"{name or 'it'} must be {in_words(kind)}, not {value!r}")
+
+
+def in_words(kind: Any) -> str:
+    """What a value of a type is."""
+    if is_dataclass(kind):
+        return f"a group of fields such as {{{next(iter(kinds(kind)))}: ...}}"  # type: ignore[arg-type]
+    if choices(kind):
+        return f"one of the texts {', '.join(map(repr, choices(kind)))}"
+    parts = get_args(kind)
+    if type(None) in parts:
+        return f"{in_words(parts[0])} or null"
+    return WORDS[get_origin(kind) or kind]
