@@ -1,11 +1,16 @@
 """Recipes: found, read, overridden, checked."""
 
+import math
 from dataclasses import asdict
+from datetime import date
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from a2sg.errors import InputError
+from a2sg.training import plain
 from a2sg.training.config import RunConfig
 from a2sg.training.recipe import load_recipe, read_config, recipes, write_config
 
@@ -55,6 +60,36 @@ def test_config_survives_its_file(tmp_path):
         ("data: {batch_size: -1}\n", "batch_size"),
         ("optimizer: {lr: .nan}\n", "lr"),
         ("windows: {search: best}\n", "best"),
+        ("windows: {search: bays}\n", "unknown windows.search 'bays' .did you mean 'bayes'"),
+        ("modle: {name: vgg_small}\n", "unknown field 'modle' .did you mean 'model'"),
+        ("model: {nam: vgg_small}\n", "unknown field 'model.nam' .did you mean 'model.name'"),
+        ("model: vgg_small\n", "model must be a group of fields such as {name: ...}, not 'vgg_small'"),
+        ("model:\n", "model must be a group of fields"),
+        ("epochs: many\n", r"recipe \S*broken.yaml: epochs must be a whole number, not 'many'"),
+        ("epochs: 3.0\n", "epochs must be a whole number, not 3.0"),
+        ("epochs: true\n", "epochs must be a whole number, not True"),
+        ("epochs: '3'\n", "epochs must be a whole number, not '3'"),
+        ("keep_every: often\n", "keep_every must be a whole number or null, not 'often'"),
+        ("optimizer: {lr: true}\n", "optimizer.lr must be a number, not True"),
+        ("windows: {spatial: 1}\n", "windows.spatial must be true or false, not 1"),
+        ("precision: 32\n", "precision must be one of the texts '32', 'bf16', '16', not 32"),
+        ("model: {weights: 3}\n", "model.weights must be text or null, not 3"),
+        ("model: {options: [1]}\n", r"model.options must be a mapping such as .*, not \[1\]"),
+        ("loss: {regularizers: {im: high}}\n", "loss.regularizers.im must be a number, not 'high'"),
+        ("data: {options: {1: 2}}\n", "data.options must have texts as keys, not 1"),
+        ("data: {options: {x: {y: [!!set {a}]}}}\n", r"data.options.x.y\[0\] must be null, .* \(set\)"),
+        ("data: {options: {x: !!binary aGk=}}\n", r"data.options.x must be null, .* \(bytes\)"),
+        ("data: {options: {x: !!timestamp 2026-11-26}}\n", r"not 2026-11-26 \(date\)"),
+        ("data: {options: {x: &a [*a]}}\n", "nested too deeply, or holds itself"),
+        ("data: {options: {x: " + "[" * 300 + "]" * 300 + "}}\n", "nested too deeply"),
+        ("data: {options: {x: " + "[" * 3000 + "]" * 3000 + "}}\n", "nested too deeply"),
+        ("epochs: " + "9" * 5000 + "\n", "too long"),
+        ("epochs: 0x" + "f" * 5000 + "\n", r"epochs must be a whole number below 2\*\*63"),
+        ("epochs: !!int x\n", "does not fit its tag"),
+        ("epochs: !!bool x\n", "does not fit its tag"),
+        ('recipe: "a\\0"\n', "half a character or NUL"),
+        ('recipe: "\\ud800"\n', "half a character or NUL"),
+        ("recipe: ../elsewhere\n", "recipe must be a name such as digits, not '../elsewhere'"),
     ],
 )
 def test_a_broken_recipe_is_told_in_words(tmp_path, text, message):
@@ -76,3 +111,43 @@ def test_a_file_that_is_no_text_is_told(tmp_path):
     path.write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(InputError, match=r"binary\.yaml"):
         load_recipe(str(path))
+
+
+def test_numbers_and_text_are_what_they_look_like(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("optimizer: {lr: 1e-3, power: 2}\ndata: {options: {source: 2026-11-26, limit: 1e2}}\n")
+    config = load_recipe(str(path))
+    assert config.optimizer.lr == 0.001
+    assert type(config.optimizer.power) is float
+    assert config.data.options == {"source": "2026-11-26", "limit": 100.0}
+
+
+def test_overrides_are_checked_as_a_file_is():
+    with pytest.raises(InputError, match=r"data\.options\.day must be .*, not 2026-11-26 \(date\)"):
+        load_recipe("digits", {"data.options.day": date(2026, 11, 26)})
+    with pytest.raises(InputError, match=r"model\.options\.width is 0\.5: it has no x to set"):
+        load_recipe("digits", {"model.options.width": 0.5, "model.options.width.x": 1})
+    with pytest.raises(InputError, match=r"unknown field 'epoch' .did you mean 'epochs'"):
+        load_recipe("digits", {"epoch": 3})
+    assert load_recipe("digits", {"data.options.size": (72, 96)}).data.options == {"size": [72, 96]}
+    options = load_recipe("digits", {"data.options": {"a": 1}, "data.options.b.c": 2}).data.options
+    assert options == {"a": 1, "b": {"c": 2}}
+
+
+text = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0")) | st.sampled_from(
+    ["1e-3", "1E5", ".5e3", "2026-11-26", "yes", "null", "~", "0o7", "010", "1_0", "12:30", "<<", "=", "!!x"]
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(text, values, max_size=3))
+def test_any_plain_data_survive_their_file(options):
+    plain.require_plain(options, "options")
+    assert plain.read(plain.write(options), "options") == options
+    config = load_recipe("digits", {"data.options": options})
+    assert config.data.options == options
+    assert math.isnan(plain.read(plain.write({"x": math.nan}), "x")["x"])

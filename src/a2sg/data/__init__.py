@@ -14,6 +14,7 @@ from a2sg.data import events as _events  # noqa: F401
 from a2sg.data import images as _images  # noqa: F401
 from a2sg.data import views as _views  # noqa: F401
 from a2sg.data.sets import DATA, ImageData
+from a2sg.errors import require
 
 __all__ = ["ImageData", "create_data", "describe_data", "list_data"]
 
@@ -28,6 +29,11 @@ def create_data(name: str, **options: Any) -> ImageData:
     Raises:
         InputError: for an unknown name or option, or a package or file that is missing.
     """
+    source = options.get("source")
+    require(
+        source is None or (isinstance(source, str) and source != ""),
+        f"source must be a path or a hub's name, not {source!r}",
+    )
     data: ImageData = DATA.create(name, **options)
     return data
 

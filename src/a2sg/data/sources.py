@@ -65,9 +65,6 @@ def find_source(source: str | None, known: Published) -> Source:
     instead = f"set data.options.source to {known.layouts()}"
     if source is None:
         raise InputError(f"data set {known.name!r} needs data.options.source: {known.layouts()}")
-    require(
-        isinstance(source, str) and bool(source), f"source must be a path or a hub's name, not {source!r}"
-    )
     path = Path(source).expanduser()
     if path.is_dir():
         return _folder(path, known)

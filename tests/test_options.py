@@ -1,0 +1,85 @@
+"""The command line of a run: every field is an option, and says what a file says."""
+
+import pytest
+
+from a2sg import cli
+from a2sg.errors import InputError
+from a2sg.parser import Parser
+from a2sg.training.config import RunConfig
+from a2sg.training.fields import walk
+from a2sg.training.options import read_run
+from a2sg.training.recipe import load_recipe
+
+
+def described(*words):
+    return read_run(Parser("train", "Train."), words)[1]
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_help_shows_every_field_and_its_text(capsys, command):
+    assert cli.main([command, "--help"]) == 0
+    shown = "".join(capsys.readouterr().out.split())
+    fields = [field for field in walk(RunConfig) if field.name not in ("recipe", "arm")]
+    assert len(fields) > 50
+    for field in fields:
+        assert field.text
+        assert f"--{field.name}" in shown
+        assert "".join(field.text.split()) in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "overrides"),
+    [
+        (["--epochs", "3"], {"epochs": 3}),
+        (["--epochs=3"], {"epochs": 3}),
+        (["--epochs", "3", "--epochs", "4"], {"epochs": 4}),
+        (["--precision", "32"], {"precision": "32"}),
+        (["--windows.spatial", "false"], {"windows.spatial": False}),
+        (["--optimizer.lr", "1e-3"], {"optimizer.lr": 0.001}),
+        (["--optimizer.clip_norm", "null"], {"optimizer.clip_norm": None}),
+        (["--model.weights", "runs/2026: x"], {"model.weights": "runs/2026: x"}),
+        (["--model.weights", "null"], {"model.weights": None}),
+        (["--data.name", "null"], {"data.name": "null"}),
+        (["--neuron.options.decay", "5e-1"], {"neuron.options": {"decay": 0.5}}),
+        (["--data.options.limit", "null"], {"data.options": {"limit": None}}),
+        (["--data.options.image_size", "[72, 96]"], {"data.options": {"image_size": [72, 96]}}),
+        (["--data.options", "{a: 1, b: [x]}"], {"data.options": {"a": 1, "b": ["x"]}}),
+        (["--data.options.a.b.c", "1"], {"data.options": {"a": {"b": {"c": 1}}}}),
+        (["--data.options.a=1", "--data.options={}", "--data.options.a=2"], {"data.options": {"a": 2}}),
+        (["--loss.regularizers", "{im: 1e-3}"], {"loss.regularizers": {"im": 0.001}}),
+        (["--loss.regularizers.im", "1"], {"loss.regularizers": {"im": 1.0}}),
+    ],
+)
+def test_an_option_is_the_field_of_a_file(words, overrides):
+    assert described("digits", *words) == load_recipe("digits", overrides)
+    assert described(*words, "digits") == load_recipe("digits", overrides)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epoch", "3"], r"a2sg train has no option --epoch \(did you mean --epochs\?\)"),
+        (["--epochs"], "--epochs: expected one argument"),
+        (["--epochs", "3.5"], "epochs must be a whole number, not 3.5"),
+        (["--epochs", "[1"], "--epochs is broken YAML"),
+        (["--epochs.x", "1"], "no option --epochs.x"),
+        (["--data.options..x", "1"], "no option --data.options..x"),
+        (["--data.options.", "1"], "no option --data.options."),
+        (["--model", "{name: mlp_small}"], "no option --model"),
+        (["--recipe", "x"], "no option --recipe"),
+        (["--windows.search", "bays"], "did you mean 'bayes'"),
+        (["--data.options", "3"], "data.options must be a mapping"),
+        (["digits", "again"], "does not take 'again'"),
+    ],
+)
+def test_a_wrong_option_is_told(words, message):
+    with pytest.raises(InputError, match=message):
+        described(*words)
+
+
+def test_every_command_tells_in_one_line(capsys):
+    for command in cli.COMMANDS:
+        assert cli.main([command, "--colour", "red"]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("a2sg: error: ")
+        assert err.count("\n") == 1
