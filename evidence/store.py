@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from a2sg.analysis.progress import progress
 from a2sg.errors import InputError, require
+from a2sg.training import plain
 from a2sg.training.files import write_text
 from a2sg.training.recipe import load_recipe, read_config, read_yaml
 from a2sg.training.statistics import mean
@@ -168,7 +168,7 @@ def store(folder: Path, name: str, add: bool = False) -> Path:
     write_text(out / "variation.csv", csv_text(variation))
     if add:  # the config, the pictures and the table are of the arms stored first
         return out
-    write_text(out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_text(out / "config.yaml", plain.write(config))
     for picture in KEPT:
         if (folder / picture).is_file():
             shutil.copy(folder / picture, out / picture)
