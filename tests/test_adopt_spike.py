@@ -216,3 +216,23 @@ def test_sums_over_multiples_with_a_carry_or_a_largest_number():
     for gate, carry in ((Multiples(Boxcar(), (), 1.0, 2), None), (Multiples(Boxcar()), distances(seed=3))):
         expected = each(gate, u, upstream, carry, None, candidates)
         torch.testing.assert_close(of_multiples(gate, u, upstream, carry, None, candidates), expected)
+
+
+def test_an_observed_step_is_not_traced():
+    torch._dynamo.reset()
+    site, traced = a2sg.SpikeSite(1, window=0.7), []
+    windows = a2sg.AdaptiveWindows(site, every=2, start=1)
+
+    def fire(x):
+        return site.fire(x, lambda: traced.append(torch.compiler.is_compiling()) or (x >= 0).to(x.dtype))
+
+    run = torch.compile(fire, backend="aot_eager")
+    for observed in (False, True, False, True):
+        x = distances().requires_grad_()
+        traced.clear()
+        (gradient,) = torch.autograd.grad(run(x).sum(), x)
+        assert traced == [not observed]
+        expected = site.surrogate.derivative(x.detach(), site.window[0])
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-9)
+        windows.step()
+    assert [row["iteration"] for row in windows.history] == [1, 3]

@@ -1,14 +1,40 @@
 """a2sg: train deep spiking neural networks with adaptive and asymmetric surrogate gradients."""
 
-from a2sg import baselines, export, memory, surrogate
+from typing import TYPE_CHECKING
+
+from a2sg import surrogate
 from a2sg._version import __version__
 from a2sg.adopt import SpikeSite, adapt, spike
-from a2sg.analysis.inspection import Inspection, inspect
-from a2sg.analysis.report.analysis import Analysis, analyze
 from a2sg.errors import InputError
-from a2sg.models import create_model, list_models
 from a2sg.neuron import IF, LIF, PLIF, IntegerLIF, recording
 from a2sg.window import AdaptiveWindows, sgv, tgc
+
+if TYPE_CHECKING:
+    from a2sg import analysis as analysis
+    from a2sg import baselines, export, memory
+    from a2sg import models as models
+    from a2sg.analysis import Analysis, Inspection, analyze, inspect
+    from a2sg.models import create_model, list_models
+else:
+    # What a training loop does without is imported when it is first asked for: name, and from where.
+    _LATER = {
+        **dict.fromkeys(("analysis", "Analysis", "Inspection", "analyze", "inspect"), "analysis"),
+        **dict.fromkeys(("models", "create_model", "list_models"), "models"),
+        **{name: name for name in ("baselines", "export", "memory")},
+    }
+
+    def __getattr__(name):
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        module = import_module(f"{__name__}.{_LATER[name]}")
+        found = globals()[name] = module if name == _LATER[name] else getattr(module, name)
+        return found
+
+    def __dir__():
+        return sorted({*globals(), *_LATER})
+
 
 __all__ = [
     "IF",

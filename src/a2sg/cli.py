@@ -1,4 +1,4 @@
-"""The command line: a2sg train | evaluate | compare | inspect | analyze | export | bench | list.
+"""The command line: a2sg train | evaluate | compare | inspect | analyze | export | bench | list | info.
 
 Bad input ends in one line on stderr and exit status 2, an interrupted run in status 130.
 """
@@ -321,6 +321,20 @@ def list_command(words: list[str]) -> int:
     return 0
 
 
+def info_command(words: list[str]) -> int:
+    """Show versions, machine, and how neurons will run: the facts of a bug report."""
+    import json
+
+    from a2sg.info import environment, lines
+
+    parser = Parser("info", "Show versions, machine and backends.")
+    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+    as_json = parser.read(words).json
+    found = environment()
+    print(json.dumps(found, indent=2) if as_json else "\n".join(lines(found)))
+    return 0
+
+
 def _seeds(text: str) -> list[int]:
     words = text.split(",")
     require(
@@ -348,4 +362,5 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "export": (export_command, "write a run's network for other libraries and hardware"),
     "bench": (bench_command, "measure speed and memory, against other libraries if installed"),
     "list": (list_command, f"show {', '.join(TOPICS[:-1])} or {TOPICS[-1]}"),
+    "info": (info_command, "show versions, machine and how neurons will run, for a bug report"),
 }

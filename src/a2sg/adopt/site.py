@@ -94,10 +94,11 @@ class SpikeSite(Site):
             step = self.count.next()
         self.count.live = self.count.live or potential.requires_grad
         if self.observer is not None:
-            return self._fire_observed(self.observer, step, potential, spikes)
+            from a2sg.adopt.untraced import fire_observed
+
+            return fire_observed(self, self.observer, step, potential, spikes)
         return function.fire(potential, self._at(step, potential.device), self.gate, None, spikes)
 
-    @torch.compiler.disable
     def _fire_observed(
         self, observer: Observer, step: int, potential: Tensor, spikes: Callable[[], Tensor]
     ) -> Tensor:

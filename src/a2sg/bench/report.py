@@ -14,6 +14,7 @@ import torch
 
 from a2sg._version import __version__
 from a2sg.bench.options import Options
+from a2sg.info import processor
 from a2sg.training.files import write_json, write_text
 from a2sg.training.pictures import COLOURS, GREY
 
@@ -58,7 +59,7 @@ class Report:
 
 def machine(device: str) -> dict[str, Any]:
     """The class of machine, and the versions, that numbers hold for."""
-    name = torch.cuda.get_device_name() if device == "cuda" else _cpu()
+    name = torch.cuda.get_device_name() if device == "cuda" else processor()
     return {
         "device": device,
         "machine": name,
@@ -165,14 +166,3 @@ def _colour(name: str) -> str:
 
 def _cell(value: Any, form: str) -> str:
     return "" if value is None else f"{value:{form}}"
-
-
-def _cpu() -> str:
-    """The processor's name where Linux tells it, else its architecture."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()} ({platform.machine()})"
-    except OSError:
-        pass
-    return f"{platform.machine()} CPU"

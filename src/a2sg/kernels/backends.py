@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -94,7 +95,16 @@ _broken: dict[str, str] = {}
 
 def fastest(device: str) -> Backend:
     """What `auto` comes to on a kind of device, in a long run."""
-    return "reference" if _obstacle(device) else "compiled"
+    return outlook(device)[0]
+
+
+def outlook(device: str) -> tuple[Backend, str]:
+    """What `auto` comes to on a kind of device, and why or when."""
+    if obstacle := _obstacle(device):
+        return "reference", obstacle
+    if device == "cpu":
+        return "compiled", f"once it has done {WORTH_COMPILING:,} elements times steps; reference until then"
+    return "compiled", "at once"
 
 
 def give_up(device: torch.device, error: FusionError, backend: Backend) -> None:
@@ -118,10 +128,16 @@ def _obstacle(device: str) -> str:
     return _broken.get(device) or _missing(device)
 
 
+def find_compiler() -> str | None:
+    """Path of the C++ compiler; None if there is none."""
+    names = (os.environ.get("CXX", "g++"), "g++", "clang++", "c++", "cl")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
 @cache
 def _missing(device: str) -> str:
     """What keeps torch.compile from working on a kind of device; "" if nothing is known to."""
-    if device == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++", "c++", "cl")):
+    if device == "cpu" and not find_compiler():
         return "no C++ compiler was found"
     if device not in ("cpu", "cuda"):
         return f"it is not known to work on {device}"
