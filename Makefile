@@ -3,20 +3,23 @@ PYTHON ?= $(firstword $(wildcard $(foreach n,python3.11 python3.12 python3.13 py
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# For every install: such as `--extra-index-url ADDRESS` of PyTorch's CPU builds, where PyPI's torch is gigabytes of CUDA.
+PIP_OPTIONS ?=
+export PIP_OPTIONS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-peers lint docs evidence clean
+.PHONY: help setup demo test test-all test-peers test-packaging test-lowest lint docs evidence clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## build .venv with everything that demo and test need
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "a2sg needs Python 3.11 or later: '$(PYTHON)' was not found (set PYTHON=...)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q $(PIP_OPTIONS) -c constraints.txt torch
+	$(BIN)/python -m pip install -q $(PIP_OPTIONS) -c constraints.txt -e '.[dev]'
 	touch $@
 
 demo: $(READY)  ## train a spiking network on real digits with A2SG, against a fixed boxcar
@@ -38,6 +41,12 @@ test-peers: $(READY)  ## adapted models of other libraries, which are fetched in
 		A2SG_TEST_PEERS=$$name PYTHONPATH=.venv-peers/versions/$$name OMP_NUM_THREADS=1 \
 			$(BIN)/python -m pytest -n 2 tests/peers || exit 1; \
 	done
+
+test-packaging:  ## wheel and source archive, each where torch and numpy alone are installed
+	PYTHON=$(PYTHON) tests/packaging/run
+
+test-lowest:  ## the everyday tests with the lowest admitted versions (Python 3.11)
+	tests/packaging/lowest
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

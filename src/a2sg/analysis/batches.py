@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from a2sg.analysis.objective import Objective
-from a2sg.analysis.progress import progress
 from a2sg.errors import require, require_count
+from a2sg.progress import progress
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from a2sg.analysis.progress import progress
+from a2sg.progress import progress
 
 Vector = Callable[[int], Sequence[Tensor]]
 """The vector of a number, as one tensor per parameter."""

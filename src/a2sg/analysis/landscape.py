@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from a2sg.analysis.filters import filter_norms, has_filters
 from a2sg.analysis.objective import Objective
-from a2sg.analysis.progress import progress
 from a2sg.errors import InputError, require_choice, require_count, require_positive
+from a2sg.progress import progress
 
 Statistics = Literal["kept", "re-estimated"]
 

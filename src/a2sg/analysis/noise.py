@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from a2sg.analysis.energy import batch_dimension
 from a2sg.analysis.probe import copied
-from a2sg.analysis.progress import progress as show_progress
 from a2sg.analysis.unrolled import unrolled
 from a2sg.errors import require, require_count, require_positive
 from a2sg.kernels.gate import Gate
+from a2sg.progress import progress as show_progress
 
 LIMIT = 20_000
 """Parameters beyond which finite differences would take too long to have been meant."""

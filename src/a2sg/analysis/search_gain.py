@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from a2sg.analysis.probe import Forward
-from a2sg.analysis.progress import progress
 from a2sg.analysis.variation import Estimate, estimate
 from a2sg.errors import require, require_count
+from a2sg.progress import progress
 from a2sg.window import AdaptiveWindows
 
 Batch = tuple[Any, Any]

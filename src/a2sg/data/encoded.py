@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from a2sg.errors import InputError, require
+from a2sg.progress import progress
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels."""
@@ -127,9 +126,8 @@ def decoded(images: Encoded, channels: int, size: int | None) -> np.ndarray:
     """
     first = pixels(images.picture(0), channels, size)
     stack = np.empty((len(images), *first.shape), dtype=np.uint8)
-    console = Console(stderr=True)
-    hidden = len(images) < SOME or not console.is_terminal
-    for index in track(range(len(images)), "decoding images", console=console, disable=hidden):
+    show = None if len(images) >= SOME else False
+    for index in progress(range(len(images)), "decoding images", len(images), show):
         image = pixels(images.picture(index), channels, size)
         require(
             image.shape == first.shape,

@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from a2sg.data.cache import LAYOUT, cache_folder
 from a2sg.errors import InputError
+from a2sg.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +88,7 @@ def _write(part: Path, name: str, files: Sequence[Path], make: Callable[[Path], 
     """Write the frames one recording after the other, so that they need not fit into memory."""
     first = _made(files[0], make)
     array = np.lib.format.open_memmap(part, mode="w+", dtype=first.dtype, shape=(len(files), *first.shape))
-    shown = track(files, f"frames of {name}", console=Console(stderr=True), disable=not sys.stderr.isatty())
-    for at, file in enumerate(shown):
+    for at, file in enumerate(progress(files, f"frames of {name}", len(files))):
         frames = _made(file, make)
         if frames.shape != first.shape:
             raise InputError(f"{file} gives frames {frames.shape}, but {files[0]} {first.shape}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from a2sg.analysis.energy import EnergyMeter
+from a2sg.progress import progress as show_progress
 from a2sg.training.build import build_metric
 
 if TYPE_CHECKING:
@@ -30,8 +28,7 @@ def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False)
     metric = build_metric(task.data).to(device)
     samples, loss = 0, 0.0
     with EnergyMeter(task.model, real_input=task.data.steps is None) as meter:
-        hidden = not (progress and sys.stderr.isatty())
-        for images, labels in track(loader, "evaluating", console=Console(stderr=True), disable=hidden):
+        for images, labels in show_progress(loader, "evaluating", len(loader), None if progress else False):
             images, labels = images.to(device), labels.to(device)
             logits = task.model(task.standardize(task.arrange(images)))
             metric.update(task.loss.predict(logits), labels)

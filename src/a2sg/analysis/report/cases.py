@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from a2sg.analysis.curvature import empirical_fisher
 from a2sg.analysis.curvature_results import Curvature
 from a2sg.analysis.objective import Objective
-from a2sg.analysis.progress import progress
 from a2sg.analysis.report.runs import find_runs
 from a2sg.analysis.tradeoff import RunPoint
 from a2sg.analysis.variation import BatchVariation, batch_variation
 from a2sg.errors import require, require_count, require_positive
+from a2sg.progress import progress
 
 if TYPE_CHECKING:
     from a2sg.data import ImageData

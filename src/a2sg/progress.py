@@ -18,12 +18,13 @@ def progress(items: Iterable[Item], title: str, total: int, show: bool | None = 
         total: how many items there are.
         show: whether there is a bar; None shows one on a terminal, if rich is installed.
     """
-    if show is False or (show is None and importlib.util.find_spec("rich") is None):
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import track
+    if show is None and importlib.util.find_spec("rich") is None:
+        show = False
+    if show is not False:
+        from rich.console import Console
+        from rich.progress import track
 
-    console = Console(stderr=True)
-    hidden = show is None and not console.is_terminal
-    yield from track(items, title, total, console=console, transient=console.is_terminal, disable=hidden)
+        console = Console(stderr=True)
+        if show or console.is_terminal:  # a bar that is only disabled prints an empty line, up to rich 14.2
+            items = track(items, title, total, console=console, transient=console.is_terminal)
+    yield from items
