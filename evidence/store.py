@@ -24,8 +24,8 @@ from typing import Any
 
 import torch
 
-from a2sg.analysis.progress import progress
 from a2sg.errors import InputError, require
+from a2sg.progress import progress
 from a2sg.training import plain
 from a2sg.training.files import write_text
 from a2sg.training.recipe import load_recipe, read_config, read_yaml

@@ -1,6 +1,6 @@
 """Fails where a wheel or a source archive lacks a file of the checkout that it should have, or has another.
 
-    contents.py WHEEL SDIST
+Called as `contents.py WHEEL SDIST`.
 """
 
 import sys
