@@ -172,7 +172,7 @@ class Study:
         options: what to look at.
         left_out: runs and batches that were, and why.
         seconds: what one gradient of the samples takes.
-        show_progress: see `a2sg.analysis.progress`.
+        show_progress: see `a2sg.progress`.
     """
 
     cases: Sequence[Case]
