@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ class FrameArrays(Dataset[tuple[Tensor, int]]):
         labels: `[N]`, whole numbers from 0.
     """
 
-    def __init__(self, frames: np.ndarray, labels: Sequence[int]) -> None:
+    def __init__(self, frames: np.ndarray, labels: Sequence[int] | Tensor) -> None:
         self.frames = frames
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
 
@@ -42,6 +43,16 @@ class FrameArrays(Dataset[tuple[Tensor, int]]):
         """The batch `[B, T, C, H, W]` and `[B]`."""
         at = np.asarray(indices)
         return torch.from_numpy(self.frames[at].astype(np.float32)), self.labels[torch.from_numpy(at)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker that is no fork maps the file again, and is not sent what may not fit into memory.
+        if isinstance(self.frames, np.memmap):
+            return _mapped, (self.frames.filename, self.labels)
+        return FrameArrays, (self.frames, self.labels)
+
+
+def _mapped(path: Path, labels: Tensor) -> FrameArrays:
+    return FrameArrays(np.load(path, mmap_mode="r", allow_pickle=False), labels)
 
 
 def cached_frames(
