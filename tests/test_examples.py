@@ -29,7 +29,8 @@ def example(monkeypatch):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_runs_as_a_script(script, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "error", str(script), "1"]
+    torchs_own = "ignore:Implicitly cleaning up:ResourceWarning"  # of torch 2.6, as the process ends
+    command = [sys.executable, "-W", "error", "-W", torchs_own, str(script), "1"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout

@@ -11,6 +11,7 @@ from torch import nn
 import a2sg
 from a2sg.analysis import Objective, worst_case_sharpness
 from a2sg.errors import InputError
+from a2sg.training.losses import MeanLoss
 from networks import Net, Plan, batch
 
 
@@ -113,7 +114,7 @@ def test_filter_scale_does_not_see_the_scale_of_a_normalised_filter():
         layer.norm.bn.running_var.mul_(9)
         for one in (net, other):  # eps would tell the two apart
             one.get_submodule("fc1").norm.bn.eps = 0.0
-    loss = a2sg.training.losses.MeanLoss()
+    loss = MeanLoss()
     found = {}
     for scale in ("filter", "absolute"):
         found[scale] = [
