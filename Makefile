@@ -8,7 +8,7 @@ PIP_OPTIONS ?=
 export PIP_OPTIONS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-peers test-packaging test-lowest lint docs evidence clean
+.PHONY: help setup demo test test-all test-peers test-platforms test-packaging test-lowest lint docs evidence clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,6 +41,10 @@ test-peers: $(READY)  ## adapted models of other libraries, which are fetched in
 		A2SG_TEST_PEERS=$$name PYTHONPATH=.venv-peers/versions/$$name OMP_NUM_THREADS=1 \
 			$(BIN)/python -m pytest -n 2 tests/peers || exit 1; \
 	done
+
+# ROWS chooses: names of tests/platforms/platforms.txt, and --core for the core alone.
+test-platforms: $(READY)  ## the everyday tests on other Pythons and torches, each a Debian in a folder (root, debootstrap)
+	tests/platforms/run $(ROWS)
 
 test-packaging:  ## wheel and source archive, each where torch and numpy alone are installed
 	PYTHON=$(PYTHON) tests/packaging/run
