@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
 
+ROWS = Path(__file__).with_name("platforms.txt")
 PAGE = Path(__file__).parents[2] / "docs" / "platforms.md"
 BEGIN, END = "<!-- written by make test-platforms -->\n", "<!-- end -->\n"
 COLUMNS = ("platform", "Python", "torch", "passed", "failed", "skipped", "date", "command")
@@ -46,11 +47,12 @@ def row(name: str, results: Path, command: str) -> str:
 
 
 def merged(page: str, rows: dict[str, str]) -> str:
-    """The page with these rows; platforms that were not run keep theirs."""
+    """The page with these rows, in the order of platforms.txt; platforms that were not run keep theirs."""
     before, rest = page.split(BEGIN)
     table, after = rest.split(END)
     old = {line.split("|")[1].strip(): line for line in table.removeprefix(HEAD).splitlines(keepends=True)}
-    return before + BEGIN + HEAD + "".join((old | rows).values()) + END + after
+    known = [line.split()[0] for line in ROWS.read_text().splitlines()]
+    return before + BEGIN + HEAD + "".join((old | rows).get(name, "") for name in known) + END + after
 
 
 def main(arguments: list[str]) -> None:
