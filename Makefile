@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-PYTHON ?= $(firstword $(wildcard $(foreach n,python3.11 python3.12 python3.13 python3,$(shell command -v $(n)))))
+PYTHON ?= $(firstword $(wildcard $(foreach n,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(n)))))
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

@@ -30,20 +30,6 @@ def row(name: str, results: Path, command: str) -> str:
     passed = int(counts["tests"]) - failed - skipped
     counted = (versions["python"], versions["torch"], passed, failed, skipped)
     return f"| {name} | {' | '.join(map(str, counted))} | {date.today()} | `{command}` |\n"
-    failed = int(counts["failures"]) + int(counts["errors"])
-    skipped = int(counts["skipped"])
-    passed = int(counts["tests"]) - failed - skipped
-    cells = (
-        name,
-        versions["python"],
-        versions["torch"],
-        passed,
-        failed,
-        skipped,
-        date.today(),
-        f"`{command}`",
-    )
-    return f"| {' | '.join(map(str, cells))} |\n"
 
 
 def merged(page: str, rows: dict[str, str]) -> str:

@@ -285,6 +285,8 @@ def _calm_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+    # torch 2.6 on its own SequentialLR:
+    warnings.filterwarnings("ignore", message=r"The epoch parameter in `scheduler\.step\(\)`.*")
     warnings.filterwarnings(
         "ignore", message=".*The number of training batches.*is smaller than the logging.*"
     )
