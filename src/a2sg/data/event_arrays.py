@@ -118,7 +118,7 @@ def _frames(name: str, content: bytes, steps: int, axes: str) -> np.ndarray:
     require(bool(np.isfinite(counts).all()), f"{name} has values that are not finite")
     present = [axis for axis in AXES if axis in axes]
     counts = counts.transpose([axes.index(axis) for axis in present])
-    counts = np.expand_dims(counts, [at for at, axis in enumerate(AXES) if axis not in axes])
+    counts = np.expand_dims(counts, tuple(at for at, axis in enumerate(AXES) if axis not in axes))
     return summed_steps(counts, steps)
 
 
