@@ -1,18 +1,14 @@
 """An adapted model under DDP: ranks find the windows of one process with the whole batch."""
 
-import socket
-
-import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 import a2sg
 from lookalikes import Attention, Looped, Sited, draw
 from networks import NOW
+from ranks import needs_distributed, run_ranks
 
-pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch.distributed is not built in")
+pytestmark = needs_distributed
 
 RANKS, T, SIZE = 2, 4, 6
 KINDS = [Looped, Sited]
@@ -36,26 +32,14 @@ def iterations(samples, wrap):
     return results
 
 
-def work(rank, rendezvous, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=RANKS)
-    try:
-        share = list(range(rank, SIZE, RANKS))
-        torch.save(iterations(share, nn.parallel.DistributedDataParallel), folder / f"{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+def work(rank):
+    return iterations(list(range(rank, SIZE, RANKS)), nn.parallel.DistributedDataParallel)
 
 
 def test_ranks_find_the_windows_of_the_whole_batch(tmp_path):
-    with pytest.MonkeyPatch.context() as patch:
-        if "lo" in {name for _, name in socket.if_nameindex()}:
-            patch.setenv("GLOO_SOCKET_IFNAME", "lo")
-        mp.spawn(work, (tmp_path / "rendezvous", tmp_path), nprocs=RANKS)
     expected = iterations(list(range(SIZE)), lambda net: net)
-    for rank in range(RANKS):
-        for found, wanted in zip(
-            torch.load(tmp_path / f"{rank}.pt", weights_only=False), expected, strict=True
-        ):
+    for rank in run_ranks(work, tmp_path, RANKS):
+        for found, wanted in zip(rank, expected, strict=True):
             moved = 0
             for mine, theirs in zip(found[0], wanted[0], strict=True):
                 assert mine["window"] == theirs["window"]

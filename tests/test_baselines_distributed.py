@@ -1,12 +1,10 @@
 """Two processes with half of the batch each find what one process finds with all of it."""
 
 import pytest
-import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from a2sg.baselines import CPNG, DspikeSearch
 from networks import Net, Plan, batch
+from ranks import needs_distributed, run_ranks
 
 
 def ranked(samples):
@@ -28,18 +26,12 @@ def ranked(samples):
     return found
 
 
-def work(rank, rendezvous, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    try:
-        torch.save(ranked(slice(4 * rank, 4 * rank + 4)), folder / f"{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+def work(rank):
+    return ranked(slice(4 * rank, 4 * rank + 4))
 
 
-@pytest.mark.skipif(not dist.is_available(), reason="torch.distributed is not built in")
+@needs_distributed
 def test_two_ranks_find_what_one_finds_with_the_whole_batch(tmp_path):
-    mp.spawn(work, (tmp_path / "rendezvous", tmp_path), nprocs=2)
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    ranks = run_ranks(work, tmp_path, 2)
     assert ranks[0] == ranks[1]
     assert ranks[0] == pytest.approx(ranked(slice(0, 8)), rel=1e-6)

@@ -1,18 +1,13 @@
 """Two processes with half of the batch each find the windows of one process with all of it."""
 
-import socket
-
 import pytest
-import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from a2sg import AdaptiveWindows
 from networks import Net, Plan, batch
+from ranks import needs_distributed, run_ranks
 
-pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch.distributed is not built in")
+pytestmark = needs_distributed
 
-RANKS = 2
 OPTIONS = [
     {"search": "exact"},
     {"search": "bayes", "candidates": 20},
@@ -47,23 +42,13 @@ def shares_of(rank):
     return [half, list(range(8)) if rank == 0 else [], half]
 
 
-def work(rank, rendezvous, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=RANKS)
-    try:
-        torch.save(iterations(shares_of(rank)), folder / f"{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+def work(rank):
+    return iterations(shares_of(rank))
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    with pytest.MonkeyPatch.context() as patch:
-        if "lo" in {name for _, name in socket.if_nameindex()}:
-            patch.setenv("GLOO_SOCKET_IFNAME", "lo")
-        mp.spawn(work, (folder / "rendezvous", folder), nprocs=RANKS)
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(RANKS)]
+    return run_ranks(work, tmp_path_factory.mktemp("ranks"), 2)
 
 
 @pytest.fixture(scope="module")
