@@ -11,8 +11,9 @@ import a2sg
 import reference
 from a2sg import AdaptiveWindows
 from a2sg.errors import InputError
+from a2sg.kernels.sums import sums_of
 from a2sg.surrogate import Asymmetric
-from a2sg.window.objectives import sgv_from_sums, std_from_sums, sums_of
+from a2sg.window.objectives import sgv_from_sums, std_from_sums
 from networks import NOW, Net, Plan, Replica, batch, candidates, lists, observe
 from test_adaptive_state import reload
 

@@ -15,8 +15,8 @@ from a2sg.adopt.ramp import ramps
 from a2sg.adopt.sums import of_multiples
 from a2sg.errors import InputError
 from a2sg.kernels.gate import Gate
+from a2sg.kernels.sums import Observation, each
 from a2sg.surrogate import Arctan, Asymmetric, Boxcar, Dspike, Triangle
-from a2sg.window.sums import each
 from reference import AFFINE, CASES
 
 windows_of = st.floats(0.0625, 3.0, width=32)
@@ -205,8 +205,8 @@ def test_sums_over_multiples_are_those_of_trying_every_window(case, threshold, l
     later = None if last else distances(seed=2, size=3000)
     candidates = torch.linspace(0.1, 1.0, 31, dtype=torch.float64)
     gate = Multiples(case.shape, (), threshold)
-    expected = each(gate, u, upstream, None, later, candidates)
-    found = of_multiples(gate, u, upstream, None, later, candidates)
+    expected = each(Observation(gate, u, upstream, None, later), candidates)
+    found = of_multiples(Observation(gate, u, upstream, None, later), candidates)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * math.sqrt(3000))
 
 
@@ -214,8 +214,8 @@ def test_sums_over_multiples_with_a_carry_or_a_largest_number():
     u, upstream = 2 * distances(), distances(seed=1)
     candidates = torch.linspace(0.1, 1.0, 5, dtype=torch.float64)
     for gate, carry in ((Multiples(Boxcar(), (), 1.0, 2), None), (Multiples(Boxcar()), distances(seed=3))):
-        expected = each(gate, u, upstream, carry, None, candidates)
-        torch.testing.assert_close(of_multiples(gate, u, upstream, carry, None, candidates), expected)
+        seen = Observation(gate, u, upstream, carry)
+        torch.testing.assert_close(of_multiples(seen, candidates), each(seen, candidates))
 
 
 def test_an_observed_step_is_not_traced():

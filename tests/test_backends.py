@@ -1,6 +1,7 @@
 """The compiled backend gives what the reference gives, wherever it is used."""
 
 import ast
+import copy
 import inspect
 import itertools
 import logging
@@ -9,7 +10,6 @@ import pickle
 import re
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,9 @@ from torch import nn
 
 import a2sg
 from a2sg.errors import InputError
-from a2sg.kernels import Call, backends, compiled, fuse, inductor, integrate_and_fire, triton_neuron
+from a2sg.kernels import Call, backends, compiled, fuse, inductor, integrate_and_fire, triton_constants
 from a2sg.kernels.layout import layout_of
+from a2sg.neuron import share_work
 from a2sg.surrogate import (
     Arctan,
     Boxcar,
@@ -30,7 +31,7 @@ from a2sg.surrogate import (
     Triangle,
 )
 
-compiles = pytest.mark.skipif(bool(backends._missing("cpu")), reason=backends._missing("cpu"))
+compiles = pytest.mark.skipif(bool(compiled.missing("cpu")), reason=compiled.missing("cpu"))
 
 MAKERS = {
     "lif": lambda **options: a2sg.LIF(4, **options),
@@ -74,7 +75,7 @@ def currents(steps, dtype=torch.float32):
 def everything(neuron, current):
     """Spikes and all gradients, with weights that differ per element; the last state's too."""
     current = current.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-    call = Call(neuron.steps, neuron.dynamics(), keep_final=True, backend=neuron.backend)
+    call = Call(neuron.steps, neuron.dynamics(), neuron.work, keep_final=True, backend=neuron.backend)
     spikes, final, _ = integrate_and_fire(current, neuron.leak(), None, neuron.window, call)
     generator = torch.Generator().manual_seed(1)
     weights = torch.randn(spikes.shape, generator=generator)
@@ -196,11 +197,11 @@ def test_a_compiled_model_gives_the_same_gradients(backend):
 @compiles
 def test_auto_compiles_once_a_neuron_has_done_enough(monkeypatch):
     calls = []
-    original = compiled.forward
-    monkeypatch.setattr(compiled, "forward", lambda *a, **b: calls.append(1) or original(*a, **b))
+    original = compiled.Compiled.forward
+    monkeypatch.setattr(compiled.Compiled, "forward", lambda *a, **b: calls.append(1) or original(*a, **b))
     monkeypatch.setattr(backends, "WORTH_COMPILING", 3 * 24)
-    monkeypatch.setattr(backends, "_work", Counter())
     neuron, other = a2sg.LIF(2), a2sg.LIF(2, threshold=0.7)
+    share_work(nn.Sequential(neuron, other))
     current = torch.randn(2, 3, 4)
     found = [neuron(current) for _ in range(4)]
     assert len(calls) == 2  # the third call reaches it
@@ -217,7 +218,7 @@ def test_auto_falls_back_with_one_line(monkeypatch, caplog):
     def fail(*_, **__):
         raise fuse.FusionError("no compiler today")
 
-    monkeypatch.setattr(compiled, "forward", fail)
+    monkeypatch.setattr(compiled.Compiled, "forward", fail)
     current = torch.randn(2, 3, 4)
     wanted = a2sg.LIF(2, backend="reference")(current)
     with caplog.at_level(logging.WARNING, "a2sg"):
@@ -239,7 +240,7 @@ def private_parts():
 def test_without_a_private_part_of_torch_neurons_run_uncompiled(monkeypatch, caplog, part):
     monkeypatch.setattr(backends, "WORTH_COMPILING", 1)
     monkeypatch.setattr(backends, "_broken", {})
-    monkeypatch.setattr(backends, "_missing", lambda _: "")
+    monkeypatch.setattr(compiled, "missing", lambda _: "")
     backends._tell.cache_clear()
     monkeypatch.setitem(sys.modules, part, None)  # as if this torch had no such module
     current = torch.randn(2, 3, 4)
@@ -276,7 +277,7 @@ def test_a_later_process_finds_compiled_kernels_in_the_cache(tmp_path):
 
 
 def test_where_compiling_is_impossible_it_is_said(monkeypatch):
-    monkeypatch.setattr(backends, "_missing", lambda _: "no C++ compiler was found")
+    monkeypatch.setattr(compiled, "missing", lambda _: "no C++ compiler was found")
     monkeypatch.setattr(backends, "_broken", {})
     with pytest.raises(InputError, match=r"no C\+\+ compiler was found; use backend='auto'"):
         a2sg.LIF(2, backend="compiled")(torch.randn(2, 3))
@@ -289,7 +290,7 @@ def test_windows_per_channel_are_the_references_alone():
         a2sg.LIF(2, window=window, backend="compiled")(torch.randn(2, 4, 3))
 
 
-@pytest.mark.skipif(triton_neuron.available("cpu"), reason="Triton interprets its kernels here")
+@pytest.mark.skipif(triton_constants.available("cpu"), reason="Triton interprets its kernels here")
 def test_triton_is_refused_where_it_cannot_run():
     with pytest.raises(InputError, match="'triton' cannot be used: it needs a CUDA device"):
         a2sg.LIF(2, backend="triton")(torch.randn(2, 3))
@@ -318,25 +319,33 @@ def test_a_run_begins_to_compile_where_it_did_before(monkeypatch):
     choose = backends.choose
     monkeypatch.setattr(backends, "choose", lambda *a: chosen.append(choose(*a)) or chosen[-1])
     monkeypatch.setattr(backends, "WORTH_COMPILING", 3 * 24)
-    monkeypatch.setattr(backends, "_work", Counter())
-    monkeypatch.setattr(backends, "_earlier", {})
     neuron, current = a2sg.LIF(2), torch.randn(2, 3, 4)
+    work = share_work(neuron)
 
     def run(calls):
         chosen.clear()
         for _ in range(calls):
             neuron(current)
-        return [module is compiled for module in chosen]
+        return [backend.name == "compiled" for backend in chosen]
 
-    run(2)
-    backends.set_work_done({})
     assert run(4) == [False, False, True, True]
-    backends.set_work_done({})
+    work.load_state_dict({})
     assert run(1) == [False]
-    saved = backends.work_done()
+    saved = work.state_dict()
     run(3)
-    backends.set_work_done(saved)
+    work.load_state_dict(saved)
     assert run(3) == [False, True, True]
+    neuron = a2sg.LIF(2)  # other models have work of their own
+    assert run(3) == [False, False, True]
+
+
+def test_the_neurons_of_a_network_count_together_and_a_copy_by_itself():
+    net = a2sg.create_model("vgg_small", in_channels=1, image_size=8)
+    works = {id(module.work) for module in net.modules() if isinstance(module, a2sg.LIF)}
+    twin = copy.deepcopy(net)
+    others = {id(module.work) for module in twin.modules() if isinstance(module, a2sg.LIF)}
+    assert len(works) == len(others) == 1
+    assert works != others
 
 
 def test_a_hash_is_not_carried_to_another_process():

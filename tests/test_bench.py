@@ -10,9 +10,8 @@ import torch
 from a2sg.bench import command, lif, memory, networks, peers, search, timing, train
 from a2sg.bench.options import Options
 from a2sg.errors import InputError
-from a2sg.kernels import Gate, backends
+from a2sg.kernels import Gate, backends, sums
 from a2sg.surrogate import Asymmetric
-from a2sg.window import sums
 
 OPTIONS = Options(
     device="cpu",
@@ -281,8 +280,8 @@ def test_every_way_to_fill_is_found_and_a_wrong_one_stops_the_bench(monkeypatch)
     assert {"blocked", "binned", "each"} <= set(search.fills("cpu"))
     assert ("compiled" in search.fills("cpu")) == (backends.fastest("cpu") == "compiled")
 
-    def wrong(gate, potential, upstream, carry, later, candidates):
-        return sums.each(gate, potential, upstream, carry, later, candidates.flip(0))
+    def wrong(seen, candidates):
+        return sums.each(seen, candidates.flip(0))
 
     monkeypatch.setattr(search, "fills", lambda device: {"wrong": wrong})
     with pytest.raises(RuntimeError, match="chose window"):

@@ -8,11 +8,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 import a2sg
-from a2sg.kernels import backends
+from a2sg.kernels.compiled import missing
 
 BACKENDS = [
     "reference",
-    pytest.param("compiled", marks=pytest.mark.skipif(bool(backends._missing("cpu")), reason="no compiler")),
+    pytest.param("compiled", marks=pytest.mark.skipif(bool(missing("cpu")), reason="no compiler")),
 ]
 
 

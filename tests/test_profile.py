@@ -345,7 +345,7 @@ def test_more_workers_than_cores_are_not_advised():
 
 @pytest.mark.parametrize("epochs", [1, 10**6])
 def test_neurons_are_compiled_in_the_warm_up_of_long_runs(monkeypatch, epochs):
-    monkeypatch.setattr(backends, "_missing", lambda device: "")
+    monkeypatch.setattr(backends, "missing", lambda device: "")
     task = SpikingTask(quick(epochs=epochs), build_data(quick()))
     _compile_early(task, 6272 * 4, torch.device("cpu"))
     chosen = {module.backend for module in task.model.modules() if isinstance(module, SpikingNeuron)}

@@ -14,11 +14,12 @@ import pytest
 import torch
 
 import a2sg
-from a2sg.kernels import Dynamics, Gate, reference, triton_neuron, triton_sums
-from a2sg.kernels.drive import Drive, compute_dtype
+from a2sg.kernels import Dynamics, Gate, reference, sums, triton_constants, triton_neuron, triton_sums
+from a2sg.kernels.drive import Arriving, Drive, compute_dtype
+from a2sg.kernels.reference import REFERENCE
+from a2sg.kernels.sums import Observation, Sums
+from a2sg.kernels.triton_neuron import TRITON
 from a2sg.surrogate import Arctan, Asymmetric, Boxcar, Dspike, Sigmoid, Triangle, WindowedAffine
-from a2sg.window import sums
-from a2sg.window.objectives import Sums
 from reference import CASES
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
@@ -79,19 +80,18 @@ def check(problem, device, arrange=lambda current: current):
     """Spikes and state to the bit, gradients to rounding."""
     current, decay, initial, window, grad_spikes, grad_final = problem.tensors(device)
     current, dynamics = arrange(current), problem.dynamics()
-    assert triton_neuron.supports(current, window, dynamics)
-
     drive = Drive(current, len(current), decay, initial)
-    spikes, final, _ = triton_neuron.forward(drive, dynamics)
+    assert not TRITON.obstacle(drive, window, dynamics)
+    spikes, final, _ = TRITON.forward(drive, dynamics)
     trace = reference.trace(drive, dynamics)
     assert spikes.dtype == current.dtype
     assert torch.equal(spikes, torch.stack(trace.spikes).to(current.dtype))
     assert final.dtype == trace.final.dtype
     assert torch.equal(final, trace.final)
 
-    back = (grad_spikes, grad_final, drive, window, dynamics)
-    grads = triton_neuron.backward(*back, decay_needs_grad=problem.trained)
-    expected = reference.backward(*back, decay_needs_grad=problem.trained)
+    back = (Arriving(grad_spikes, grad_final), drive, window, dynamics)
+    grads = TRITON.backward(*back, decay_needs_grad=problem.trained)
+    expected = REFERENCE.backward(*back, decay_needs_grad=problem.trained)
     tolerance = 1e-11 if problem.dtype == torch.float64 else 2e-5
     assert grads.current.dtype == current.dtype
     if current.dtype in (torch.float16, torch.bfloat16):
@@ -160,7 +160,7 @@ def test_the_derivative_is_that_of_the_shape(device, shape, dtype, window):
     u = (threshold + distance.to(dtype)).to(device)[None, None]
     windows = torch.tensor([window], device=device)
     dynamics = Dynamics(Gate(shape, (threshold,)), threshold, "soft", False, "field")
-    grads = triton_neuron.backward(torch.ones_like(u), None, Drive(u, 1, 1.0, None), windows, dynamics)
+    grads = TRITON.backward(Arriving(torch.ones_like(u)), Drive(u, 1, 1.0, None), windows, dynamics)
     expected = shape.derivative(u - threshold, windows)
     rel = 1e-12 if dtype == torch.float64 else 1e-5  # a GPU's exp is good to |x| roundings
     torch.testing.assert_close(grads.current, expected, rtol=rel, atol=1e-30)
@@ -173,7 +173,7 @@ def test_a_ramp_from_zero_is_zero_at_its_edge_and_never_below(device, dtype):
     dynamics = Dynamics(Gate(Asymmetric(), (1.0,)), 1.0, "soft", True, "field")
     ones = torch.ones_like(current)
     drive = Drive(current, len(current), 0.0, None)
-    grads = triton_neuron.backward(ones, None, drive, windows.to(dtype), dynamics)
+    grads = TRITON.backward(Arriving(ones), drive, windows.to(dtype), dynamics)
     assert (grads.current >= 0).all()
     assert (grads.current <= torch.finfo(dtype).eps).all()
 
@@ -183,7 +183,7 @@ def test_neighbouring_windows_share_no_edge(device, shape):
     u = (torch.arange(-8, 32, device=device) / 8)[None, None]
     gate, window = Gate(shape, LEVELS), torch.tensor([0.5], device=device)
     dynamics = Dynamics(gate, 1.0, "soft", False, "field")
-    grads = triton_neuron.backward(torch.ones_like(u), None, Drive(u, 1, 1.0, None), window, dynamics)
+    grads = TRITON.backward(Arriving(torch.ones_like(u)), Drive(u, 1, 1.0, None), window, dynamics)
     torch.testing.assert_close(grads.current, gate.derivative(u, window))
     if shape == Boxcar():
         assert ((u >= 0) & (u <= 3)).float().equal(grads.current)
@@ -195,7 +195,7 @@ def test_a_potential_at_the_threshold_fires(device, dtype, threshold):
     at = torch.full((1, 1, 1), threshold, dtype=dtype, device=device)
     below = torch.nextafter(at, torch.zeros_like(at))
     dynamics = Dynamics(Gate(Boxcar(), (threshold,)), threshold, "soft", False, "field")
-    spikes = triton_neuron.forward(Drive(torch.cat([at, below], 2), 1, 1.0, None), dynamics).spikes
+    spikes = TRITON.forward(Drive(torch.cat([at, below], 2), 1, 1.0, None), dynamics).spikes
     assert spikes.flatten().tolist() == [1.0, 0.0]
 
 
@@ -233,20 +233,21 @@ class Valley(WindowedAffine):
 
 def test_a_shape_of_ones_own_is_refused_unless_it_is_affine(device):
     current, _, _, window, *_ = Problem().tensors(device)
-    assert not triton_neuron.supports(current, window, Problem(shape=Own()).dynamics())
-    assert not triton_sums.supports(Gate(Own(), (1.0,)), current[0])
+    assert TRITON.obstacle(Drive(current, 3, 0.9, None), window, Problem(shape=Own()).dynamics())
     check(Problem(shape=Valley(area="unit")), device)
 
 
 def test_what_the_kernels_do_not_take_is_refused(device):
     current, _, _, window, *_ = Problem().tensors(device)
     dynamics = Problem().dynamics()
-    assert triton_neuron.supports(current, window, dynamics)
-    assert not triton_neuron.supports(current, window[:, None, None], dynamics)
-    assert not triton_neuron.supports(current.int(), window, dynamics)
-    assert not triton_neuron.supports(current[:, :0], window, dynamics)
-    assert not triton_sums.supports(dynamics.gate, current[0].half())
-    assert not triton_sums.supports(dynamics.gate, current[0, :0])
+
+    def obstacle(current, window):
+        return TRITON.obstacle(Drive(current, len(current), 0.9, None), window, dynamics)
+
+    assert not obstacle(current, window)
+    assert "one window per step" in obstacle(current, window[:, None, None])
+    assert obstacle(current.int(), window)
+    assert obstacle(current[:, :0], window)
 
 
 CANDIDATES = torch.linspace(0.1, 1.0, 7, dtype=torch.float64).float().double()
@@ -280,11 +281,10 @@ def assert_same_sums(table, expected, rel):
 
 
 def check_sums(gate, parts, candidates):
-    assert triton_sums.supports(gate, parts[0])
     candidates = candidates.to(parts[0].device)
-    table = triton_sums.fill(gate, *parts, candidates)
+    table = triton_sums.fill(Observation(gate, *parts), candidates)
     rel = 1e-11 if parts[0].dtype == torch.float64 else 1e-6
-    assert_same_sums(table, sums.blocked(gate, *parts, candidates), rel)
+    assert_same_sums(table, sums.blocked(Observation(gate, *parts), candidates), rel)
     return table
 
 
@@ -346,11 +346,11 @@ def test_equal_gradients_give_equal_sums(device):
     u, g, c, r = layer(device, (3 * triton_sums.BLOCK,))
     u = 1 + (8 * (u - 1)).round() / 8
     candidates = torch.tensor([0.3, 0.31, 0.34, 0.4, 0.45], dtype=torch.float64).float().double().to(device)
-    table = triton_sums.fill(Gate(Boxcar(), (1.0,)), u, g, c, r, candidates)
+    table = triton_sums.fill(Observation(Gate(Boxcar(), (1.0,)), u, g, c, r), candidates)
     assert torch.equal(table[:3], table[:1].expand(3, -1))
     assert torch.equal(table[3:], table[3:4].expand(2, -1))
     assert not torch.equal(table[0], table[3])
-    assert torch.equal(triton_sums.fill(Gate(Boxcar(), (1.0,)), u, g, c, r, candidates), table)
+    assert torch.equal(triton_sums.fill(Observation(Gate(Boxcar(), (1.0,)), u, g, c, r), candidates), table)
 
 
 def test_all_zero_gradients(device):
@@ -366,7 +366,7 @@ def test_a_gradient_that_is_not_finite_shows_at_every_candidate(device, bad, whe
     parts = dict(zip(("potential", "upstream", "carry", "later"), layer(device), strict=True))
     parts["potential"][at] = 50.0  # far outside every window
     parts[where][at] = bad
-    table = triton_sums.fill(Gate(Triangle(), (1.0,)), **parts, candidates=CANDIDATES.to(device))
+    table = triton_sums.fill(Observation(Gate(Triangle(), (1.0,)), **parts), CANDIDATES.to(device))
     shown = [Sums.CROSS, Sums.LATER] if where == "later" else [Sums.DELTA, Sums.ABS, Sums.SQUARE]
     assert not table[:, shown].isfinite().any()
 
@@ -417,8 +417,8 @@ def ahead(request, monkeypatch, tmp_path):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     stand_ins = {}
     for name in ("forward_kernel", "backward_kernel", "sums_kernel"):
-        stand_ins[name] = Ahead(getattr(triton_neuron.kernels(), name), request.param)
-        monkeypatch.setattr(triton_neuron.kernels(), name, stand_ins[name])
+        stand_ins[name] = Ahead(getattr(triton_constants.kernels(), name), request.param)
+        monkeypatch.setattr(triton_constants.kernels(), name, stand_ins[name])
     return stand_ins
 
 
@@ -437,12 +437,12 @@ def test_the_neuron_compiles_for_a_gpu(ahead, problem):
     current, decay, initial, window, grad_spikes, grad_final = problem.tensors("cpu")
     dynamics = problem.dynamics()
     drive = Drive(current, len(current), decay, initial)
-    triton_neuron.forward(drive, dynamics)
+    TRITON.forward(drive, dynamics)
     assert ahead["forward_kernel"].made.asm["cubin"]
     # A fused multiply-add rounds once where the reference rounds twice: other spikes.
     assert "fma" not in ahead["forward_kernel"].made.asm["ptx"]
-    back = (grad_spikes, grad_final, drive, window, dynamics)
-    triton_neuron.backward(*back, decay_needs_grad=problem.trained)
+    back = (Arriving(grad_spikes, grad_final), drive, window, dynamics)
+    TRITON.backward(*back, decay_needs_grad=problem.trained)
     assert ahead["backward_kernel"].made.asm["cubin"]
 
 
@@ -452,7 +452,7 @@ def test_the_neuron_compiles_for_a_gpu(ahead, problem):
 def test_the_sums_compile_for_a_gpu(ahead, dtype, shape):
     u, g, c, r = layer("cpu", dtype=dtype)
     for carry, later in ((None, None), (c, r)):
-        triton_sums.fill(Gate(shape, LEVELS), u, g, carry, later, CANDIDATES)
+        triton_sums.fill(Observation(Gate(shape, LEVELS), u, g, carry, later), CANDIDATES)
         assert ahead["sums_kernel"].made.asm["cubin"]
 
 

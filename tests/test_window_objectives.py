@@ -11,7 +11,8 @@ from torch import tensor
 import a2sg
 import reference
 from a2sg.errors import InputError
-from a2sg.window.objectives import Sums, sgv_from_sums, sums_of, tgc_from_sums
+from a2sg.kernels.sums import Sums, sums_of
+from a2sg.window.objectives import sgv_from_sums, tgc_from_sums
 
 
 def normal(*shape, seed=0, scale=1.0, dtype=torch.float64):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import reference
-from a2sg.kernels import Gate
-from a2sg.window import sums
-from a2sg.window.objectives import Sums, sgv_from_sums, tgc_from_sums
+from a2sg.kernels import Gate, sums
+from a2sg.kernels.sums import Observation, Sums
+from a2sg.window.objectives import sgv_from_sums, tgc_from_sums
 from reference import AFFINE, BY_NAME, CASES
 
 CANDIDATES = torch.linspace(0.1, 1.0, 100, dtype=torch.float64).float().double()
@@ -68,7 +68,7 @@ def assert_same(table, expected, rel=1e-6):
 def test_every_candidate_is_that_of_brute_force(way, name, dtype):
     case = BY_NAME[name]
     u, g, _, r = layer(501, dtype=dtype, seed=1)
-    table = getattr(sums, way)(Gate(case.shape, (1.0,)), u, g, None, r, CANDIDATES)
+    table = getattr(sums, way)(Observation(Gate(case.shape, (1.0,)), u, g, None, r), CANDIDATES)
     assert_same(table, brute_force(case, [1.0], u, g, None, r, CANDIDATES))
 
 
@@ -79,7 +79,7 @@ def test_every_candidate_is_that_of_brute_force(way, name, dtype):
 def test_the_size_of_the_gradients_does_not_matter(way, name, scale):
     case = BY_NAME[name]
     u, g, _, r = layer(300, scale, torch.float32, seed=2)
-    table = getattr(sums, way)(Gate(case.shape, (0.5,)), u, g, None, r, FEW)
+    table = getattr(sums, way)(Observation(Gate(case.shape, (0.5,)), u, g, None, r), FEW)
     assert_same(table, brute_force(case, [0.5], u, g, None, r, FEW))
 
 
@@ -89,7 +89,7 @@ def test_any_number_of_elements(way, size):
     case = BY_NAME["asymmetric-0.8"]
     u, g, _, r = layer(size, dtype=torch.float32, seed=3)
     u[0] = 1.01  # some gradient at every candidate
-    table = getattr(sums, way)(Gate(case.shape, (1.0,)), u, g, None, r, FEW)
+    table = getattr(sums, way)(Observation(Gate(case.shape, (1.0,)), u, g, None, r), FEW)
     rows, sgv, tgc = brute_force(case, [1.0], u, g, None, r, FEW)
     if size == 1:  # the variance of one element: 0 up to rounding
         assert (sgv_from_sums(table) <= 1e-12 * g.abs().item()).all()
@@ -101,9 +101,10 @@ def test_blocks_are_not_seen_in_the_sums(monkeypatch):
     case = BY_NAME["sigmoid"]
     u, g, c, r = layer(1000, seed=4)
     gate = Gate(case.shape, (1.0,))
-    whole = sums.blocked(gate, u, g, c, r, FEW)
+    seen = Observation(gate, u, g, c, r)
+    whole = sums.blocked(seen, FEW)
     monkeypatch.setattr(sums, "BLOCK", 17)
-    torch.testing.assert_close(sums.blocked(gate, u, g, c, r, FEW), whole, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(sums.blocked(seen, FEW), whole, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", [*AFFINE_NAMES, "arctan", "dspike"])
@@ -115,7 +116,7 @@ def test_full_gradient(name, last):
     gate = Gate(case.shape, (1.0,))
     expected = brute_force(case, [1.0], u, g, c, r, FEW)
     for way in (sums.one_pass, sums.blocked, sums.each):
-        assert_same(way(gate, u, g, c, r, FEW), expected)
+        assert_same(way(Observation(gate, u, g, c, r), FEW), expected)
 
 
 @pytest.mark.parametrize("name", ["boxcar", "asymmetric", "triangle-unit", "fast", "dspike"])
@@ -128,7 +129,7 @@ def test_integer_neuron(name, full):
     expected = brute_force(case, thresholds, 2 * u, g, c, r, FEW)
     gate = Gate(case.shape, thresholds)
     for way in (sums.one_pass, sums.blocked, sums.each):
-        assert_same(way(gate, 2 * u, g, c, r, FEW), expected)
+        assert_same(way(Observation(gate, 2 * u, g, c, r), FEW), expected)
 
 
 @pytest.mark.parametrize("name", ["triangle", "asymmetric", "pinned", "boxcar-unit", "sigmoid"])
@@ -137,10 +138,12 @@ def test_tables_add_up_over_parts_and_time_has_none_at_the_last_step(name, way):
     gate = Gate(BY_NAME[name].shape, (1.0,))
     fill = getattr(sums, way)
     u, g, _, r = layer(200, seed=7)
-    whole = fill(gate, u, g, None, r, FEW)
-    parts = fill(gate, u[:77], g[:77], None, r[:77], FEW) + fill(gate, u[77:], g[77:], None, r[77:], FEW)
+    whole = fill(Observation(gate, u, g, None, r), FEW)
+    first = Observation(gate, u[:77], g[:77], None, r[:77])
+    rest = Observation(gate, u[77:], g[77:], None, r[77:])
+    parts = fill(first, FEW) + fill(rest, FEW)
     torch.testing.assert_close(parts, whole, rtol=1e-11, atol=1e-12)
-    last = fill(gate, u, g, None, None, FEW)
+    last = fill(Observation(gate, u, g, None, None), FEW)
     assert (last[:, [Sums.CROSS, Sums.LATER]] == 0).all()
     torch.testing.assert_close(last[:, : Sums.CROSS], whole[:, : Sums.CROSS])
 
@@ -156,7 +159,7 @@ def test_layouts_that_differ_between_the_tensors(layout):
     gate = Gate(case.shape, (1.0,))
     for way, carry in ((sums.binned, None), (sums.blocked, c), (sums.each, None)):
         expected = brute_force(case, [1.0], u, g, carry, r, FEW)
-        assert_same(way(gate, u, g, carry, r, FEW), expected)
+        assert_same(way(Observation(gate, u, g, carry, r), FEW), expected)
 
 
 @pytest.mark.parametrize("name", AFFINE_NAMES)
@@ -168,7 +171,7 @@ def test_elements_on_the_very_edge_of_a_candidate_are_inside(way, name):
     _, g, _, r = layer(len(u), seed=9)
     # The edges themselves, as float64 rounds u - 1.
     edges = torch.cat([(u[: len(FEW)] - 1).abs(), (u[len(FEW) : -1] - 1).abs()]).unique()
-    table = getattr(sums, way)(Gate(case.shape, (1.0,)), u, g, None, r, edges)
+    table = getattr(sums, way)(Observation(Gate(case.shape, (1.0,)), u, g, None, r), edges)
     assert_same(table, brute_force(case, [1.0], u, g, None, r, edges))
 
 
@@ -183,7 +186,7 @@ def test_where_an_edge_is_all_there_is_the_scores_are_still_scores(name):
         u = 1 + torch.randint(-10, 11, (3,), generator=generator).float() / 10
         g = torch.randn(3, generator=generator)
         r = torch.randn(3, generator=generator)
-        table = sums.one_pass(gate, u, g, None, r, tenths)
+        table = sums.one_pass(Observation(gate, u, g, None, r), tenths)
         rows, _, tgc = brute_force(case, [1.0], u, g, None, r, tenths)
         some = rows[:, Sums.ABS] > 1e-12
         assert (table[:, Sums.ABS] >= 0).all()

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from a2sg._version import __version__
-from a2sg.kernels.backends import find_compiler, outlook
+from a2sg.kernels.backends import outlook
+from a2sg.kernels.compiled import find_compiler
 
 DEVELOPERS = "dev"
 """The extra that users do without."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from a2sg.errors import InputError, require, require_choice, require_count, require_positive, require_share
 from a2sg.kernels import (
     BACKENDS,
-    Backend,
+    BackendName,
     Call,
     Dynamics,
     Gate,
@@ -25,6 +25,7 @@ from a2sg.kernels import (
     Order,
     Reset,
     Spike,
+    Work,
     integrate_and_fire,
     unroll,
 )
@@ -67,14 +68,15 @@ class SpikingNeuron(Site):
         surrogate: Surrogate,
         window: float | Sequence[float] | Tensor,
         order: Order,
-        backend: Backend,
+        backend: BackendName,
     ) -> None:
         super().__init__(steps, surrogate, window)
         self.threshold = require_positive("threshold", threshold)
         self.reset: Reset = require_choice("reset", reset, ("soft", "hard"))  # type: ignore[assignment]
         self.order: Order = require_choice("order", order, ("field", "scaled"))  # type: ignore[assignment]
-        self.backend: Backend = require_choice("backend", backend, BACKENDS)  # type: ignore[assignment]
+        self.backend: BackendName = require_choice("backend", backend, BACKENDS)  # type: ignore[assignment]
         self.detach_reset = detach_reset
+        self.work = Work()
         self._record: list[Record] | None = None
         self.spike: Spike | None = None
         self._known: tuple[tuple[object, ...], Dynamics] | None = None
@@ -161,7 +163,7 @@ class SpikingNeuron(Site):
                 "state of the same stream, or None to start from rest"
             )
         at = min(done, self.steps - 1)
-        call = Call(1, self.dynamics(), keep_final=True, backend=self.backend)
+        call = Call(1, self.dynamics(), self.work, keep_final=True, backend=self.backend)
         spikes, final, potentials = self._computed(
             call, current[None], self.window[at : at + 1], initial=potential
         )
@@ -169,7 +171,7 @@ class SpikingNeuron(Site):
         return self._given(spikes, potentials)[0], State(final, done + 1)
 
     def _run(self, current: Tensor, norm: Norm | None = None, addend: Tensor | None = None) -> Tensor:
-        call = Call(self.steps, self._same_dynamics(), self.observer, backend=self.backend)
+        call = Call(self.steps, self._same_dynamics(), self.work, self.observer, backend=self.backend)
         spikes, _, potentials = self._computed(call, current, self.window, norm, addend)
         return self._given(spikes, potentials)
 
@@ -251,7 +253,7 @@ class LIF(SpikingNeuron):
         surrogate: Surrogate = Asymmetric(),
         window: float | Sequence[float] | Tensor = 1.0,
         order: Order = "field",
-        backend: Backend = "auto",
+        backend: BackendName = "auto",
     ) -> None:
         super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order, backend)
         self.decay = require_share("decay", decay)
@@ -271,7 +273,7 @@ class IF(SpikingNeuron):
         detach_reset: bool = False,
         surrogate: Surrogate = Asymmetric(),
         window: float | Sequence[float] | Tensor = 1.0,
-        backend: Backend = "auto",
+        backend: BackendName = "auto",
     ) -> None:
         super().__init__(steps, threshold, reset, detach_reset, surrogate, window, "field", backend)
 
@@ -295,7 +297,7 @@ class PLIF(SpikingNeuron):
         surrogate: Surrogate = Asymmetric(),
         window: float | Sequence[float] | Tensor = 1.0,
         order: Order = "field",
-        backend: Backend = "auto",
+        backend: BackendName = "auto",
     ) -> None:
         super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order, backend)
         require(
@@ -331,7 +333,7 @@ class IntegerLIF(SpikingNeuron):
         surrogate: Surrogate = Boxcar(),
         window: float | Sequence[float] | Tensor = 0.5,
         order: Order = "field",
-        backend: Backend = "auto",
+        backend: BackendName = "auto",
     ) -> None:
         super().__init__(steps, threshold, "soft", detach_reset, surrogate, window, order, backend)
         self.levels = require_count("levels", levels)
@@ -350,6 +352,19 @@ class IntegerLIF(SpikingNeuron):
 
 NEURONS: dict[str, type[SpikingNeuron]] = {"lif": LIF, "if": IF, "plif": PLIF, "integer_lif": IntegerLIF}
 """Names that recipes and the command line use."""
+
+
+def share_work(model: nn.Module) -> Work:
+    """Let all neurons of `model` count their work together: `auto` compiles them once that is a lot.
+
+    Returns:
+        What they share from now on; it begins at 0.
+    """
+    work = Work()
+    for module in model.modules():
+        if isinstance(module, SpikingNeuron):
+            module.work = work
+    return work
 
 
 @contextmanager

@@ -104,7 +104,7 @@ class WindowedAffine(Surrogate):
     """f = offset + slope · z inside the window, |z| for a symmetric shape; at least 0 everywhere.
 
     Because f is affine, its sums over a layer follow from a few moments for every window at once
-    (`a2sg.window.sums`).
+    (`a2sg.kernels.sums`).
     """
 
     bounded: ClassVar[bool] = True

@@ -11,7 +11,7 @@ from torch import Tensor
 from a2sg.adopt.ramp import Ramp
 from a2sg.kernels.drive import compute_dtype
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.reference import Step
+from a2sg.kernels.watch import Step
 
 Look = Callable[[Step], None]
 

@@ -17,7 +17,8 @@ from a2sg.adopt.ramp import Ramp, ramps
 from a2sg.adopt.sums import of_multiples
 from a2sg.errors import require
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.reference import Step
+from a2sg.kernels.sums import one_pass
+from a2sg.kernels.watch import Look, Step
 from a2sg.surrogate import Asymmetric, Surrogate
 from a2sg.window.observer import Observer
 from a2sg.window.site import Site
@@ -54,7 +55,7 @@ class SpikeSite(Site):
         )
         self.count = StepCount(steps)
         self._known: tuple[Tensor, int, Gate, list[Ramp | None]] | None = None
-        self._watched: tuple[int, Callable[[int, Step], None]] | None = None
+        self._watched: tuple[int, Look] | None = None
 
     @property
     def surrogate(self) -> Surrogate:
@@ -131,9 +132,8 @@ class SpikeSite(Site):
     def _look(self, observer: Observer, step: int, seen: Step) -> None:
         """Show a step of a backward pass to the observer; the last one of a sequence comes first."""
         if self._watched is None or self._watched[0] != step + 1:
-            if isinstance(self.gate, Multiples):
-                observer.prefer(of_multiples)
-            self._watched = step + 1, observer.watch(self.gate, self.window)
+            fill = of_multiples if isinstance(self.gate, Multiples) else one_pass
+            self._watched = step + 1, observer.watch(self.gate, self.window, fill)
         look = self._watched[1]
         look(step, seen)
         self._watched = (step, look) if step else None

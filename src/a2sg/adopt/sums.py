@@ -6,61 +6,45 @@ import torch
 from torch import Tensor
 
 from a2sg.adopt.gates import Distance, Multiples
-from a2sg.kernels.gate import Gate
+from a2sg.kernels.sums import Observation, Sums, binned, blocked
 from a2sg.surrogate import WindowedAffine
-from a2sg.window.objectives import Sums
-from a2sg.window.sums import binned, blocked
 
 
-def of_multiples(
-    gate: Gate,
-    potential: Tensor,
-    upstream: Tensor,
-    carry: Tensor | None,
-    later: Tensor | None,
-    candidates: Tensor,
-) -> Tensor:
-    """As `a2sg.window.sums.binned`, for windows up to the threshold; wider ones as `blocked`.
+def of_multiples(seen: Observation, candidates: Tensor) -> Tensor:
+    """As `a2sg.kernels.sums.binned`, for windows up to the threshold; wider ones as `blocked`.
 
     With y and z the distances to the two nearest multiples δ = g (f(y) + f(z)). All sums but one are those of
     y plus those of z. Σδ² has 2 Σ g² f(y) f(z) as well, over the elements inside both windows.
     """
+    gate = seen.gate
     assert isinstance(gate, Multiples)
     near = candidates <= gate.reach
-    if not isinstance(gate.surrogate, WindowedAffine) or carry is not None:
+    if not isinstance(gate.surrogate, WindowedAffine) or seen.carry is not None:
         near = torch.zeros_like(near)
-    table = torch.zeros(len(candidates), len(Sums), dtype=torch.float64, device=potential.device)
+    table = torch.zeros(len(candidates), len(Sums), dtype=torch.float64, device=candidates.device)
     if not near.all():
-        table[~near] = blocked(gate, potential, upstream, carry, later, candidates[~near])
+        table[~near] = blocked(seen, candidates[~near])
     if near.any():
-        table[near] = _near(gate, gate.surrogate, potential, upstream, later, candidates[near])  # type: ignore[arg-type]
+        table[near] = _near(gate, gate.surrogate, seen, candidates[near])  # type: ignore[arg-type]
     return table
 
 
-def _near(
-    gate: Multiples,
-    shape: WindowedAffine,
-    potential: Tensor,
-    upstream: Tensor,
-    later: Tensor | None,
-    candidates: Tensor,
-) -> Tensor:
-    reached, above = gate.nearest(potential.flatten().double())
+def _near(gate: Multiples, shape: WindowedAffine, seen: Observation, candidates: Tensor) -> Tensor:
+    reached, above = gate.nearest(seen.potential.flatten().double())
     # The lower edge of the window above belongs to the one below: just outside.
     above = torch.nextafter(above, above.new_tensor(-torch.inf))
-    one = Distance(shape)
-    table = binned(one, reached, upstream, None, later, candidates)
-    table[:, Sums.DELTA : Sums.LATER] += binned(one, above, upstream, None, later, candidates)[
-        :, Sums.DELTA : Sums.LATER
-    ]
+    one = seen._replace(gate=Distance(shape), potential=reached)
+    table = binned(one, candidates)
+    both = slice(Sums.DELTA, Sums.LATER)
+    table[:, both] += binned(one._replace(potential=above), candidates)[:, both]
     gap = torch.bucketize(torch.maximum(reached.abs(), above.abs()), candidates)
-    square = upstream.flatten().double() ** 2
+    square = seen.upstream.flatten().double() ** 2
     y, z = shape.ordinate(reached), shape.ordinate(above)
     moments = [square, square * (y + z), square * y * z]
-    both = [
+    inside = [
         torch.bincount(gap, weights=moment, minlength=len(candidates) + 1)[:-1].cumsum(0)
         for moment in moments
     ]
     p, q = shape.coefficients(candidates)
-    table[:, Sums.SQUARE] += 2 * (p * p * both[0] + p * q * both[1] + q * q * both[2])
+    table[:, Sums.SQUARE] += 2 * (p * p * inside[0] + p * q * inside[1] + q * q * inside[2])
     return table

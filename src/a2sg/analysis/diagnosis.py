@@ -14,8 +14,9 @@ from torch import Tensor
 
 from a2sg.analysis.moments import several
 from a2sg.analysis.probe import LayerProbe, Look, Probed, StepSums
+from a2sg.kernels.sums import Sums
 from a2sg.surrogate import Asymmetric, Boxcar, Triangle, WindowedAffine
-from a2sg.window.objectives import ROUNDING, Sums, cv_from_sums
+from a2sg.window.objectives import ROUNDING, cv_from_sums
 from a2sg.window.search import Exact
 from a2sg.window.solve import Rows, solve
 

@@ -1,6 +1,6 @@
 """Sums of δ for many shapes at many windows, from one pass over the data.
 
-As `a2sg.window.sums.binned`, for all shapes at once: inside its window a windowed affine f is p + q·x from
+As `a2sg.kernels.sums.binned`, for all shapes at once: inside its window a windowed affine f is p + q·x from
 the threshold on, and p + q·x or p - q·x below it. So moments are kept for either side of the threshold.
 Shapes of another kind are summed window by window.
 """
@@ -17,9 +17,8 @@ from torch import Tensor
 
 from a2sg.adopt.gates import Multiples
 from a2sg.kernels.gate import Gate
+from a2sg.kernels.sums import CANCELLED, Observation, Sums, blocked
 from a2sg.surrogate import Surrogate, WindowedAffine
-from a2sg.window.objectives import Sums
-from a2sg.window.sums import CANCELLED, blocked
 
 BLOCK = 2**15
 """Elements of a block: what is made of them stays in a core's cache."""
@@ -43,18 +42,6 @@ class Moments(NamedTuple):
     """Of r·g, with r the δ of the step after, to x; 0 at the last step."""
 
 
-class Layer(NamedTuple):
-    """The data of one layer at one step, all of one shape."""
-
-    gate: Gate
-    potential: Tensor
-    """u."""
-    upstream: Tensor
-    """g = dL/ds."""
-    later: Tensor | None
-    """r; None at the last step."""
-
-
 class Tables(NamedTuple):
     """What one pass over a layer gives, all sums, float64."""
 
@@ -72,7 +59,7 @@ class Tables(NamedTuple):
 
 
 def gather(
-    layer: Layer, shapes: Sequence[Surrogate], edges: Tensor, candidates: int, window: Tensor
+    layer: Observation, shapes: Sequence[Surrogate], edges: Tensor, candidates: int, window: Tensor
 ) -> Tables:
     """Look at one layer and step once.
 
@@ -149,7 +136,7 @@ def levels(gate: Gate, potential: Tensor) -> Tensor:
     return gate.fire(potential)
 
 
-def _binned(x: Tensor, layer: Layer, windows: Tensor) -> tuple[Tensor, Tensor]:
+def _binned(x: Tensor, layer: Observation, windows: Tensor) -> tuple[Tensor, Tensor]:
     """The 12 rows of moments in the gaps between windows `[12, 2, W + 1]`, and which window ends each gap."""
     merged, order = windows.sort(stable=True)
     bins = len(merged) + 1
@@ -171,7 +158,7 @@ def _binned(x: Tensor, layer: Layer, windows: Tensor) -> tuple[Tensor, Tensor]:
     return total.view(12, 2, bins), order
 
 
-def _delta(layer: Layer, shape: WindowedAffine, windows: Tensor, moments: Moments) -> Tensor:
+def _delta(layer: Observation, shape: WindowedAffine, windows: Tensor, moments: Moments) -> Tensor:
     p, q = _sides(shape, windows)
     table = torch.zeros(len(windows), len(Sums), dtype=torch.float64, device=windows.device)
     table[:, Sums.COUNT] = layer.upstream.numel()
@@ -184,7 +171,7 @@ def _delta(layer: Layer, shape: WindowedAffine, windows: Tensor, moments: Moment
     return _mended(table, layer, shape, windows, p * p * moments.square[0].sum(0))
 
 
-def _value(layer: Layer, shape: WindowedAffine, windows: Tensor, moments: Moments) -> Tensor:
+def _value(layer: Observation, shape: WindowedAffine, windows: Tensor, moments: Moments) -> Tensor:
     p, q = _sides(shape, windows)
     table = torch.zeros(len(windows), len(Sums), dtype=torch.float64, device=windows.device)
     table[:, Sums.COUNT] = layer.upstream.numel()
@@ -193,17 +180,16 @@ def _value(layer: Layer, shape: WindowedAffine, windows: Tensor, moments: Moment
     return _mended(table, _of_ones(layer), shape, windows, p * p * moments.one[0].sum(0))
 
 
-def _of_ones(layer: Layer) -> Layer:
+def _of_ones(layer: Observation) -> Observation:
     """The layer as if every gradient that arrives were 1: its δ is f."""
     return layer._replace(upstream=torch.ones_like(layer.upstream), later=None)
 
 
-def _one_by_one(layer: Layer, shape: Surrogate, windows: Tensor) -> Tensor:
+def _one_by_one(layer: Observation, shape: Surrogate, windows: Tensor) -> Tensor:
     """The rows of sums of δ, every window by itself `[W, 6]`."""
     if isinstance(layer.gate, Multiples) and not shape.bounded:
         return torch.full((len(windows), len(Sums)), torch.nan, dtype=torch.float64, device=windows.device)
-    gate = replace(layer.gate, surrogate=shape)
-    return blocked(gate, layer.potential, layer.upstream, None, layer.later, windows)
+    return blocked(layer._replace(gate=replace(layer.gate, surrogate=shape)), windows)
 
 
 def _sides(shape: WindowedAffine, windows: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,7 +208,9 @@ def _second(p: Tensor, q: Tensor, powers: Powers) -> Tensor:
     return (p * p * powers[0] + 2 * p * q * powers[1] + q * q * powers[2]).sum(0)
 
 
-def _mended(table: Tensor, layer: Layer, shape: WindowedAffine, windows: Tensor, terms: Tensor) -> Tensor:
+def _mended(
+    table: Tensor, layer: Observation, shape: WindowedAffine, windows: Tensor, terms: Tensor
+) -> Tensor:
     """Rows anew where f all but vanishes on the elements inside: there the moments cancel to rounding."""
     doubtful = table[:, Sums.SQUARE] < CANCELLED * terms
     if doubtful.any():

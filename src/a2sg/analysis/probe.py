@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import swaps
-from a2sg.analysis.moments import Layer, first, gather, levels
+from a2sg.analysis.moments import first, gather, levels
 from a2sg.errors import InputError, require
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.reference import Step
+from a2sg.kernels.sums import Fill, Observation, blocked, sums_of
+from a2sg.kernels.watch import Look as See
+from a2sg.kernels.watch import Step
 from a2sg.neuron import SpikingNeuron
 from a2sg.surrogate import Surrogate, WindowedAffine
-from a2sg.window.objectives import sums_of
 from a2sg.window.observer import Observer
 from a2sg.window.site import Site, require_windows_by_step, sites_of
-from a2sg.window.sums import blocked, one_pass
 
 Forward = Callable[[Any, Any], Any]
 """Called with the model and the inputs of a batch; gives what the loss takes."""
@@ -91,7 +91,7 @@ class LayerProbe(Observer):
     """
 
     def __init__(self, steps: int, look: Look, seen: list[LayerProbe]) -> None:
-        super().__init__(steps, look.windows[:0], one_pass, "spike")
+        super().__init__(steps, look.windows[:0], None, "spike")
         self.look = look
         self.gate: Gate | None = None
         self.window = torch.zeros(steps)
@@ -99,7 +99,7 @@ class LayerProbe(Observer):
         self._seen = seen
         self._uses: list[tuple[Tensor, Tensor]] = []
 
-    def watch(self, gate: Gate, window: Tensor) -> Callable[[int, Step], None]:
+    def watch(self, gate: Gate, window: Tensor, fill: Fill) -> See:
         """As `Observer.watch`, for one use of the layer."""
         if self.gate is None:
             self._seen.append(self)
@@ -110,7 +110,7 @@ class LayerProbe(Observer):
         @torch.no_grad()
         def see(t: int, step: Step) -> None:
             nonlocal later
-            layer = Layer(gate, step.potential, step.upstream, later)
+            layer = Observation(gate, step.potential, step.upstream, later=later)
             spikes = levels(gate, step.potential)
             found = self._sums(layer, step.delta, spikes, window[t])
             known = self.steps[t]
@@ -128,7 +128,7 @@ class LayerProbe(Observer):
         fired, rested = (torch.cat(masks) for masks in zip(*self._uses, strict=True))
         return len(fired), int((~fired).sum()), int((~rested).sum())
 
-    def _sums(self, layer: Layer, delta: Tensor, spikes: Tensor, window: Tensor) -> StepSums:
+    def _sums(self, layer: Observation, delta: Tensor, spikes: Tensor, window: Tensor) -> StepSums:
         look, u, g = self.look, layer.potential, layer.upstream
         edges, window = look.edges.to(u.device), window.to(u.device, torch.float64)
         shape = layer.gate.surrogate
@@ -141,7 +141,7 @@ class LayerProbe(Observer):
             own = tables.delta[-1].clone()
             own[-1] = sums_of(delta, layer.later)  # where windows overlap, too
         else:
-            own = blocked(layer.gate, u, g, None, layer.later, windows)
+            own = blocked(layer, windows)
         x = first(layer.gate, u.double())
         firing = (spikes > 0).sum(0)
         parts = StepSums(

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from a2sg.errors import require, require_positive
+from a2sg.kernels.gate import Gate
+from a2sg.kernels.sums import Fill
+from a2sg.kernels.watch import Look, Step
 from a2sg.neuron import SpikingNeuron
 from a2sg.window.observer import Observer
 from a2sg.window.policy import Loss, WindowPolicy
-from a2sg.window.sums import one_pass
-
-if TYPE_CHECKING:
-    from a2sg.kernels.gate import Gate
-    from a2sg.kernels.reference import Step
 
 HALVINGS = 60
 """Of the interval of windows: to the last bit of a float64, from any interval."""
@@ -161,11 +158,11 @@ class _Potentials(Observer):
     """Adds up n, Σx, Σx² of x = u - threshold at the last step, and how many are inside the window."""
 
     def __init__(self, steps: int) -> None:
-        super().__init__(steps, torch.zeros(0, dtype=torch.float64), one_pass, "spike")
+        super().__init__(steps, torch.zeros(0, dtype=torch.float64), None, "spike")
         self.table = torch.zeros(4, dtype=torch.float64)
         """Those sums `[4]`."""
 
-    def watch(self, gate: Gate, window: Tensor) -> Callable[[int, Step], None]:
+    def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
         """As `Observer.watch`."""
         last = len(window) - 1
 

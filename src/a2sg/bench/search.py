@@ -11,10 +11,10 @@ from torch import Tensor
 from a2sg.bench import report
 from a2sg.bench.options import THRESHOLD, Options
 from a2sg.bench.timing import first_call, interleave
-from a2sg.kernels import Gate, compiled_sums, triton_neuron, triton_sums
+from a2sg.kernels import Gate, compiled_sums, sums, triton_sums
 from a2sg.kernels.backends import fastest
+from a2sg.kernels.triton_constants import available
 from a2sg.surrogate import Asymmetric
-from a2sg.window import sums
 from a2sg.window.objectives import sgv_from_sums, tgc_from_sums
 from a2sg.window.search import first_best
 
@@ -91,7 +91,7 @@ def fills(device: str) -> dict[str, sums.Fill]:
     found: dict[str, sums.Fill] = {"each": sums.each, "blocked": sums.blocked, "binned": sums.binned}
     if fastest(device) == "compiled":
         found["compiled"] = compiled_sums.fill
-    if triton_neuron.available(device):
+    if available(device):
         found["triton"] = triton_sums.fill
     return found
 
@@ -99,12 +99,12 @@ def fills(device: str) -> dict[str, sums.Fill]:
 def _one(elements: int, objective: str, options: Options) -> list[dict[str, Any]]:
     u, upstream, r = example(elements, options.device)
     later = None if objective == "SGV" else r
-    gate = Gate(Asymmetric(), (THRESHOLD,))
+    seen = sums.Observation(Gate(Asymmetric(), (THRESHOLD,)), u, upstream, later=later)
     lattice = torch.linspace(LOW, HIGH, options.candidates, dtype=torch.float64).float().double()
     lattice = lattice.to(options.device)
 
     def exact(fill: sums.Fill) -> int:
-        table = fill(gate, u, upstream, None, later, lattice)
+        table = fill(seen, lattice)
         scores = -sgv_from_sums(table) if later is None else tgc_from_sums(table)
         return int(first_best(scores[None])[0])
 

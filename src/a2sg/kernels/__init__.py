@@ -1,14 +1,15 @@
 """How the multi-step neuron is computed. `integrate_and_fire` is the one way in."""
 
-from a2sg.kernels.backends import BACKENDS, Backend
+from a2sg.kernels.backends import BACKENDS, BackendName
 from a2sg.kernels.dynamics import Dynamics, Order, Reset
 from a2sg.kernels.function import Call, Norm, integrate_and_fire
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.unroll import Spike, unroll
+from a2sg.kernels.work import Work
 
 __all__ = [
     "BACKENDS",
-    "Backend",
+    "BackendName",
     "Call",
     "Dynamics",
     "Gate",
@@ -16,6 +17,7 @@ __all__ = [
     "Order",
     "Reset",
     "Spike",
+    "Work",
     "integrate_and_fire",
     "unroll",
 ]

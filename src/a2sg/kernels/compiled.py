@@ -6,29 +6,28 @@ read from memory: neither a new window nor a smaller last batch compiles anythin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import shutil
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from a2sg.kernels import reference
-from a2sg.kernels.drive import Affine, Drive, Gradients, Spikes, compute_dtype
+from a2sg.kernels import compiled_sums, reference
+from a2sg.kernels.drive import Affine, Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
-from a2sg.kernels.fuse import fuse
+from a2sg.kernels.fuse import Kernel, fuse
 from a2sg.kernels.inductor import Shape
 from a2sg.kernels.layout import Layout, layout_of
-from a2sg.kernels.reference import Step
-from a2sg.window.observer import Gradient, Observer
+from a2sg.kernels.watch import Gradient, Step, Watcher
 
 LARGEST = 2**31
 """Elements from which on the 32-bit indices of a GPU's kernels do not reach."""
 
 LANES = (64, 16, 1)
 """Sizes of the innermost loop: with a fixed one, kernels need no remainder at each vector."""
-
-Kernel = Callable[..., list[Tensor]]
 
 
 class Kind(NamedTuple):
@@ -84,7 +83,7 @@ class Wanted(NamedTuple):
     """Whether there is one of the final potential."""
     decay: bool
     steps: Gradient | None
-    """For an observer of which gradient to show each step."""
+    """For a watcher of which gradient to show each step."""
     window: torch.dtype
 
 
@@ -101,45 +100,76 @@ class Plan(NamedTuple):
         return self.layout.flatten(x).view(x.shape[0], *self.sizes, self.kind.lane)
 
 
-def forward(drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
-    """As `reference.forward`."""
-    plan = _plan(drive, dynamics)
-    spikes, *rest = _forward(plan.kind, want_final)(*plan.sizes, *_inputs(plan, drive))
-    final = plan.layout.restore(rest.pop(0)[None])[0] if want_final else None
-    return Spikes(plan.layout.restore(spikes), final, rest.pop() if rest else None)
+class Compiled:
+    """TorchInductor's kernels."""
+
+    name = "compiled"
+    fill = staticmethod(compiled_sums.fill)
+
+    def obstacle(self, drive: Drive, window: Tensor, dynamics: Dynamics) -> str:
+        if window.dim() > 1:
+            return "windows differ within a step: only the reference backend takes them"
+        current = drive.current
+        if current.device.type == "cuda" and current[0].numel() * drive.steps >= LARGEST:
+            return f"an input of {LARGEST:,} elements or more needs larger indices"
+        return missing(current.device.type)
+
+    def forward(self, drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
+        plan = _plan(drive, dynamics)
+        spikes, *rest = _forward(plan.kind, want_final)(*plan.sizes, *_inputs(plan, drive))
+        final = plan.layout.restore(rest.pop(0)[None])[0] if want_final else None
+        return Spikes(plan.layout.restore(spikes), final, rest.pop() if rest else None)
+
+    def backward(
+        self,
+        arriving: Arriving,
+        drive: Drive,
+        window: Tensor,
+        dynamics: Dynamics,
+        *,
+        decay_needs_grad: bool = False,
+        watcher: Watcher | None = None,
+    ) -> Gradients:
+        plan = _plan(drive, dynamics)
+        kind = plan.kind
+        grad_spikes, grad_final, _ = arriving
+        wanted = Wanted(
+            grad_spikes is not None,
+            grad_final is not None,
+            decay_needs_grad,
+            None if watcher is None else watcher.gradient,
+            window.dtype,
+        )
+        given = [] if grad_spikes is None else [plan.view(grad_spikes.to(kind.dtype))]
+        given += [] if grad_final is None else [plan.view(grad_final[None].to(compute_dtype(kind.dtype)))[0]]
+        current, *rest = _backward(kind, wanted)(*plan.sizes, *given, window, *_inputs(plan, drive))
+        decay = rest.pop(0) if decay_needs_grad else None
+        initial = plan.layout.restore(rest.pop(0)[None])[0] if kind.initial else None
+        if watcher is not None:
+            look = watcher.watch(dynamics.gate, window, self.fill)
+            for t in reversed(range(drive.steps)):
+                potential, upstream, delta, *carry = rest[t :: drive.steps]
+                look(t, Step(potential, upstream, carry[0] if carry else None, delta))
+        return Gradients(plan.layout.restore(current), decay, initial)
 
 
-def backward(
-    grad_spikes: Tensor | None,
-    grad_final: Tensor | None,
-    drive: Drive,
-    window: Tensor,
-    dynamics: Dynamics,
-    *,
-    decay_needs_grad: bool = False,
-    observer: Observer | None = None,
-) -> Gradients:
-    """As `reference.backward`, for windows `[T]`."""
-    plan = _plan(drive, dynamics)
-    kind = plan.kind
-    wanted = Wanted(
-        grad_spikes is not None,
-        grad_final is not None,
-        decay_needs_grad,
-        None if observer is None else observer.gradient,
-        window.dtype,
-    )
-    given = [] if grad_spikes is None else [plan.view(grad_spikes.to(kind.dtype))]
-    given += [] if grad_final is None else [plan.view(grad_final[None].to(compute_dtype(kind.dtype)))[0]]
-    current, *rest = _backward(kind, wanted)(*plan.sizes, *given, window, *_inputs(plan, drive))
-    decay = rest.pop(0) if decay_needs_grad else None
-    initial = plan.layout.restore(rest.pop(0)[None])[0] if kind.initial else None
-    if observer is not None:
-        look = observer.watch(dynamics.gate, window)
-        for t in reversed(range(drive.steps)):
-            potential, upstream, delta, *carry = rest[t :: drive.steps]
-            look(t, Step(potential, upstream, carry[0] if carry else None, delta))
-    return Gradients(plan.layout.restore(current), decay, initial)
+COMPILED = Compiled()
+
+
+def find_compiler() -> str | None:
+    """Path of the C++ compiler; None if there is none."""
+    names = (os.environ.get("CXX", "g++"), "g++", "clang++", "c++", "cl")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+@cache
+def missing(device: str) -> str:
+    """What keeps kernels from being compiled for a kind of device; "" if nothing is known to."""
+    if device == "cpu" and not find_compiler():
+        return "no C++ compiler was found"
+    if device not in ("cpu", "cuda"):
+        return f"it is not known to work on {device}"
+    return ""
 
 
 def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
@@ -216,8 +246,7 @@ def _backward(kind: Kind, wanted: Wanted) -> Kernel:
         window = rest.pop(0)
         steps: dict[int, Step] = {}
         grads = reference.gradients(
-            grad_spikes,
-            grad_final,
+            Arriving(grad_spikes, grad_final),
             kind.drive(rest),
             window,
             kind.dynamics,

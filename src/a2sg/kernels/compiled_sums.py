@@ -1,4 +1,4 @@
-"""The table of sums per candidate as one compiled kernel: a `Fill` like those of `a2sg.window.sums`."""
+"""The table of sums per candidate as one compiled kernel: a `Fill` like those of `a2sg.kernels.sums`."""
 
 from __future__ import annotations
 
@@ -8,33 +8,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from a2sg.kernels.compiled import Kernel
-from a2sg.kernels.fuse import fuse
+from a2sg.kernels.fuse import Kernel, fuse
 from a2sg.kernels.gate import Gate
-from a2sg.window.objectives import Sums
+from a2sg.kernels.sums import Observation, Sums
 
 BLOCK = 1024
 """Elements of a block: few enough for sums in their own dtype, and to stay in a core's first cache."""
 
 
-def fill(
-    gate: Gate,
-    potential: Tensor,
-    upstream: Tensor,
-    carry: Tensor | None,
-    later: Tensor | None,
-    candidates: Tensor,
-) -> Tensor:
+def fill(seen: Observation, candidates: Tensor) -> Tensor:
     """One pass over the data in blocks, all candidates at each; any shape, any gradient, any levels.
 
     Terms are computed in the dtype of `potential` and added in it within blocks (so in float32 the sums are
     good to about 1e-7), then in float64. Gradients may be of any size: a block is scaled to its largest. NaN
     or infinity in one makes the sums of every candidate NaN.
-
-    Args and result are those of `a2sg.window.sums`.
     """
-    blocks = [_blocks(part) for part in (potential, upstream, carry, later) if part is not None]
-    run = _sums(gate, carry is not None, later is not None, potential.dtype, potential.device)
+    gate, potential, *others = seen
+    blocks = [_blocks(part) for part in (potential, *others) if part is not None]
+    run = _sums(gate, seen.carry is not None, seen.later is not None, potential.dtype, potential.device)
     found = run(len(blocks[0]), len(candidates), *blocks, candidates.to(potential.dtype))
     table = torch.zeros(len(candidates), len(Sums), dtype=torch.float64, device=potential.device)
     table[:, Sums.COUNT] = potential.numel()

@@ -66,6 +66,17 @@ class Spikes(NamedTuple):
     """Σ v[T]: not finite if any potential has ever been infinite or NaN. None if not at hand."""
 
 
+class Arriving(NamedTuple):
+    """Gradients of what a forward pass gave, as they arrive at the backward pass; None is 0."""
+
+    spikes: Tensor | None
+    """`[T, B, ...]`."""
+    final: Tensor | None = None
+    """`[B, ...]`."""
+    potentials: Tensor | None = None
+    """Of u, before the reset `[T, B, ...]`; the reference alone takes it."""
+
+
 class Gradients(NamedTuple):
     """What a backward pass gives."""
 

@@ -11,11 +11,14 @@ from torch.autograd.function import once_differentiable
 
 from a2sg.errors import InputError
 from a2sg.kernels import backends, reference
-from a2sg.kernels.backends import Backend
-from a2sg.kernels.drive import Affine, Drive
+from a2sg.kernels.backend import Backend
+from a2sg.kernels.backends import BackendName
+from a2sg.kernels.drive import Affine, Arriving, Drive, Spikes
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import FusionError
-from a2sg.window.observer import Observer
+from a2sg.kernels.reference import REFERENCE
+from a2sg.kernels.watch import Watcher
+from a2sg.kernels.work import Work
 
 
 class Norm(NamedTuple):
@@ -35,10 +38,12 @@ class Call(NamedTuple):
 
     steps: int
     dynamics: Dynamics
-    observer: Observer | None = None
+    work: Work
+    """What the neuron's model has computed so far."""
+    watcher: Watcher | None = None
     keep_final: bool = False
     keep_potentials: bool = False
-    backend: Backend = "auto"
+    backend: BackendName = "auto"
 
 
 def integrate_and_fire(
@@ -94,20 +99,19 @@ class _IntegrateAndFire(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         drive = Drive(current, call.steps, decay, initial, _affine(weight, bias, mean, inverse), addend)
         potentials = None
+        backend: Backend = REFERENCE
         if call.keep_potentials:
-            ctx.backend = reference
             done = reference.trace(drive, call.dynamics)
-            spikes, final, total = torch.stack(done.spikes).to(current.dtype), done.final, done.final.sum()
+            found = Spikes(torch.stack(done.spikes).to(current.dtype), done.final, done.final.sum())
             potentials = torch.stack(done.potentials)
         else:
-            ctx.backend = backends.choose(call.backend, drive, window, call.dynamics)
+            backend = backends.choose(call.backend, drive, window, call.dynamics, call.work)
             try:
-                found = ctx.backend.forward(drive, call.dynamics, want_final=call.keep_final)
+                found = backend.forward(drive, call.dynamics, want_final=call.keep_final)
             except FusionError as error:
-                backends.give_up(current.device, error, call.backend)
-                ctx.backend = reference
-                found = reference.forward(drive, call.dynamics)
-            spikes, final, total = found
+                backend = backends.give_up(current.device, error, call.backend)
+                found = backend.forward(drive, call.dynamics)
+        spikes, final, total = found
         # NaN and infinity persist in the potential, so the last step shows them all, at 1/T of the cost.
         # On a GPU the look would stop the stream: there the loss shows them.
         if not torch.compiler.is_compiling() and current.device.type == "cpu" and total is not None:
@@ -115,6 +119,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         trained = decay if isinstance(decay, Tensor) else None
         ctx.save_for_backward(current, window, trained, initial, weight, bias, mean, inverse, addend)
         ctx.decay = None if trained is not None else decay
+        ctx.backend = backend
         ctx.call = call
         ctx.of_batch = of_batch
         ctx.set_materialize_grads(False)
@@ -129,18 +134,14 @@ class _IntegrateAndFire(torch.autograd.Function):
         call: Call = ctx.call
         decay = ctx.decay if trained is None else trained
         drive = Drive(current, call.steps, decay, initial, _affine(weight, bias, mean, inverse), addend)
-        if call.observer is not None and ctx.backend in backends.FILLS:
-            call.observer.prefer(backends.FILLS[ctx.backend])
-        extra = {} if grad_potentials is None else {"grad_potentials": grad_potentials}
-        grads = ctx.backend.backward(
-            grad_spikes,
-            grad_final,
+        backend: Backend = ctx.backend
+        grads = backend.backward(
+            Arriving(grad_spikes, grad_final, grad_potentials),
             drive,
             window,
             call.dynamics,
             decay_needs_grad=ctx.needs_input_grad[1],
-            observer=call.observer,
-            **extra,
+            watcher=call.watcher,
         )
         grad_addend = grads.current.to(addend.dtype) if addend is not None else None
         grad_current, grad_weight, grad_bias = grads.current.to(current.dtype), None, None

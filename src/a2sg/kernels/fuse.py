@@ -19,6 +19,9 @@ from a2sg.kernels.inductor import Shape, compile_graph
 USUAL = 2**20
 """Elements for which kernels are laid out: work for every core, and within reach of 32-bit indices."""
 
+Kernel = Callable[..., list[Tensor]]
+"""What `fuse` gives."""
+
 _one_at_a_time = threading.Lock()
 
 
@@ -30,7 +33,7 @@ def fuse(
     function: Callable[..., Sequence[Tensor]],
     inputs: Sequence[tuple[Shape, torch.dtype]],
     device: torch.device,
-) -> Callable[..., list[Tensor]]:
+) -> Kernel:
     """Compile `function` for contiguous inputs of given shapes.
 
     Args:

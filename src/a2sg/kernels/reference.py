@@ -13,9 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from a2sg.kernels.drive import Drive, Gradients, Spikes, compute_dtype
+from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
-from a2sg.window.observer import Observer
+from a2sg.kernels.sums import one_pass
+from a2sg.kernels.watch import Look, Step, Watcher
 
 
 class Trace(NamedTuple):
@@ -27,19 +28,6 @@ class Trace(NamedTuple):
     before: list[Tensor | None]
     """v[t-1]; None stands for rest (0)."""
     final: Tensor
-
-
-class Step(NamedTuple):
-    """What the backward pass knows of one step, for those who look on."""
-
-    potential: Tensor
-    """u[t] `[B, ...]`."""
-    upstream: Tensor
-    """dL/ds[t], by all ways."""
-    carry: Tensor | None
-    """The part of dL/du[t] that does not depend on the window; None is 0."""
-    delta: Tensor
-    """upstream · f under the window in use."""
 
 
 Fire = Callable[[Tensor, int], Tensor]
@@ -76,51 +64,46 @@ def trace(drive: Drive, dynamics: Dynamics, fire: Fire | None = None) -> Trace:
     return Trace(potentials, spikes, before, potential)
 
 
-def forward(drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
-    """Spikes `[T, B, ...]` in the dtype of the current, and the state after them."""
-    done = trace(drive, dynamics)
-    return Spikes(torch.stack(done.spikes).to(drive.current.dtype), done.final, done.final.sum())
+class Reference:
+    """Plain torch."""
+
+    name = "reference"
+    fill = staticmethod(one_pass)
+
+    def obstacle(self, drive: Drive, window: Tensor, dynamics: Dynamics) -> str:
+        return ""
+
+    def forward(self, drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
+        done = trace(drive, dynamics)
+        return Spikes(torch.stack(done.spikes).to(drive.current.dtype), done.final, done.final.sum())
+
+    def backward(
+        self,
+        arriving: Arriving,
+        drive: Drive,
+        window: Tensor,
+        dynamics: Dynamics,
+        *,
+        decay_needs_grad: bool = False,
+        watcher: Watcher | None = None,
+    ) -> Gradients:
+        look = None if watcher is None else watcher.watch(dynamics.gate, window, self.fill)
+        return gradients(arriving, drive, window, dynamics, decay_needs_grad=decay_needs_grad, look=look)
 
 
-def backward(
-    grad_spikes: Tensor | None,
-    grad_final: Tensor | None,
-    drive: Drive,
-    window: Tensor,
-    dynamics: Dynamics,
-    *,
-    grad_potentials: Tensor | None = None,
-    decay_needs_grad: bool = False,
-    observer: Observer | None = None,
-) -> Gradients:
-    """Gradients of the current, the decay and the initial state (method, section 2).
-
-    `window[t]` broadcasts against `[B, ...]`. With an observer, every step leaves its sums there.
-    """
-    return gradients(
-        grad_spikes,
-        grad_final,
-        drive,
-        window,
-        dynamics,
-        grad_potentials=grad_potentials,
-        decay_needs_grad=decay_needs_grad,
-        look=None if observer is None else observer.watch(dynamics.gate, window),
-    )
+REFERENCE = Reference()
 
 
 def gradients(
-    grad_spikes: Tensor | None,
-    grad_final: Tensor | None,
+    arriving: Arriving,
     drive: Drive,
     window: Tensor,
     dynamics: Dynamics,
     *,
-    grad_potentials: Tensor | None = None,
     decay_needs_grad: bool = False,
-    look: Callable[[int, Step], None] | None = None,
+    look: Look | None = None,
 ) -> Gradients:
-    """As `backward`, with `look` shown each step on the way, the last one first."""
+    """As `Backend.backward`, with `look` shown each step on the way, the last one first."""
     drive = drive.normalized()
     current, decay = drive.current, drive.decay
     done = trace(drive, dynamics)
@@ -128,18 +111,18 @@ def gradients(
     soft = dynamics.reset == "soft"
     grad_current: list[Tensor] = []
     grad_decay = torch.zeros((), dtype=dtype, device=current.device) if decay_needs_grad else None
-    grad_v = grad_final  # dL/dv[t]; None stands for 0
+    grad_v = arriving.final  # dL/dv[t]; None stands for 0
     for t in range(drive.steps - 1, -1, -1):
         u = done.potentials[t]
-        upstream = torch.zeros_like(u) if grad_spikes is None else grad_spikes[t].to(dtype)
+        upstream = torch.zeros_like(u) if arriving.spikes is None else arriving.spikes[t].to(dtype)
         carry = grad_v
         if grad_v is not None:
             if not dynamics.detach_reset:
                 upstream = upstream - (dynamics.threshold if soft else u) * grad_v
             if not soft:
                 carry = torch.where(done.spikes[t] > 0, torch.zeros_like(grad_v), grad_v)
-        if grad_potentials is not None:
-            extra = grad_potentials[t].to(dtype)
+        if arriving.potentials is not None:
+            extra = arriving.potentials[t].to(dtype)
             carry = extra if carry is None else carry + extra
         delta = upstream * dynamics.gate.derivative(u, window[t])
         if look is not None:

@@ -1,8 +1,8 @@
-"""The Triton kernels themselves. Imports triton: only `triton_neuron` and `triton_sums` import this, late.
+"""The Triton kernels themselves. Imports triton: `triton_constants.kernels` imports this, late.
 
 One program takes BLOCK neurons of a layer `[T, N]`. What a neuron is made of is a compile-time constant:
-CELL (or its part LEVELS) and SHAPE are the dataclasses of `triton_neuron`. Windows, a trained decay and
-all data are read from memory. A pointer may be None where its docstring says so.
+CELL is a dataclass of `triton_neuron`, its part LEVELS and SHAPE are those of `triton_constants`. Windows, a
+trained decay and all data are read from memory. A pointer may be None where its docstring says so.
 """
 # mypy: ignore-errors
 # (A language of its own in Python's syntax.)

@@ -1,14 +1,13 @@
-"""The table of sums per candidate as a Triton kernel: a `Fill` like those of `a2sg.window.sums`."""
+"""The table of sums per candidate as a Triton kernel: a `Fill` like those of `a2sg.kernels.sums`."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from a2sg.kernels.gate import Gate
 from a2sg.kernels.layout import layout_of
-from a2sg.kernels.triton_neuron import Levels, available, kernels, shape_of
-from a2sg.window.objectives import Sums
+from a2sg.kernels.sums import Observation, Sums
+from a2sg.kernels.triton_constants import Levels, kernels, shape_of
 
 BLOCK = 512
 """Elements of a block: few enough for float32 sums, and to stay in the registers of one warp."""
@@ -20,45 +19,16 @@ PROGRAMS = 4096
 """Programs at most, that is partial sums to add up in the end; enough to fill a large GPU."""
 
 
-def supports(gate: Gate, potential: Tensor) -> bool:
-    """Whether the kernel can run here, on this layer, and knows the shape."""
-    return (
-        potential.dtype in (torch.float32, torch.float64)
-        and potential.numel() > 0
-        and shape_of(gate.surrogate) is not None
-        and available(potential.device.type)
-    )
-
-
-def fill(
-    gate: Gate,
-    potential: Tensor,
-    upstream: Tensor,
-    carry: Tensor | None,
-    later: Tensor | None,
-    candidates: Tensor,
-) -> Tensor:
+def fill(seen: Observation, candidates: Tensor) -> Tensor:
     """One pass over the data per group of candidates; any known shape, any gradient, any levels.
 
     Terms are computed in the dtype of `potential` and added in it within blocks (so in float32 the sums
     are good to about 1e-7), then in float64, always in the same order. Gradients may be of any size:
     blocks are scaled to their largest. NaN or infinity in one makes the sums of every candidate NaN.
-
-    Args:
-        gate: thresholds and surrogate.
-        potential: u `[B, ...]`, float32 or float64.
-        upstream: dL/ds, of the same shape.
-        carry: the part of dL/du that does not depend on the window; None leaves it out.
-        later: r, the gradient of the next step; None at the last.
-        candidates: windows `[C]`.
-
-    Returns:
-        The table `[C, 6]`, float64, with the columns of `Sums`.
     """
+    gate, potential, *others = seen
     layout = layout_of(potential[None])
-    u, g, c, r = (
-        None if part is None else layout.flatten(part[None]) for part in (potential, upstream, carry, later)
-    )
+    u, g, c, r = (None if part is None else layout.flatten(part[None]) for part in (potential, *others))
     size, count = potential.numel(), len(candidates)
     groups = -(-count // SLOTS)
     programs = min(-(-size // BLOCK), max(1, PROGRAMS // groups))

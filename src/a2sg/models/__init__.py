@@ -20,6 +20,7 @@ from a2sg.models.norms import NORMS
 from a2sg.models.retime import with_steps
 from a2sg.models.setting import MODELS, NEURON_OF, Setting, neuron_factory
 from a2sg.models.unfold import unfold
+from a2sg.neuron import share_work
 from a2sg.surrogate import Surrogate
 
 __all__ = ["create_model", "describe_models", "list_models", "unfold", "with_steps"]
@@ -75,6 +76,7 @@ def create_model(
         norm=NORMS[require_choice("norm", norm, NORMS)],
     )
     model: nn.Module = MODELS.create(name, setting, **options)
+    share_work(model)
     return model
 
 

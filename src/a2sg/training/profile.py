@@ -57,7 +57,6 @@ def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any
     """
     require_count("--profile", iterations, least=EVERY)
     device = find_device(config.device)
-    backends.set_work_done({})
     pl.seed_everything(config.seed, workers=True, verbose=False)
     watched = replace(config, windows=replace(config.windows, every=EVERY, start=START, batches=1))
     task = SpikingTask(watched, build_data(config))

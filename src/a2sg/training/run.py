@@ -21,7 +21,6 @@ from torch import nn
 
 from a2sg._version import __version__
 from a2sg.errors import InputError, require
-from a2sg.kernels.backends import set_work_done
 from a2sg.training.build import build_data, find_device
 from a2sg.training.callbacks import (
     EpochSeed,
@@ -62,7 +61,6 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
         Interrupted: on Ctrl-C.
     """
     device = find_device(config.device)
-    set_work_done({})
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = SpikingTask(config, build_data(config))
     begins = not (resume and (out / CHECKPOINT).is_file())

@@ -15,8 +15,7 @@ from a2sg.data import ImageData
 from a2sg.data.sets import DrawnImages, DrawSampler, collate
 from a2sg.data.standardize import Standardize, to_unit
 from a2sg.errors import InputError
-from a2sg.kernels.backends import set_work_done, work_done
-from a2sg.neuron import Record, recording
+from a2sg.neuron import Record, recording, share_work
 from a2sg.training.build import (
     build_augment,
     build_metric,
@@ -46,6 +45,7 @@ class SpikingTask(pl.LightningModule):
         self.augment = build_augment(config, data)
         self.standardize = Standardize(data.mean, data.std)
         self.model = build_model(config, data)
+        self.work = share_work(self.model)
         self.windows = build_windows(config, self.model)
         self.loss = create_loss(config.loss.name, label_smoothing=config.loss.label_smoothing)
         self.regularizers = create_regularizers(config.loss.regularizers)
@@ -135,11 +135,11 @@ class SpikingTask(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["windows"] = self.windows.state_dict()
-        checkpoint["work_done"] = work_done()
+        checkpoint["work_done"] = self.work.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.windows.load_state_dict(checkpoint["windows"])
-        set_work_done(checkpoint["work_done"])
+        self.work.load_state_dict(checkpoint["work_done"])
         self._optimizer_steps = checkpoint["global_step"]
         self._epochs = checkpoint["epoch"] + 1
 

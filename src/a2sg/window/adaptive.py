@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import require, require_choice, require_count, require_positive, require_share
+from a2sg.kernels.sums import Sums
+from a2sg.kernels.watch import Gradient
 from a2sg.surrogate import Asymmetric
 from a2sg.window.history import COLUMNS, history_rows
-from a2sg.window.objectives import SPREADS, Sums
-from a2sg.window.observer import Gradient, Observer
+from a2sg.window.objectives import SPREADS
+from a2sg.window.observer import Observer
 from a2sg.window.policy import Loss, WindowPolicy
 from a2sg.window.search import SEARCHES
 from a2sg.window.site import Site

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from a2sg.window.objectives import Sums, cv_from_sums
+from a2sg.kernels.sums import Sums
+from a2sg.window.objectives import cv_from_sums
 from a2sg.window.solve import Solution
 
 COLUMNS = (

@@ -7,48 +7,15 @@ micro-batches and ranks, and both objectives follow from them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
 
 import torch
 from torch import Tensor
 
 from a2sg.errors import require
+from a2sg.kernels.sums import Sums, sums_of
 
 ROUNDING = 1e-14
 """Share of the mean square below which a variance in float64 is rounding: the gradients are equal."""
-
-
-class Sums(IntEnum):
-    """Columns of a row of sums, all float64."""
-
-    COUNT = 0
-    DELTA = 1
-    """Σδ"""
-    ABS = 2
-    """Σ|δ|"""
-    SQUARE = 3
-    """Σδ²"""
-    CROSS = 4
-    """Σ r δ, with r the gradient of the step after"""
-    LATER = 5
-    """Σ r²"""
-
-
-def sums_of(delta: Tensor, later: Tensor | None = None) -> Tensor:
-    """The row of sums of `delta` `[6]`, summed in float64; `later` is r, of the same shape (None: 0)."""
-    wide = delta.double()
-    zero = wide.new_zeros(())
-    r = None if later is None else later.double()
-    return torch.stack(
-        [
-            torch.full_like(zero, delta.numel()),
-            wide.sum(),
-            wide.abs().sum(),
-            (wide * wide).sum(),
-            zero if r is None else (wide * r).sum(),
-            zero if r is None else (r * r).sum(),
-        ]
-    )
 
 
 def sgv_from_sums(sums: Tensor) -> Tensor:

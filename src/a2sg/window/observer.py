@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from a2sg.window.objectives import Sums, sums_of
-from a2sg.window.sums import Fill, one_pass
-
-if TYPE_CHECKING:
-    from a2sg.kernels.gate import Gate
-    from a2sg.kernels.reference import Step
-    from a2sg.surrogate import Surrogate
-
-Gradient = Literal["spike", "full"]
+from a2sg.kernels.gate import Gate
+from a2sg.kernels.sums import Fill, Observation, Sums, sums_of
+from a2sg.kernels.watch import Gradient, Look, Step
+from a2sg.surrogate import Surrogate
 
 
 class Observer:
@@ -27,7 +21,7 @@ class Observer:
     Args:
         steps: T.
         lattice: windows to look at, ascending `[L]`; empty to watch the window in use alone.
-        fill: how their sums are computed.
+        fill: how their sums are computed; None is the backend's fastest way.
         gradient: `"spike"`: δ = dL/ds · f (research code); `"full"`: δ = dL/du, with the leak's carry.
         shapes: H surrogates to look at with every window; empty for the one in use.
     """
@@ -36,7 +30,7 @@ class Observer:
         self,
         steps: int,
         lattice: Tensor,
-        fill: Fill,
+        fill: Fill | None,
         gradient: Gradient,
         shapes: Sequence[Surrogate] = (),
     ) -> None:
@@ -51,55 +45,45 @@ class Observer:
         self.passing = torch.zeros(steps, dtype=torch.float64)
         """How many elements have a δ that is not 0, under the window in use `[T]`."""
 
-    def prefer(self, fill: Fill) -> None:
-        """Take a backend's own one-pass way to the sums; a search that fills otherwise keeps its way."""
-        if self.fill is one_pass:
-            self.fill = fill
-
     def clear(self) -> None:
         """Forget all sums."""
         self.table.zero_()
         self.passing.zero_()
 
-    def watch(self, gate: Gate, window: Tensor) -> Callable[[int, Step], None]:
-        """What is to be shown every step of one backward pass, as `(t, step)`, the last one first.
-
-        Args:
-            gate: thresholds and surrogate of the neuron.
-            window: the windows in use `[T]`.
-        """
+    def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
+        """As `a2sg.kernels.watch.Watcher`; adds up the sums of every step that is shown."""
+        fill = self.fill or fill
         later: Tensor | None = None
 
         def look(t: int, step: Step) -> None:
             nonlocal later
-            later = self._add(t, gate, step, window[t], later)
+            carry = step.carry if self.gradient == "full" else None
+            seen = Observation(gate, step.potential, step.upstream, carry, later)
+            with self.clock.running(step.delta.device):
+                later = step.delta if carry is None else step.delta + carry
+                self._add(t, seen, later, window[t], fill)
 
         return look
 
-    def _add(self, t: int, gate: Gate, step: Step, window: Tensor, later: Tensor | None) -> Tensor:
-        """Add a step's sums; returns its gradient under the window in use: r for the step before."""
-        with self.clock.running(step.delta.device):
-            if self.table.device != step.delta.device:
-                self.table = self.table.to(step.delta.device)
-                self.lattice = self.lattice.to(step.delta.device)
-                self.passing = self.passing.to(step.delta.device)
-            carry = step.carry if self.gradient == "full" else None
-            used = step.delta if carry is None else step.delta + carry
-            self.passing[t] += used.count_nonzero()
-            if self.shapes or not len(self.lattice):
-                self.table[t, -1] += sums_of(used, later)
-                for at, shape in enumerate(self.shapes):
-                    rows = slice(at * len(self.lattice), (at + 1) * len(self.lattice))
-                    other = replace(gate, surrogate=shape)
-                    self.table[t, rows] += self.fill(
-                        other, step.potential, step.upstream, carry, later, self.lattice
-                    )
-                return used
+    def _add(self, t: int, seen: Observation, used: Tensor, window: Tensor, fill: Fill) -> None:
+        """Add the sums of step t, whose gradient under the window in use is `used`."""
+        if self.table.device != used.device:
+            self.table = self.table.to(used.device)
+            self.lattice = self.lattice.to(used.device)
+            self.passing = self.passing.to(used.device)
+        self.passing[t] += used.count_nonzero()
+        if self.shapes or not len(self.lattice):
+            self.table[t, -1] += sums_of(used, seen.later)
+            for at, shape in enumerate(self.shapes):
+                rows = slice(at * len(self.lattice), (at + 1) * len(self.lattice))
+                self.table[t, rows] += fill(
+                    seen._replace(gate=replace(seen.gate, surrogate=shape)), self.lattice
+                )
+        else:
             # The window in use is one more candidate: they must be ascending.
             windows = torch.cat([self.lattice, window.detach().to(self.lattice)[None]])
             candidates, order = windows.sort(stable=True)
-            self.table[t, order] += self.fill(gate, step.potential, step.upstream, carry, later, candidates)
-            return used
+            self.table[t, order] += fill(seen, candidates)
 
 
 class Clock:

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from a2sg.window import sums
+from a2sg.kernels.sums import Fill, each
 
 TIE = 1e-9
 """Relative difference of two scores below which they are equal."""
@@ -28,12 +28,15 @@ class Search(ABC):
         candidates: the user's candidates, ascending `[C]`: float64, of values that float32 holds exactly.
     """
 
-    fill: ClassVar[sums.Fill]
-
     def __init__(self, candidates: Tensor) -> None:
         self.candidates = candidates
         self.lattice = self._lattice()
         """Every window at which sums are kept, ascending `[L]`."""
+
+    @property
+    def fill(self) -> Fill | None:
+        """How sums are computed; None is the backend's fastest way."""
+        return None
 
     def _lattice(self) -> Tensor:
         return self.candidates
@@ -50,8 +53,6 @@ class Search(ABC):
 class Exact(Search):
     """Every candidate, in one pass over the data. Ties go to the smaller window."""
 
-    fill = staticmethod(sums.one_pass)
-
     def choose(self, scores: Tensor) -> Tensor:
         return first_best(scores)
 
@@ -59,7 +60,9 @@ class Exact(Search):
 class Grid(Exact):
     """Every candidate, one evaluation of the whole gradient each (the research code's cost)."""
 
-    fill = staticmethod(sums.each)
+    @property
+    def fill(self) -> Fill:
+        return each
 
 
 class Bayes(Search):
@@ -72,7 +75,6 @@ class Bayes(Search):
     standardised first, so that the scale of the gradients does not matter.
     """
 
-    fill = staticmethod(sums.one_pass)
     REACH: ClassVar[float] = 0.05
     PROPOSALS: ClassVar[int] = 150
     LENGTH: ClassVar[float] = 0.05

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from a2sg.window.objectives import SPREADS, Sums, sgv_from_sums, tgc_from_sums
+from a2sg.kernels.sums import Sums
+from a2sg.window.objectives import SPREADS, sgv_from_sums, tgc_from_sums
 from a2sg.window.search import Search, first_best
 
 
