@@ -128,7 +128,7 @@ class SpikingNeuron(Site):
                 f"this neuron has steps={self.steps}, but the input has T={current.shape[0]} in its first "
                 f"dimension (shape {tuple(current.shape)}): inputs are [T, B, ...]"
             )
-        return self._run(current)
+        return self._run(self._call(), current, self.window)[0]
 
     def normalized(self, current: Tensor, norm: Norm, addend: Tensor | None = None) -> Tensor:
         """`forward` of a batch normalisation of `current`, in one pass that keeps `current` alone.
@@ -139,7 +139,7 @@ class SpikingNeuron(Site):
             addend: added to what is normalised, `[T, B, C, ...]`: the shortcut of a residual block.
         """
         self._check(current)
-        return self._run(current, norm, addend)
+        return self._run(self._call(), current, self.window, norm, addend)[0]
 
     def step(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One step, for streaming: state in, state out.
@@ -164,18 +164,14 @@ class SpikingNeuron(Site):
             )
         at = min(done, self.steps - 1)
         call = Call(1, self.dynamics(), self.work, keep_final=True, backend=self.backend)
-        spikes, final, potentials = self._computed(
-            call, current[None], self.window[at : at + 1], initial=potential
-        )
+        spikes, final = self._run(call, current[None], self.window[at : at + 1], initial=potential)
         assert final is not None
-        return self._given(spikes, potentials)[0], State(final, done + 1)
+        return spikes[0], State(final, done + 1)
 
-    def _run(self, current: Tensor, norm: Norm | None = None, addend: Tensor | None = None) -> Tensor:
-        call = Call(self.steps, self._same_dynamics(), self.work, self.observer, backend=self.backend)
-        spikes, _, potentials = self._computed(call, current, self.window, norm, addend)
-        return self._given(spikes, potentials)
+    def _call(self) -> Call:
+        return Call(self.steps, self._same_dynamics(), self.work, self.observer, backend=self.backend)
 
-    def _computed(
+    def _run(
         self,
         call: Call,
         current: Tensor,
@@ -183,22 +179,24 @@ class SpikingNeuron(Site):
         norm: Norm | None = None,
         addend: Tensor | None = None,
         initial: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None]:
+        """Spikes as the next layer gets them, and the final potential if it was asked for."""
+        record = self._record
+        if record is not None:
+            call = call._replace(keep_potentials=True)
         if self.spike is None:
-            return integrate_and_fire(
-                current, self.leak(), initial, window, self._recorded(call), norm, addend
+            spikes, final, potentials = integrate_and_fire(
+                current, self.leak(), initial, window, call, norm, addend
             )
-        require(norm is None, "an unrolled neuron takes what is normalised already: call the norm first")
-        return unroll(current, self.leak(), initial, window, call.dynamics, self.spike)
-
-    def _recorded(self, call: Call) -> Call:
-        return call if self._record is None else call._replace(keep_potentials=True)
-
-    def _given(self, spikes: Tensor, potentials: Tensor | None) -> Tensor:
+        else:
+            require(norm is None, "an unrolled neuron takes what is normalised already: call the norm first")
+            spikes, final, potentials = unroll(
+                current, self.leak(), initial, window, call.dynamics, self.spike
+            )
         spikes = self._output(spikes)
-        if self._record is not None and potentials is not None:
-            self._record.append(Record(potentials, spikes, self.threshold))
-        return spikes
+        if record is not None and potentials is not None:
+            record.append(Record(potentials, spikes, self.threshold))
+        return spikes, final
 
     def _output(self, spikes: Tensor) -> Tensor:
         return spikes

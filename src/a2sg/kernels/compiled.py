@@ -94,10 +94,24 @@ class Plan(NamedTuple):
     layout: Layout
     sizes: tuple[int, ...]
     """Values of the named sizes of `Kind.step`."""
+    step: tuple[int, ...]
+    """A step as kernels take it."""
+    strides: tuple[int, ...]
+    """Of `[T, *step]`."""
+    kernels: dict[bool | Wanted, Kernel]
+    """Those that were asked for, by what was wanted of them: forward (the final potential?) and backward."""
 
     def view(self, x: Tensor) -> Tensor:
         """`[T, B, ...]` as kernels take it."""
-        return self.layout.flatten(x).view(x.shape[0], *self.sizes, self.kind.lane)
+        return self.layout.arrange(x, self.step, self.strides)
+
+    def kernel(self, wanted: bool | Wanted) -> Kernel:
+        """The kernel of a pass."""
+        found = self.kernels.get(wanted)
+        if found is None:
+            make = _forward(self.kind, wanted) if isinstance(wanted, bool) else _backward(self.kind, wanted)
+            found = self.kernels[wanted] = make
+        return found
 
 
 class Compiled:
@@ -116,7 +130,7 @@ class Compiled:
 
     def forward(self, drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
         plan = _plan(drive, dynamics)
-        spikes, *rest = _forward(plan.kind, want_final)(*plan.sizes, *_inputs(plan, drive))
+        spikes, *rest = plan.kernel(want_final)(*plan.sizes, *_inputs(plan, drive))
         final = plan.layout.restore(rest.pop(0)[None])[0] if want_final else None
         return Spikes(plan.layout.restore(spikes), final, rest.pop() if rest else None)
 
@@ -142,7 +156,7 @@ class Compiled:
         )
         given = [] if grad_spikes is None else [plan.view(grad_spikes.to(kind.dtype))]
         given += [] if grad_final is None else [plan.view(grad_final[None].to(compute_dtype(kind.dtype)))[0]]
-        current, *rest = _backward(kind, wanted)(*plan.sizes, *given, window, *_inputs(plan, drive))
+        current, *rest = plan.kernel(wanted)(*plan.sizes, *given, window, *_inputs(plan, drive))
         decay = rest.pop(0) if decay_needs_grad else None
         initial = plan.layout.restore(rest.pop(0)[None])[0] if kind.initial else None
         if watcher is not None:
@@ -208,7 +222,9 @@ def _planned(
     sizes = (layout.size // row, row // lane) if affine else (layout.size // lane,)
     shared = steps > shape[0]
     kind = Kind(dynamics, steps, shared, decay, initial, affine, addend, dtype, device, lane)
-    return Plan(kind, layout, sizes)
+    step = (*sizes, lane)
+    strides = torch.empty((1, *step), device="meta").stride()
+    return Plan(kind, layout, sizes, step, strides, {})
 
 
 def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:

@@ -97,7 +97,8 @@ class _IntegrateAndFire(torch.autograd.Function):
         addend: Tensor | None,
         call: Call,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        drive = Drive(current, call.steps, decay, initial, _affine(weight, bias, mean, inverse), addend)
+        affine = None if mean is None else _affine(weight, bias, mean, inverse)
+        drive = Drive(current, call.steps, decay, initial, affine, addend)
         potentials = None
         backend: Backend = REFERENCE
         if call.keep_potentials:
@@ -133,7 +134,8 @@ class _IntegrateAndFire(torch.autograd.Function):
         current, window, trained, initial, weight, bias, mean, inverse, addend = ctx.saved_tensors
         call: Call = ctx.call
         decay = ctx.decay if trained is None else trained
-        drive = Drive(current, call.steps, decay, initial, _affine(weight, bias, mean, inverse), addend)
+        affine = None if mean is None else _affine(weight, bias, mean, inverse)
+        drive = Drive(current, call.steps, decay, initial, affine, addend)
         backend: Backend = ctx.backend
         grads = backend.backward(
             Arriving(grad_spikes, grad_final, grad_potentials),
@@ -162,12 +164,9 @@ class _IntegrateAndFire(torch.autograd.Function):
         )
 
 
-def _affine(
-    weight: Tensor | None, bias: Tensor | None, mean: Tensor | None, inverse: Tensor | None
-) -> Affine | None:
+def _affine(weight: Tensor | None, bias: Tensor | None, mean: Tensor, inverse: Tensor | None) -> Affine:
     """(current - mean) · inverse · weight + bias as one multiplication and one addition."""
-    if mean is None or inverse is None:
-        return None
+    assert inverse is not None
     scale = inverse if weight is None else weight * inverse
     shift = -mean * scale
     return Affine(scale, shift if bias is None else shift + bias)

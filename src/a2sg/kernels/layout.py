@@ -14,11 +14,8 @@ class Layout(NamedTuple):
 
     shape: torch.Size
     stride: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """N, the elements of a step."""
-        return self.shape.numel()
+    size: int
+    """N, the elements of a step."""
 
     @property
     def features(self) -> int:
@@ -28,11 +25,15 @@ class Layout(NamedTuple):
 
     def flatten(self, x: Tensor) -> Tensor:
         """`[T, B, ...]` as `[T, N]`; copied only if it is laid out differently."""
-        steps, size = x.shape[0], self.size
-        strides = (size, *self.stride)
-        if x.stride() != strides or x.shape[1:] != self.shape:
-            x = torch.empty_strided((steps, *self.shape), strides, dtype=x.dtype, device=x.device).copy_(x)
-        return x.as_strided((steps, size), (size, 1))
+        return self.arrange(x, (self.size,), (self.size, 1))
+
+    def arrange(self, x: Tensor, sizes: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
+        """As `flatten`, with the N elements of a step as `sizes`, at contiguous `strides` `[T, *sizes]`."""
+        steps = x.shape[0]
+        own = (self.size, *self.stride)
+        if x.stride() != own or x.shape[1:] != self.shape:
+            x = torch.empty_strided((steps, *self.shape), own, dtype=x.dtype, device=x.device).copy_(x)
+        return x.as_strided((steps, *sizes), strides)
 
     def restore(self, flat: Tensor) -> Tensor:
         """`[T, ...]` of N elements a step in this shape again, without a copy."""
@@ -56,7 +57,7 @@ def layout_of(x: Tensor, *, channels: bool = False) -> Layout:
         last = step.dim() > 2 and step.movedim(1, -1).is_contiguous()
         if not last and (channels or not _dense(step)):
             step = torch.empty(step.shape, device="meta")
-    return Layout(step.shape, step.stride())
+    return Layout(step.shape, step.stride(), step.numel())
 
 
 def _dense(step: Tensor) -> bool:
