@@ -60,7 +60,7 @@ def test_std_is_free_of_scale_and_the_root_of_what_sgv_is(values, scale):
 )
 def test_spread_and_spatial_steps(plan, spread, spatial_steps):
     net = Net(plan)
-    windows = AdaptiveWindows(net, **NOW, candidates=30, spread=spread, spatial_steps=spatial_steps)
+    windows = AdaptiveWindows(net, **NOW, candidates=30, spatial=spread, spatial_steps=spatial_steps)
     x, y = batch(plan.steps)
     replica = Replica(net, x, y)
     before = lists(net)
@@ -86,7 +86,7 @@ def test_spread_and_spatial_steps(plan, spread, spatial_steps):
 @pytest.mark.parametrize("plan", [Plan(), Plan(shape="asymmetric-0.8", steps=2), Plan(steps=1)], ids=str)
 def test_bias_and_window_are_the_best_pair_at_the_last_step(plan, spread, search):
     net = Net(plan)
-    windows = AdaptiveWindows(net, **NOW, candidates=12, spread=spread, biases=3, search=search)
+    windows = AdaptiveWindows(net, **NOW, candidates=12, spatial=spread, biases=3, search=search)
     x, y = batch(plan.steps)
     replica = Replica(net, x, y)
     observe(net, windows, x, y)
@@ -107,7 +107,7 @@ def test_bias_and_window_are_the_best_pair_at_the_last_step(plan, spread, search
 
 def test_biases_reach_every_place_an_adapted_model_makes_spikes_at():
     site = a2sg.SpikeSite(2)
-    windows = AdaptiveWindows(site, **NOW, candidates=5, spread="std", biases=5)
+    windows = AdaptiveWindows(site, **NOW, candidates=5, spatial="std", biases=5)
     generator = torch.Generator().manual_seed(0)
     for _ in range(2):
         x = torch.randn(64, generator=generator, dtype=torch.float64).requires_grad_()
@@ -154,7 +154,7 @@ def test_windows_that_are_kept_stay_to_the_last_digit():
 
 
 def test_continuing_from_a_state_restores_the_biases():
-    options = {**NOW, "candidates": 8, "biases": 3, "spread": "std", "smoothing": 0.5}
+    options = {**NOW, "candidates": 8, "biases": 3, "spatial": "std", "smoothing": 0.5}
     whole = Net(Plan())
     whole_windows = AdaptiveWindows(whole, **options)
     observe(whole, whole_windows, *batch(4))
@@ -183,7 +183,9 @@ def test_a_state_of_a_search_without_biases_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"spread": "variance"}, "spread"),
+        ({"spatial": "sgw"}, "unknown spatial 'sgw' .did you mean 'sgv'"),
+        ({"temporal": "cosine"}, "unknown temporal 'cosine'"),
+        ({"spatial": "tgc"}, "spatial must be an objective of one step"),
         ({"spatial_steps": "middle"}, "spatial_steps"),
         ({"biases": 0}, "biases must be a whole number of at least 1, not 0"),
         ({"biases": 2, "spatial": False}, "spatial must be on"),

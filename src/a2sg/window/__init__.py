@@ -1,8 +1,9 @@
-"""Adaptive windows: sums per candidate, objectives, searches, `AdaptiveWindows`, and what rules share."""
+"""Adaptive windows: objectives, searches, `AdaptiveWindows`, and what rules that set windows share."""
 
+from a2sg.kernels.sums import Sums
 from a2sg.window.adaptive import AdaptiveWindows
-from a2sg.window.objectives import sgv, tgc
+from a2sg.window.objectives import Objective, register_objective, sgv, tgc
 from a2sg.window.policy import WindowPolicy
 from a2sg.window.site import Site
 
-__all__ = ["AdaptiveWindows", "Site", "WindowPolicy", "sgv", "tgc"]
+__all__ = ["AdaptiveWindows", "Objective", "Site", "Sums", "WindowPolicy", "register_objective", "sgv", "tgc"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -13,14 +14,13 @@ from a2sg.kernels.sums import Sums
 from a2sg.kernels.watch import Gradient
 from a2sg.surrogate import Asymmetric
 from a2sg.window.history import COLUMNS, history_rows
-from a2sg.window.objectives import SPREADS
+from a2sg.window.objectives import SGV, TGC, Objective, find_objective
 from a2sg.window.observer import Observer
 from a2sg.window.policy import Loss, WindowPolicy
 from a2sg.window.search import SEARCHES
 from a2sg.window.site import Site
 from a2sg.window.solve import Rows, Solution, solve
 
-Spread = Literal["sgv", "std"]
 SpatialSteps = Literal["last", "first", "all"]
 
 
@@ -37,7 +37,8 @@ class AdaptiveWindows(WindowPolicy):
     gradients still use the old windows; the new ones act from the next iteration. At the last step the
     window of least SGV is taken, at earlier ones that of largest TGC with the step after. A layer and
     step whose gradients are all zero or not finite keeps its window, and is counted in `kept`.
-    What differs from the paper is an option: `spread`, `spatial_steps`, `biases`, `smoothing`, `batches`.
+    What differs from the paper is an option: other objectives, `spatial_steps`, `biases`, `smoothing`,
+    `batches`.
     Micro-batches (several backward passes per `step`) and ranks (torch.distributed) add up, and so do, with
     `batches`, the iterations i, i + 1 … of one search: the windows are then those of one large batch, set
     after the last of them.
@@ -50,18 +51,20 @@ class AdaptiveWindows(WindowPolicy):
         high: the largest.
         candidates: how many, evenly spaced with both ends; at least 2. Ties go to the smaller.
         search: `"exact"`, `"grid"`, `"bayes"`, or as a control `"random"` (see `a2sg.window.search`).
-        spatial: whether the last step is adapted (S-ASG).
-        temporal: whether the earlier steps are (T-ASG). With both off the windows are only watched.
+        spatial: how the last step is adapted (S-ASG): False, not at all; True or `"sgv"`, by the least
+            Var(δ)/mean|δ| (the paper); `"std"`, by the least Std(δ)/mean|δ|, which is free of scale and so
+            sees how many elements a window leaves out; or an `Objective` of your own, or its name.
+        temporal: how the earlier steps are (T-ASG): False; True or `"tgc"`, by the largest TGC (the paper);
+            or an objective as for `spatial`. With both off the windows are only watched.
         gradient: δ of the spike path (`"spike"`, research code) or the full dL/du (`"full"`).
         batches: how many iterations in a row are observed for one search, at most `every` (the paper: 1).
-        spread: what is least at spatial steps: `"sgv"`, Var(δ)/mean|δ| (the paper), or `"std"`,
-            Std(δ)/mean|δ|, which is free of scale and so sees how many elements a window leaves out.
         spatial_steps: which steps S-ASG adapts: `"last"` (the paper), `"first"` or `"all"`; T-ASG adapts the
             others, but never the last, which has no step after.
         biases: H, how many biases h of `Asymmetric`, evenly from 1/2 to 1, are searched together with the
             windows; a layer has one h, that of its last spatial step's best. 1 keeps the shape as it is.
         smoothing: share of the old window that is kept, 0 to below 1: new = smoothing · old +
             (1 - smoothing) · best.
+        spread: the former way to say `spatial="sgv"` or `"std"`; goes with the next release.
 
     Attributes:
         iteration: how many iterations are done.
@@ -84,14 +87,14 @@ class AdaptiveWindows(WindowPolicy):
         high: float = 1.0,
         candidates: int = 100,
         search: str = "exact",
-        spatial: bool = True,
-        temporal: bool = True,
+        spatial: bool | str | Objective = True,
+        temporal: bool | str | Objective = True,
         gradient: Gradient = "spike",
         batches: int = 1,
-        spread: Spread = "sgv",
         spatial_steps: SpatialSteps = "last",
         biases: int = 1,
         smoothing: float = 0.0,
+        spread: str | None = None,
     ) -> None:
         super().__init__(model, every, every if start is None else start, batches)
         require_positive("low", low)
@@ -100,14 +103,24 @@ class AdaptiveWindows(WindowPolicy):
         require_count("candidates", candidates, least=2)
         require_choice("search", search, SEARCHES)
         require_choice("gradient", gradient, get_args(Gradient))
-        require_choice("spread", spread, SPREADS)
         require_choice("spatial_steps", spatial_steps, get_args(SpatialSteps))
         require_count("biases", biases)
         require_share("smoothing", smoothing)
         require(smoothing < 1, "smoothing must be below 1, not 1: windows would never move")
-        self.spatial = spatial
-        self.temporal = temporal
-        self.spread = spread
+        if spread is not None:
+            warnings.warn(
+                f"spread={spread!r} is now spatial={spread!r}; the old word goes with the next release",
+                FutureWarning,
+                stacklevel=2,
+            )
+            spatial = spatial and spread
+        self.spatial = find_objective("spatial", spatial, SGV)
+        self.temporal = find_objective("temporal", temporal, TGC)
+        require(
+            self.spatial is None or not self.spatial.pairs,
+            "spatial must be an objective of one step: the last one has no step after it to compare with, as "
+            f"{self.spatial and self.spatial.name!r} does",
+        )
         self.smoothing = smoothing
         self.shapes = self._shapes(biases)
         self.rows = self._rows(spatial_steps)
@@ -177,7 +190,7 @@ class AdaptiveWindows(WindowPolicy):
         """For every layer the shapes to look at, none if the one in use is all there is."""
         if biases == 1:
             return {name: [] for name in self.sites}
-        require(self.spatial, "biases are found by the spatial search: spatial must be on")
+        require(self.spatial is not None, "biases are found by the spatial search: spatial must be on")
         found = {}
         for name, site in self.sites.items():
             require(
@@ -201,13 +214,13 @@ class AdaptiveWindows(WindowPolicy):
             spatial += [step in here for step in range(site.steps)]
             last += [step == site.steps - 1 for step in range(site.steps)]
         is_spatial, is_last = torch.tensor(spatial), torch.tensor(last)
-        wanted = (is_spatial & self.spatial) | (~is_spatial & ~is_last & self.temporal)
+        wanted = (is_spatial & bool(self.spatial)) | (~is_spatial & ~is_last & bool(self.temporal))
         return Rows(is_spatial, wanted, torch.tensor(anchor))
 
     @torch.no_grad()
     def _update(self, loss: Loss | None) -> bool:
         sums, passing, before = self._collect()
-        found = solve(sums, self.rows, self.search, self.spread)
+        found = solve(sums, self.rows, self.search, self.spatial or SGV, self.temporal or TGC)
         kept = found.choice == sums.shape[1] - 1
         best = self.search.lattice[torch.where(kept, 0, found.choice) % len(self.search.lattice)]
         moved = (best + self.smoothing * (before - best)).float().double()  # as a buffer can hold it
@@ -215,7 +228,7 @@ class AdaptiveWindows(WindowPolicy):
         self._set(after)
         self._set_biases(found.choice // len(self.search.lattice), kept)
         self._report(found, before, after, sums[:, -1], passing)
-        return self.spatial or self.temporal
+        return bool(self.spatial or self.temporal)
 
     def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of all layers and steps, over all ranks: sums `[rows, H · L + 1, 6]`, how many elements pass a

@@ -7,11 +7,12 @@ micro-batches and ranks, and both objectives follow from them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from a2sg.errors import require
+from a2sg.errors import require, require_choice
 from a2sg.kernels.sums import Sums, sums_of
 
 ROUNDING = 1e-14
@@ -37,14 +38,64 @@ def cv_from_sums(sums: Tensor) -> Tensor:
     return _variance(sums).sqrt() / (sums[..., Sums.DELTA] / sums[..., Sums.COUNT].clamp_min(1)).abs()
 
 
-SPREADS: dict[str, Callable[[Tensor], Tensor]] = {"sgv": sgv_from_sums, "std": std_from_sums}
-"""What a spatial search can minimise."""
-
-
 def tgc_from_sums(sums: Tensor) -> Tensor:
     """cos(δ, r) over rows `[..., 6]`; 0 where either is all zero."""
     norms = sums[..., Sums.SQUARE].sqrt() * sums[..., Sums.LATER].sqrt()
     return _ratio(sums[..., Sums.CROSS], norms)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a good window is: a score of the sums of δ, higher is better.
+
+    Args:
+        name: by which `AdaptiveWindows`, recipes and arms know it.
+        score: from sums `[..., 6]`, float64, with the columns of `a2sg.window.Sums`, to scores `[...]`: for
+            every layer, step and window at once.
+        pairs: whether it compares δ with the gradient of the step after, which the last step has not.
+    """
+
+    name: str
+    score: Callable[[Tensor], Tensor]
+    pairs: bool = False
+
+
+OBJECTIVES: dict[str, Objective] = {}
+"""By name. Any of them can be that of the earlier steps; the last one needs one that does not pair steps."""
+
+
+def register_objective(objective: Objective) -> Objective:
+    """Make an objective known by its name; returns it.
+
+    Raises:
+        InputError: if another one has that name.
+    """
+    known = OBJECTIVES.setdefault(objective.name, objective)
+    require(known == objective, f"there is an objective called {objective.name!r} already: take another name")
+    return objective
+
+
+SGV = register_objective(Objective("sgv", lambda sums: -sgv_from_sums(sums)))
+STD = register_objective(Objective("std", lambda sums: -std_from_sums(sums)))
+TGC = register_objective(Objective("tgc", tgc_from_sums, pairs=True))
+
+
+def find_objective(part: str, given: bool | str | Objective, usual: Objective) -> Objective | None:
+    """The objective of a part of the search; None if that part is off.
+
+    Args:
+        part: `"spatial"` or `"temporal"`, for errors.
+        given: whether the part is on, an objective, or the name of one.
+        usual: the paper's.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if isinstance(given, Objective):
+        return given
+    if isinstance(given, str):
+        return OBJECTIVES[require_choice(part, given, OBJECTIVES)]
+    return usual if given else None
 
 
 def sgv(delta: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from a2sg.kernels.sums import Sums
-from a2sg.window.objectives import SPREADS, sgv_from_sums, tgc_from_sums
+from a2sg.window.objectives import SGV, TGC, Objective, sgv_from_sums, tgc_from_sums
 from a2sg.window.search import Search, first_best
 
 
@@ -16,7 +16,7 @@ class Rows(NamedTuple):
     """What the rows of a table are; each is one layer at one step."""
 
     spatial: Tensor
-    """Whether a row's gradients are to vary least `[rows]`; the others are to agree with the step after."""
+    """Whether a row is judged by the spatial objective `[rows]`; the others are by the temporal one."""
     wanted: Tensor
     """Whether its window is to be adapted `[rows]`."""
     anchor: Tensor
@@ -36,24 +36,28 @@ class Solution(NamedTuple):
     """Why nothing could be taken, "" where it was or none was wanted."""
 
 
-def solve(sums: Tensor, rows: Rows, search: Search, spread: str = "sgv") -> Solution:
-    """The best window of every row: least variation at spatial rows, largest TGC at the others.
+def solve(
+    sums: Tensor, rows: Rows, search: Search, spatial: Objective = SGV, temporal: Objective = TGC
+) -> Solution:
+    """The best window of every row.
 
     Args:
         sums: `[rows, H · L + 1, 6]` on the CPU: for each of H biases the L windows of the lattice, and behind
             them the window in use. With more biases than one a layer takes that of its anchor's best.
         rows: what they are.
         search: chooses from scores.
-        spread: which variation, a name in `SPREADS`.
+        spatial: the objective of spatial rows.
+        temporal: that of the others.
     """
     sgv, tgc = sgv_from_sums(sums), tgc_from_sums(sums)
     usable = sums.isfinite().all(-1) & (sums[..., Sums.ABS] > 0)
-    usable &= rows.spatial[:, None] | (sums[..., Sums.LATER] > 0)
+    pairs = torch.where(rows.spatial, spatial.pairs, temporal.pairs)
+    usable &= ~pairs[:, None] | (sums[..., Sums.LATER] > 0)
     used = sums.shape[1] - 1
     choice = torch.full((len(sums),), used)
     if rows.wanted.any():
-        least = sgv if spread == "sgv" else SPREADS[spread](sums)
-        scores = torch.where(rows.spatial[:, None], -least, tgc).masked_fill(~usable, -torch.inf)[:, :used]
+        scores = torch.where(rows.spatial[:, None], spatial.score(sums), temporal.score(sums))
+        scores = scores.masked_fill(~(usable & scores.isfinite()), -torch.inf)[:, :used]
         found, best = _of_each_bias(scores, search)
         at = (torch.arange(len(sums)), first_best(best)[rows.anchor])
         possible = best[at].isfinite()
