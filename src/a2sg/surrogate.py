@@ -43,12 +43,16 @@ class Surrogate(ABC):
     def __post_init__(self) -> None:
         require_choice("area", self.area, ("free", "unit"))
 
-    def derivative(self, distance: Tensor, window: Tensor | float) -> Tensor:
+    def derivative(
+        self, distance: Tensor, window: Tensor | float, lower_edge: bool | Tensor = True
+    ) -> Tensor:
         """f(distance; window), broadcast over both.
 
         Args:
             distance: membrane potential minus threshold, any shape and floating dtype.
             window: half-width (the paper's β), above 0; a number or a tensor that broadcasts.
+            lower_edge: whether the lower edge is inside the window of a bounded shape. Windows around
+                neighbouring thresholds may touch: their common edge belongs to the lower one alone.
 
         Returns:
             The derivative in the dtype of `distance`.
@@ -58,7 +62,10 @@ class Surrogate(ABC):
         if self.area == "unit":
             value = value / (self.mass * window)
         if self.bounded:
-            value = torch.where(distance.abs() <= window, value, value.new_zeros(()))
+            inside = distance.abs() <= window
+            if lower_edge is not True:
+                inside &= (distance > -window) | lower_edge
+            value = torch.where(inside, value, value.new_zeros(()))
         return value
 
     def primitive(self, distance: Tensor, window: Tensor | float) -> Tensor:

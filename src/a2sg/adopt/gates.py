@@ -58,10 +58,8 @@ class Multiples(Gate):
         total = potential.new_zeros(())
         for offset in range(1 - reach, 1 + reach):
             level = reached + offset
-            distance = potential - level * threshold
-            value = self.surrogate.derivative(distance, window)
-            # Neighbouring windows may touch: their common edge belongs to the lower one alone.
-            there = (level >= 1) & (level <= last) & ((distance > -window) | (level == 1))
+            value = self.surrogate.derivative(potential - level * threshold, window, lower_edge=level == 1)
+            there = (level >= 1) & (level <= last)
             total = total + torch.where(there, value, 0.0)
         return total
 

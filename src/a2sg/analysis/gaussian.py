@@ -42,8 +42,10 @@ class Stretched(Surrogate):
     def mass(self) -> float:
         return self.shape.integral(self.factor)
 
-    def derivative(self, distance: Tensor, window: Tensor | float) -> Tensor:
-        return self.shape.derivative(distance, window * self.factor)
+    def derivative(
+        self, distance: Tensor, window: Tensor | float, lower_edge: bool | Tensor = True
+    ) -> Tensor:
+        return self.shape.derivative(distance, window * self.factor, lower_edge)
 
     def primitive(self, distance: Tensor, window: Tensor | float) -> Tensor:
         return self.shape.primitive(distance, window * self.factor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from a2sg.surrogate import Surrogate
@@ -31,12 +30,7 @@ class Gate:
         """ds/du at `potential`; `window` broadcasts against it."""
         total = self.surrogate.derivative(potential - self.thresholds[0], window)
         for threshold in self.thresholds[1:]:
-            distance = potential - threshold
-            value = self.surrogate.derivative(distance, window)
-            if self.surrogate.bounded:
-                # Neighbouring windows may touch: their common edge belongs to the lower one alone.
-                value = torch.where(distance > -torch.as_tensor(window), value, value.new_zeros(()))
-            total = total + value
+            total = total + self.surrogate.derivative(potential - threshold, window, lower_edge=False)
         return total
 
     def primitive(self, potential: Tensor, window: Tensor | float) -> Tensor:

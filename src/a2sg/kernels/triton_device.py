@@ -46,7 +46,7 @@ def _derivative(u, window, LEVELS: tl.constexpr, SHAPE: tl.constexpr):
         if SHAPE.mass is not None:
             value = _ratio(value, SHAPE.mass * window)
         if SHAPE.bounded:
-            # Neighbouring windows may touch: their common edge belongs to the lower one alone.
+            # As `lower_edge=False` of `Surrogate.derivative`.
             if k == 0:
                 inside = (distance >= -window) & (distance <= window)
             else:
