@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +24,17 @@ from torch import Tensor
 from a2sg.errors import InputError, require, require_choice, require_positive, require_share
 
 Area = Literal["free", "unit"]
+
+
+class Formula(NamedTuple):
+    """A profile as kernels know it, with two numbers.
+
+    `affine`: a + bz; `affine_abs`: a + b|z|; `sech2`: a sech²(bz/2); `arctan`; `fast_sigmoid`.
+    """
+
+    kind: Literal["affine", "affine_abs", "sech2", "arctan", "fast_sigmoid"]
+    a: float = 0.0
+    b: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,12 @@ class Surrogate(ABC):
     area: Area = field(default="free", kw_only=True)
     bounded: ClassVar[bool]
     """Whether the derivative is 0 outside |distance| <= window."""
+    symmetric: ClassVar[bool] = True
+    """Whether it is the same on either side of the threshold."""
+    examples: ClassVar[tuple[Mapping[str, float], ...]] = ({},)
+    """Arguments of the variants that analyses put side by side; () leaves the shape out."""
+    grid: ClassVar[tuple[Mapping[str, float], ...]] = ()
+    """Likewise where one network is looked at closely; () is `examples`."""
 
     def __post_init__(self) -> None:
         require_choice("area", self.area, ("free", "unit"))
@@ -105,6 +123,10 @@ class Surrogate(ABC):
     def cumulative(self, z: Tensor) -> Tensor:
         """The integral of `profile` up to z: from -1 for a bounded shape, else from minus infinity."""
 
+    def formula(self) -> Formula | None:
+        """`profile` for the kernels of the `triton` backend; None if it is none of theirs."""
+        return None
+
 
 @dataclass(frozen=True)
 class WindowedAffine(Surrogate):
@@ -115,7 +137,6 @@ class WindowedAffine(Surrogate):
     """
 
     bounded: ClassVar[bool] = True
-    symmetric: ClassVar[bool]
 
     @property
     @abstractmethod
@@ -138,6 +159,9 @@ class WindowedAffine(Surrogate):
         bend = z * z.abs() + 1 if self.symmetric else z * z - 1
         return self.offset * (z + 1) + self.slope * bend / 2
 
+    def formula(self) -> Formula | None:
+        return Formula("affine_abs" if self.symmetric else "affine", self.offset, self.slope)
+
     def ordinate(self, distance: Tensor) -> Tensor:
         """What f is affine in: |distance| or distance."""
         return distance.abs() if self.symmetric else distance
@@ -152,7 +176,6 @@ class WindowedAffine(Surrogate):
 class Boxcar(WindowedAffine):
     """f = 1 inside the window: the usual surrogate of CNN SNNs (STBP-tdBN uses window 0.5). Area 2β."""
 
-    symmetric: ClassVar[bool] = True
     offset: ClassVar[float] = 1.0
     slope: ClassVar[float] = 0.0
 
@@ -161,7 +184,6 @@ class Boxcar(WindowedAffine):
 class Triangle(WindowedAffine):
     """f = 1 - |x|/β: least variation among symmetric shapes (A2SG, theorem 4.1). Area β."""
 
-    symmetric: ClassVar[bool] = True
     offset: ClassVar[float] = 1.0
     slope: ClassVar[float] = -1.0
 
@@ -177,6 +199,8 @@ class Asymmetric(WindowedAffine):
 
     bias: float = 0.5
     symmetric: ClassVar[bool] = False
+    examples: ClassVar = ({"bias": 0.5}, {"bias": 0.8})
+    grid: ClassVar = tuple({"bias": h} for h in (0.5, 0.6, 0.7, 0.8, 0.9))
     slope: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
@@ -204,6 +228,7 @@ class PinnedAsymmetric(WindowedAffine):
 
     floor: float = 0.6
     symmetric: ClassVar[bool] = False
+    examples: ClassVar = ()  # the same ramps as `Asymmetric`, of other heights
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -234,6 +259,9 @@ class Arctan(Surrogate):
     def cumulative(self, z: Tensor) -> Tensor:
         return torch.atan(z) + math.pi / 2
 
+    def formula(self) -> Formula | None:
+        return Formula("arctan")
+
 
 @dataclass(frozen=True)
 class Sigmoid(Surrogate):
@@ -250,6 +278,9 @@ class Sigmoid(Surrogate):
 
     def cumulative(self, z: Tensor) -> Tensor:
         return 4 * torch.sigmoid(z)
+
+    def formula(self) -> Formula | None:
+        return Formula("sech2", 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -269,6 +300,9 @@ class FastSigmoid(Surrogate):
         most = torch.finfo(z.dtype).max
         z = z.clamp(-most, most)  # infinity over infinity has no value
         return 1 + z / (1 + z.abs())
+
+    def formula(self) -> Formula | None:
+        return Formula("fast_sigmoid")
 
 
 @dataclass(frozen=True)
@@ -292,11 +326,18 @@ class Dspike(Surrogate):
 
     def profile(self, z: Tensor) -> Tensor:
         b = self.temperature
-        return b * _sech2(b * z / 2) / (2 * math.tanh(b / 2))
+        return self._peak * _sech2(b * z / 2)
 
     def cumulative(self, z: Tensor) -> Tensor:
         b = self.temperature
         return torch.tanh(b * z / 2) / math.tanh(b / 2) + 1
+
+    def formula(self) -> Formula | None:
+        return Formula("sech2", self._peak, self.temperature)
+
+    @property
+    def _peak(self) -> float:
+        return self.temperature / (2 * math.tanh(self.temperature / 2))
 
 
 def _sech2(x: Tensor) -> Tensor:
@@ -308,12 +349,37 @@ SURROGATES: dict[str, type[Surrogate]] = {
     "triangle": Triangle,
     "asymmetric": Asymmetric,
     "pinned": PinnedAsymmetric,
-    "arctan": Arctan,
-    "sigmoid": Sigmoid,
-    "fast_sigmoid": FastSigmoid,
     "dspike": Dspike,
+    "sigmoid": Sigmoid,
+    "arctan": Arctan,
+    "fast_sigmoid": FastSigmoid,
 }
 """Names that recipes and the command line use."""
+
+
+def register_surrogate(name: str, shape: type[Surrogate]) -> type[Surrogate]:
+    """Make a shape known by a name to recipes, arms, the command line and analyses; returns it.
+
+    Raises:
+        InputError: if another one has that name.
+    """
+    known = SURROGATES.setdefault(name, shape)
+    require(known is shape, f"there is a surrogate called {name!r} already: take another name")
+    return shape
+
+
+def side_by_side(area: Area = "free", close: bool = False) -> dict[str, Surrogate]:
+    """The shapes that analyses compare, by name: "asymmetric 0.5" is that of bias 0.5.
+
+    Args:
+        area: of all of them.
+        close: whether by `Surrogate.grid` rather than by `Surrogate.examples`.
+    """
+    return {
+        " ".join([name.replace("_", " "), *map(str, options.values())]): shape(area=area, **options)
+        for name, shape in SURROGATES.items()
+        for options in (close and shape.grid) or shape.examples
+    }
 
 
 def create_surrogate(name: str, **options: float | str) -> Surrogate:

@@ -15,15 +15,13 @@ from torch import Tensor
 from a2sg.analysis.moments import several
 from a2sg.analysis.probe import LayerProbe, Look, Probed, StepSums
 from a2sg.kernels.sums import Sums
-from a2sg.surrogate import Asymmetric, Boxcar, Triangle, WindowedAffine
+from a2sg.surrogate import WindowedAffine, side_by_side
 from a2sg.window.objectives import ROUNDING, cv_from_sums
 from a2sg.window.search import Exact
 from a2sg.window.solve import Rows, solve
 
-SHAPES: dict[str, WindowedAffine] = {
-    "boxcar": Boxcar(),
-    "triangle": Triangle(),
-    **{f"asymmetric {h}": Asymmetric(bias=h) for h in (0.5, 0.6, 0.7, 0.8, 0.9)},
+SHAPES = {
+    name: shape for name, shape in side_by_side(close=True).items() if isinstance(shape, WindowedAffine)
 }
 """Shapes that are put side by side; the number is the bias h."""
 

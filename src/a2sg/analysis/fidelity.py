@@ -22,18 +22,9 @@ from a2sg.analysis.unrolled import unrolled
 from a2sg.errors import require, require_positive
 from a2sg.kernels.gate import Gate
 from a2sg.neuron import SpikingNeuron
-from a2sg.surrogate import Arctan, Asymmetric, Boxcar, Dspike, FastSigmoid, Sigmoid, Surrogate, Triangle
+from a2sg.surrogate import Surrogate, side_by_side
 
-SHAPES: dict[str, Surrogate] = {
-    "boxcar": Boxcar(area="unit"),
-    "triangle": Triangle(area="unit"),
-    "asymmetric 0.5": Asymmetric(area="unit"),
-    "asymmetric 0.8": Asymmetric(bias=0.8, area="unit"),
-    "dspike": Dspike(area="unit"),
-    "sigmoid": Sigmoid(area="unit"),
-    "arctan": Arctan(area="unit"),
-    "fast sigmoid": FastSigmoid(area="unit"),
-}
+SHAPES = side_by_side("unit")
 """Shapes of area 1."""
 WINDOWS = (0.125, 0.25, 0.5, 1.0, 2.0)
 

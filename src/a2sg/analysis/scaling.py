@@ -17,14 +17,11 @@ from torch import Tensor, nn
 
 from a2sg.errors import require, require_count, require_positive
 from a2sg.neuron import LIF
-from a2sg.surrogate import Asymmetric, Boxcar, Surrogate, Triangle
+from a2sg.surrogate import Surrogate, WindowedAffine, side_by_side
 from a2sg.training.statistics import bonferroni, deviation, mean, student_t
 
 UNIT_AREA: dict[str, Surrogate] = {
-    "boxcar": Boxcar(area="unit"),
-    "triangle": Triangle(area="unit"),
-    "asymmetric 0.5": Asymmetric(area="unit"),
-    "asymmetric 0.8": Asymmetric(bias=0.8, area="unit"),
+    name: shape for name, shape in side_by_side("unit").items() if isinstance(shape, WindowedAffine)
 }
 """Shapes whose integral is 1 at every window."""
 

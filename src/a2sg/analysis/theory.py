@@ -20,16 +20,9 @@ from a2sg.analysis.diagnosis import SHAPES, Potential, StepDiagnosis, diagnose
 from a2sg.analysis.gaussian import Stretched, gaussian_cv
 from a2sg.analysis.probe import Forward, Look, probe
 from a2sg.errors import require_choice
-from a2sg.surrogate import Arctan, Dspike, FastSigmoid, Sigmoid, Surrogate
+from a2sg.surrogate import Surrogate, side_by_side
 
-SYMMETRIC: dict[str, Surrogate] = {
-    "boxcar": SHAPES["boxcar"],
-    "triangle": SHAPES["triangle"],
-    "dspike": Dspike(),
-    "sigmoid": Sigmoid(),
-    "arctan": Arctan(),
-    "fast sigmoid": FastSigmoid(),
-}
+SYMMETRIC = {name: shape for name, shape in side_by_side().items() if shape.symmetric}
 """Shapes that Theorem 4.1 is about; the first three have an end."""
 
 SAME_WINDOW: dict[str, Surrogate] = {**SYMMETRIC, **{n: s for n, s in SHAPES.items() if n not in SYMMETRIC}}

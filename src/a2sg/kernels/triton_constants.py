@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
-import torch
-
-from a2sg.surrogate import Arctan, Dspike, FastSigmoid, Sigmoid, Surrogate, WindowedAffine
+from a2sg.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
@@ -22,10 +20,7 @@ class Levels:
 
 @dataclass(frozen=True)
 class Shape:
-    """A surrogate as compile-time constants: which formula, with which numbers.
-
-    `affine`: a + bz; `affine_abs`: a + b|z|; `sech2`: a sech²(bz/2); `arctan`; `fast_sigmoid`.
-    """
+    """A surrogate as compile-time constants: which formula, with which numbers."""
 
     kind: str
     a: float
@@ -54,22 +49,18 @@ def kernels() -> ModuleType:
 @cache
 def shape_of(surrogate: Surrogate) -> Shape | None:
     """A shape's formula and numbers; None if the kernels do not know it, such as a user's own."""
+    formula = surrogate.formula()
     cls = type(surrogate)
-    kind, a, b = "", 0.0, 0.0
-    if isinstance(surrogate, WindowedAffine):
-        own = type(surrogate)
-        if own.profile is WindowedAffine.profile and own.ordinate is WindowedAffine.ordinate:
-            kind = "affine_abs" if surrogate.symmetric else "affine"
-            a, b = surrogate.offset, surrogate.slope
-    elif isinstance(surrogate, Dspike) and cls.profile is Dspike.profile:
-        kind = "sech2"
-        a, b = surrogate.profile(torch.zeros((), dtype=torch.float64)).item(), surrogate.temperature
-    elif cls.profile is Sigmoid.profile:
-        kind, a, b = "sech2", 1.0, 1.0
-    elif cls.profile is Arctan.profile:
-        kind = "arctan"
-    elif cls.profile is FastSigmoid.profile:
-        kind = "fast_sigmoid"
-    if not kind or cls.derivative is not Surrogate.derivative:
+    # A class that changes a known shape, but not its formula, is another shape.
+    if formula is None or not all(
+        issubclass(_definer(cls, "formula"), _definer(cls, name))
+        for name in ("derivative", "profile", "ordinate")
+    ):
         return None
-    return Shape(kind, a, b, surrogate.bounded, surrogate.mass if surrogate.area == "unit" else None)
+    mass = surrogate.mass if surrogate.area == "unit" else None
+    return Shape(*formula, surrogate.bounded, mass)
+
+
+def _definer(cls: type, name: str) -> type:
+    """The class in which a method of `cls` is defined; `object` if nowhere."""
+    return next((base for base in cls.__mro__ if name in vars(base)), object)
