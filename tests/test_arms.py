@@ -142,7 +142,6 @@ def test_the_config_given_is_left_alone():
         ("a2sg:window=nan", "window must be a number, not 'nan'"),
         ("a2sg:window=.nan", "window must be a number above 0, not nan"),
         ("a2sg:every=1.5", "every must be a whole number, not 1.5"),
-        ("a2sg:spatial=maybe", "spatial must be true or false, not 'maybe'"),
         ("a2sg:search=bays", "did you mean 'bayes'"),
         ("a2sg:adapt=all", "unknown adapt 'all'"),
         ("a2sg:share=0.5", "option of arm 'a2sg'.*'share'"),

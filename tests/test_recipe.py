@@ -71,7 +71,7 @@ def test_config_survives_its_file(tmp_path):
         ("epochs: '3'\n", "epochs must be a whole number, not '3'"),
         ("keep_every: often\n", "keep_every must be a whole number or null, not 'often'"),
         ("optimizer: {lr: true}\n", "optimizer.lr must be a number, not True"),
-        ("windows: {spatial: 1}\n", "windows.spatial must be true or false, not 1"),
+        ("windows: {spatial: 1}\n", "windows.spatial must be true or false or text, not 1"),
         ("precision: 32\n", "precision must be one of the texts '32', 'bf16', '16', not 32"),
         ("model: {weights: 3}\n", "model.weights must be text or null, not 3"),
         ("model: {options: [1]}\n", r"model.options must be a mapping such as .*, not \[1\]"),

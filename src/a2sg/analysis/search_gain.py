@@ -75,7 +75,7 @@ def search_gain(
         forward: called with the copy and the inputs, if it is not `model(inputs)`.
         group: batches per search; their sums add up (the paper: 1).
         show_progress: None shows a bar on a terminal.
-        options: of `AdaptiveWindows`, such as `high`, `spread` or `gradient`.
+        options: of `AdaptiveWindows`, such as `high`, `spatial` or `gradient`.
 
     Returns:
         Per adapted layer and step, in the order of the model.

@@ -57,10 +57,10 @@ class WindowsConfig(Group):
 
     policy: Literal["a2sg", "cpng", "dspike"] = "a2sg"
     """The rule: A2SG's, CPNG's, or Dspike's, whose temperature is set instead of windows (a2sg.baselines)."""
-    spatial: bool = True
-    """Adapt the last step (S-ASG)."""
-    temporal: bool = True
-    """Adapt the earlier steps (T-ASG)."""
+    spatial: bool | str = True
+    """Adapt the last step (S-ASG): true or false, or an objective: sgv, std, or one that you registered."""
+    temporal: bool | str = True
+    """Adapt the earlier steps (T-ASG): true or false, or an objective: tgc, sgv, std, or your own."""
     every: int = 500
     """Iterations from one search to the next."""
     start: int | None = None
@@ -77,8 +77,8 @@ class WindowsConfig(Group):
     """Which local gradient is looked at."""
     batches: int = 1
     """How many iterations in a row are observed for one search, at most `every`."""
-    spread: Literal["sgv", "std"] = "sgv"
-    """What is least at spatial steps: SGV, or with the deviation instead of the variance."""
+    spread: Literal["sgv", "std"] | None = None
+    """The former way to say spatial: sgv or std; null where spatial says it."""
     spatial_steps: Literal["last", "first", "all"] = "last"
     """Which steps the spatial search adapts."""
     biases: int = 1
@@ -87,6 +87,11 @@ class WindowsConfig(Group):
     """Share of the old window that is kept at a search, below 1."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further options of another policy: share (cpng), epsilon, change, weights (dspike)."""
+
+    def __post_init__(self) -> None:
+        if self.spread is not None and self.spatial is True:
+            self.spatial = True if self.spread == "sgv" else self.spread
+        self.spread = None
 
 
 @dataclass

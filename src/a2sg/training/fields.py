@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import lru_cache
+from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,6 +25,7 @@ WORDS = {
     float: "a number",
     str: "text",
     dict: "a mapping such as {name: value}",
+    type(None): "null",
 }
 """What a value of a type is called."""
 
@@ -80,7 +82,8 @@ def from_word(word: str, kind: Any, name: str) -> Any:
     parts = get_args(kind) or (kind,)
     if get_origin(kind) is dict or not (str in parts or choices(kind)):
         return plain.read(word, name)
-    return None if word == "null" and type(None) in parts else word
+    value = plain.read(word, name)
+    return value if type(value) in parts else word
 
 
 def fit(kind: type[T], value: Any, name: str = "") -> T:
@@ -114,6 +117,8 @@ def _told(kind: Any, path: tuple[int | str, ...], value: Any, name: str) -> Inpu
     """The error for a value below `kind`, at `path`."""
     try:
         for key in path:
+            if isinstance(kind, UnionType) and type(None) not in get_args(kind):
+                break  # what follows is the part that was tried, not a name
             group, name = name, f"{name}.{key}" if name else str(key)
             if not is_dataclass(kind):
                 kind = get_args(kind)[-1]
@@ -135,6 +140,6 @@ def in_words(kind: Any) -> str:
     if choices(kind):
         return f"one of the texts {', '.join(map(repr, choices(kind)))}"
     parts = get_args(kind)
-    if type(None) in parts:
-        return f"{in_words(parts[0])} or null"
+    if isinstance(kind, UnionType):
+        return " or ".join(in_words(part) for part in parts)
     return WORDS[get_origin(kind) or kind]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GROUPS = (1, 4)
 """Batches per search: as the paper has it, and as many as leave two searches to compare."""
-SEARCHED = ("low", "high", "candidates", "search", "gradient", "spread", "spatial_steps", "biases")
+SEARCHED = ("low", "high", "candidates", "search", "gradient", "spatial_steps", "biases")
 """Options of a run's own search that are kept; other policies have none, so theirs are the defaults."""
 OBJECTIVES = {True: "SGV falls by (ln)", False: "TGC rises by"}
 """Of spatial steps, and of the others."""
@@ -60,7 +60,11 @@ def searches(study: Study) -> tuple[list[Panel], dict[str, Any]]:
 
 def _gains(case: Case, size: int) -> list[SearchGain]:
     config = case.config.windows
-    options = {name: getattr(config, name) for name in SEARCHED} if config.policy == "a2sg" else {}
+    options: dict[str, Any] = {}
+    if config.policy == "a2sg":
+        options = {name: getattr(config, name) for name in SEARCHED}
+        # Also where the run itself only watched its windows.
+        options |= {"spatial": config.spatial or True, "temporal": config.temporal or True}
     case.model.train()
     try:
         return search_gain(case.model, case.batches, case.loss, group=size, show_progress=False, **options)
