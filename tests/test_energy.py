@@ -9,7 +9,7 @@ from torch import nn
 
 import a2sg
 from a2sg.analysis import EnergyMeter, measure
-from a2sg.analysis.energy import common_quantum, fan_out
+from a2sg.energy import common_quantum, fan_out
 from a2sg.errors import InputError
 from a2sg.models import create_model
 from a2sg.models.layers import PerStep

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import a2sg
-from a2sg.analysis.energy import measure
 from a2sg.analysis.energy_table import energy_table, relu_twin
 from a2sg.analysis.tradeoff import arm_points, run_points
+from a2sg.energy import measure
 from a2sg.errors import InputError
 from a2sg.models import create_model
 from a2sg.models.attention import SpikeProduct

@@ -235,7 +235,7 @@ def test_energy_of_recordings_counts_no_multiplications(tmp_path):
     train(config, tmp_path / "run", quiet=True)
     task = load_run(tmp_path / "run").eval()
     images, _ = task.data.test.__getitems__(range(32))
-    from a2sg.analysis.energy import measure
+    from a2sg.energy import measure
 
     found = measure(task.model, images.transpose(0, 1), real_input=False)
     assert found.macs == 0

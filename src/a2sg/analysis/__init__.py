@@ -12,7 +12,6 @@ from a2sg.analysis.curvature import (
 )
 from a2sg.analysis.curvature_results import Curvature, FieldSpectrum, GradNormSq, Spectrum
 from a2sg.analysis.diagnosis import LayerDiagnosis, Potential, StepDiagnosis, Variation
-from a2sg.analysis.energy import Energy, EnergyMeter, LayerOperations, measure
 from a2sg.analysis.energy_table import (
     EnergyTable,
     LayerEnergy,
@@ -43,6 +42,7 @@ from a2sg.analysis.variation import (
     run_history,
 )
 from a2sg.analysis.verdict import Verdict
+from a2sg.energy import Energy, EnergyMeter, LayerOperations, measure
 
 __all__ = [
     "Analysis",

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.adopt.site import SpikeSite
-from a2sg.analysis.energy import (
+from a2sg.analysis.probe import copied, find_sites
+from a2sg.energy import (
     ACCUMULATE_PICOJOULES,
     MAC_PICOJOULES,
     Energy,
@@ -18,7 +19,6 @@ from a2sg.analysis.energy import (
     batch_dimension,
     measure,
 )
-from a2sg.analysis.probe import copied, find_sites
 from a2sg.errors import require, require_positive
 from a2sg.models.layers import Frames
 from a2sg.neuron import SpikingNeuron

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from a2sg.analysis.energy import batch_dimension
 from a2sg.analysis.probe import copied
 from a2sg.analysis.unrolled import unrolled
+from a2sg.energy import batch_dimension
 from a2sg.errors import require, require_count, require_positive
 from a2sg.kernels.gate import Gate
 from a2sg.progress import progress as show_progress

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from a2sg.analysis.kept import kept
 from a2sg.errors import InputError, require, require_count
+from a2sg.modes import kept
 
 
 class Objective:

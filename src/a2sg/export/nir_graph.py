@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from a2sg._version import __version__
-from a2sg.analysis.energy import evaluating
 from a2sg.errors import InputError, require, require_choice, require_count
 from a2sg.export.conventions import READERS, Convention
 from a2sg.export.layers import visit
 from a2sg.export.wiring import Wire, Wiring
 from a2sg.models.layers import Frames
+from a2sg.modes import in_mode
 from a2sg.neuron import SpikingNeuron
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def to_nir(
         reader = READERS[require_choice("reader", reader, READERS)]
     sample = _shape(model, shape)
     wiring = Wiring(reader, np.float64 if _is_double(model) else np.float32)
-    with evaluating(model), torch.no_grad():
+    with in_mode(model, training=False), torch.no_grad():
         start = wiring.add("input", nir.Input(input_type=np.array(sample)), Wire((), sample))
         wiring.finish("output", visit(wiring, model, "", start, leading=2))
     steps = {module.steps for module in model.modules() if isinstance(module, SpikingNeuron | Frames)}

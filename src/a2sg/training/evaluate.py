@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from a2sg.analysis.energy import EnergyMeter
+from a2sg.energy import EnergyMeter
+from a2sg.modes import in_mode
 from a2sg.progress import progress as show_progress
 from a2sg.training.build import build_metric
 
@@ -20,21 +21,20 @@ def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False)
 
     Returns:
         `accuracy` or `miou` (0..1), `loss`, `spikes_per_sample`, `energy_nj_per_sample` (an estimate, see
-        `a2sg.analysis.energy`) and `firing_rates` (per layer, a rate per step).
+        `a2sg.energy`) and `firing_rates` (per layer, a rate per step).
     """
     loader = task.val_dataloader()
-    was_training = task.training
-    task.to(device).eval()
+    task.to(device)
     metric = build_metric(task.data).to(device)
     samples, loss = 0, 0.0
-    with EnergyMeter(task.model, real_input=task.data.steps is None) as meter:
+    meter = EnergyMeter(task.model, real_input=task.data.steps is None)
+    with in_mode(task, training=False), meter:
         for images, labels in show_progress(loader, "evaluating", len(loader), None if progress else False):
             images, labels = images.to(device), labels.to(device)
             logits = task.model(task.standardize(task.arrange(images)))
             metric.update(task.loss.predict(logits), labels)
             loss += task.loss(logits, labels).item() * len(labels)
             samples += len(labels)
-    task.train(was_training)
     energy = meter.result(samples=samples)
     return {
         task.score.name: round(metric.compute().item(), 7),  # float32 knows no further digits

@@ -14,10 +14,10 @@ import lightning.pytorch as pl
 import torch
 
 from a2sg._version import __version__
-from a2sg.analysis.energy import evaluating
 from a2sg.data.sets import collate
 from a2sg.errors import require_count
 from a2sg.kernels import backends
+from a2sg.modes import in_mode
 from a2sg.neuron import SpikingNeuron, recording
 from a2sg.training import profile_report
 from a2sg.training.build import build_data, find_device
@@ -97,7 +97,7 @@ def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any
 def _updates(task: SpikingTask) -> int:
     """Updates of a neuron by a step that one sample takes: T times the neurons."""
     images, _ = collate([task.data.test[0]])
-    with evaluating(task.model), recording(task.model) as records:
+    with in_mode(task.model, training=False), recording(task.model) as records:
         task.model(task.standardize(task.arrange(images)))
     return sum(record.spikes.numel() for found in records.values() for record in found)
 

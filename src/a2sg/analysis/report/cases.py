@@ -22,6 +22,7 @@ from a2sg.analysis.report.runs import find_runs
 from a2sg.analysis.tradeoff import RunPoint
 from a2sg.analysis.variation import BatchVariation, batch_variation
 from a2sg.errors import require, require_count, require_positive
+from a2sg.modes import in_mode
 from a2sg.progress import progress
 
 if TYPE_CHECKING:
@@ -116,11 +117,8 @@ class Case:
     @cached_property
     def variation(self) -> BatchVariation:
         """Of the gradients of training, and so with batch norms in training mode."""
-        self.model.train()
-        try:
+        with in_mode(self.model, training=True):
             return batch_variation(self.model, self.batches, self.loss)
-        finally:
-            self.model.eval()
 
     @property
     def batch(self) -> tuple[Tensor, Tensor]:

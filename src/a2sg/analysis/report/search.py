@@ -12,6 +12,7 @@ from a2sg.analysis.report import draw
 from a2sg.analysis.report.cases import Case, Study
 from a2sg.analysis.report.panel import Panel, Row, Table
 from a2sg.analysis.search_gain import SearchGain, search_gain
+from a2sg.modes import in_mode
 from a2sg.training.statistics import mean
 
 if TYPE_CHECKING:
@@ -65,11 +66,8 @@ def _gains(case: Case, size: int) -> list[SearchGain]:
         options = {name: getattr(config, name) for name in SEARCHED}
         # Also where the run itself only watched its windows.
         options |= {"spatial": config.spatial or True, "temporal": config.temporal or True}
-    case.model.train()
-    try:
+    with in_mode(case.model, training=True):
         return search_gain(case.model, case.batches, case.loss, group=size, show_progress=False, **options)
-    finally:
-        case.model.eval()
 
 
 def _windows(study: Study, rows: Sequence[Row], found: Found) -> Panel:

@@ -16,6 +16,7 @@ from a2sg.analysis.report.cases import Study
 from a2sg.analysis.report.panel import Panel, Row, Section, Table
 from a2sg.analysis.report.prediction import prediction
 from a2sg.analysis.theory import Theorems, check_theorems
+from a2sg.modes import in_mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,9 +37,8 @@ def theory(study: Study) -> Section:
     if study.affordable(PRICE):
         theorems = {}
         for case in study.over(study.cases, "theory"):
-            case.model.train()  # potentials are those of training
-            theorems[case.label] = check_theorems(case.model, case.batch, case.loss)
-            case.model.eval()
+            with in_mode(case.model, training=True):  # potentials are those of training
+                theorems[case.label] = check_theorems(case.model, case.batch, case.loss)
         panels += [_shapes(theorems), _condition(theorems)]
         found["check_theorems"] = {label: one.to_dict() for label, one in theorems.items()}
     else:

@@ -10,6 +10,25 @@ from torch import nn
 
 
 @contextmanager
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Training or evaluation mode while the context lasts; every module gets back the mode that it had."""
+    with modes_kept(model):
+        model.train(training)
+        yield
+
+
+@contextmanager
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Every module gets back the mode that it had, whatever happens in between."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
 def kept(model: nn.Module, parameters: bool = False) -> Iterator[None]:
     """Modes, buffers and `momentum`s of batch norms are restored afterwards, on errors too.
 
@@ -17,7 +36,6 @@ def kept(model: nn.Module, parameters: bool = False) -> Iterator[None]:
         model: the network; gradients in `.grad` are not touched.
         parameters: whether parameters are restored as well: takes a copy of them.
     """
-    modes = {module: module.training for module in model.modules()}
     momenta = {
         module: module.momentum
         for module in model.modules()
@@ -26,10 +44,9 @@ def kept(model: nn.Module, parameters: bool = False) -> Iterator[None]:
     tensors = [*model.buffers(), *(model.parameters() if parameters else [])]
     saved = [tensor.detach().clone() for tensor in tensors]
     try:
-        yield
+        with modes_kept(model):
+            yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         for norm, momentum in momenta.items():
             norm.momentum = momentum
         with torch.no_grad():

@@ -17,8 +17,7 @@ send an image that all T steps see through the first weights once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +27,7 @@ from torch.utils.hooks import RemovableHandle
 
 from a2sg.errors import require_count
 from a2sg.models.attention import SpikeProduct, keys_meet_values
+from a2sg.modes import in_mode
 from a2sg.neuron import IntegerLIF, SpikingNeuron
 
 MAC_PICOJOULES = 4.6
@@ -189,7 +189,7 @@ def measure(
     """
     if samples is None:
         samples = inputs.shape[batch_dimension(inputs)]
-    with evaluating(model), torch.no_grad(), EnergyMeter(model, **options) as meter:
+    with in_mode(model, training=False), torch.no_grad(), EnergyMeter(model, **options) as meter:
         if forward is None:
             model(inputs)
         else:
@@ -200,18 +200,6 @@ def measure(
 def batch_dimension(inputs: Tensor) -> int:
     """Which dimension counts samples: images `[B, C, H, W]`, else `[T, B, ...]`."""
     return 0 if inputs.dim() == 4 else 1
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode while the context lasts; afterwards every module has the mode it had."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def common_quantum(values: Tensor, quantum: float = math.inf) -> float:
