@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import lru_cache
 from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,6 +18,9 @@ from a2sg.errors import InputError, require_choice
 from a2sg.training import plain
 
 T = TypeVar("T")
+
+UNIONS = (UnionType, Union)
+"""Origins of a type with a bar; which of them depends on its parts."""
 
 WORDS = {
     bool: "true or false",
@@ -117,7 +120,7 @@ def _told(kind: Any, path: tuple[int | str, ...], value: Any, name: str) -> Inpu
     """The error for a value below `kind`, at `path`."""
     try:
         for key in path:
-            if isinstance(kind, UnionType) and type(None) not in get_args(kind):
+            if get_origin(kind) in UNIONS and type(None) not in get_args(kind):
                 break  # what follows is the part that was tried, not a name
             group, name = name, f"{name}.{key}" if name else str(key)
             if not is_dataclass(kind):
@@ -140,6 +143,6 @@ def in_words(kind: Any) -> str:
     if choices(kind):
         return f"one of the texts {', '.join(map(repr, choices(kind)))}"
     parts = get_args(kind)
-    if isinstance(kind, UnionType):
+    if get_origin(kind) in UNIONS:
         return " or ".join(in_words(part) for part in parts)
     return WORDS[get_origin(kind) or kind]
