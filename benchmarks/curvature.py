@@ -31,8 +31,8 @@ from a2sg.analysis import (
     surrogate_field_jacobian,
     worst_case_sharpness,
 )
-from a2sg.analysis.products import Build, gauss_newton_of, hessian_of, opened, transposed_field_of
-from a2sg.analysis.subject import find_subject
+from a2sg.study.measure.products import Build, gauss_newton_of, hessian_of, opened, transposed_field_of
+from a2sg.study.subject import find_subject
 
 Measure = Callable[[Objective], object]
 WHOLE = {"layers": (), "probes": 0}

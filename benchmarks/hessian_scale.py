@@ -18,9 +18,9 @@ from torch.autograd.functional import hessian
 from torch.func import functional_call
 
 from a2sg.analysis import Controlled, curvature_by_window, power_laws
-from a2sg.analysis.fidelity import smooth_spike
-from a2sg.analysis.unrolled import surrogate_spike, unrolled
 from a2sg.kernels import Spike
+from a2sg.study.measure.fidelity import smooth_spike
+from a2sg.study.measure.unrolled import surrogate_spike, unrolled
 
 SMALL = Controlled(inputs=4, hidden=(6, 6), outputs=3)
 

@@ -31,9 +31,9 @@ from a2sg.analysis import (
     run_points,
     surrogate_fidelity,
 )
-from a2sg.analysis.subject import training_batches
-from a2sg.analysis.theory import MEASURES
 from a2sg.data import create_data
+from a2sg.study.measure.theory import MEASURES
+from a2sg.study.subject import training_batches
 from a2sg.surrogate import Triangle
 from a2sg.training.run import load_run
 

@@ -17,8 +17,8 @@ from store import measure, measure_parser
 from torch import nn
 
 from a2sg.analysis import Objective, empirical_fisher, gauss_newton, worst_case_sharpness
-from a2sg.analysis.subject import training_batches
 from a2sg.neuron import SpikingNeuron
+from a2sg.study.subject import training_batches
 from a2sg.surrogate import Arctan
 from a2sg.training.run import load_run
 

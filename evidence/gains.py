@@ -16,9 +16,9 @@ from typing import Any
 from store import measure, measure_parser
 
 from a2sg.analysis import SearchGain, search_gain
-from a2sg.analysis.subject import training_batches
+from a2sg.statistics import deviation, mean
+from a2sg.study.subject import training_batches
 from a2sg.training.run import load_run
-from a2sg.training.statistics import deviation, mean
 
 GROUP = 8
 """Batches of the larger searches."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from a2sg.training.statistics import mean
+from a2sg.statistics import mean
 
 RUNS = Path(__file__).parent / "runs"
 

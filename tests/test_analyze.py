@@ -11,14 +11,14 @@ import torch
 
 import a2sg
 from a2sg import analysis, cli
-from a2sg.analysis.report import cases
-from a2sg.analysis.report import curvature as curvature_part
-from a2sg.analysis.report.cases import Options, Study, open_study
-from a2sg.analysis.report.parts import PARTS
-from a2sg.analysis.report.prediction import feeding
-from a2sg.analysis.report.runs import find_runs
-from a2sg.analysis.subject import training_batches
 from a2sg.errors import InputError
+from a2sg.study.report import cases
+from a2sg.study.report import curvature as curvature_part
+from a2sg.study.report.cases import Options, Study, open_study
+from a2sg.study.report.parts import PARTS
+from a2sg.study.report.prediction import feeding
+from a2sg.study.report.runs import find_runs
+from a2sg.study.subject import training_batches
 from a2sg.training.arms import parse_arm
 from a2sg.training.compare import compare
 from a2sg.training.recipe import load_recipe

@@ -2,7 +2,7 @@
 
 import pytest
 
-from a2sg.analysis.report import draw
+from a2sg.study.report import draw
 
 
 @pytest.mark.parametrize("count", [1, 2, draw.ACROSS, draw.ACROSS + 1, 3 * draw.ACROSS - 1])

@@ -11,12 +11,12 @@ import torch
 
 import a2sg
 from a2sg import analysis
-from a2sg.analysis.report.cases import Options, open_study, spread
-from a2sg.analysis.report.epochs import MOST, snapshots
-from a2sg.analysis.report.landscape import FORWARD, POINTS, landscape
-from a2sg.analysis.report.prediction import _groupings
-from a2sg.analysis.subject import training_batches
 from a2sg.errors import InputError
+from a2sg.study.report.cases import Options, open_study, spread
+from a2sg.study.report.epochs import MOST, snapshots
+from a2sg.study.report.landscape import FORWARD, POINTS, landscape
+from a2sg.study.report.prediction import _groupings
+from a2sg.study.subject import training_batches
 from a2sg.training.arms import parse_arm
 from a2sg.training.compare import compare
 from a2sg.training.recipe import load_recipe

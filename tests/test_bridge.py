@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import a2sg
-from a2sg.analysis.bridge import bridges, dense_bridge
 from a2sg.errors import InputError
+from a2sg.study.measure.bridge import bridges, dense_bridge
 from networks import Net, Plan, batch
 
 

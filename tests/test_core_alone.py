@@ -75,7 +75,7 @@ def test_every_name_is_there_in_dir_and_of_its_kind(name):
 def test_a_star_import_a_module_and_help():
     code = """
 from a2sg import *
-import a2sg, a2sg.surrogate, a2sg.analysis.inspection, a2sg.adopt.adapt, a2sg.adopt.spike
+import a2sg, a2sg.surrogate, a2sg.study.inspect.inspection, a2sg.adopt.adapt, a2sg.adopt.spike
 assert all(eval(name) is getattr(a2sg, name) for name in a2sg.__all__)
 assert callable(a2sg.inspect) and callable(a2sg.analyze) and callable(a2sg.spike) and callable(a2sg.adapt)
 assert a2sg.surrogate.Boxcar and a2sg.models.create_model is a2sg.create_model

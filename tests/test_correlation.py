@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from a2sg.analysis.correlation import correlate
 from a2sg.errors import InputError
+from a2sg.study.measure.correlation import correlate
 
 
 def points(a, b, runs=2, **columns):

@@ -18,9 +18,9 @@ from a2sg.analysis import (
     over_batches,
     surrogate_field_jacobian,
 )
-from a2sg.analysis.products import gauss_newton_of, hessian_of, opened, transposed_field_of
-from a2sg.analysis.spectrum import ends, written_out
 from a2sg.errors import InputError
+from a2sg.study.measure.products import gauss_newton_of, hessian_of, opened, transposed_field_of
+from a2sg.study.measure.spectrum import ends, written_out
 from a2sg.training.losses import LOSSES
 from networks import Net, Plan, batch
 

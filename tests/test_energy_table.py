@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 import a2sg
-from a2sg.analysis.energy_table import energy_table, relu_twin
-from a2sg.analysis.tradeoff import arm_points, run_points
 from a2sg.energy import measure
 from a2sg.errors import InputError
 from a2sg.models import create_model
 from a2sg.models.attention import SpikeProduct
 from a2sg.models.layers import PerStep
+from a2sg.study.measure.energy_table import energy_table, relu_twin
+from a2sg.study.report.tradeoff import arm_points, run_points
 from lookalikes import Looped
 from test_energy import brute_force, inputs_of, network
 

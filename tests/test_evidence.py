@@ -15,8 +15,8 @@ from claims import ENERGY, SCORE, SECTIONS, Claim  # noqa: E402
 from stored import Stored, best_windows, stored  # noqa: E402
 
 from a2sg.errors import InputError  # noqa: E402
+from a2sg.statistics import paired_difference  # noqa: E402
 from a2sg.training.arms import parse_arm  # noqa: E402
-from a2sg.training.statistics import paired_difference  # noqa: E402
 
 
 def comparison(name, **arms):

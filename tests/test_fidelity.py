@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 import a2sg
-from a2sg.analysis.fidelity import (
+from a2sg.errors import InputError
+from a2sg.study.measure.fidelity import (
     SHAPES,
     smoothed_gradient,
     surrogate_fidelity,
     surrogate_gradient,
     with_surrogate,
 )
-from a2sg.analysis.noise import noisy_gradient
-from a2sg.analysis.unrolled import unrolled
-from a2sg.errors import InputError
+from a2sg.study.measure.noise import noisy_gradient
+from a2sg.study.measure.unrolled import unrolled
 from a2sg.surrogate import Surrogate, Triangle
 from networks import Net, Plan, batch
 

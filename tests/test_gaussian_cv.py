@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from a2sg.analysis.gaussian import Stretched, gaussian_cv
 from a2sg.errors import InputError
+from a2sg.study.measure.gaussian import Stretched, gaussian_cv
 from a2sg.surrogate import Arctan, Asymmetric, Boxcar, Dspike, Triangle
 from reference import CASES
 

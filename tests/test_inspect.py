@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import a2sg
-from a2sg.analysis.diagnosis import SHAPES
-from a2sg.analysis.moments import gather, nearest, reach
 from a2sg.errors import InputError
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Observation
+from a2sg.study.measure.diagnosis import SHAPES
+from a2sg.study.measure.moments import gather, nearest, reach
 from a2sg.surrogate import Asymmetric, Boxcar, PinnedAsymmetric, Triangle
 from lookalikes import Attention, Looped, Residual, Stepped, Stepwise, draw
 from networks import NOW, Net, Plan, Replica, batch

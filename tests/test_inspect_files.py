@@ -13,10 +13,10 @@ from torch import nn
 
 import a2sg
 from a2sg import cli
-from a2sg.analysis import charts
-from a2sg.analysis.inspection_table import HEADERS, number
-from a2sg.analysis.subject import find_subject
 from a2sg.errors import InputError
+from a2sg.study.inspect import charts
+from a2sg.study.inspect.table import HEADERS, number
+from a2sg.study.subject import find_subject
 from networks import Net, Plan, batch
 
 FILES = {"inspection.json", "inspection.html", "potentials.png", "gradients.png", "windows.png", "shapes.png"}

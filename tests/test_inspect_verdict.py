@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import a2sg
-from a2sg.analysis import verdict
-from a2sg.analysis.verdict import judge
+from a2sg.study.inspect import verdict
+from a2sg.study.inspect.verdict import judge
 from networks import Net, Plan, batch
 
 WINDOWS = [0.5, 1.0, 1.5, 2.0]

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 import a2sg
 from a2sg.analysis import Objective, loss_slice
-from a2sg.analysis.landscape import _direction
 from a2sg.errors import InputError
+from a2sg.study.measure.landscape import _direction
 from a2sg.training.losses import MeanLoss
 from networks import Net, Plan, batch
 

@@ -6,7 +6,8 @@ from torch import nn
 from torch.autograd.functional import hessian
 from torch.func import functional_call
 
-from a2sg.analysis.scaling import (
+from a2sg.errors import InputError
+from a2sg.study.measure.scaling import (
     UNIT_AREA,
     WINDOWS,
     Controlled,
@@ -14,8 +15,7 @@ from a2sg.analysis.scaling import (
     curvature_by_window,
     power_laws,
 )
-from a2sg.analysis.unrolled import surrogate_spike, unrolled
-from a2sg.errors import InputError
+from a2sg.study.measure.unrolled import surrogate_spike, unrolled
 
 
 def law(exponent, noise=0.0, seeds=4):

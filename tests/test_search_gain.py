@@ -9,8 +9,8 @@ from torch import nn
 
 import a2sg
 from a2sg.analysis import search_gain
-from a2sg.analysis.variation import estimate
 from a2sg.errors import InputError
+from a2sg.study.measure.variation import estimate
 from networks import Net, Plan, Replica, batch, candidates
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from a2sg.errors import InputError
-from a2sg.training.statistics import (
+from a2sg.statistics import (
     BETTER,
     NO_SPREAD,
     ONE_SEED,

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import a2sg
-from a2sg.analysis.theory import SAME_AREA, SYMMETRIC, Theorems, check_theorems, equal_area
 from a2sg.errors import InputError
+from a2sg.study.measure.theory import SAME_AREA, SYMMETRIC, Theorems, check_theorems, equal_area
 from a2sg.surrogate import Dspike
 from lookalikes import Looped
 from networks import Net, Plan, batch

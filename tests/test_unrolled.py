@@ -8,12 +8,12 @@ from torch import nn
 
 import a2sg
 import reference
-from a2sg.analysis.unrolled import SurrogateSpike, surrogate_spike, unrolled
 from a2sg.errors import InputError
 from a2sg.models.layers import SpikingLayer
 from a2sg.models.norms import NORMS
 from a2sg.models.residual import BasicBlock
 from a2sg.models.setting import Setting as ModelSetting
+from a2sg.study.measure.unrolled import SurrogateSpike, surrogate_spike, unrolled
 from neurons import Setting, draw
 
 SETTINGS = [

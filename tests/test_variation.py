@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import a2sg
-from a2sg.analysis.variation import batch_variation, estimate, history_points, run_history
 from a2sg.errors import InputError
+from a2sg.study.measure.variation import batch_variation, estimate, history_points, run_history
 from networks import NOW, Net, Plan, batch
 
 

@@ -207,8 +207,8 @@ def inspect_command(words: list[str]) -> int:
     parser.add_argument("--by-step", action="store_true", help="a row per layer and step")
     options = parser.read(words)
 
-    from a2sg.analysis.inspection_table import show
-    from a2sg.analysis.subject import find_subject
+    from a2sg.study.inspect.table import show
+    from a2sg.study.subject import find_subject
     from a2sg.training.build import find_device
 
     require_choice("device", options.device, ("auto", "cpu", "cuda"))
@@ -249,8 +249,8 @@ def analyze_command(words: list[str]) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.read(words)
 
-    from a2sg.analysis.report.analysis import analyze
-    from a2sg.analysis.report.files import PAGE, require_free
+    from a2sg.study.report.analysis import analyze
+    from a2sg.study.report.files import PAGE, require_free
 
     first = Path(options.runs[0])
     default = first / "analysis" if len(options.runs) == 1 else _free(Path("runs") / "analysis")

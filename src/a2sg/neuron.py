@@ -55,8 +55,8 @@ class Record(NamedTuple):
 class SpikingNeuron(Site):
     """What all neurons share: a site's windows, parameters, shape checks.
 
-    `spike` is None but while the neuron is unrolled (`a2sg.analysis.unrolled`): it then runs step by step
-    in plain torch, with this in place of the hard spike, and nothing is observed.
+    `spike` is None but while the neuron is unrolled (`a2sg.study.measure.unrolled`): it then runs step by
+    step in plain torch, with this in place of the hard spike, and nothing is observed.
     """
 
     def __init__(

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from a2sg.errors import InputError, require, require_count
+from a2sg.statistics import bonferroni
 from a2sg.training import pictures, tables
 from a2sg.training.arms import Arm, apply_arms
 from a2sg.training.config import RunConfig
 from a2sg.training.files import write_text
 from a2sg.training.recipe import read_config, read_yaml
 from a2sg.training.score import SCORES, score_in
-from a2sg.training.statistics import bonferroni
 from a2sg.training.tables import ArmResult, arm_results
 
 Train = Callable[..., dict[str, Any]]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from a2sg.errors import InputError
+from a2sg.statistics import mean
 from a2sg.training.score import score_in
-from a2sg.training.statistics import mean
 from a2sg.training.tables import ArmResult, read_rows
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from a2sg.statistics import BETTER, WORSE, Difference, bonferroni, deviation, mean, paired_difference
 from a2sg.training.score import SCORES, Score, score_in
-from a2sg.training.statistics import BETTER, WORSE, Difference, bonferroni, deviation, mean, paired_difference
 
 HEADERS = (
     ("arm", "arm"),

@@ -1,0 +1,117 @@
+"""What a network does, how surrogates fit it, how its loss bends, and what the theory says of it."""
+
+from a2sg.energy import Energy, EnergyMeter, LayerOperations, measure
+from a2sg.study.inspect.inspection import Inspection, inspect
+from a2sg.study.inspect.verdict import Verdict
+from a2sg.study.measure.batches import BatchSpread, over_batches
+from a2sg.study.measure.bridge import Bridge, bridges, dense_bridge
+from a2sg.study.measure.correlation import Correlation, correlate
+from a2sg.study.measure.curvature import (
+    double_backward_hessian,
+    empirical_fisher,
+    gauss_newton,
+    grad_norm_sq,
+    surrogate_field_jacobian,
+)
+from a2sg.study.measure.curvature_results import Curvature, FieldSpectrum, GradNormSq, Spectrum
+from a2sg.study.measure.diagnosis import LayerDiagnosis, Potential, StepDiagnosis, Variation
+from a2sg.study.measure.energy_table import (
+    EnergyTable,
+    LayerEnergy,
+    StepSpikes,
+    energy_table,
+    relu_twin,
+)
+from a2sg.study.measure.fidelity import FidelityRow, own_fidelity, surrogate_fidelity
+from a2sg.study.measure.gaussian import gaussian_cv
+from a2sg.study.measure.landscape import Slice, loss_slice
+from a2sg.study.measure.noise import NoisyGradient, noisy_gradient
+from a2sg.study.measure.objective import Objective
+from a2sg.study.measure.scaling import Controlled, PowerLaw, ScalePoint, curvature_by_window, power_laws
+from a2sg.study.measure.search_gain import SearchGain, search_gain
+from a2sg.study.measure.sharpness import Sharpness, worst_case_sharpness
+from a2sg.study.measure.theory import RampCount, ShapeVariation, Theorems, TheoremStep, check_theorems
+from a2sg.study.measure.variation import (
+    BatchVariation,
+    Estimate,
+    HistoryPoint,
+    Signal,
+    StepVariation,
+    batch_variation,
+    history_points,
+    run_history,
+)
+from a2sg.study.report.analysis import Analysis, analyze
+from a2sg.study.report.tradeoff import ArmPoint, RunPoint, arm_points, run_points
+
+__all__ = [
+    "Analysis",
+    "ArmPoint",
+    "BatchSpread",
+    "BatchVariation",
+    "Bridge",
+    "Controlled",
+    "Correlation",
+    "Curvature",
+    "Energy",
+    "EnergyMeter",
+    "EnergyTable",
+    "Estimate",
+    "FidelityRow",
+    "FieldSpectrum",
+    "GradNormSq",
+    "HistoryPoint",
+    "Inspection",
+    "LayerDiagnosis",
+    "LayerEnergy",
+    "LayerOperations",
+    "NoisyGradient",
+    "Objective",
+    "Potential",
+    "PowerLaw",
+    "RampCount",
+    "RunPoint",
+    "ScalePoint",
+    "SearchGain",
+    "ShapeVariation",
+    "Sharpness",
+    "Signal",
+    "Slice",
+    "Spectrum",
+    "StepDiagnosis",
+    "StepSpikes",
+    "StepVariation",
+    "TheoremStep",
+    "Theorems",
+    "Variation",
+    "Verdict",
+    "analyze",
+    "arm_points",
+    "batch_variation",
+    "bridges",
+    "check_theorems",
+    "correlate",
+    "curvature_by_window",
+    "dense_bridge",
+    "double_backward_hessian",
+    "empirical_fisher",
+    "energy_table",
+    "gauss_newton",
+    "gaussian_cv",
+    "grad_norm_sq",
+    "history_points",
+    "inspect",
+    "loss_slice",
+    "measure",
+    "noisy_gradient",
+    "over_batches",
+    "own_fidelity",
+    "power_laws",
+    "relu_twin",
+    "run_history",
+    "run_points",
+    "search_gain",
+    "surrogate_fidelity",
+    "surrogate_field_jacobian",
+    "worst_case_sharpness",
+]

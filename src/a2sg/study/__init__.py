@@ -1,0 +1,1 @@
+"""What a network does: numbers (`measure`), one batch looked at (`inspect`), runs analysed (`report`)."""

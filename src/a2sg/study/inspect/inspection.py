@@ -1,0 +1,150 @@
+"""`inspect`: what one batch says about a model's surrogates and windows, without training."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from a2sg._version import __version__
+from a2sg.errors import InputError, require_count, require_positive
+from a2sg.study.inspect.verdict import Verdict, judge, unreached
+from a2sg.study.measure.diagnosis import SHAPES, LayerDiagnosis, diagnose
+from a2sg.study.measure.probe import Forward, Look, probe
+
+REACH = 2
+"""The histogram goes this many times as far as the widest window."""
+
+
+def inspect(
+    model: nn.Module,
+    batch: tuple[Any, Any],
+    loss: Callable[[Any, Any], Tensor],
+    forward: Forward | None = None,
+    widest: float = 2.0,
+    candidates: int = 40,
+) -> Inspection:
+    """Which surrogate, which width? What one batch says, by layer and step, and a verdict in words.
+
+        found = a2sg.inspect(model, (images, labels), loss=lambda out, y: cross_entropy(out.mean(0), y))
+        print(found)
+        found.save("report")
+
+    A copy of the model runs forward and backward once, in the mode (`train` or `eval`) the model is in. So
+    parameters, gradients, batch norm statistics, states and the random state stay as they are. Neurons are
+    this package's: adapt those of another library first (`a2sg.adapt`), and reset their states.
+
+    Args:
+        model: the network.
+        batch: (inputs, targets), on the model's device.
+        loss: called with the model's output and the targets; gives one number.
+        forward: called with the copy of the model and the inputs, if it is not `model(inputs)`: a step loop.
+        widest: the widest window to look at, in the unit of the potential.
+        candidates: how many windows to look at, evenly spaced up to `widest`; at least 2.
+
+    Returns:
+        Numbers and verdicts.
+
+    Raises:
+        InputError: for a model without sites or that cannot be copied, a batch or loss that does not work, or
+            an option out of range.
+    """
+    require_positive("widest", widest)
+    require_count("candidates", candidates, least=2)
+    # Windows live in float32 buffers: these are values that such a buffer holds exactly.
+    edges = torch.arange(1, REACH * candidates + 1, dtype=torch.float64) * (widest / candidates)
+    look = Look(edges.float().double(), candidates, list(SHAPES.values()))
+    probed = probe(model, batch, loss, forward, look)
+    layers = diagnose(probed, look, list(SHAPES))
+    windows = look.windows.tolist()
+    verdicts = {name: [unreached()] for name in probed.unreached}
+    return Inspection(
+        layers={layer.name: layer for layer in layers},
+        verdicts={**verdicts, **{layer.name: judge(layer, windows) for layer in layers}},
+        windows=windows,
+        edges=look.edges.tolist(),
+        facts={
+            "model": type(model).__name__,
+            "mode": "train" if model.training else "eval",
+            "loss": probed.loss,
+            "date": date.today().isoformat(),
+            "versions": {
+                "a2sg": __version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `a2sg.inspect` found. Printed, it is its table.
+
+    Attributes:
+        layers: numbers by layer, in the order of the forward pass.
+        verdicts: sentences by layer, problems first; also of layers that no backward pass came to.
+        windows: that were looked at, ascending.
+        edges: of the histograms, on either side of the threshold, ascending.
+        facts: what was inspected: model, mode, loss, date, versions.
+    """
+
+    layers: dict[str, LayerDiagnosis]
+    verdicts: dict[str, list[Verdict]]
+    windows: list[float]
+    edges: list[float]
+    facts: dict[str, Any]
+
+    def table(self, by_step: bool = False) -> str:
+        """A row per layer, or per layer and step, with the verdicts below, as plain text."""
+        from a2sg.study.inspect.table import plain
+
+        return plain(self, by_step)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as plain data, as `inspection.json` has them."""
+        return {
+            **self.facts,
+            "windows": self.windows,
+            "edges": self.edges,
+            "layers": [
+                {**asdict(layer), "verdicts": [asdict(verdict) for verdict in self.verdicts[layer.name]]}
+                for layer in self.layers.values()
+            ],
+            "unreached": [name for name in self.verdicts if name not in self.layers],
+        }
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write `inspection.json`, `inspection.html`, and pictures if matplotlib is there, into `folder`.
+
+        The page opens from the disk and needs nothing else. Each file is written whole or not at all.
+
+        Returns:
+            The files written.
+
+        Raises:
+            InputError: if the folder cannot be written.
+        """
+        from a2sg.study.inspect.page import page
+        from a2sg.study.inspect.pictures import pictures
+        from a2sg.training.files import write_json, write_text
+
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            drawn = pictures(self, folder)
+            data, html = folder / "inspection.json", folder / "inspection.html"
+            write_json(data, self.to_dict())
+            write_text(html, page(self, drawn))
+        except OSError as error:
+            raise InputError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+        return [data, html, *drawn]
+
+    def __str__(self) -> str:
+        return self.table()

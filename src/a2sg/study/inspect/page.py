@@ -1,0 +1,150 @@
+"""What an inspection found, as a page that opens from the disk and loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from a2sg.study.html import document, picture, table
+from a2sg.study.inspect import charts
+from a2sg.study.inspect.table import HEADERS, number, rows, sentences, share
+from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis, Variation
+
+if TYPE_CHECKING:
+    from a2sg.study.inspect.inspection import Inspection
+
+STYLE = """
+figure { margin: 0; display: inline-block }
+figcaption { font-size: 11px; color: var(--soft); max-width: 240px }
+.charts { display: flex; flex-wrap: wrap; gap: 1rem; margin: .5rem 0 1rem }
+svg { border-bottom: 1px solid var(--faint) }
+svg text { font-size: 10px; fill: var(--soft) }
+svg polyline { fill: none; stroke-width: 1; opacity: .6 }
+svg .own { stroke: var(--ink); stroke-width: 2; opacity: 1 }
+svg .window { fill: #0072B2; opacity: .18 } svg .bars { fill: var(--soft) }
+svg .mark { stroke: var(--ink); stroke-dasharray: 2 2 }
+svg .used { stroke: #0072B2; stroke-width: 2; opacity: .6 }
+svg .best { fill: #D55E00 }
+summary { cursor: pointer; font-weight: 600; margin: .4rem 0 }
+"""
+"""Of the charts of layers."""
+
+ABOUT = {
+    "potentials": "Where the potentials are, and what the window holds of them.",
+    "gradients": "Who gets a gradient, who fires, and how large the gradient is.",
+    "windows": "SGV (least is best) and TGC (most is best) as functions of the window.",
+    "shapes": "CV of ds/du under each shape at the window in use, and the condition of Theorem 4.2.",
+}
+"""By the names of the pictures."""
+
+
+def page(found: Inspection, pictures: Sequence[Path]) -> str:
+    """The page.
+
+    Args:
+        found: what it is about.
+        pictures: to be shown on it; their content becomes part of it.
+    """
+    facts = found.facts
+    title = f"Inspection of {facts['model']}"
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    shown = {**facts, "loss": f"{facts['loss']:.4g}"}
+    said = [f"{key}: {value}" for key, value in shown.items() if key not in ("model", "versions")]
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{escape('; '.join([*said, versions]))}</p>",
+        "<h2>Verdicts</h2>",
+        _verdicts(found),
+        "<h2>Layers</h2>",
+        table(HEADERS, rows(found)),
+        f"<p>{escape('; '.join(f'{name}: {text}' for name, text in HEADERS.items()))}.</p>",
+        *(_picture(path) for path in pictures),
+        "<h2>Layer by layer</h2>",
+        "<p>Blue is the window in use, the dot the best one by SGV (at step T) or TGC (before). The thick "
+        "line is the layer's own shape; blue the boxcar, orange the triangle, green the asymmetric ramp.</p>",
+        *(_layer(found, layer) for layer in found.layers.values()),
+    ]
+    return document(title, parts, STYLE)
+
+
+def _verdicts(found: Inspection) -> str:
+    items = [
+        f'<li><span class="level {verdict.level}">{verdict.level}</span> '
+        f"<b>{escape(name)}</b>: {escape(verdict.text)}</li>"
+        for name, verdict in sentences(found)
+    ]
+    return f"<ul>{''.join(items)}</ul>"
+
+
+def _layer(found: Inspection, layer: LayerDiagnosis) -> str:
+    drawn = []
+    for step in layer.steps:
+        title = f"step {step.step}: potentials about the threshold"
+        drawn.append(charts.histogram(step.histogram, found.edges, step.window, title))
+        last = step.own.tgc is None
+        lines = {
+            name: _over_least(shape.by_window) if last else shape.by_window
+            for name, shape in {**step.shapes, "own": step.own}.items()
+        }
+        title = f"step {step.step}: {'SGV over its least' if last else 'TGC'} by window"
+        drawn.append(charts.curves(lines, found.windows, step.window, step.own.best_window, title))
+    about = f"{layer.kind}, {layer.surrogate}, {layer.neurons:,} neurons"
+    return (
+        f"<details><summary>{escape(layer.name)}</summary><p>{escape(about)}</p>{_steps(layer)}"
+        f'<div class="charts">{"".join(drawn)}</div>{"".join(map(_shapes, layer.steps))}</details>'
+    )
+
+
+def _over_least(scores: Sequence[float | None]) -> list[float | None]:
+    """SGV as a multiple of its least, so that shapes of different heights can be put side by side."""
+    least = min((score for score in scores if score), default=None)
+    return [None if score is None or least is None else score / least for score in scores]
+
+
+def _steps(layer: LayerDiagnosis) -> str:
+    heads = (
+        "step", "window", "inside", "dL/ds ≠ 0", "δ ≠ 0", "spikes", "dead", "always", "‖dL/ds‖", "‖δ‖",
+        "‖δ‖/next", "mean u - Vth", "σ", "skewness", "kurtosis", "Gaussian", "κ", "Lκ/σ²",
+    )  # fmt: skip
+
+    def cells(step: StepDiagnosis) -> list[str]:
+        u = step.potential
+        return [
+            str(step.step),
+            number(step.window),
+            *(share(value) for value in (step.inside, step.arriving, step.passing)),
+            number(step.firing_rate),
+            *(share(value) for value in (step.dead, step.saturated)),
+            *(number(value) for value in (step.upstream_norm, step.gradient_norm, step.gradient_ratio)),
+            *(number(value) for value in (u.mean, u.deviation, u.skewness, u.kurtosis)),
+            "yes" if u.gaussian else "no",
+            number(u.kappa),
+            number(u.condition),
+        ]
+
+    return table(heads, map(cells, layer.steps))
+
+
+def _shapes(step: StepDiagnosis) -> str:
+    heads = (
+        f"step {step.step}, window {step.window:.3g}",
+        "SGV",
+        "TGC",
+        "CV of δ",
+        "CV of ds/du",
+        "best window",
+        "its score",
+    )
+
+    def cells(name: str, shape: Variation) -> list[str]:
+        values = (shape.sgv, shape.tgc, shape.cv, shape.surrogate_cv, shape.best_window, shape.best_score)
+        return [name, *map(number, values)]
+
+    return table(heads, (cells(name, shape) for name, shape in {**step.shapes, "own": step.own}.items()))
+
+
+def _picture(path: Path) -> str:
+    about = ABOUT[path.stem]
+    return f"<h3>{escape(about)}</h3>{picture(path.read_bytes(), 'png', about)}"

@@ -1,0 +1,210 @@
+"""What an inspection found, as pictures: all layers at a glance."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from a2sg.study.inspect.inspection import Inspection
+
+log = logging.getLogger("a2sg")
+
+Rows = Sequence[tuple[str, StepDiagnosis]]
+"""Layer and step, from the top."""
+
+
+def pictures(found: Inspection, folder: Path) -> list[Path]:
+    """Draw potentials.png, gradients.png, windows.png and shapes.png; without matplotlib none, and warn."""
+    try:
+        drawn = {
+            "potentials": potentials(found),
+            "gradients": gradients(found),
+            "windows": windows(found),
+            "shapes": shapes(found),
+        }
+    except ModuleNotFoundError as error:
+        log.warning("no pictures, as %s is not installed: pip install 'a2sg[train]'", error.name)
+        return []
+    written = []
+    for name, figure in drawn.items():
+        path = folder / f"{name}.png"
+        part = path.with_name(path.name + ".part")
+        figure.savefig(part, format="png")
+        os.replace(part, path)
+        written.append(path)
+    return written
+
+
+def potentials(found: Inspection) -> Figure:
+    """The histogram of potentials of every layer and step (down), with the window in use."""
+    rows = [(name, step) for name, layer in found.layers.items() for step in layer.steps]
+    edges = [-edge for edge in reversed(found.edges)] + [0.0, *found.edges]
+    grid = [[count / max(1, sum(step.histogram)) for count in step.histogram[1:-1]] for _, step in rows]
+    figure, (axes,) = _figure(8, 1.6 + _height(rows), 1)
+    mesh = axes.pcolormesh(edges, range(len(rows) + 1), grid, cmap="magma_r", vmin=0)
+    for at, (_, step) in enumerate(rows):
+        for side in (-step.window, step.window):
+            axes.plot([side, side], [at, at + 1], color="#0072B2", linewidth=1.5)
+    axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
+    _label_rows(axes, rows)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_xlabel("potential - threshold (dotted), with the window in use (blue)")
+    figure.colorbar(mesh, ax=axes, label=f"share per {found.edges[0]:.3g}", pad=0.02, aspect=30)
+    figure.suptitle("Potentials by layer and step")
+    return figure
+
+
+def gradients(found: Inspection) -> Figure:
+    """Who gets a gradient, who fires, and how large the gradient is, over the layers."""
+    layers = list(found.layers.values())
+    figure, panels = _figure(4 + max(8.0, 0.5 * len(layers)), 4.4, 3)
+    curves: list[dict[str, list[float]]] = [
+        {
+            "inside the window": [layer.mean("inside") for layer in layers],
+            "dL/ds is not 0": [layer.mean("arriving") for layer in layers],
+            "δ is not 0": [layer.mean("passing") for layer in layers],
+        },
+        {
+            "spikes per neuron and step": [layer.mean("firing_rate") for layer in layers],
+            "never fire (share of neurons)": [layer.dead for layer in layers],
+            "always fire (share of neurons)": [layer.saturated for layer in layers],
+        },
+        {"‖δ‖": [layer.gradient_norm or math.nan for layer in layers]},
+    ]
+    for axes, lines in zip(panels, curves, strict=True):
+        for colour, style, (label, values) in zip(
+            _colours(), ("o-", "s--", "^:"), lines.items(), strict=False
+        ):
+            axes.plot(values, style, color=colour, label=label, markersize=4)
+        _label_columns(axes, found)
+        _legend_above(axes, 1)
+    if any(layer.gradient_norm for layer in layers):
+        panels[2].set_yscale("log")
+    figure.suptitle("Gradients and spikes by layer, in the order of the forward pass")
+    return figure
+
+
+def windows(found: Inspection) -> Figure:
+    """SGV and TGC of every layer and step at every window, the best one marked."""
+    every = [(name, step) for name, layer in found.layers.items() for step in layer.steps]
+    last = [(name, step) for name, step in every if step.own.tgc is None]
+    earlier = [(name, step) for name, step in every if step.own.tgc is not None]
+    parts = {"SGV at step T: log10 of its ratio to the least": last, "TGC at the steps before T": earlier}
+    parts = {title: rows for title, rows in parts.items() if rows}
+    figure, panels = _figure(1 + 5.5 * len(parts), 1.8 + max(map(_height, parts.values())), len(parts))
+    half = found.windows[0] / 2
+    edges = [half, *(window + half for window in found.windows)]
+    for axes, (title, rows) in zip(panels, parts.items(), strict=True):
+        colours = "viridis_r" if rows is last else "viridis"
+        mesh = axes.pcolormesh(edges, range(len(rows) + 1), [_scores(step) for _, step in rows], cmap=colours)
+        for at, (_, step) in enumerate(rows):
+            axes.plot([step.window] * 2, [at, at + 1], color="white", linewidth=2)
+            if step.own.best_window is not None:
+                axes.plot(step.own.best_window, at + 0.5, "o", color="#D55E00", markersize=4, clip_on=False)
+        axes.set_xlim(edges[0], edges[-1])
+        _label_rows(axes, rows)
+        axes.set_xlabel("window: in use (white line), best (dot)")
+        axes.set_title(title, fontsize=10)
+        figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30)
+    figure.suptitle("What SGV and TGC say of other windows, under the layer's own shape")
+    return figure
+
+
+def shapes(found: Inspection) -> Figure:
+    """Variation of ds/du under each shape, and the condition of Theorem 4.2, over the layers."""
+    layers = list(found.layers.values())
+    figure, (left, right) = _figure(4 + max(7.0, 0.45 * len(layers)), 4.4, 2)
+    names = list(layers[0].steps[0].shapes)
+    for colour, name in zip(_colours(), names, strict=True):
+        left.plot([_mean_cv(layer, name) for layer in layers], "o-", color=colour, label=name, markersize=4)
+    left.set_ylabel("CV of ds/du, mean over steps")
+    for at, layer in enumerate(layers):
+        for step in layer.steps:
+            filled = None if step.potential.gaussian else "none"
+            value = step.potential.condition
+            right.plot(
+                at, math.nan if value is None else value, "o", color="#0072B2", fillstyle=filled or "full"
+            )
+    right.axhline(1, color="black", linewidth=0.8, linestyle=":")
+    right.set_ylabel("Lκ/σ² by step (open: not Gaussian)")
+    for axes in (left, right):
+        _label_columns(axes, found)
+    _legend_above(left, 4)
+    figure.suptitle("Shapes side by side, and the condition of Theorem 4.2")
+    return figure
+
+
+def _scores(step: StepDiagnosis) -> list[float]:
+    """TGC, or at step T the logarithm of SGV over its least."""
+    scores = [math.nan if score is None else score for score in step.own.by_window]
+    if step.own.tgc is not None:
+        return scores
+    least = min((score for score in scores if score > 0), default=math.nan)
+    return [math.log10(score / least) if score > 0 else math.nan for score in scores]
+
+
+def _mean_cv(layer: LayerDiagnosis, shape: str) -> float:
+    known = [step.shapes[shape].surrogate_cv for step in layer.steps]
+    values = [value for value in known if value is not None]
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def _label_rows(axes: Axes, rows: Rows) -> None:
+    """Name layers beside their rows, from the top, with lines between them."""
+    axes.invert_yaxis()
+    names = [name for name, _ in rows]
+    starts = [at for at, name in enumerate(names) if at == 0 or names[at - 1] != name] + [len(names)]
+    for start in starts[1:-1]:
+        axes.axhline(start, color="white", linewidth=1.5)
+    axes.set_yticks(
+        [(start + end) / 2 for start, end in pairwise(starts)], [names[start] for start in starts[:-1]]
+    )
+    axes.tick_params(axis="y", length=0, labelsize=8)
+    axes.grid(visible=False)
+
+
+def _label_columns(axes: Axes, found: Inspection) -> None:
+    """Name layers below."""
+    axes.set_xticks(
+        range(len(found.layers)), list(found.layers), rotation=60, ha="right", rotation_mode="anchor"
+    )
+    axes.tick_params(axis="x", labelsize=8)
+
+
+def _legend_above(axes: Axes, columns: int) -> None:
+    axes.legend(frameon=False, fontsize=8, ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def _height(rows: Rows) -> float:
+    """Inches for rows."""
+    return max(1.0, min(0.2, 60 / len(rows)) * len(rows))
+
+
+def _colours() -> Sequence[str]:
+    from a2sg.training.pictures import COLOURS
+
+    return COLOURS
+
+
+def _figure(width: float, height: float, count: int) -> tuple[Figure, list[Axes]]:
+    """Panels side by side, in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    panels = list(figure.subplots(1, count, squeeze=False)[0])
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#E0E0E0", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, panels

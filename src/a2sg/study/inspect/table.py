@@ -1,0 +1,135 @@
+"""What an inspection found, as a table: plain text, and in colour for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import fsum
+from typing import TYPE_CHECKING
+
+from a2sg.study.inspect.verdict import Level, Verdict
+from a2sg.study.measure.diagnosis import StepDiagnosis
+
+if TYPE_CHECKING:
+    from a2sg.study.inspect.inspection import Inspection
+
+HEADERS = {
+    "layer": "name of its module",
+    "window": "half-width in use",
+    "inside": "share of potentials inside the window",
+    "gradient": "share of neurons whose δ is not 0",
+    "spikes": "per neuron and step",
+    "dead": "share of neurons that fire in no sample",
+    "always": "share of neurons that fire in every sample",
+    "‖δ‖/next": "norm of the gradient over that of the next spiking layer",
+    "SGV": "of δ at step T: least is best; it scales with the gradient",
+    "TGC": "of δ at the steps before T: most is best",
+    "best": "windows by SGV and TGC, of those looked at",
+}
+"""Columns, and what they are."""
+
+MARKS: dict[Level, str] = {"problem": "!", "note": "-", "fine": "+"}
+STYLES: dict[Level, str] = {"problem": "red", "note": "yellow", "fine": "green"}
+WIDTH = 110
+"""Columns where the output is no terminal."""
+
+
+def rows(found: Inspection, by_step: bool = False) -> Iterator[list[str]]:
+    """The cells under `HEADERS`, a row per layer, or per layer and step."""
+    for layer in found.layers.values():
+        if not by_step:
+            yield cells(layer.name, layer.steps, layer.dead, layer.saturated, layer.gradient_ratio)
+            continue
+        for step in layer.steps:
+            name = f"{layer.name} t={step.step}"
+            yield cells(name, [step], step.dead, step.saturated, step.gradient_ratio)
+
+
+def cells(
+    name: str, steps: Sequence[StepDiagnosis], dead: float, always: float, ratio: float | None
+) -> list[str]:
+    """One row of one or more steps: means, and ranges of windows."""
+    return [
+        name,
+        _span([step.window for step in steps]),
+        share(_mean([step.inside for step in steps])),
+        share(_mean([step.passing for step in steps])),
+        number(_mean([step.firing_rate for step in steps])),
+        share(dead),
+        share(always),
+        number(ratio),
+        number(_mean([step.own.sgv for step in steps if step.own.tgc is None])),
+        number(_mean([step.own.tgc for step in steps])),
+        _span([step.own.best_window for step in steps]),
+    ]
+
+
+def sentences(found: Inspection) -> Iterator[tuple[str, Verdict]]:
+    """Every verdict with its layer, in the order of the layers; those not reached come first."""
+    for name, verdicts in found.verdicts.items():
+        for verdict in verdicts:
+            yield name, verdict
+
+
+def plain(found: Inspection, by_step: bool = False) -> str:
+    """Columns under each other, and the verdicts below."""
+    lines = [list(HEADERS), *rows(found, by_step)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in lines
+    ]
+    verdicts = [f"{MARKS[verdict.level]} {name}: {verdict.text}" for name, verdict in sentences(found)]
+    return "\n".join([*table, "", *verdicts])
+
+
+def show(found: Inspection, by_step: bool = False) -> None:
+    """Print what was inspected, the table and the verdicts, in colour where the output is a terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    facts = found.facts
+    about = f"{facts['model']}, {facts['batch']}, loss {number(facts['loss'])}"
+    console.print(about, markup=False, highlight=False)
+    console.print()
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for header in HEADERS:
+        name = header == "layer"
+        table.add_column(header, justify="left" if name else "right", no_wrap=not name, overflow="fold")
+    for row in rows(found, by_step):
+        table.add_row(*map(Text, row))
+    console.print(table)
+    console.print()
+    for layer, verdict in sentences(found):
+        style = f"bold {STYLES[verdict.level]}"
+        console.print(Text.assemble((f"{MARKS[verdict.level]} {layer}: ", style), verdict.text))
+
+
+def share(value: float | None) -> str:
+    """In percent."""
+    return "" if value is None else f"{100 * value:.1f}%"
+
+
+def number(value: float | None) -> str:
+    """To three digits."""
+    if value is None:
+        return ""
+    return f"{value:.1e}" if 0 < abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.3g}"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fsum(known) / len(known) if known else None
+
+
+def _span(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    low, high = f"{min(known):.2f}", f"{max(known):.2f}"
+    return low if low == high else f"{low}-{high}"

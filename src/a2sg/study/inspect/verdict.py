@@ -1,0 +1,157 @@
+"""What the numbers of a layer say, in words: each verdict follows from one rule and its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from a2sg.study.measure.diagnosis import LayerDiagnosis
+
+FEW = 0.1
+"""Fewer elements than this with a gradient are a problem."""
+ENOUGH = 0.3
+"""The window that is proposed then is the smallest that holds this share of the potentials."""
+SCARCE = 0.02
+"""Fewer elements than this with a gradient at one step are worth a note."""
+DEAD = 0.5
+"""More neurons than this that never fire are a problem."""
+SATURATED = 0.1
+"""More neurons than this that always fire are a problem."""
+ALL = 0.95
+"""A window that holds more than this passes nearly everything."""
+SHRINKS, GROWS = 0.1, 10.0
+"""Norms of the gradient, as a multiple of the next layer's, beyond which they vanish or explode."""
+LESS_SGV, MORE_TGC = 0.1, 0.05
+"""What another window has to gain, of SGV and in TGC, to be told."""
+
+Level = Literal["problem", "note", "fine"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence on a layer.
+
+    Attributes:
+        level: `"problem"`, `"note"` or `"fine"`.
+        rule: name of the rule it follows from.
+        text: what is so, and what can be done.
+    """
+
+    level: Level
+    rule: str
+    text: str
+
+
+def judge(layer: LayerDiagnosis, windows: Sequence[float]) -> list[Verdict]:
+    """Verdicts on a layer, problems first; at least one.
+
+    Args:
+        layer: its numbers.
+        windows: those that were looked at, ascending.
+    """
+    if layer.gradient_norm is None:
+        text = "gradients are not finite: lower the learning rate, or the loss scale"
+        return [Verdict("problem", "not finite", text)]
+    found = [*_gradient(layer, windows), *_spikes(layer), *_flow(layer), *_scores(layer, windows)]
+    if all(verdict.level != "problem" for verdict in found):
+        rate = f"{layer.mean('firing_rate'):.2g} spikes per neuron and step"
+        text = f"{_percent(layer.mean('passing'))} of neurons get a gradient, {rate}"
+        found.append(Verdict("fine", "fine", text))
+    return sorted(found, key=lambda verdict: LEVELS.index(verdict.level))
+
+
+def unreached() -> Verdict:
+    """The verdict on a layer that no backward pass came to."""
+    text = (
+        "no backward pass came here: the parameters before it are frozen, or the loss does not depend on it"
+    )
+    return Verdict("problem", "unreached", text)
+
+
+def _gradient(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Verdict]:
+    passing, inside, arriving = (layer.mean(share) for share in ("passing", "inside", "arriving"))
+    none = f"{_percent(1 - passing)} of neurons get no gradient"
+    if arriving == 0:
+        yield Verdict(
+            "problem", "nothing arrives", f"no gradient comes from {layer.next_layer or 'the loss'}"
+        )
+    elif passing < FEW and inside < ENOUGH and inside <= arriving:
+        yield Verdict("problem", "few gradients", f"{none}: {_cure(layer, windows)}")
+    elif passing < FEW:
+        text = f"{none}, with {_percent(inside)} inside the window: one comes to {_percent(arriving)} alone"
+        yield Verdict("note", "little arrives", text)
+    elif scarce := [str(step.step) for step in layer.steps if step.passing < SCARCE]:
+        text = f"fewer than {_percent(SCARCE)} of neurons get a gradient at step {', '.join(scarce)}"
+        yield Verdict("note", "scarce step", text)
+    if inside > ALL:
+        text = (
+            f"{_percent(inside)} of potentials are inside the window: a narrower one would choose among them"
+        )
+        yield Verdict("note", "window holds all", text)
+
+
+def _cure(layer: LayerDiagnosis, windows: Sequence[float]) -> str:
+    """Which window would hold enough, and which way the threshold should go."""
+    shares = zip(*(step.held for step in layer.steps), strict=True)
+    held = [sum(share) / len(layer.steps) for share in shares]
+    below = sum(step.potential.mean for step in layer.steps) < 0
+    threshold = f"{'lower' if below else 'raise'} the threshold"
+    for window, share in zip(windows, held, strict=True):
+        if share >= ENOUGH:
+            return f"widen to {window:.3g}, or {threshold}"
+    return (
+        f"{threshold}, or normalise before the neuron; no window up to {windows[-1]:.3g} holds "
+        f"{_percent(ENOUGH)} of the potentials"
+    )
+
+
+def _spikes(layer: LayerDiagnosis) -> Iterator[Verdict]:
+    if layer.dead > DEAD:
+        silent = f"{_percent(layer.dead)} of neurons never fire in this batch"
+        text = f"{silent}: lower the threshold, or raise the input"
+        yield Verdict("problem", "dead", text)
+    if layer.saturated > SATURATED:
+        text = (
+            f"{_percent(layer.saturated)} of neurons fire in every sample at every step: raise the threshold"
+        )
+        yield Verdict("problem", "saturated", text)
+
+
+def _flow(layer: LayerDiagnosis) -> Iterator[Verdict]:
+    ratio = layer.gradient_ratio
+    if ratio is not None and 0 < ratio < SHRINKS:
+        text = f"the gradient shrinks to {ratio:.2g} times that of {layer.next_layer}: it vanishes"
+        yield Verdict("problem", "vanishes", text)
+    if ratio is not None and ratio > GROWS:
+        text = f"the gradient grows to {ratio:.3g} times that of {layer.next_layer}: it explodes"
+        yield Verdict("problem", "explodes", text)
+
+
+def _scores(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Verdict]:
+    """What SGV and TGC say of the windows: not that others train better."""
+    gains, best = [], []
+    for step in layer.steps:
+        own = step.own
+        if own.best_window is None or own.best_score is None:
+            return
+        best.append(f"{own.best_window:.2f}")
+        held = step.held[windows.index(own.best_window)]
+        few = f" (but {_percent(held)} of potentials inside)" if held < FEW else ""
+        if own.tgc is None and own.sgv and own.best_score < (1 - LESS_SGV) * own.sgv:
+            gains.append(f"SGV {_percent(1 - own.best_score / own.sgv)} less at step {step.step}{few}")
+        if own.tgc is not None and own.best_score > own.tgc + MORE_TGC:
+            gains.append(f"TGC {own.best_score:.2f} for {own.tgc:.2f} at step {step.step}{few}")
+    if gains:
+        text = f"by SGV and TGC the best windows are {', '.join(best)}: {', '.join(gains)}"
+        yield Verdict("note", "other windows", text)
+
+
+def _percent(share: float) -> str:
+    """A share in percent, without hiding that it is not quite 0 or 1."""
+    if 0 < share < 0.005:
+        return "under 1 %"
+    if 0.995 <= share < 1:
+        return "over 99 %"
+    return f"{100 * share:.0f} %"

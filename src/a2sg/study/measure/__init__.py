@@ -1,0 +1,1 @@
+"""Numbers from a model and batches: nothing here draws, writes a file, or knows a run."""

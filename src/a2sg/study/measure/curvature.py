@@ -1,0 +1,272 @@
+"""Curvature, named exactly: five quantities that are often called "the Hessian" or "the Fisher" of an SNN.
+
+Spikes are piecewise constant, so the loss itself has no curvature where it has one at all: its Hessian is 0
+almost everywhere. What follows are matrices of the surrogate: each function says which, and what it is not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from a2sg.errors import require, require_choice, require_count, require_positive
+from a2sg.study.measure.curvature_results import Curvature, FieldSpectrum, GradNormSq, Spectrum
+from a2sg.study.measure.gram import gram
+from a2sg.study.measure.objective import Objective
+from a2sg.study.measure.output_factors import Factors
+from a2sg.study.measure.products import Build, gauss_newton_of, hessian_of, opened, transposed_field_of
+from a2sg.study.measure.spectrum import Product, asymmetry, ends, hutchinson, largest, largest_of_any
+
+MEMORY = 2.0
+"""GiB of gradients held at a time."""
+
+
+def grad_norm_sq(objective: Objective) -> GradNormSq:
+    """‖mean gradient of the batch‖²: what the A2SG research code calls the Fisher's top eigenvalue.
+
+    It is the one nonzero eigenvalue of g gᵀ, g the mean gradient: of a matrix of rank one, which is not the
+    Fisher. It says how far training is from a stationary point, and nothing about curvature. Works with any
+    torch module.
+    """
+    with objective.ready():
+        loss, gradient = objective.value_and_gradient()
+    squares = [part.double().square().sum().item() for part in gradient]
+    layers = {name: math.fsum(squares[at] for at in block) for name, block in objective.layers.items()}
+    return GradNormSq(len(objective), loss, math.fsum(squares), layers)
+
+
+def empirical_fisher(
+    objective: Objective, top: int = 1, memory: float = MEMORY, show_progress: bool | None = None
+) -> Curvature:
+    """F = mean over samples of g gᵀ, g a sample's own (surrogate) gradient at its true label.
+
+    Exact: eigenvalues and traces are those of the `[N, N]` matrix of scalar products of the gradients. Not
+    the Fisher of the model, whose labels the model draws (`gauss_newton`): as losses go to 0, so does this.
+    Works with any torch module.
+
+    Args:
+        objective: see `Objective`; its loss must be the mean of the samples' losses.
+        top: eigenvalues of each layer and the whole; at most N of them are not 0.
+        memory: GiB for per-sample gradients: if they do not fit, some are computed several times.
+        show_progress: whether there is a progress bar; None shows one on a terminal.
+
+    Raises:
+        InputError: if samples are not independent (`training=True`), or the loss is not finite.
+    """
+    _require_independent(objective)
+    require_count("top", top)
+    losses = [0.0] * len(objective)
+
+    def gradient(sample: int) -> Sequence[Tensor]:
+        samples = range(sample, sample + 1)
+        value = objective.of_output(objective.output(samples), samples)
+        losses[sample] = value.item()
+        return objective.gradient_of(value)
+
+    with objective.ready():
+        grams = gram(
+            gradient, len(objective), objective.layers, _bytes(memory), "per-sample gradients", show_progress
+        )
+    return _of_grams("empirical Fisher", objective, grams, math.fsum(losses) / len(losses), top)
+
+
+def gauss_newton(
+    objective: Objective,
+    top: int = 1,
+    layers: Sequence[str] | None = None,
+    method: str = "lanczos",
+    probes: int = 16,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+    memory: float = MEMORY,
+    show_progress: bool | None = None,
+) -> Curvature:
+    """G = mean over samples of Jᵀ H J: the generalised Gauss-Newton matrix, through the surrogate.
+
+    J is the (surrogate) Jacobian of a sample's outputs by the parameters, H the Hessian of its loss by its
+    outputs. With cross-entropy of a softmax this is the Fisher whose labels are drawn from the model
+    (Martens, 2020), for labels smoothed or not. It has no negative eigenvalue if the loss is convex in the
+    outputs, and does not need the surrogate's derivative.
+
+    Args:
+        objective: see `Objective`.
+        top: eigenvalues of each layer and the whole.
+        layers: whose blocks to look at; None is all of them, `()` the whole network alone.
+        method: `"lanczos"` works with products of the matrix and a vector, and estimates traces.
+            `"gram"` is exact, all layers at once, and works with any torch module; it takes a backward pass
+            per sample and class, and a loss that is the mean of samples' losses, convex in the outputs.
+        probes: random vectors for the trace (Hutchinson, 1989); 0 leaves it out. The Gram matrix needs none.
+        tolerance: relative, of eigenvalues found by Lanczos.
+        seed: of starting vector and probes.
+        memory: GiB for gradients held by the Gram matrix.
+        show_progress: of the Gram matrix; None shows a bar on a terminal.
+
+    Raises:
+        InputError: for an option out of range, a network without neurons of this package (Lanczos), a loss
+            that does not fit (Gram matrix), or if it does not converge.
+    """
+    kind = "generalised Gauss-Newton"
+    if require_choice("method", method, ("lanczos", "gram")) == "lanczos":
+
+        def measure(product: Product, size: int) -> Spectrum:
+            values = largest(product, size, top, tolerance, seed)
+            return Spectrum(size, values, [], *_trace(product, size, probes, seed))
+
+        _require_options(top, probes, tolerance)
+        return _of_products(kind, objective, gauss_newton_of, layers, measure)
+    require_count("top", top)
+    _require_independent(objective)
+    objective.blocks(layers)
+    with objective.ready():
+        factors = Factors(objective)
+        grams = gram(
+            factors.pulled_back,
+            len(factors),
+            objective.layers,
+            _bytes(memory),
+            "gradients of outputs",
+            show_progress,
+        )
+        return _of_grams(kind, objective, grams, objective.value(), top, layers)
+
+
+def double_backward_hessian(
+    objective: Objective,
+    top: int = 1,
+    layers: Sequence[str] | None = None,
+    probes: int = 16,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+) -> Curvature:
+    """What automatic differentiation gives for the Hessian: backward through backward.
+
+    The surrogate f stands for ds/du in both passes, and its slope f' for d²s/du². This is the Hessian of the
+    loss of a network in which each spike is replaced by its value plus f (u - u0) + f' (u - u0)² / 2 about
+    the present potential u0: so it is symmetric. It is *not* the Hessian of the loss (0 almost everywhere),
+    nor how the surrogate gradient changes as weights do (`surrogate_field_jacobian`).
+
+    Args:
+        objective: see `Objective`.
+        top: largest and smallest eigenvalues of each layer and the whole.
+        layers: whose blocks to look at; None is all of them, `()` the whole network alone.
+        probes: random vectors for the trace; 0 leaves it out.
+        tolerance: of the eigenvalues, relative to the one of largest modulus.
+        seed: of starting vector and probes.
+
+    Raises:
+        InputError: for an option out of range, a network without neurons of this package, or if it does not
+            converge.
+    """
+    _require_options(top, probes, tolerance)
+
+    def measure(product: Product, size: int) -> Spectrum:
+        return Spectrum(
+            size, *ends(product, size, top, tolerance, seed), *_trace(product, size, probes, seed)
+        )
+
+    return _of_products("double-backward Hessian", objective, hessian_of, layers, measure)
+
+
+def surrogate_field_jacobian(
+    objective: Objective,
+    top: int = 1,
+    layers: Sequence[str] | None = None,
+    probes: int = 16,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+) -> Curvature:
+    """J = dg/dθ: how the surrogate gradient g that an optimizer follows changes as weights do.
+
+    Between flips of spikes g is a smooth function of the weights: spikes are constants, potentials and f(u)
+    are not. J is its true derivative there, by finite differences too. It is *not* symmetric, as g is not the
+    gradient of any loss, so eigenvalues may be complex. It does not see the jumps of g where spikes flip:
+    it holds for steps that flip few.
+
+    Args:
+        objective: see `Objective`.
+        top: eigenvalues of largest modulus of each layer and the whole.
+        layers: whose blocks to look at; None is all of them, `()` the whole network alone.
+        probes: random vectors for trace and asymmetry, two products each; 0 leaves both out.
+        tolerance: relative, of the eigenvalues.
+        seed: of starting vector and probes.
+
+    Raises:
+        InputError: for an option out of range, a network without neurons of this package, or if it does not
+            converge.
+    """
+    _require_options(top, probes, tolerance)
+
+    def measure(product: Product, size: int) -> FieldSpectrum:
+        # Products are those of the transpose, which has the same eigenvalues, trace and asymmetry.
+        values = largest_of_any(product, size, top, tolerance, seed)
+        return FieldSpectrum(
+            size,
+            [(value.real, value.imag) for value in values],
+            *_trace(product, size, probes, seed),
+            *asymmetry(product, size, probes, seed),
+        )
+
+    kind = "Jacobian of the surrogate-gradient field"
+    return _of_products(kind, objective, transposed_field_of, layers, measure)
+
+
+def _of_products(
+    kind: str,
+    objective: Objective,
+    build: Build,
+    layers: Sequence[str] | None,
+    measure: Callable[[Product, int], Spectrum | FieldSpectrum],
+) -> Curvature:
+    blocks = objective.blocks(layers)
+    with opened(objective, build) as matrix:
+        whole = measure(*matrix.of(range(len(objective.parameters))))
+        by_layer = {name: measure(*matrix.of(block)) for name, block in blocks.items()}
+        return Curvature(kind, len(objective), objective.value(), whole, by_layer, matrix.products)
+
+
+def _of_grams(
+    kind: str,
+    objective: Objective,
+    grams: dict[str, Tensor],
+    loss: float,
+    top: int,
+    layers: Sequence[str] | None = None,
+) -> Curvature:
+    """Spectra of Σ v vᵀ / N."""
+
+    def spectrum(matrix: Tensor, block: Sequence[int]) -> Spectrum:
+        size = sum(objective.parameters[at].numel() for at in block)
+        matrix = matrix / len(objective)
+        values = torch.linalg.eigvalsh(matrix).flip(0).clamp(min=0).tolist()
+        values += [0.0] * (size - len(values))
+        return Spectrum(size, values[: min(top, size)], [], matrix.trace().item(), 0.0)
+
+    whole = spectrum(sum(grams.values(), torch.zeros(())), range(len(objective.parameters)))
+    by_layer: dict[str, Spectrum | FieldSpectrum] = {
+        name: spectrum(grams[name], block) for name, block in objective.blocks(layers).items()
+    }
+    return Curvature(kind, len(objective), loss, whole, by_layer, 0)
+
+
+def _trace(product: Product, size: int, probes: int, seed: int) -> tuple[float, float] | tuple[None, None]:
+    return hutchinson(product, size, probes, seed) if probes else (None, None)
+
+
+def _require_options(top: int, probes: int, tolerance: float) -> None:
+    require_count("top", top)
+    require_count("probes", probes, least=0)
+    require_positive("tolerance", tolerance)
+
+
+def _require_independent(objective: Objective) -> None:
+    require(
+        not objective.training,
+        "gradients of single samples need batch norms in evaluation mode: training=False",
+    )
+
+
+def _bytes(memory: float) -> float:
+    return require_positive("memory", memory) * 2**30

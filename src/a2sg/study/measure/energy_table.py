@@ -1,0 +1,197 @@
+"""What a network's forward pass costs, beside the same network with ReLU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.adopt.site import SpikeSite
+from a2sg.energy import (
+    ACCUMULATE_PICOJOULES,
+    MAC_PICOJOULES,
+    Energy,
+    EnergyMeter,
+    batch_dimension,
+    measure,
+)
+from a2sg.errors import require, require_positive
+from a2sg.models.layers import Frames
+from a2sg.neuron import SpikingNeuron
+from a2sg.study.measure.probe import copied, find_sites
+
+
+@dataclass(frozen=True)
+class LayerEnergy:
+    """A synaptic layer, per sample.
+
+    Attributes:
+        layer: name of its module.
+        macs: multiply-accumulates over all steps.
+        accumulates: over all steps.
+        picojoules: of both.
+        relu_macs: of the same layer in the network with ReLU, which runs once.
+        relu_picojoules: of those.
+        ratio: picojoules over those with ReLU.
+    """
+
+    layer: str
+    macs: float
+    accumulates: float
+    picojoules: float
+    relu_macs: float
+    relu_picojoules: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class StepSpikes:
+    """A spiking layer at one step.
+
+    Attributes:
+        layer: name of its module.
+        step: from 1 to T.
+        neurons: how many, per sample.
+        rate: spikes per neuron; an integer spike counts its level.
+        spikes: per sample.
+    """
+
+    layer: str
+    step: int
+    neurons: float
+    rate: float
+    spikes: float
+
+
+@dataclass(frozen=True)
+class EnergyTable:
+    """A network beside the same with ReLU, per sample. An estimate of arithmetic alone; see `EnergyMeter`.
+
+    Attributes:
+        layers: in the order of their first call.
+        spikes: per spiking layer and step; of this package's neurons alone.
+        macs: of the spiking network.
+        accumulates: likewise.
+        picojoules: likewise.
+        relu_macs: of the network with ReLU.
+        relu_picojoules: likewise.
+        ratio: picojoules over those with ReLU: below 1 the spiking network costs less.
+    """
+
+    layers: list[LayerEnergy]
+    spikes: list[StepSpikes]
+    macs: float
+    accumulates: float
+    picojoules: float
+    relu_macs: float
+    relu_picojoules: float
+    ratio: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as plain data."""
+        return asdict(self)
+
+
+def energy_table(
+    model: nn.Module,
+    inputs: Tensor,
+    forward: Callable[[nn.Module, Tensor], Any] | None = None,
+    mac_picojoules: float = MAC_PICOJOULES,
+    accumulate_picojoules: float = ACCUMULATE_PICOJOULES,
+    real_input: bool = True,
+) -> EnergyTable:
+    """Operations and energy per layer, and spikes per layer and step, against the same network with ReLU.
+
+    In the network with ReLU every neuron is a ReLU, T = 1, and every connection is a MAC. It is made and run;
+    the accuracy it would have is another matter. The model of another library (adapted) is not: there every
+    layer is taken to run once a step, and a T-th of its connections counts.
+
+    Args:
+        model: the network; runs in evaluation mode and is left as it was.
+        inputs: images `[B, C, H, W]`, else `[T, B, ...]`, of which the network with ReLU gets the first step.
+        forward: called with the model and the inputs, if it is not `model(inputs)`: a step loop.
+        mac_picojoules: energy of a MAC.
+        accumulate_picojoules: energy of an accumulate.
+        real_input: whether the first layer reads real values; False for event data.
+
+    Raises:
+        InputError: for a constant that is not above 0, or a model without spiking neurons.
+    """
+    require_positive("mac_picojoules", mac_picojoules)
+    require_positive("accumulate_picojoules", accumulate_picojoules)
+    energy = measure(
+        model,
+        inputs,
+        forward=forward,
+        mac_picojoules=mac_picojoules,
+        accumulate_picojoules=accumulate_picojoules,
+        real_input=real_input,
+    )
+    require(bool(energy.layers), "the model has no synaptic layers (nn.Linear, nn.Conv1d, nn.Conv2d)")
+    relu = _relu_macs(model, inputs, forward, energy)
+    layers = []
+    for layer in energy.layers:
+        own = layer.macs * mac_picojoules + layer.accumulates * accumulate_picojoules
+        theirs = relu[layer.name] * mac_picojoules
+        layers.append(
+            LayerEnergy(
+                layer.name, layer.macs, layer.accumulates, own, relu[layer.name], theirs, own / theirs
+            )
+        )
+    relu_macs = sum(relu.values())
+    return EnergyTable(
+        layers=layers,
+        spikes=_spikes(energy),
+        macs=energy.macs,
+        accumulates=energy.accumulates,
+        picojoules=energy.picojoules,
+        relu_macs=relu_macs,
+        relu_picojoules=relu_macs * mac_picojoules,
+        ratio=energy.picojoules / (relu_macs * mac_picojoules),
+    )
+
+
+def relu_twin(model: nn.Module) -> nn.Module:
+    """A copy of a network of this package's neurons, every one of them a ReLU, that runs one step.
+
+    Raises:
+        InputError: for a model without spiking neurons.
+    """
+    twin = copied(model)
+    for module in list(twin.modules()):
+        if isinstance(module, Frames):
+            module.steps = 1
+        for name, child in list(module._modules.items()):  # named_children() names a shared one once
+            if isinstance(child, SpikingNeuron):
+                setattr(module, name, nn.ReLU())
+    return twin
+
+
+def _relu_macs(
+    model: nn.Module, inputs: Tensor, forward: Callable[[nn.Module, Tensor], Any] | None, energy: Energy
+) -> dict[str, float]:
+    """MACs per sample of every layer with ReLU."""
+    sites = find_sites(model).values()
+    foreign = [site for site in sites if isinstance(site, SpikeSite)]
+    if foreign:
+        return {layer.name: layer.connections / foreign[0].steps for layer in energy.layers}
+    batch = batch_dimension(inputs)
+    twin = relu_twin(model).eval()
+    once = inputs if batch == 0 else inputs[:1]
+    with torch.no_grad(), EnergyMeter(twin) as meter:
+        if forward is None:
+            twin(once)
+        else:
+            forward(twin, once)
+    return {layer.name: layer.connections for layer in meter.result(inputs.shape[batch]).layers}
+
+
+def _spikes(energy: Energy) -> list[StepSpikes]:
+    return [
+        StepSpikes(layer, step, energy.neurons[layer], rate, rate * energy.neurons[layer])
+        for layer, rates in energy.firing_rates.items()
+        for step, rate in enumerate(rates, start=1)
+    ]

@@ -1,0 +1,238 @@
+"""How near is a surrogate gradient to a true one? Its cosine with two gradients that exist without it.
+
+- *Smoothed*: the true gradient of the network whose spikes are F(u - threshold), the integral of the
+  surrogate. It differs from the surrogate gradient in the forward pass alone, and so says what hard spikes
+  do to it. A shape of unit area goes from 0 to 1, like a spike; under another the smoothed network's spikes
+  are of another size.
+- *Noise*: the gradient of the expected loss under small noise; see `a2sg.study.measure.noise`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import require, require_positive
+from a2sg.kernels.gate import Gate
+from a2sg.neuron import SpikingNeuron
+from a2sg.study.measure.noise import noisy_gradient
+from a2sg.study.measure.probe import copied
+from a2sg.study.measure.unrolled import unrolled
+from a2sg.surrogate import Surrogate, side_by_side
+
+SHAPES = side_by_side("unit")
+"""Shapes of area 1."""
+WINDOWS = (0.125, 0.25, 0.5, 1.0, 2.0)
+
+Gradients = dict[str, Tensor]
+"""dL/dθ by the parameter's name."""
+
+
+@dataclass(frozen=True)
+class FidelityRow:
+    """A surrogate gradient beside a true one.
+
+    Attributes:
+        shape: of the surrogate.
+        window: its half-width β, at every layer and step; None where each has its own.
+        reference: "smoothed" or "noise".
+        noise: σ of the noise; None for the smoothed network.
+        layer: name of the module with the parameters; "all" for all of them together.
+        parameters: how many.
+        cosine: of the two gradients, -1 .. 1; None where either is 0.
+        error: its standard error, by the jackknife over replicates of the noise; None where there is no
+            noise.
+        reliability: cosine between two halves of the replicates; None where there is no noise.
+        ceiling: what the true gradient itself could be expected to reach, sqrt(2r / (1 + r)) of the
+            reliability r; None if r is not above 0, and where there is no noise.
+        ratio: norm of the surrogate gradient over that of the reference.
+    """
+
+    shape: str
+    window: float | None
+    reference: str
+    noise: float | None
+    layer: str
+    parameters: int
+    cosine: float | None
+    error: float | None
+    reliability: float | None
+    ceiling: float | None
+    ratio: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def surrogate_fidelity(
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor],
+    loss: Callable[[Any, Any], Tensor],
+    shapes: Mapping[str, Surrogate] = SHAPES,
+    windows: Sequence[float] = WINDOWS,
+    noises: Sequence[float] = (),
+    **options: Any,
+) -> list[FidelityRow]:
+    """The cosine of surrogate gradients with true ones, per layer and whole, for every shape and window.
+
+    Copies run in evaluation mode, with the weights of the model; the model stays as it is. The smoothed
+    network is quick. Each of `noises` costs as `noisy_gradient` says, once for all shapes and windows: for
+    small networks.
+
+    Args:
+        model: a network of this package's neurons.
+        batch: (inputs, targets), on the model's device.
+        loss: called with output and targets; gives the mean over samples.
+        shapes: of the surrogate, by name.
+        windows: half-widths, each set at every layer and step.
+        noises: σ of the noise on the potentials, each above 0; none leaves that reference out.
+        **options: of `noisy_gradient`.
+
+    Raises:
+        InputError: for no shapes or windows, an option out of range, or a model without such neurons.
+    """
+    require(bool(shapes and windows), "shapes and windows need at least one each")
+    for window in windows:
+        require_positive("window", window)
+    noisy = [noisy_gradient(model, batch, loss, noise, **options) for noise in noises]
+    rows = []
+    for name, shape in shapes.items():
+        for window in windows:
+            dressed = with_surrogate(model, shape, window)
+            own = surrogate_gradient(dressed, batch, loss)
+            smooth = smoothed_gradient(dressed, batch, loss)
+            rows += _compared(name, window, own, {key: value[None] for key, value in smooth.items()}, None)
+            for reference in noisy:
+                rows += _compared(name, window, own, reference.estimates, reference.deviation)
+    return rows
+
+
+def own_fidelity(
+    model: nn.Module, batch: tuple[Tensor, Tensor], loss: Callable[[Any, Any], Tensor]
+) -> list[FidelityRow]:
+    """The cosine of a model's own surrogate gradient, shapes and windows as they are, with a smoothed one.
+
+    The smoothed network's spikes are the integral of the surrogate scaled to area 1: they rise from 0 to 1
+    over the window, as a spike jumps. Rows have the shape "own" and no window.
+
+    Args:
+        model: a network of this package's neurons; a copy runs in evaluation mode.
+        batch: (inputs, targets), on the model's device.
+        loss: called with output and targets; gives the mean over samples.
+    """
+    model = copied(model).eval()
+    own = surrogate_gradient(model, batch, loss)
+    for neuron in _neurons(model):
+        neuron.surrogate = replace(neuron.surrogate, area="unit")
+    smooth = smoothed_gradient(model, batch, loss)
+    return _compared("own", None, own, {name: part[None] for name, part in smooth.items()}, None)
+
+
+def with_surrogate(model: nn.Module, shape: Surrogate, window: float) -> nn.Module:
+    """A copy of a model in evaluation mode, all of whose neurons have this shape and window."""
+    model = copied(model).eval()
+    for neuron in _neurons(model):
+        neuron.surrogate = shape
+        neuron.window.fill_(window)
+    return model
+
+
+def surrogate_gradient(
+    model: nn.Module, batch: tuple[Any, Any], loss: Callable[[Any, Any], Tensor]
+) -> Gradients:
+    """The gradient that training would follow; zeros for parameters without one."""
+    inputs, targets = batch
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with torch.enable_grad():
+        value = loss(model(inputs), targets)
+        found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(parameter) if gradient is None else gradient
+        for (name, parameter), gradient in zip(parameters.items(), found, strict=True)
+    }
+
+
+def smoothed_gradient(
+    model: nn.Module, batch: tuple[Any, Any], loss: Callable[[Any, Any], Tensor]
+) -> Gradients:
+    """The true gradient of the network whose spikes are the integral of the surrogate, resets included."""
+    model = copied(model)
+    for neuron in _neurons(model):
+        neuron.detach_reset = False  # left out, the gradient would not be that of the network
+    with unrolled(model, smooth_spike):
+        return surrogate_gradient(model, batch, loss)
+
+
+def smooth_spike(gate: Gate, potential: Tensor, window: Tensor | float) -> Tensor:
+    """The integral of the surrogate, in place of a spike."""
+    return gate.primitive(potential, window)
+
+
+def _neurons(model: nn.Module) -> list[SpikingNeuron]:
+    return [module for module in model.modules() if isinstance(module, SpikingNeuron)]
+
+
+def _compared(
+    shape: str, window: float | None, own: Gradients, reference: Mapping[str, Tensor], noise: float | None
+) -> list[FidelityRow]:
+    """A row per module with parameters, and one of all.
+
+    Args:
+        shape: its name.
+        window: half-width, if it is one.
+        own: the surrogate gradient.
+        reference: replicates of the true one, by parameter `[R, *shape]`.
+        noise: σ; None for a reference without noise, of one replicate.
+    """
+    layers: dict[str, list[str]] = {}
+    for parameter in own:
+        layers.setdefault(parameter.rpartition(".")[0], []).append(parameter)
+    layers["all"] = list(own)
+    rows = []
+    for layer, names in layers.items():
+        g = torch.cat([own[name].flatten().double().cpu() for name in names])
+        true = torch.cat([reference[name].flatten(1).double().cpu() for name in names], 1)
+        error = reliability = ceiling = None
+        if noise is not None:
+            error, reliability = _error(g, true), _cosine(true[::2].mean(0), true[1::2].mean(0))
+            if reliability is not None and reliability > 0:
+                ceiling = (2 * reliability / (1 + reliability)) ** 0.5
+        best = true.mean(0)
+        norm = float(best.norm())
+        rows.append(
+            FidelityRow(
+                shape=shape,
+                window=window,
+                reference="smoothed" if noise is None else "noise",
+                noise=noise,
+                layer=layer,
+                parameters=len(g),
+                cosine=_cosine(g, best),
+                error=error,
+                reliability=reliability,
+                ceiling=ceiling,
+                ratio=float(g.norm()) / norm if norm else None,
+            )
+        )
+    return rows
+
+
+def _cosine(a: Tensor, b: Tensor) -> float | None:
+    norms = float(a.norm() * b.norm())
+    return max(-1.0, min(1.0, float(a @ b) / norms)) if norms else None
+
+
+def _error(own: Tensor, true: Tensor) -> float | None:
+    """Standard error of the cosine with the mean of R replicates `[R, P]`, each left out once."""
+    count = len(true)
+    total = true.sum(0)
+    parts = [_cosine(own, (total - row) / (count - 1)) for row in true]
+    if any(part is None for part in parts):
+        return None
+    spread = torch.tensor(parts, dtype=torch.float64)
+    return float((spread.var(correction=0) * (count - 1)).sqrt())

@@ -1,0 +1,143 @@
+"""Slices of the loss along filter-normalised random directions (Li et al., 2018)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import InputError, require_choice, require_count, require_positive
+from a2sg.progress import progress
+from a2sg.study.measure.filters import filter_norms, has_filters
+from a2sg.study.measure.objective import Objective
+
+Statistics = Literal["kept", "re-estimated"]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The loss along one or two directions through the weights.
+
+    Attributes:
+        at: places along a direction, ascending, 0 (the weights) among them; 1 moves every filter by its norm.
+        losses: of a line `[places]`; of a plane `[places along the first][places along the second]`. None
+            where the loss is not finite.
+        samples: N, in the batch.
+        layer: whose weights move; None for all.
+        seed: of the directions.
+        statistics: what batch norms used: `"kept"` or `"re-estimated"`.
+        others: whether parameters without filters moved, too.
+    """
+
+    at: list[float]
+    losses: list[Any]
+    samples: int
+    layer: str | None
+    seed: int
+    statistics: str
+    others: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as plain data."""
+        return asdict(self)
+
+
+def loss_slice(
+    objective: Objective,
+    dimensions: int = 1,
+    points: int = 21,
+    reach: float = 1.0,
+    layer: str | None = None,
+    seed: int = 0,
+    statistics: Statistics = "kept",
+    others: bool = False,
+    show_progress: bool | None = None,
+) -> Slice:
+    """The loss at evenly spaced places on a line or a plane through the weights.
+
+    Directions are Gaussian, each filter of them scaled to the norm of the network's own filter. They depend
+    on the seed and on the shapes of the parameters alone: networks of one architecture are sliced along the
+    same directions, each in its own units, and the slice of a layer is along that layer's part of them.
+
+    The loss is that of the hard-spike network, in evaluation mode. Parameters of one dimension or none
+    (biases, batch norms, trained decays) stay, as in the paper: a random change of a batch norm's weight says
+    nothing about the minimum.
+
+    Args:
+        objective: see `Objective`.
+        dimensions: 1 or 2.
+        points: places along each direction, an odd number, at least 3.
+        reach: how far to go to either side.
+        layer: whose weights move; None moves all.
+        seed: of the directions.
+        statistics: of batch norms: `"kept"` uses the running ones throughout, as deployment would.
+            `"re-estimated"` takes those of this batch anew at each place (and at the centre), which removes
+            the part of the rise that comes from statistics that no longer fit; it costs a forward pass more.
+        others: whether parameters without filters move, too: each as one filter.
+        show_progress: None shows a bar on a terminal.
+
+    Raises:
+        InputError: for an option out of range, a layer that there is not, or one without weights.
+    """
+    if dimensions not in (1, 2):
+        raise InputError(f"dimensions must be 1 or 2, not {dimensions!r}")
+    if require_count("points", points, least=3) % 2 == 0:
+        raise InputError(f"points must be odd, so that the weights are one of them, not {points}")
+    require_positive("reach", reach)
+    require_choice("statistics", statistics, get_args(Statistics))
+    half = points // 2
+    at = [reach * step / half for step in range(-half, half + 1)]
+    directions = [_direction(objective, layer, seed, number, others) for number in range(dimensions)]
+    places = [(a,) for a in at] if dimensions == 1 else [(a, b) for a in at for b in at]
+    losses: list[Any] = []
+    with objective.ready(parameters=True):
+        objective.model.eval()
+        centre = [parameter.detach().clone() for parameter in objective.parameters]
+        for place in progress(places, "loss landscape", len(places), show_progress):
+            with torch.no_grad():
+                for parameter, start, *ways in zip(objective.parameters, centre, *directions, strict=True):
+                    parameter.copy_(start + sum(a * way for a, way in zip(place, ways, strict=True)))
+            if statistics == "re-estimated":
+                _re_estimate(objective)
+            value = objective.value()
+            losses.append(value if math.isfinite(value) else None)
+    if dimensions == 2:
+        losses = [losses[row * points : (row + 1) * points] for row in range(points)]
+    return Slice(at, losses, len(objective), layer, seed, statistics, others)
+
+
+def _direction(
+    objective: Objective, layer: str | None, seed: int, number: int, others: bool
+) -> Sequence[Tensor]:
+    """The first or second direction of a seed, scaled to the network's filters."""
+    moving = set(range(len(objective.parameters)) if layer is None else objective.blocks([layer])[layer])
+    generator = torch.Generator().manual_seed(2 * seed + number)
+    found = []
+    for index, parameter in enumerate(objective.parameters):
+        drawn = torch.randn(parameter.shape, generator=generator).to(parameter)
+        if index not in moving or not (others or has_filters(parameter)):
+            found.append(torch.zeros_like(parameter))
+        elif has_filters(parameter):
+            found.append(drawn * (filter_norms(parameter) / filter_norms(drawn).clamp(min=1e-12)))
+        else:
+            found.append(drawn * (parameter.detach().norm() / drawn.norm().clamp(min=1e-12)))
+    if not any(bool(part.any()) for part in found):
+        raise InputError(f"layer {layer!r} has no weights that would move" if layer else "no weights move")
+    return found
+
+
+@torch.no_grad()
+def _re_estimate(objective: Objective) -> None:
+    """Set the running statistics of batch norms to those of the batch."""
+    norms = [m for m in objective.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over chunks
+        norm.train()
+    for samples in objective.chunks():
+        objective.output(samples)
+    objective.model.eval()

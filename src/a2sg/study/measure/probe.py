@@ -1,0 +1,276 @@
+"""One forward and backward pass of a copy of a model, with statistics of every spiking layer and step.
+
+Layers are looked at as their backward passes run, one step at a time, and only sums are kept: there is never
+a table of all potentials. The sums add up over the uses of a layer that is called more than once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.adopt.site import SpikeSite
+from a2sg.adopt.swap import swaps
+from a2sg.errors import InputError, require
+from a2sg.kernels.gate import Gate
+from a2sg.kernels.sums import Fill, Observation, blocked, sums_of
+from a2sg.kernels.watch import Look as See
+from a2sg.kernels.watch import Step
+from a2sg.neuron import SpikingNeuron
+from a2sg.study.measure.moments import first, gather, levels
+from a2sg.surrogate import Surrogate, WindowedAffine
+from a2sg.window.observer import Observer
+from a2sg.window.site import Site, require_windows_by_step, sites_of
+
+Forward = Callable[[Any, Any], Any]
+"""Called with the model and the inputs of a batch; gives what the loss takes."""
+
+
+class Look(NamedTuple):
+    """What is looked at."""
+
+    edges: Tensor
+    """Of the histogram, on either side of the threshold, ascending `[E]`, float64."""
+    candidates: int
+    """How many of them, from the first, are windows to look at: C."""
+    shapes: Sequence[Surrogate]
+    """Of the surrogate, to put side by side: S."""
+
+    @property
+    def windows(self) -> Tensor:
+        """The candidates `[C]`."""
+        return self.edges[: self.candidates]
+
+
+class StepSums(NamedTuple):
+    """Sums over the elements of one layer at one step, float64, on the CPU.
+
+    W = C + 1 windows are those to look at, and the one in use, which comes last.
+    """
+
+    elements: Tensor
+    neurons: Tensor
+    histogram: Tensor
+    """Elements by distance to the nearest threshold `[2E + 2]`, those below the lowest edge first."""
+    held: Tensor
+    """Elements inside each window `[W]`."""
+    powers: Tensor
+    """Σx, Σx², Σx³, Σx⁴ of x = u - the first threshold `[4]`."""
+    spikes: Tensor
+    silent: Tensor
+    """Neurons that fire in no sample."""
+    busy: Tensor
+    """Neurons that fire in every sample."""
+    arriving: Tensor
+    """Elements whose dL/ds is not 0."""
+    passing: Tensor
+    """Elements whose δ is not 0."""
+    upstream: Tensor
+    """Σ (dL/ds)²."""
+    own: Tensor
+    """Rows of sums of δ under the layer's own shape `[W, 6]`."""
+    own_value: Tensor
+    """The row of sums of its ds/du, at the window in use `[6]`."""
+    delta: Tensor
+    """As `own` under each shape `[S, W, 6]`; NaN where windows of neighbouring thresholds overlap."""
+    value: Tensor
+    """As `own_value` `[S, 6]`."""
+
+
+class LayerProbe(Observer):
+    """An observer that keeps the statistics of each step.
+
+    Attributes:
+        gate: thresholds and surrogate; None as long as no backward pass has come by.
+        window: the windows in use `[T]`.
+        steps: statistics by step; None where no backward pass has come by.
+    """
+
+    def __init__(self, steps: int, look: Look, seen: list[LayerProbe]) -> None:
+        super().__init__(steps, look.windows[:0], None, "spike")
+        self.look = look
+        self.gate: Gate | None = None
+        self.window = torch.zeros(steps)
+        self.steps: list[StepSums | None] = [None] * steps
+        self._seen = seen
+        self._uses: list[tuple[Tensor, Tensor]] = []
+
+    def watch(self, gate: Gate, window: Tensor, fill: Fill) -> See:
+        """As `Observer.watch`, for one use of the layer."""
+        if self.gate is None:
+            self._seen.append(self)
+        self.gate, self.window = gate, window.detach().cpu()
+        later: Tensor | None = None
+        use = len(self._uses)
+
+        @torch.no_grad()
+        def see(t: int, step: Step) -> None:
+            nonlocal later
+            layer = Observation(gate, step.potential, step.upstream, later=later)
+            spikes = levels(gate, step.potential)
+            found = self._sums(layer, step.delta, spikes, window[t])
+            known = self.steps[t]
+            self.steps[t] = found if known is None else StepSums(*map(torch.add, known, found))
+            fired, rested = (spikes > 0).any(0).flatten(), (spikes <= 0).any(0).flatten()
+            if use < len(self._uses):
+                fired, rested = fired | self._uses[use][0], rested | self._uses[use][1]
+            self._uses[use : use + 1] = [(fired, rested)]
+            later = step.delta
+
+        return see
+
+    def neurons(self) -> tuple[int, int, int]:
+        """All neurons; those that fire in no sample at any step; those that fire in all at every step."""
+        fired, rested = (torch.cat(masks) for masks in zip(*self._uses, strict=True))
+        return len(fired), int((~fired).sum()), int((~rested).sum())
+
+    def _sums(self, layer: Observation, delta: Tensor, spikes: Tensor, window: Tensor) -> StepSums:
+        look, u, g = self.look, layer.potential, layer.upstream
+        edges, window = look.edges.to(u.device), window.to(u.device, torch.float64)
+        shape = layer.gate.surrogate
+        windows = torch.cat([edges[: look.candidates], window[None]])
+        shapes: Sequence[Surrogate] = look.shapes
+        if isinstance(shape, WindowedAffine):
+            shapes = [*shapes, shape]
+        tables = gather(layer, shapes, edges, look.candidates, window)
+        if isinstance(shape, WindowedAffine):
+            own = tables.delta[-1].clone()
+            own[-1] = sums_of(delta, layer.later)  # where windows overlap, too
+        else:
+            own = blocked(layer, windows)
+        x = first(layer.gate, u.double())
+        firing = (spikes > 0).sum(0)
+        parts = StepSums(
+            elements=torch.tensor(u.numel()),
+            neurons=torch.tensor(firing.numel()),
+            histogram=tables.histogram,
+            held=tables.held,
+            powers=torch.stack([x.sum(), (x * x).sum(), (x * x * x).sum(), (x * x).square().sum()]),
+            spikes=spikes.sum(),
+            silent=(firing == 0).sum(),
+            busy=(firing == len(u)).sum(),
+            arriving=g.count_nonzero(),
+            passing=delta.count_nonzero(),
+            upstream=g.double().square().sum(),
+            own=own,
+            own_value=sums_of(layer.gate.derivative(u, window)),
+            delta=tables.delta[: len(look.shapes)],
+            value=tables.value[: len(look.shapes), -1],
+        )
+        return StepSums(*(part.to("cpu", torch.float64) for part in parts))
+
+
+class Probed(NamedTuple):
+    """What one batch showed."""
+
+    layers: dict[str, LayerProbe]
+    """By name, in the order in which the forward pass came to them."""
+    kinds: dict[str, str]
+    """The class of each layer's module."""
+    unreached: list[str]
+    """Layers that no backward pass came to."""
+    loss: float
+    gradients: dict[str, Tensor]
+    """dL/dθ of every parameter that has one, by name."""
+
+
+def probe(
+    model: nn.Module, batch: Any, loss: Callable[[Any, Any], Tensor], forward: Forward | None, look: Look
+) -> Probed:
+    """Run one forward and backward pass of a copy of `model`; nothing else changes, random state included.
+
+    `forward` is called with the copy and the inputs, if it is not `model(inputs)`.
+
+    Raises:
+        InputError: for a model without sites or that cannot be copied, a batch that is no pair, or a loss
+            that is no finite number with a gradient.
+    """
+    require(
+        isinstance(batch, tuple | list) and len(batch) == 2,
+        f"batch must be a pair (inputs, targets), not {type(batch).__name__}",
+    )
+    inputs, targets = (part.detach() if isinstance(part, Tensor) else part for part in batch)
+    model = copied(model)
+    if isinstance(loss, nn.Module):
+        loss = copy.deepcopy(loss)  # its own parameters get gradients too
+    sites = find_sites(model)
+    seen: list[LayerProbe] = []
+    probes = {name: LayerProbe(site.steps, look, seen) for name, site in sites.items()}
+    for name, site in sites.items():
+        site.observer = probes[name]
+        if isinstance(site, SpikingNeuron):
+            site.backend = "reference"  # which shows steps in the shape [B, ...]
+    with _random_state_kept(model), torch.enable_grad():
+        value = loss(forward(model, inputs) if forward else model(inputs), targets)
+        _require_loss(value)
+        value.backward()
+    for site in sites.values():
+        if isinstance(site, SpikeSite) and (misfit := site.count.finish()):
+            raise InputError(misfit)
+    require(bool(seen), "no backward pass came to a spiking layer: are all parameters before them frozen?")
+    names = {id(watcher): name for name, watcher in probes.items()}
+    order = [names[id(watcher)] for watcher in reversed(seen)]
+    modules = dict(model.named_modules())
+    return Probed(
+        layers={name: probes[name] for name in order},
+        kinds={name: type(modules[name]).__name__ for name in sites},
+        unreached=[name for name in probes if name not in order],
+        loss=value.item(),
+        gradients={
+            name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None
+        },
+    )
+
+
+def find_sites(model: nn.Module) -> dict[str, Site]:
+    """Where `model` makes spikes, by module name: our own neurons and sites, and adapted modules.
+
+    Raises:
+        InputError: if there are none, or windows differ within a step.
+    """
+    sites: dict[str, Site] = {name: swap.site for name, _, swap in swaps(model)}
+    sites = sites_of(model) | sites
+    require(
+        bool(sites),
+        "found no spiking neurons in the model: adapt another library's with a2sg.adapt(model, steps=T)",
+    )
+    require_windows_by_step(sites)
+    return sites
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model with sites that nobody observes.
+
+    Raises:
+        InputError: for a model without sites, or that cannot be copied.
+    """
+    require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
+    model = getattr(model, "_orig_mod", model)  # of torch.compile
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        model = model.module
+    observers: dict[int, Any] = {
+        id(site.observer): None for site in find_sites(model).values() if site.observer
+    }
+    try:
+        return copy.deepcopy(model, observers)
+    except Exception as error:
+        why = str(error).partition(".")[0]
+        raise InputError(
+            f"the model cannot be copied ({why}): if its neurons hold states, reset them first"
+        ) from error
+
+
+def _random_state_kept(model: nn.Module) -> Any:
+    devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
+    return torch.random.fork_rng([device.index for device in devices])
+
+
+def _require_loss(value: Any) -> None:
+    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    require(isinstance(value, Tensor) and value.numel() == 1, f"the loss must be one number, not {shape}")
+    require(value.requires_grad, "the loss has no gradient: are all parameters frozen?")
+    require(bool(value.isfinite()), f"the loss is {value.item()}: check the batch and the weights")

@@ -1,0 +1,127 @@
+"""Products of curvature matrices with vectors, by automatic differentiation of an unrolled network.
+
+Each `…_of` builds the graph of some samples once and gives a function that multiplies with it: vectors are
+one tensor for each parameter of a block (rows and columns of those parameters alone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from a2sg.study.measure.objective import Objective
+from a2sg.study.measure.spectrum import Product
+from a2sg.study.measure.unrolled import SurrogateSpike, unrolled
+
+Block = Sequence[int]
+"""Numbers of parameters."""
+Multiply = Callable[[Sequence[Tensor], Block], Sequence[Tensor]]
+Build = Callable[[Objective, range, SurrogateSpike], Multiply]
+
+
+def gauss_newton_of(objective: Objective, samples: range, spike: SurrogateSpike) -> Multiply:
+    """Jᵀ H J v: J of the outputs by the parameters through the surrogate, H of the loss by the outputs."""
+    output = objective.output(samples)
+    leaf = output.detach().requires_grad_()
+    (slope,) = _grad([objective.of_output(leaf, samples)], [leaf], create_graph=True)
+    # Jᵀ c is linear in c: its derivative by c, backwards, is J.
+    cotangent = torch.zeros_like(output, requires_grad=True)
+    pulled = _grad([output], objective.parameters, [cotangent], create_graph=True)
+
+    def multiply(vector: Sequence[Tensor], block: Block) -> Sequence[Tensor]:
+        (pushed,) = _grad([pulled[at] for at in block], [cotangent], vector)
+        bent = _grad([slope], [leaf], [pushed])
+        return _grad([output], [objective.parameters[at] for at in block], bent)
+
+    return multiply
+
+
+def hessian_of(objective: Objective, samples: range, spike: SurrogateSpike) -> Multiply:
+    """Backward through backward, the surrogate in both: symmetric."""
+    value = objective.of_output(objective.output(samples), samples)
+    gradient = _grad([value], objective.parameters, create_graph=True)
+
+    def multiply(vector: Sequence[Tensor], block: Block) -> Sequence[Tensor]:
+        return _grad([gradient[at] for at in block], [objective.parameters[at] for at in block], vector)
+
+    return multiply
+
+
+def transposed_field_of(objective: Objective, samples: range, spike: SurrogateSpike) -> Multiply:
+    """Jᵀ v, J the derivative of the surrogate gradient by the parameters, spikes being constants."""
+    multiply = hessian_of(objective, samples, spike)
+
+    def with_constant_spikes(vector: Sequence[Tensor], block: Block) -> Sequence[Tensor]:
+        with spike.spikes_constant():
+            return multiply(vector, block)
+
+    return with_constant_spikes
+
+
+class Matrix:
+    """The mean over the batch of a curvature matrix; inside `opened`."""
+
+    def __init__(self, objective: Objective, build: Build, spike: SurrogateSpike) -> None:
+        self.objective = objective
+        self.products = 0
+        self._build = build
+        self._spike = spike
+        self._chunks = objective.chunks()
+        self._whole = build(objective, self._chunks[0], self._spike) if len(self._chunks) == 1 else None
+
+    def of(self, block: Block) -> tuple[Product, int]:
+        """Its product with a vector over the parameters of a block, and how many numbers these are."""
+        parameters = [self.objective.parameters[at] for at in block]
+        sizes = [parameter.numel() for parameter in parameters]
+
+        def product(vector: Tensor) -> Tensor:
+            self.products += 1
+            parts = [
+                part.to(parameter.device, parameter.dtype).view_as(parameter)
+                for part, parameter in zip(vector.split(sizes), parameters, strict=True)
+            ]
+            total = torch.zeros(sum(sizes), dtype=torch.float64)
+            for samples in self._chunks:
+                multiply = self._whole or self._build(self.objective, samples, self._spike)
+                found = torch.cat([part.flatten() for part in multiply(parts, block)])
+                total.add_(found.to("cpu", torch.float64), alpha=len(samples) / len(self.objective))
+            return total
+
+        return product, sum(sizes)
+
+
+@contextmanager
+def opened(objective: Objective, build: Build) -> Iterator[Matrix]:
+    """A matrix of the objective, as long as the context lasts.
+
+    Raises:
+        InputError: if the network has no neurons of this package.
+    """
+    spike = SurrogateSpike()
+    with objective.ready(), unrolled(objective.model, spike):
+        yield Matrix(objective, build, spike)
+
+
+def _grad(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    weights: Sequence[Tensor] | None = None,
+    create_graph: bool = False,
+) -> Sequence[Tensor]:
+    """As `torch.autograd.grad`, with 0 for what does not depend on an input; the graph is kept."""
+    weights = [torch.ones_like(output) for output in outputs] if weights is None else weights
+    pairs = [(o, w) for o, w in zip(outputs, weights, strict=True) if o.requires_grad]
+    if not pairs:
+        return [torch.zeros_like(one) for one in inputs]
+    return torch.autograd.grad(
+        [o for o, _ in pairs],
+        list(inputs),
+        [w for _, w in pairs],
+        retain_graph=True,
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
+    )

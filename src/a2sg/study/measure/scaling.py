@@ -1,0 +1,217 @@
+"""How curvature grows as the window narrows: the paper has |H| = Ω(x² / β²) for shapes of one area.
+
+On a small dense network whose weights stay the same, everything but the window is controlled. What
+curvature is, the caller says: a Hessian's norm, a top eigenvalue of the Fisher, of whichever field of
+gradients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import require, require_count, require_positive
+from a2sg.neuron import LIF
+from a2sg.statistics import bonferroni, deviation, mean, student_t
+from a2sg.surrogate import Surrogate, WindowedAffine, side_by_side
+
+UNIT_AREA: dict[str, Surrogate] = {
+    name: shape for name, shape in side_by_side("unit").items() if isinstance(shape, WindowedAffine)
+}
+"""Shapes whose integral is 1 at every window."""
+
+WINDOWS = tuple(0.1 * 10 ** (k / 8) for k in range(9))
+"""A decade, 0.1 to 1, evenly spaced by ratio."""
+
+Curvature = Callable[[nn.Module, tuple[Tensor, Tensor]], float]
+"""Of a model on a batch (inputs, targets)."""
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """A small dense spiking network, the same one whatever surrogate and window: linear-LIF, n times, linear.
+
+    Args:
+        inputs: features of the input `[T, B, inputs]`.
+        hidden: neurons of each layer.
+        outputs: classes; the network gives logits `[B, outputs]`, means over time.
+        steps: T.
+    """
+
+    inputs: int = 8
+    hidden: tuple[int, ...] = (8, 8)
+    outputs: int = 3
+    steps: int = 2
+
+    def network(self, surrogate: Surrogate, window: float, seed: int) -> nn.Module:
+        """The network, float64, with the weights of a seed."""
+        generator = torch.Generator().manual_seed(seed)
+        layers: list[nn.Module] = []
+        features = self.inputs
+        for neurons in self.hidden:
+            linear = nn.Linear(features, neurons)
+            layers += [linear, LIF(self.steps, surrogate=surrogate, window=window)]
+            features = neurons
+        layers += [nn.Linear(features, self.outputs), MeanOverTime()]
+        network = nn.Sequential(*layers).double()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                # Potentials spread as far as a threshold, about half of it.
+                scale = 1.0 if parameter.dim() > 1 else 0.1
+                size = parameter.shape[-1] ** 0.5 if parameter.dim() > 1 else 1.0
+                parameter.copy_(
+                    scale / size * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                )
+                if parameter.dim() == 1:
+                    parameter.add_(0.5)
+        return network
+
+    def batch(self, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Gaussian inputs `[T, B, inputs]`, float64, and class numbers `[B]`."""
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(self.steps, samples, self.inputs, generator=generator, dtype=torch.float64)
+        return x, torch.randint(self.outputs, (samples,), generator=generator)
+
+
+class MeanOverTime(nn.Module):
+    """`[T, B, K]` to `[B, K]`."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.mean(0)
+
+
+@dataclass(frozen=True)
+class ScalePoint:
+    """The curvature of one network at one window."""
+
+    shape: str
+    seed: int
+    window: float
+    curvature: float
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """curvature ~ window ** exponent: slopes of log curvature on log window, one per seed, and their mean.
+
+    Attributes:
+        shape: of the surrogate.
+        exponent: the mean slope; the paper's claim is at most -2.
+        low: lower end of its Student-t interval over seeds; None of one seed.
+        high: upper end.
+        level: confidence of the interval.
+        seeds: how many networks.
+        left_out: points without a curvature above 0.
+        residual: root mean square distance of log curvature from the fitted lines: 0 for a true power law.
+    """
+
+    shape: str
+    exponent: float
+    low: float | None
+    high: float | None
+    level: float
+    seeds: int
+    left_out: int
+    residual: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def curvature_by_window(
+    curvature: Curvature,
+    shapes: Mapping[str, Surrogate] = UNIT_AREA,
+    windows: Sequence[float] = WINDOWS,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    samples: int = 32,
+    controlled: Controlled = Controlled(),
+) -> list[ScalePoint]:
+    """The curvature of a controlled network for every shape, window and seed (of weights and data).
+
+    Args:
+        curvature: called as `curvature(model, (inputs, targets))`; gives a number above 0.
+        shapes: by name; of unit area, so that windows change nothing but the width.
+        windows: half-widths to try.
+        seeds: a network and a batch for each.
+        samples: of a batch.
+        controlled: sizes of the network.
+
+    Raises:
+        InputError: for windows out of range, or none of shapes, windows or seeds.
+    """
+    require(bool(shapes and windows and seeds), "shapes, windows and seeds need at least one each")
+    for window in windows:
+        require_positive("window", window)
+    require_count("samples", samples)
+    batches = {seed: controlled.batch(samples, seed) for seed in seeds}
+    return [
+        ScalePoint(name, seed, window, curvature(controlled.network(shape, window, seed), batches[seed]))
+        for name, shape in shapes.items()
+        for seed in seeds
+        for window in windows
+    ]
+
+
+def power_laws(points: Sequence[ScalePoint], level: float = 0.95) -> list[PowerLaw]:
+    """Fit curvature ~ window ** exponent to the points of every shape.
+
+    Points of one network hang together, so a line is fitted to each, and the interval is over their slopes.
+
+    Args:
+        points: of `curvature_by_window`.
+        level: confidence of the intervals.
+
+    Raises:
+        InputError: for a seed with fewer than 2 windows of a curvature above 0, or a level out of range.
+    """
+    bonferroni(level, 1)  # checks it
+    return [
+        _fit(shape, [point for point in points if point.shape == shape], level)
+        for shape in dict.fromkeys(point.shape for point in points)
+    ]
+
+
+def _fit(shape: str, points: Sequence[ScalePoint], level: float) -> PowerLaw:
+    slopes, squares, used = [], [], 0
+    for seed in dict.fromkeys(point.seed for point in points):
+        known = [p for p in points if p.seed == seed and math.isfinite(p.curvature) and p.curvature > 0]
+        x = [math.log(point.window) for point in known]
+        y = [math.log(point.curvature) for point in known]
+        require(
+            len(set(x)) >= 2,
+            f"{shape}, seed {seed}: a slope needs at least 2 windows with a curvature above 0, not "
+            f"{len(set(x))}",
+        )
+        slope, rest = _line(x, y)
+        slopes.append(slope)
+        squares += [r * r for r in rest]
+        used += len(known)
+    exponent, spread = mean(slopes), deviation(slopes)
+    reach = None
+    if spread is not None:
+        reach = student_t(level, len(slopes) - 1) * spread / math.sqrt(len(slopes))
+    return PowerLaw(
+        shape=shape,
+        exponent=exponent,
+        low=None if reach is None else exponent - reach,
+        high=None if reach is None else exponent + reach,
+        level=level,
+        seeds=len(slopes),
+        left_out=len(points) - used,
+        residual=math.sqrt(mean(squares)),
+    )
+
+
+def _line(x: Sequence[float], y: Sequence[float]) -> tuple[float, list[float]]:
+    """The slope of the least-squares line, and what it leaves."""
+    cx, cy = mean(x), mean(y)
+    slope = math.fsum((a - cx) * (b - cy) for a, b in zip(x, y, strict=True)) / math.fsum(
+        (a - cx) ** 2 for a in x
+    )
+    return slope, [b - cy - slope * (a - cx) for a, b in zip(x, y, strict=True)]

@@ -1,0 +1,156 @@
+"""What a search of windows promises on its batch, and what is left once all windows are set."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from a2sg.errors import require, require_count
+from a2sg.progress import progress
+from a2sg.study.measure.probe import Forward
+from a2sg.study.measure.variation import Estimate, estimate
+from a2sg.window import AdaptiveWindows
+
+Batch = tuple[Any, Any]
+Scores = list[dict[str, Any]]
+OWN = ("every", "start", "batches")
+"""Options of the search that are set here."""
+
+
+@dataclass(frozen=True)
+class SearchGain:
+    """A layer at one step, over several searches that all begin at the windows in use.
+
+    A gain of a spatial step is how much SGV falls, as a logarithm: -ln(SGV / SGV before); of another step how
+    much TGC rises. What was promised differs from what is had on the same batch because all windows change at
+    once, those of later layers and steps too; and that from what is had on another batch by chance.
+
+    Attributes:
+        layer: name of its module.
+        step: from 1 to T.
+        spatial: whether SGV is searched here, else TGC.
+        window: in use before.
+        windows: what each search found; None where it kept the window.
+        promised: gain at the found window, all else as before, on the search's own batch.
+        same: gain on that batch once every window is set.
+        other: gain on the batch of the next search once every window is set.
+    """
+
+    layer: str
+    step: int
+    spatial: bool
+    window: float
+    windows: Sequence[float | None]
+    promised: Estimate
+    same: Estimate
+    other: Estimate
+
+
+def search_gain(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss: Callable[[Any, Any], Tensor],
+    forward: Forward | None = None,
+    group: int = 1,
+    show_progress: bool | None = None,
+    **options: Any,
+) -> list[SearchGain]:
+    """Search the windows of a model on one batch after another, each time from the same start.
+
+        for step in search_gain(model, batches, criterion):
+            print(step.layer, step.step, step.windows, step.promised.mean, step.other.mean)
+
+    Nothing is trained: copies of the model run forward and backward, in the mode that it is in.
+
+    Args:
+        model: holds spiking neurons of a2sg, or was given to `a2sg.adapt`.
+        batches: pairs (inputs, targets) of one size, on the model's device; at least 2 · `group`. A rest that
+            does not fill a group is left out.
+        loss: called with output and targets; gives one number.
+        forward: called with the copy and the inputs, if it is not `model(inputs)`.
+        group: batches per search; their sums add up (the paper: 1).
+        show_progress: None shows a bar on a terminal.
+        options: of `AdaptiveWindows`, such as `high`, `spatial` or `gradient`.
+
+    Returns:
+        Per adapted layer and step, in the order of the model.
+
+    Raises:
+        InputError: for too few batches, an option that cannot be, or a model without neurons.
+    """
+    for name in OWN:
+        require(name not in options, f"{name} is not an option here: every group is one search")
+    size = require_count("group", group)
+    every = list(batches)
+    groups = [every[at : at + size] for at in range(0, len(every) - size + 1, size)]
+    require(
+        len(groups) > 1,
+        f"{len(every)} batches make {len(groups)} groups of {size}: give at least {2 * size}, so that each "
+        "search can be tried on another's",
+    )
+    run = forward or (lambda twin, inputs: twin(inputs))
+    found: list[tuple[Scores, Scores, Scores]] = []
+    rows = None
+    for at, mine in progress(list(enumerate(groups)), "searches", len(groups), show_progress):
+        twin = copy.deepcopy(model)
+        search = _observed(twin, mine, loss, run, options)
+        rows = search.rows
+        watch = {"spatial": False, "temporal": False, "gradient": options.get("gradient", "spike")}
+        same = _observed(twin, mine, loss, run, watch)
+        other = _observed(twin, groups[(at + 1) % len(groups)], loss, run, watch)
+        found.append((search.history, same.history, other.history))
+    assert rows is not None
+    return [_gain(place, bool(rows.spatial[place]), found) for place in rows.wanted.nonzero()[:, 0].tolist()]
+
+
+def _observed(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    loss: Callable[[Any, Any], Tensor],
+    forward: Callable[[nn.Module, Any], Any],
+    options: dict[str, Any],
+) -> AdaptiveWindows:
+    """One search over the batches; with both parts off it only looks."""
+    windows = AdaptiveWindows(model, every=len(batches), start=0, batches=len(batches), **options)
+    for inputs, targets in batches:
+        model.zero_grad()
+        loss(forward(model, inputs), targets).backward()
+        windows.step()
+    windows.detach()
+    return windows
+
+
+def _gain(place: int, spatial: bool, found: Sequence[tuple[Scores, Scores, Scores]]) -> SearchGain:
+    score = "sgv" if spatial else "tgc"
+
+    def gain(before: float | None, after: float | None) -> float | None:
+        if before is None or after is None:
+            return None
+        if not spatial:
+            return after - before
+        return math.log(before / after) if before > 0 and after > 0 else None
+
+    searches = [search[place] for search, _, _ in found]
+    next_ones = [*searches[1:], searches[0]]
+    kept = [bool(row["kept"]) for row in searches]
+    return SearchGain(
+        layer=searches[0]["layer"],
+        step=searches[0]["step"],
+        spatial=spatial,
+        window=searches[0]["window_before"],
+        windows=[None if bad else row["window"] for row, bad in zip(searches, kept, strict=True)],
+        promised=estimate(gain(row[f"{score}_before"], row[score]) for row in searches),
+        same=estimate(
+            gain(row[f"{score}_before"], same[place][f"{score}_before"])
+            for row, (_, same, _) in zip(searches, found, strict=True)
+        ),
+        other=estimate(
+            gain(row[f"{score}_before"], other[place][f"{score}_before"])
+            for row, (_, _, other) in zip(next_ones, found, strict=True)
+        ),
+    )

@@ -1,0 +1,293 @@
+"""How much gradients vary: over training, from a run's history; at a checkpoint, on fresh batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import require
+from a2sg.statistics import deviation, mean
+from a2sg.study.measure.diagnosis import StepDiagnosis, diagnose
+from a2sg.study.measure.probe import Forward, Look, probe
+from a2sg.surrogate import Boxcar
+
+# One window is looked at besides that in use, and one shape besides the layer's own: the least there can be.
+LOOK = Look(torch.ones(1, dtype=torch.float64), 1, [Boxcar()])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over batches.
+
+    Attributes:
+        mean: None where no batch gave a number (0/0 in all of them).
+        error: standard error of the mean; None of a single number.
+        count: how many batches gave one.
+    """
+
+    mean: float | None
+    error: float | None
+    count: int
+
+
+def estimate(values: Iterable[float | None]) -> Estimate:
+    """The mean of those values that are numbers, and its standard error."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return Estimate(None, None, 0)
+    spread = deviation(known)
+    return Estimate(mean(known), None if spread is None else spread / len(known) ** 0.5, len(known))
+
+
+@dataclass(frozen=True)
+class HistoryPoint:
+    """A layer at one step on one observed iteration of a training.
+
+    Attributes:
+        epoch: from 1; None if it is not known.
+        iteration: from 0.
+        layer: name of its module.
+        step: from 1 to T.
+        window: half-width in use on that iteration.
+        sgv: of that iteration's batch at that window; None where it is no number.
+        tgc: likewise; None at the last step.
+        next_window: half-width that was set then.
+        cv: deviation of δ over |mean δ|; None where it is no number, or a history of old does not have it.
+        norm: ‖δ‖ over the batch; likewise.
+        sparsity: share of elements whose δ is 0; likewise.
+    """
+
+    epoch: int | None
+    iteration: int
+    layer: str
+    step: int
+    window: float
+    sgv: float | None
+    tgc: float | None
+    next_window: float
+    cv: float | None
+    norm: float | None
+    sparsity: float | None
+
+
+def history_points(
+    history: Iterable[Mapping[str, Any]], ends: Sequence[tuple[int, int]] = ()
+) -> list[HistoryPoint]:
+    """What a training observed, as rows.
+
+    Args:
+        history: `AdaptiveWindows.history`, or the rows of a run's `windows.csv`.
+        ends: (epoch, iterations done at its end) of every epoch, in order.
+    """
+    return [
+        HistoryPoint(
+            epoch=next((epoch for epoch, done in ends if row["iteration"] < done), None),
+            iteration=row["iteration"],
+            layer=row["layer"],
+            step=row["step"],
+            window=row["window_before"],
+            sgv=row["sgv_before"],
+            tgc=row["tgc_before"],
+            next_window=row["window"],
+            **{name: row.get(name) for name in ("cv", "norm", "sparsity")},
+        )
+        for row in history
+    ]
+
+
+def run_history(folder: str | Path) -> list[HistoryPoint]:
+    """SGV, TGC and window per layer and step over a run's training, from its `windows.csv`.
+
+    Runs with fixed windows have them too: their layers are watched on the same iterations.
+
+    Raises:
+        InputError: if the folder holds no `windows.csv`, or it has no rows.
+    """
+    from a2sg.training.tables import read_rows
+
+    folder = Path(folder)
+    rows = read_rows(folder / "windows.csv")
+    require(
+        bool(rows),
+        f"{folder} has no observed iterations in a windows.csv: is it a run folder, trained for longer than "
+        "windows.start iterations?",
+    )
+    ends = [(row["epoch"], row["iteration"]) for row in read_rows(folder / "metrics.csv")]
+    return history_points(rows, ends)
+
+
+@dataclass(frozen=True)
+class StepVariation:
+    """A layer at one step, over batches. δ = dL/ds · f is the local gradient; see `a2sg.inspect`.
+
+    Attributes:
+        layer: name of its module.
+        step: from 1 to T.
+        window: half-width in use.
+        sgv: Var(δ) / mean|δ|. It scales with the gradient: compare windows, not layers or shapes.
+        tgc: cos(δ, δ of the next step); none at the last step.
+        cv: deviation of δ over |mean δ|. Large where gradients cancel.
+        surrogate_cv: deviation of ds/du over its mean: the CV that the paper's theorems are about.
+        sparsity: share of elements whose δ is 0.
+        norm: ‖δ‖ over the batch.
+        inside: share of potentials inside the window.
+    """
+
+    layer: str
+    step: int
+    window: float
+    sgv: Estimate
+    tgc: Estimate
+    cv: Estimate
+    surrogate_cv: Estimate
+    sparsity: Estimate
+    norm: Estimate
+    inside: Estimate
+
+
+@dataclass(frozen=True)
+class Signal:
+    """The mini-batch gradient of one module's parameters, over batches.
+
+    signal is ‖E g‖ and noise sqrt(E‖g - E g‖²), both squared estimated without bias: the plain ratio of
+    |mean over K batches| to deviation would be 1/sqrt(K) for pure noise.
+
+    Attributes:
+        layer: name of the module that has the parameters; "" for the model itself.
+        parameters: how many.
+        norm: ‖g‖ of a mini-batch.
+        snr: signal over noise; 0 where the squared signal is estimated below 0; None of one batch, or
+            without noise.
+        squared: its square, without bias, and so below 0 now and then where there is next to no signal.
+        squared_error: standard error of `squared`, by the jackknife over batches; None of fewer than 3.
+        batches: K.
+    """
+
+    layer: str
+    parameters: int
+    norm: Estimate
+    snr: float | None
+    squared: float | None
+    squared_error: float | None
+    batches: int
+
+
+@dataclass(frozen=True)
+class BatchVariation:
+    """What `batch_variation` found.
+
+    Attributes:
+        steps: per layer and step, layers in the order of the forward pass.
+        signals: per module with parameters, and all together as layer "all".
+        batches: how many.
+    """
+
+    steps: list[StepVariation]
+    signals: list[Signal]
+    batches: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as plain data."""
+        return asdict(self)
+
+
+def batch_variation(
+    model: nn.Module,
+    batches: Iterable[tuple[Any, Any]],
+    loss: Callable[[Any, Any], Tensor],
+    forward: Forward | None = None,
+) -> BatchVariation:
+    """SGV, TGC, CV, sparsity, norm and signal-to-noise of a model's gradients, over several batches.
+
+    Each batch runs forward and backward once through a copy, in the mode the model is in, so nothing of the
+    model changes. Neurons of other libraries: see `a2sg.inspect`. Holds the gradients of all batches at once.
+
+    Args:
+        model: the network.
+        batches: pairs (inputs, targets) of one size, on the model's device; several, for errors.
+        loss: called with output and targets; gives one number, the mean over a batch.
+        forward: called with the copy and the inputs, if it is not `model(inputs)`.
+
+    Raises:
+        InputError: as `a2sg.inspect`; or for no batches.
+    """
+    found: dict[tuple[str, int], list[StepDiagnosis]] = {}
+    gradients: dict[str, list[Tensor]] = {}
+    count = 0
+    for batch in batches:
+        probed = probe(model, batch, loss, forward, LOOK)
+        for layer in diagnose(probed, LOOK, ["boxcar"]):
+            for step in layer.steps:
+                found.setdefault((layer.name, step.step), []).append(step)
+        for name, gradient in _by_module(probed.gradients).items():
+            gradients.setdefault(name, []).append(gradient)
+        count += 1
+    require(count > 0, "batches holds none: give at least one pair (inputs, targets)")
+    grams = {name: _gram(rows) for name, rows in gradients.items()}
+    sizes = {name: len(rows[0]) for name, rows in gradients.items()}
+    signals = [_signal(name, sizes[name], gram) for name, gram in grams.items()]
+    whole = [gram for gram in grams.values() if len(gram) == count]
+    signals.append(_signal("all", sum(sizes.values()), torch.stack(whole).sum(0)))
+    return BatchVariation([_step(*key, steps) for key, steps in found.items()], signals, count)
+
+
+def _step(layer: str, number: int, steps: Sequence[StepDiagnosis]) -> StepVariation:
+    return StepVariation(
+        layer=layer,
+        step=number,
+        window=steps[0].window,
+        sgv=estimate(step.own.sgv for step in steps),
+        tgc=estimate(step.own.tgc for step in steps),
+        cv=estimate(step.own.cv for step in steps),
+        surrogate_cv=estimate(step.own.surrogate_cv for step in steps),
+        sparsity=estimate(1 - step.passing for step in steps),
+        norm=estimate(step.gradient_norm for step in steps),
+        inside=estimate(step.inside for step in steps),
+    )
+
+
+def _by_module(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All gradients of a module's own parameters in one row `[P]`."""
+    rows: dict[str, list[Tensor]] = {}
+    for name, gradient in gradients.items():
+        rows.setdefault(name.rpartition(".")[0], []).append(gradient.flatten().float())
+    return {name: torch.cat(parts) for name, parts in rows.items()}
+
+
+def _gram(rows: Sequence[Tensor]) -> Tensor:
+    """Inner products of K gradients `[K, K]`, float64."""
+    table = torch.stack(list(rows)).double()
+    return table @ table.T
+
+
+def _signal(layer: str, parameters: int, gram: Tensor) -> Signal:
+    batches = len(gram)
+    squared = _squared_snr(gram)
+    snr = None if squared is None else max(squared, 0.0) ** 0.5
+    error = None
+    if batches >= 3 and squared is not None:
+        kept = [torch.arange(batches) != left_out for left_out in range(batches)]
+        parts = [_squared_snr(gram[keep][:, keep]) for keep in kept]
+        if all(part is not None for part in parts):
+            spread = torch.tensor(parts, dtype=torch.float64)
+            error = float((spread.var(correction=0) * (batches - 1)).sqrt())
+    norm = estimate(gram.diagonal().sqrt().tolist())
+    return Signal(layer, parameters, norm, snr, squared, error, batches)
+
+
+def _squared_snr(gram: Tensor) -> float | None:
+    """Signal² over noise² from inner products of K gradients; None of one, or without noise."""
+    batches = len(gram)
+    if batches < 2:
+        return None
+    own = float(gram.diagonal().mean())
+    signal = float(gram.sum() - gram.diagonal().sum()) / (batches * (batches - 1))
+    noise = own - signal
+    if noise <= 1e-12 * own:
+        return None
+    return signal / noise

@@ -1,0 +1,172 @@
+"""`analyze`: the links of the paper's chain of claims, measured on trained runs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from a2sg._version import __version__
+from a2sg.errors import InputError, require, require_choice
+from a2sg.study.report.cases import Options, open_study
+from a2sg.study.report.panel import Section, glanced, plain
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `a2sg.analyze` found.
+
+    Attributes:
+        facts: runs, data, network, options, device, date, versions, and what was left out.
+        sections: by the name of the part.
+    """
+
+    facts: Mapping[str, Any]
+    sections: Mapping[str, Section]
+
+    def glance(self) -> dict[str, dict[str, float | None]]:
+        """A few numbers of each part: by what they are, by run."""
+        return {
+            what: dict(values)
+            for section in self.sections.values()
+            for what, values in section.glance.items()
+        }
+
+    def __str__(self) -> str:
+        """The glance as a table, and what was left out."""
+        labels = [run["label"] for run in self.facts["runs"]]
+        lines = [["", *labels]] + [
+            [what, *(glanced(values.get(label)) for label in labels)]
+            for what, values in self.glance().items()
+        ]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = [
+            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+            for line in lines
+        ]
+        notes = [note for section in self.sections.values() for note in section.notes]
+        return "\n".join([*table, "", *self.facts["left_out"], *notes]).rstrip()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as plain data, as `analysis.json` has them; what is infinite or no number is None."""
+        return plain(
+            {
+                **self.facts,
+                "glance": self.glance(),
+                "parts": {
+                    name: {"found": section.found, "notes": list(section.notes)}
+                    for name, section in self.sections.items()
+                },
+            }
+        )
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write `analysis.html`, `analysis.json`, and for every panel NAME.svg, NAME.png and NAME.csv.
+
+        The page opens from the disk and needs nothing else. Everything is made before anything is put in
+        place. An earlier analysis in `folder` is replaced.
+
+        Returns:
+            The files written.
+
+        Raises:
+            InputError: if the folder holds something else, or cannot be written.
+        """
+        from a2sg.study.report.files import save
+
+        return save(self, Path(folder))
+
+
+def analyze(
+    runs: str | Path | Sequence[str | Path],
+    only: Sequence[str] | None = None,
+    samples: int = 64,
+    batch_size: int = 32,
+    seed: int = 0,
+    noise: float | None = None,
+    budget: float = 60.0,
+    device: str = "auto",
+    show_progress: bool | None = None,
+) -> Analysis:
+    """Measure every link of the paper's chain of claims on trained runs.
+
+        found = a2sg.analyze(["runs/fixed-s0", "runs/a2sg-s0"])
+        found.save("report")
+
+    All runs are looked at on the same samples and along the same directions, so they need one data set,
+    one network and one loss. Training samples are taken as evaluation sees them, without augmentation.
+
+    Args:
+        runs: run folders. The folder of a comparison stands for the finished run with the smallest seed of
+            each of its arms.
+        only: parts: variation, curvature, landscape, theory, fidelity, energy; None is all.
+        samples: training samples for all parts but variation.
+        batch_size: of the 8 batches for variation.
+        seed: of samples, directions and random vectors.
+        noise: σ of noise on the potentials: compares surrogate gradients with finite differences of the
+            expected loss, too. For small networks; takes long. None leaves it out.
+        budget: seconds; a measurement that is estimated to take longer per run is left out, and named.
+        device: "auto", "cpu" or "cuda".
+        show_progress: whether there is a bar for each part; None shows them on a terminal.
+
+    Raises:
+        InputError: for a folder that is no finished run, runs that do not compare, or an option out of range.
+        ModuleNotFoundError: without the packages of the extra `train`.
+    """
+    from a2sg.study.report.parts import PARTS
+    from a2sg.training.build import find_device
+
+    names = list(PARTS) if only is None else list(only)
+    require(len(names) > 0, f"only names no part: choose of {', '.join(PARTS)}")
+    for name in names:
+        require_choice("part", name, PARTS)
+    require_choice("device", device, ("auto", "cpu", "cuda"))
+    options = Options(samples, batch_size, seed, noise, budget)
+    folders = [runs] if isinstance(runs, str | Path) else list(runs)
+    study = open_study(folders, options, find_device(device), show_progress)
+    if noise is not None and "fidelity" in names:
+        _require_small(study.cases[0].model)
+    sections = {name: part(study) for name, part in PARTS.items() if name in names}
+    config = study.cases[0].config
+    return Analysis(
+        {
+            "runs": [
+                {
+                    "label": case.label,
+                    "folder": str(case.folder),
+                    "arm": case.config.arm,
+                    "seed": case.config.seed,
+                    "epochs": case.config.epochs,
+                }
+                for case in study.cases
+            ],
+            "model": config.model.name,
+            "steps": config.model.steps,
+            "data": config.data.name,
+            "options": asdict(options),
+            "left_out": list(study.left_out),
+            "device": str(study.cases[0].objective.labels.device),
+            "date": date.today().isoformat(),
+            "versions": {
+                "a2sg": __version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        },
+        sections,
+    )
+
+
+def _require_small(model: torch.nn.Module) -> None:
+    from a2sg.study.measure.noise import LIMIT
+
+    count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    if count > LIMIT:
+        raise InputError(
+            f"noise is for networks of at most {LIMIT:,} parameters, and this one has {count:,}: leave it out"
+        )

@@ -1,0 +1,329 @@
+"""The runs of an analysis, with one batch, one loss and one set of directions for all of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import require, require_count, require_positive
+from a2sg.modes import in_mode
+from a2sg.progress import progress
+from a2sg.study.measure.curvature import empirical_fisher
+from a2sg.study.measure.curvature_results import Curvature
+from a2sg.study.measure.objective import Objective
+from a2sg.study.measure.variation import BatchVariation, batch_variation
+from a2sg.study.report.runs import find_runs
+from a2sg.study.report.tradeoff import RunPoint
+
+if TYPE_CHECKING:
+    from a2sg.data import ImageData
+    from a2sg.training.config import RunConfig
+    from a2sg.training.losses import Loss
+    from a2sg.training.task import SpikingTask
+
+BATCHES, FEWEST_BATCHES = 8, 2
+"""Fresh batches for the variation of gradients, as many as the budget allows."""
+BATCH_PRICE = 5
+"""Gradients of as many samples that the variation of a batch costs about as much as."""
+GRAPH = 4.0
+"""GiB that the samples looked at together may keep for a backward pass; more are taken some at a time."""
+TRIALS = 3
+"""Gradients that are timed once everything is warm."""
+LONG_ENOUGH = 2.0
+"""Seconds after which no more are than one, once warm."""
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an analysis looks at, and how long it may take.
+
+    Attributes:
+        samples: training samples for curvature, landscape, theory, fidelity and energy.
+        batch_size: of each of the fresh batches for variation.
+        seed: of the samples, directions and random vectors.
+        noise: σ of the noise on potentials for finite differences; None leaves them out.
+        budget: seconds that a measurement of one run may take; what would take longer is left out.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    samples: int = 64
+    batch_size: int = 32
+    seed: int = 0
+    noise: float | None = None
+    budget: float = 60.0
+
+    def __post_init__(self) -> None:
+        require_count("samples", self.samples, least=2)
+        require_count("batch_size", self.batch_size)
+        require_count("seed", self.seed, least=0)
+        require_positive("budget", self.budget)
+        if self.noise is not None:
+            require_positive("noise", self.noise)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A finished run.
+
+    Attributes:
+        label: its name on the page.
+        folder: where it is.
+        task: its network and loss.
+        summary: what it found.
+        objective: its network and loss on the samples.
+        batches: of the variation.
+    """
+
+    label: str
+    folder: Path
+    task: SpikingTask = field(repr=False)
+    summary: dict[str, Any]
+    objective: Objective
+    batches: Sequence[tuple[Tensor, Tensor]] = field(repr=False)
+
+    @property
+    def config(self) -> RunConfig:
+        """Its description."""
+        return self.task.config
+
+    @property
+    def model(self) -> nn.Module:
+        """Its network, in evaluation mode."""
+        return self.task.model
+
+    @property
+    def loss(self) -> Loss:
+        """What it was trained with; terms added to it (im, rmp) are left out."""
+        return self.task.loss
+
+    @cached_property
+    def fisher(self) -> Curvature:
+        """The empirical Fisher: curvature shows it, and theory has it predicted."""
+        return empirical_fisher(self.objective, show_progress=False)
+
+    @cached_property
+    def variation(self) -> BatchVariation:
+        """Of the gradients of training, and so with batch norms in training mode."""
+        with in_mode(self.model, training=True):
+            return batch_variation(self.model, self.batches, self.loss)
+
+    @property
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """The samples: (inputs, labels)."""
+        return self.objective.inputs, self.objective.labels
+
+    @property
+    def weights(self) -> list[str]:
+        """The layers that hold weights, of two or more dimensions: others have scales and biases alone."""
+        held = self.objective
+        return [
+            name for name, block in held.layers.items() if any(held.parameters[at].dim() > 1 for at in block)
+        ]
+
+    @cached_property
+    def epochs(self) -> list[int]:
+        """After which of them, from 1, the network can be looked at, ascending; the last is always there."""
+        from a2sg.training.run import kept_epochs
+
+        return sorted({*kept_epochs(self.folder), self.config.epochs})
+
+    @contextmanager
+    def at(self, epoch: int) -> Iterator[Case]:
+        """The run as it was after one of its `epochs`: the same network, with those weights meanwhile.
+
+        Raises:
+            InputError: if these weights cannot be read.
+        """
+        from a2sg.training.run import load_weights
+
+        if epoch == self.config.epochs:
+            yield self
+            return
+        try:
+            load_weights(self.task, self.folder, epoch)
+            yield replace(self)  # which knows nothing yet of what this one has measured
+        finally:
+            load_weights(self.task, self.folder)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that compare: one data set, one network, one loss, the same samples.
+
+    Attributes:
+        cases: the runs.
+        points: accuracy and energy, also of the other seeds of a comparison.
+        data: their data set.
+        options: what to look at.
+        left_out: runs and batches that were, and why.
+        seconds: what one gradient of the samples takes.
+        show_progress: see `a2sg.progress`.
+    """
+
+    cases: Sequence[Case]
+    points: Sequence[RunPoint]
+    data: ImageData
+    options: Options
+    left_out: Sequence[str]
+    seconds: float
+    show_progress: bool | None
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the runs."""
+        return [case.label for case in self.cases]
+
+    def affordable(self, gradients: float) -> bool:
+        """Whether what costs this many gradients of the samples fits into the budget."""
+        return gradients * self.seconds <= self.options.budget
+
+    def too_slow(self, name: str, gradients: float) -> str:
+        """What the page says of a measurement that does not fit."""
+        return (
+            f"Left out: {name} would take about {gradients * self.seconds:,.0f} s per run, and the budget is "
+            f"{self.options.budget:g} s: give a larger --budget, or fewer --samples."
+        )
+
+    def over(self, items: Iterable[Item], title: str) -> Iterator[Item]:
+        """The items, with a progress bar."""
+        every = list(items)
+        return progress(every, title, len(every), self.show_progress)
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly spread, in their order, the last one among them."""
+    if most >= len(items):
+        return list(items)
+    between = (len(items) - 1) / max(1, most - 1)
+    return [items[at] for at in sorted({len(items) - 1 - round(at * between) for at in range(most)})]
+
+
+def open_study(
+    names: Sequence[str | Path], options: Options, device: torch.device, show_progress: bool | None = None
+) -> Study:
+    """Load runs, and see that they compare.
+
+    Raises:
+        InputError: for runs that are not there, are not finished, or do not compare.
+    """
+    from a2sg.study.subject import training_batches
+    from a2sg.training.run import load_run
+
+    folders, points, left_out = find_runs(names)
+    tasks = [load_run(folder) for folder in progress(folders, "loading", len(folders), show_progress)]
+    first = tasks[0]
+    for folder, task in zip(folders[1:], tasks[1:], strict=True):
+        _require_comparable((folders[0], first), (folder, task))
+    samples = _on(device, next(training_batches(first.data, options.samples, options.seed)))
+    require(
+        len(samples[1]) == options.samples,
+        f"samples must be at most the {len(samples[1])} training samples of {first.config.data.name}, not "
+        f"{options.samples}",
+    )
+    drawn = islice(training_batches(first.data, options.batch_size, options.seed + 1), BATCHES)
+    batches = [_on(device, batch) for batch in drawn]
+    whole = [batch for batch in batches if len(batch[1]) == options.batch_size]
+    require(
+        len(whole) > 1,
+        f"batch_size {options.batch_size} leaves {len(whole)} whole batches of the training samples: take "
+        "less",
+    )
+    labels = _labels(folders, [task.config for task in tasks])
+    dim = 0 if first.data.steps is None else 1
+    chunk = _chunk(Objective(first.model.to(device).eval(), samples, first.loss, samples_dim=dim))
+    objectives = [
+        Objective(task.model.to(device).eval(), samples, task.loss, samples_dim=dim, chunk=chunk)
+        for task in tasks
+    ]
+    (seconds,) = progress((_seconds(objectives[0]) for _ in range(1)), "timing", 1, show_progress)
+    price = BATCH_PRICE * options.batch_size / options.samples * seconds
+    few = whole[: max(FEWEST_BATCHES, int(options.budget / price))]
+    if len(few) < len(whole):
+        left_out.append(
+            f"Variation is that of {len(few)} batches, not {len(whole)}: one takes about {price:,.0f} s, and "
+            f"the budget is {options.budget:g} s per run (and {FEWEST_BATCHES} batches the least)."
+        )
+    cases = [
+        Case(label, folder, task, json.loads((folder / "summary.json").read_text()), objective, few)
+        for label, folder, task, objective in zip(labels, folders, tasks, objectives, strict=True)
+    ]
+    named = [point if point.arm else replace(point, arm=first.config.recipe) for point in points]
+    return Study(cases, named, first.data, options, left_out, seconds, show_progress)
+
+
+def _chunk(objective: Objective) -> int:
+    """How many samples together keep no more than `GRAPH` for a backward pass, from what one of them does."""
+    kept = {parameter.untyped_storage().data_ptr(): 0 for parameter in objective.parameters}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept.setdefault(storage.data_ptr(), storage.nbytes())
+        return tensor
+
+    with objective.ready(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        _ = objective.output(range(1))
+    return max(1, min(len(objective), int(GRAPH * 2**30 // max(1, sum(kept.values())))))
+
+
+def _seconds(objective: Objective) -> float:
+    """What a gradient takes once everything is warm, the least of a few.
+
+    On a CPU it is this thread's own time, so that what is left out does not depend on who else is at work.
+    """
+    clock = time.perf_counter if objective.labels.is_cuda else time.thread_time
+    took: list[float] = []
+    with objective.ready():
+        while len(took) < 2 or (len(took) <= TRIALS and sum(took) < LONG_ENOUGH):
+            start = clock()
+            objective.value_and_gradient()  # ends in a number on the host, and so waits for a GPU
+            took.append(clock() - start)
+    return min(took)
+
+
+def _on(device: torch.device, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    inputs, labels = batch
+    return inputs.to(device), labels.to(device)
+
+
+def _labels(folders: Sequence[Path], configs: Sequence[RunConfig]) -> list[str]:
+    """Arm and seed; with the folder where that is not one of a kind."""
+    short = [f"{config.arm or config.recipe}, seed {config.seed}" for config in configs]
+    return [
+        name if short.count(name) == 1 else f"{name} ({folder})"
+        for name, folder in zip(short, folders, strict=True)
+    ]
+
+
+def _require_comparable(one: tuple[Path, Any], other: tuple[Path, Any]) -> None:
+    """The same data, network and loss: else batches, directions and losses would not be the same."""
+    (folder, task), (folder_2, task_2) = one, other
+    a, b = task.config, task_2.config
+    pair = f"{folder} and {folder_2} do not compare, so analyze them one by one"
+    for what, x, y in (
+        ("data set", a.data.name, b.data.name),
+        ("options of the data set", a.data.options, b.data.options),
+        ("network", a.model.name, b.model.name),
+        ("number of steps", a.model.steps, b.model.steps),
+        ("options of the network", a.model.options, b.model.options),
+        ("loss", a.loss.name, b.loss.name),
+        ("label smoothing", a.loss.label_smoothing, b.loss.label_smoothing),
+    ):
+        require(x == y, f"{pair}: their {what} is {x} and {y}")
+    require(_shapes(task.model) == _shapes(task_2.model), f"{pair}: their parameters have other shapes")
+
+
+def _shapes(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, tuple(p.shape)) for name, p in model.named_parameters() if p.requires_grad]

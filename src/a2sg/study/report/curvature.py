@@ -1,0 +1,324 @@
+"""Curvature by its exact names, how much depends on the batch, and the worst case in a ball."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from a2sg.errors import InputError
+from a2sg.study.inspect.table import number
+from a2sg.study.measure.batches import BatchSpread, over_batches
+from a2sg.study.measure.curvature import (
+    double_backward_hessian,
+    empirical_fisher,
+    gauss_newton,
+    grad_norm_sq,
+    surrogate_field_jacobian,
+)
+from a2sg.study.measure.curvature_results import Curvature, GradNormSq
+from a2sg.study.measure.sharpness import Sharpness, worst_case_sharpness
+from a2sg.study.report import draw
+from a2sg.study.report.cases import Case, Study
+from a2sg.study.report.panel import Panel, Row, Section, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RHO = 0.3
+"""Radius of the ball, in units of each filter's norm."""
+REPEATS = 5
+"""Batches of each size."""
+WHOLE = "whole"
+"""Stands for the whole network where layers are named."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One way to measure, and its price.
+
+    Attributes:
+        gradients: of the samples, that it costs about as much as.
+        run: measures a run.
+    """
+
+    gradients: float
+    run: Callable[[Case, int], Any]
+
+
+def measures(classes: int, samples: int, layers: Sequence[str]) -> dict[str, list[Measure]]:
+    """What is measured, by its exact name; the first way that fits into the budget is taken.
+
+    Args:
+        classes: of the data.
+        samples: of the objective.
+        layers: which to look at where each costs products of its own.
+    """
+    return {
+        "grad_norm_sq": [Measure(1, lambda case, seed: grad_norm_sq(case.objective))],
+        "empirical_fisher": [Measure(8, lambda case, seed: case.fisher)],
+        "gauss_newton": [
+            Measure(
+                8 * classes,
+                lambda case, seed: gauss_newton(case.objective, method="gram", show_progress=False),
+            ),
+            *_by_products(40, layers, partial(gauss_newton, probes=0, tolerance=1e-2)),
+        ],
+        "double_backward_hessian": _by_products(60, layers, double_backward_hessian),
+        "surrogate_field_jacobian": _by_products(60, layers, surrogate_field_jacobian),
+        "over_batches": [Measure(30, lambda case, seed: _by_batch(case, samples, seed))],
+        "worst_case_sharpness": [
+            Measure(
+                10, lambda case, seed: worst_case_sharpness(case.objective, RHO, scale="filter", seed=seed)
+            )
+        ],
+    }
+
+
+def _by_products(price: float, layers: Sequence[str], function: Callable[..., Curvature]) -> list[Measure]:
+    """By layer, else of the whole network alone.
+
+    Args:
+        price: of a matrix.
+        layers: which.
+        function: called with the objective, layers and seed.
+    """
+
+    def measure(some: Sequence[str]) -> Measure:
+        return Measure(
+            price * (1 + len(some)), lambda case, seed: function(case.objective, layers=some, seed=seed)
+        )
+
+    return [measure(layers), measure(())]
+
+
+def _by_batch(case: Case, samples: int, seed: int) -> list[BatchSpread]:
+    return over_batches(
+        lambda batch: _largest(empirical_fisher(batch, show_progress=False).whole.top[0]),
+        case.objective,
+        sorted({max(1, samples // 8), samples // 2}),
+        REPEATS,
+        seed,
+        show_progress=False,
+    )
+
+
+def curvature(study: Study) -> Section:
+    """Every kind of curvature of every run, as far as the budget goes."""
+    notes: list[str] = []
+    found: dict[str, dict[str, Any]] = {}
+    chosen = {}
+    layers = study.cases[0].weights
+    for name, ways in measures(len(study.data.classes), study.options.samples, layers).items():
+        way = next((way for way in ways if study.affordable(way.gradients)), None)
+        if way is None:
+            notes.append(study.too_slow(name, min(way.gradients for way in ways)))
+            continue
+        chosen[name] = way
+        if len(ways) > 1 and way is ways[-1]:
+            notes.append(study.too_slow(f"{name} by layer", min(way.gradients for way in ways[:-1])))
+    for name, case in study.over([(n, c) for n in chosen for c in study.cases], "curvature"):
+        try:
+            found.setdefault(name, {})[case.label] = chosen[name].run(case, study.options.seed)
+        except InputError as error:
+            notes.append(f"Left out: {name} of {case.label}: {error}.")
+    rows = [
+        row
+        for name, runs in found.items()
+        for label, one in runs.items()
+        if isinstance(one, Curvature | GradNormSq)
+        for row in _rows(label, name, one)
+    ]
+    panels = [_panel(study, rows)] if rows else []
+    if spreads := found.get("over_batches"):
+        panels.append(_batches(spreads))
+    if balls := found.get("worst_case_sharpness"):
+        panels.append(_sharpness(balls))
+    return Section("Curvature", panels, notes, _plain(found), _glance(rows, balls or {}))
+
+
+def _plain(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        name: {
+            label: [part.to_dict() for part in one] if isinstance(one, list) else one.to_dict()
+            for label, one in runs.items()
+        }
+        for name, runs in found.items()
+    }
+
+
+def _glance(rows: Sequence[Row], balls: Mapping[str, Sharpness]) -> dict[str, dict[str, float | None]]:
+    found: dict[str, dict[str, float | None]] = {}
+    for name, text in (
+        ("empirical_fisher", "λmax of the empirical Fisher"),
+        ("gauss_newton", "λmax of the Gauss-Newton matrix"),
+    ):
+        found[text] = {
+            row["run"]: row["largest"] for row in rows if (row["quantity"], row["layer"]) == (name, WHOLE)
+        }
+    found[f"worst rise of the loss, ρ = {RHO:g} filter norms"] = {
+        label: ball.increase for label, ball in balls.items()
+    }
+    return {what: values for what, values in found.items() if values}
+
+
+def _largest(value: float | tuple[float, float]) -> float:
+    """An eigenvalue, or the modulus of a complex one."""
+    return (value[0] ** 2 + value[1] ** 2) ** 0.5 if isinstance(value, tuple) else value
+
+
+def _rows(label: str, quantity: str, found: Curvature | GradNormSq) -> list[Row]:
+    row: Row = {"run": label, "quantity": quantity}
+    if isinstance(found, GradNormSq):
+        values = {WHOLE: found.whole, **found.layers}
+        nothing = dict.fromkeys(("smallest", "trace", "trace_error", "asymmetry", "asymmetry_error"))
+        return [{**row, "layer": layer, "largest": value, **nothing} for layer, value in values.items()]
+    return [
+        {
+            **row,
+            "layer": layer,
+            "largest": _largest(spectrum.top[0]),
+            "smallest": next(iter(getattr(spectrum, "bottom", ())), None),
+            "trace": spectrum.trace,
+            "trace_error": spectrum.trace_error,
+            "asymmetry": getattr(spectrum, "asymmetry", None),
+            "asymmetry_error": getattr(spectrum, "asymmetry_error", None),
+        }
+        for layer, spectrum in {WHOLE: found.whole, **found.layers}.items()
+    ]
+
+
+def _panel(study: Study, rows: Sequence[Row]) -> Panel:
+    heads = ("whole network", "run", "largest eigenvalue", "smallest", "trace", "asymmetry")
+    lines = [
+        [
+            row["quantity"],
+            row["run"],
+            number(row["largest"]),
+            number(row["smallest"]),
+            _with_error(row["trace"], row["trace_error"]),
+            _with_error(row["asymmetry"], row["asymmetry_error"]),
+        ]
+        for row in rows
+        if row["layer"] == WHOLE
+    ]
+    return Panel(
+        "curvature",
+        "Curvature, by its exact names",
+        f"Of {study.options.samples} training samples, the same for all runs, whole and by layer. "
+        "gauss_newton is the one for claims about flatness; empirical_fisher says how gradients vary "
+        "between samples; double_backward_hessian and surrogate_field_jacobian (its largest modulus) are "
+        "what others call the Hessian, and are not of the same thing.",
+        "grad_norm_sq is no curvature: it is what the A2SG research code calls the Fisher's top "
+        "eigenvalue, the squared norm of the mean gradient, and says how far training is from a "
+        "stationary point. All but the loss itself pass through each run's own surrogate and windows: "
+        "part of a difference between runs is that of the surrogates. empirical_fisher falls as the loss "
+        "does.",
+        rows,
+        partial(_draw, rows, study.labels),
+        [Table(heads, lines)],
+    )
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    return number(value) + (f" ± {number(error)}" if error else "")
+
+
+def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+    by_layer = [
+        name
+        for name in dict.fromkeys(row["quantity"] for row in rows)
+        if any(row["quantity"] == name and row["layer"] != WHOLE for row in rows)
+    ]
+    layers = list(dict.fromkeys(row["layer"] for row in rows))  # the whole network is the first
+    titles = [
+        f"{name}\n{'(no curvature)' if name == 'grad_norm_sq' else 'largest eigenvalue'}" for name in by_layer
+    ]
+    width = min(6.0, max(3.4, 1.6 + 0.22 * len(layers)))
+    figure, (panels,) = draw.columns(titles, ("",), width, 3.6, share=False)
+    for axes, name in zip(panels, by_layer, strict=True):
+        mine = [row for row in rows if row["quantity"] == name]
+        series = {
+            label: {row["layer"]: row["largest"] for row in mine if row["run"] == label} for label in labels
+        }
+        draw.runs_by_layer(axes, series, layers)
+        draw.log_if_positive(axes, [row["largest"] for row in mine])
+        axes.axvline(0.5, color="#BBBBBB", linewidth=0.8)
+    draw.legend_below(figure, panels[0])
+    return figure
+
+
+def _batches(spreads: Mapping[str, Sequence[BatchSpread]]) -> Panel:
+    rows = [
+        {"run": label, "samples": spread.size, "number": at, "largest": value}
+        for label, sizes in spreads.items()
+        for spread in sizes
+        for at, value in enumerate(spread.values, start=1)
+    ]
+    return Panel(
+        "curvature-batches",
+        "How much depends on the batch",
+        f"λmax of the empirical Fisher on {REPEATS} random batches of two sizes out of the same samples: a "
+        "difference between runs that is smaller than this scatter shows nothing.",
+        "Small batches look sharper whatever the network: compare at one size. Training seeds scatter, too, "
+        "and are not in this picture.",
+        rows,
+        partial(_draw_batches, rows, list(spreads)),
+    )
+
+
+def _draw_batches(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+    sizes = sorted({row["samples"] for row in rows})
+    figure, (panels,) = draw.frame(1, len(sizes), 3.4, 1.1 + 0.35 * len(labels), sharey=True, sharex=True)
+    for axes, size in zip(panels, sizes, strict=True):
+        for at, label in enumerate(labels):
+            values = [row["largest"] for row in rows if (row["run"], row["samples"]) == (label, size)]
+            axes.plot(values, [at] * len(values), "o", color=draw.colour(at), alpha=0.6)
+        axes.set_title(f"{size} samples", fontsize=10)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+    panels[0].set_yticks(range(len(labels)), labels)
+    for axes in panels:
+        axes.set_xlabel("λmax of the empirical Fisher", fontsize=9)
+        axes.ticklabel_format(axis="x", scilimits=(0, 0))
+    return figure
+
+
+def _sharpness(balls: Mapping[str, Sharpness]) -> Panel:
+    rows = [
+        {"run": label, "way": way, "number": at, "rise": rise}
+        for label, ball in balls.items()
+        for way, rises in (("ascent", ball.ascent), ("random", ball.random))
+        for at, rise in enumerate(rises, start=1)
+    ]
+    return Panel(
+        "sharpness",
+        "The worst case in a ball",
+        f"Rise of the loss along gradient ascent within {RHO:g} times the norm of each filter (line, step by "
+        "step), and in random directions of that length (crosses). The loss is that of the spiking network, "
+        "and no derivative is taken twice.",
+        "The worst that was found is a lower bound of the worst there is, and the surrogate that searches "
+        "for it is each run's own.",
+        rows,
+        partial(_draw_sharpness, balls),
+    )
+
+
+def _draw_sharpness(balls: Mapping[str, Sharpness]) -> Figure:
+    figure, ((axes,),) = draw.frame(1, 1, 6.5, 3.2)
+    for at, (label, ball) in enumerate(balls.items()):
+        axes.plot(
+            [0, *range(1, len(ball.ascent) + 1)],
+            [0.0, *ball.ascent],
+            "o-",
+            color=draw.colour(at),
+            label=label,
+        )
+        place = len(ball.ascent) + 1 + 0.15 * at
+        axes.plot([place] * len(ball.random), ball.random, "x", color=draw.colour(at))
+    steps = max(len(ball.ascent) for ball in balls.values())
+    axes.set_xticks([*range(steps + 1), steps + 1], [*map(str, range(steps + 1)), "random"])
+    axes.set_xlabel("step of the ascent")
+    axes.set_ylabel("rise of the loss")
+    draw.legend_below(figure, axes)
+    return figure

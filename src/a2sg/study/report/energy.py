@@ -1,0 +1,180 @@
+"""What the forward pass costs, layer by layer and beside ReLU, and accuracy against energy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from a2sg.study.measure.energy_table import EnergyTable, energy_table
+from a2sg.study.report import draw
+from a2sg.study.report.cases import Study
+from a2sg.study.report.panel import Panel, Row, Section, Table
+from a2sg.study.report.tradeoff import ArmPoint, RunPoint, arm_points
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def energy(study: Study) -> Section:
+    """Operations and energy per layer, spikes per layer and step, accuracy and energy of all runs."""
+    tables = {
+        case.label: energy_table(case.model, case.batch[0], real_input=study.data.steps is None)
+        for case in study.over(study.cases, "energy")
+    }
+    arms = arm_points(study.points)
+    measure = study.points[0].measure
+    return Section(
+        "Energy",
+        [_layers(study, tables), _spikes(tables), _tradeoff(study.points, arms, measure)],
+        [],
+        {
+            "energy_table": {label: one.to_dict() for label, one in tables.items()},
+            "run_points": [point.to_dict() for point in study.points],
+            "arm_points": [arm.to_dict() for arm in arms],
+        },
+        {
+            f"test {measure}": {case.label: case.summary[measure] for case in study.cases},
+            "energy, nJ per sample": {label: one.picojoules / 1000 for label, one in tables.items()},
+            "energy over that with ReLU": {label: one.ratio for label, one in tables.items()},
+        },
+    )
+
+
+def _layers(study: Study, tables: Mapping[str, EnergyTable]) -> Panel:
+    rows = [
+        {
+            "run": label,
+            "layer": layer.layer,
+            "macs": layer.macs,
+            "accumulates": layer.accumulates,
+            "nanojoules": layer.picojoules / 1000,
+            "relu_macs": layer.relu_macs,
+            "relu_nanojoules": layer.relu_picojoules / 1000,
+            "ratio": layer.ratio,
+        }
+        for label, one in tables.items()
+        for layer in one.layers
+    ]
+    heads = ("run", "MACs", "accumulates", "nJ", "with ReLU, nJ", "ratio")
+    lines = [
+        [
+            label,
+            f"{one.macs:,.0f}",
+            f"{one.accumulates:,.0f}",
+            f"{one.picojoules / 1000:,.1f}",
+            f"{one.relu_picojoules / 1000:,.1f}",
+            f"{one.ratio:.2f}",
+        ]
+        for label, one in tables.items()
+    ]
+    return Panel(
+        "energy",
+        "Energy by layer",
+        f"Estimated energy of a sample's forward pass (mean of {study.options.samples}): 4.6 pJ a MAC, 0.9 "
+        "pJ an accumulate, per spike and connection. Grey: the same network with ReLU, which runs once.",
+        "It is arithmetic alone, without memory traffic and neuron updates, and no measurement of any chip. "
+        "The accuracy of the network with ReLU is another matter.",
+        rows,
+        partial(_draw_layers, rows, list(tables)),
+        [Table(heads, lines)],
+    )
+
+
+def _draw_layers(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    figure, ((axes,),) = draw.frame(1, 1, min(16.0, 4 + 0.5 * len(layers)), 3.2)
+    relu = {row["layer"]: row["relu_nanojoules"] for row in rows}
+    width = 0.8 / (len(labels) + 1)
+    for at, label in enumerate([*labels, "with ReLU"]):
+        values = {row["layer"]: row["nanojoules"] for row in rows if row["run"] == label} or relu
+        places = [place + (at - len(labels) / 2) * width for place in range(len(layers))]
+        axes.bar(
+            places,
+            [values[layer] for layer in layers],
+            width,
+            color=draw.colour(at) if values is not relu else "#BBBBBB",
+            label=label,
+        )
+    draw.label_layers(axes, layers)
+    axes.set_ylabel("nJ per sample")
+    draw.legend_below(figure, axes)
+    return figure
+
+
+def _spikes(tables: Mapping[str, EnergyTable]) -> Panel:
+    rows = [
+        {
+            "run": label,
+            "layer": spikes.layer,
+            "step": spikes.step,
+            "neurons": spikes.neurons,
+            "rate": spikes.rate,
+            "spikes": spikes.spikes,
+        }
+        for label, one in tables.items()
+        for spikes in one.spikes
+    ]
+    return Panel(
+        "spikes",
+        "Spikes by layer and step",
+        "Spikes per neuron, each layer's steps from left to right; an integer spike counts its level.",
+        "A rate is a mean over neurons: dead and always-firing neurons are shown by a2sg inspect.",
+        rows,
+        partial(_draw_spikes, rows, list(tables)),
+    )
+
+
+def _draw_spikes(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+    keys = list(dict.fromkeys((row["layer"], row["step"]) for row in rows))
+    figure, ((axes,),) = draw.frame(1, 1, min(16.0, 3 + 0.28 * len(keys)), 2.8)
+    for at, label in enumerate(labels):
+        rates = {(row["layer"], row["step"]): row["rate"] for row in rows if row["run"] == label}
+        axes.plot(
+            [keys.index(key) for key in rates],
+            list(rates.values()),
+            draw.MARKERS[at % len(draw.MARKERS)],
+            color=draw.colour(at),
+            label=label,
+            markersize=5,
+        )
+    draw.label_steps(axes, keys)
+    axes.set_ylabel("spikes per neuron")
+    axes.set_ylim(bottom=0)
+    draw.legend_below(figure, axes)
+    return figure
+
+
+def _tradeoff(points: Sequence[RunPoint], arms: Sequence[ArmPoint], measure: str) -> Panel:
+    return Panel(
+        "accuracy-energy",
+        "Accuracy against energy",
+        "Every run's test score and energy, from its summary, and the means of arms with several runs "
+        "(ring). Up and to the left is better.",
+        "A few runs show tendencies: a2sg compare has paired differences with their intervals.",
+        [point.to_dict() for point in points],
+        partial(_draw_tradeoff, points, arms, measure),
+    )
+
+
+def _draw_tradeoff(points: Sequence[RunPoint], arms: Sequence[ArmPoint], measure: str) -> Figure:
+    figure, ((axes,),) = draw.frame(1, 1, 6.5, 3.6)
+    for at, arm in enumerate(arms):
+        mine = [point for point in points if point.arm == arm.arm]
+        axes.plot(
+            [point.energy_nj for point in mine],
+            [100 * point.score for point in mine],
+            draw.MARKERS[at % len(draw.MARKERS)],
+            color=draw.colour(at),
+            label=arm.arm,
+        )
+        if arm.runs > 1:
+            axes.plot(
+                arm.energy_nj, 100 * arm.score, "o", color=draw.colour(at), markersize=14, fillstyle="none"
+            )
+    axes.set_xlabel("energy, nJ per sample (estimate)")
+    axes.set_ylabel(f"test {measure}, %")
+    axes.ticklabel_format(useOffset=False)
+    axes.margins(0.15)
+    draw.legend_below(figure, axes)
+    return figure

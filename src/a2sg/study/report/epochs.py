@@ -1,0 +1,171 @@
+"""Runs after several of their epochs, where they kept the weights: variation and λmax(F) over training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.ticker import MaxNLocator
+
+from a2sg.errors import InputError
+from a2sg.study.measure.curvature_results import Curvature
+from a2sg.study.measure.variation import BatchVariation, StepVariation
+from a2sg.study.report import draw
+from a2sg.study.report.cases import BATCH_PRICE, Study, spread
+from a2sg.study.report.panel import Panel, Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST = 8
+"""Epochs that are looked at of a run."""
+FISHER = 10
+"""Gradients of the samples that the Fisher costs about as much as."""
+WHOLE = "whole"
+"""Stands for the whole network where layers are named."""
+QUANTITIES = {
+    "loss": "loss of the samples",
+    "largest": "λmax of the\nempirical Fisher",
+    "trace": "its trace",
+    "sgv": "SGV, step T",
+    "cv": "CV of δ,\nmedian of steps",
+}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run after an epoch.
+
+    Attributes:
+        run: its label.
+        epoch: from 1.
+        fisher: of the samples.
+        variation: of the batches.
+    """
+
+    run: str
+    epoch: int
+    fisher: Curvature
+    variation: BatchVariation
+
+
+def snapshots(study: Study) -> tuple[list[Snapshot], list[str]]:
+    """Every run after several epochs, the last among them; and what is to be said of the choice."""
+    notes = []
+    options = study.options
+    price = FISHER + BATCH_PRICE * len(study.cases[0].batches) * options.batch_size / options.samples
+    most = min(MOST, max(1, int(options.budget / (price * study.seconds))))
+    chosen = {case.label: spread(case.epochs, most) for case in study.cases}
+    if all(len(case.epochs) == 1 for case in study.cases):
+        notes.append(
+            "Variation and λmax(F) are those of the end of training: weights of earlier epochs were not kept "
+            "(a2sg train --keep_every 5 keeps them)."
+        )
+    cut: dict[str, list[str]] = {}
+    for case in study.cases:
+        if len(case.epochs) > len(chosen[case.label]):
+            numbers = ", ".join(map(str, chosen[case.label]))
+            said = f"of the {len(case.epochs)} epochs whose weights are there, looked at: {numbers}"
+            cut.setdefault(said, []).append(case.label)
+    why = f"at most {MOST} are" if most == MOST else "as many as --budget allows"
+    notes += [f"{'; '.join(labels)}: {said} ({why})." for said, labels in cut.items()]
+    found = []
+    for case, epoch in study.over([(c, e) for c in study.cases for e in chosen[c.label]], "epochs"):
+        try:
+            with case.at(epoch) as then:
+                found.append(Snapshot(case.label, epoch, then.fisher, then.variation))
+        except InputError as error:
+            notes.append(f"Left out: epoch {epoch} of {case.label}: {error}.")
+    return found, notes
+
+
+def over_epochs(found: Sequence[Snapshot], fed_by: Mapping[str, str], labels: Sequence[str]) -> Panel:
+    """Curves over the epochs.
+
+    Args:
+        found: of all runs, of several epochs.
+        fed_by: the weights before each spiking layer.
+        labels: the runs.
+    """
+    rows = [row for one in found for row in _rows(one, fed_by)]
+    return Panel(
+        "theory-epochs",
+        "Variation and curvature over training",
+        "After each epoch whose weights were kept: the loss of the samples, λmax and trace of the empirical "
+        "Fisher of the weights that feed each spiking layer (black: of the whole network), and SGV and CV of "
+        "the layer's δ on fresh batches. All runs and epochs on the same samples and batches.",
+        "The Fisher's gradients shrink as the loss does, and so do λmax, trace and SGV: that they fall "
+        "together is no flat minimum. CV is free of the gradient's scale.",
+        rows,
+        partial(_draw, rows, labels),
+    )
+
+
+def _rows(one: Snapshot, fed_by: Mapping[str, str]) -> list[Row]:
+    layers: dict[str, list[StepVariation]] = {}
+    for step in one.variation.steps:
+        layers.setdefault(step.layer, []).append(step)
+    whole = one.fisher.whole
+    rows: list[Row] = [_row(one, WHOLE, WHOLE, whole, None, None, one.fisher.loss)]
+    for layer, steps in layers.items():
+        if layer in fed_by:
+            known = [step.cv.mean for step in steps if step.cv.mean is not None]
+            spectrum = one.fisher.layers[fed_by[layer]]
+            cv = median(known) if known else None
+            rows.append(_row(one, layer, fed_by[layer], spectrum, steps[-1].sgv.mean, cv, None))
+    return rows
+
+
+def _row(
+    one: Snapshot,
+    layer: str,
+    weights: str,
+    spectrum: Any,
+    sgv: float | None,
+    cv: float | None,
+    loss: float | None,
+) -> Row:
+    return {
+        "run": one.run,
+        "epoch": one.epoch,
+        "layer": layer,
+        "weights": weights,
+        "largest": spectrum.top[0],
+        "trace": spectrum.trace,
+        "sgv": sgv,
+        "cv": cv,
+        "loss": loss,
+    }
+
+
+def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+    figure, grid = draw.columns(labels, list(QUANTITIES.values()), 5.2, 1.8)
+    layers = [layer for layer in dict.fromkeys(row["layer"] for row in rows) if layer != WHOLE]
+    colours = {WHOLE: "black", **draw.depths(layers)}
+    for line, name in zip(grid, QUANTITIES, strict=True):
+        for axes, label in zip(line, labels, strict=True):
+            for layer, colour in colours.items():
+                mine = [
+                    row
+                    for row in rows
+                    if (row["run"], row["layer"]) == (label, layer) and row[name] is not None
+                ]
+                axes.plot(
+                    [row["epoch"] for row in mine],
+                    [row[name] for row in mine],
+                    "o-",
+                    color=colour,
+                    label=draw.short(layer),
+                    linewidth=1.2,
+                    markersize=3.5,
+                )
+        if name != "loss":
+            draw.log_if_positive(line[0], [row[name] for row in rows])
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    draw.legend_below(figure, grid[1][0], 8)
+    return figure

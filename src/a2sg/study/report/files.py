@@ -1,0 +1,85 @@
+"""The files of an analysis, put into their folder once all of them are made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from a2sg.errors import InputError, require
+from a2sg.study.report import draw
+from a2sg.study.report.page import page
+from a2sg.study.report.panel import plain
+from a2sg.training.tables import csv_text
+
+if TYPE_CHECKING:
+    from a2sg.study.report.analysis import Analysis
+
+PAGE, DATA = "analysis.html", "analysis.json"
+
+
+def save(found: Analysis, folder: Path) -> list[Path]:
+    """See `Analysis.save`."""
+    require_free(folder)
+    content = _content(found)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stale = _written_before(folder) - content.keys()
+        made = Path(tempfile.mkdtemp(prefix=".analysis-", dir=folder))
+        try:
+            for name, data in content.items():
+                (made / name).write_bytes(data)
+            for name in content:
+                os.replace(made / name, folder / name)
+        finally:
+            shutil.rmtree(made)
+        for name in stale:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+    return [folder / name for name in content]
+
+
+def require_free(folder: Path) -> None:
+    """Require that a folder is new, empty, or holds an analysis.
+
+    Raises:
+        InputError: if it does not.
+    """
+    require(not folder.exists() or folder.is_dir(), f"--out must be a folder, but {folder} is a file")
+    require(
+        not folder.exists() or not any(folder.iterdir()) or (folder / DATA).is_file(),
+        f"{folder} holds something else than an analysis (no {DATA}): choose another --out",
+    )
+
+
+def _content(found: Analysis) -> dict[str, bytes]:
+    """Every file by its name; the page is the last."""
+    panels = [panel for section in found.sections.values() for panel in section.panels]
+    content: dict[str, bytes] = {}
+    pictures = {}
+    for panel in panels:
+        for kind, data in draw.written(panel.draw()).items():
+            content[f"{panel.name}.{kind}"] = data
+        pictures[panel.name] = content[f"{panel.name}.svg"]
+        content[f"{panel.name}.csv"] = csv_text([plain(row) for row in panel.rows]).encode()
+    names = [*content, DATA, PAGE]
+    numbers = {**found.to_dict(), "files": names}
+    content[DATA] = (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode()
+    content[PAGE] = page(found, pictures).encode()
+    return content
+
+
+def _written_before(folder: Path) -> set[str]:
+    """Files of an earlier analysis, as it says itself; only names in the folder count."""
+    path = folder / DATA
+    if not path.is_file():
+        return set()
+    try:
+        names = json.loads(path.read_text())["files"]
+    except (KeyError, TypeError, ValueError):
+        return set()
+    return {name for name in names if isinstance(name, str) and Path(name).name == name}

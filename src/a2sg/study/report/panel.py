@@ -1,0 +1,82 @@
+"""What a part of an analysis gives: panels, each a picture with its data and what to make of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from a2sg.study.inspect.table import number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+"""Plain numbers and words by column."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells below heads, as they are shown."""
+
+    heads: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture, its data, and what it shows.
+
+    Attributes:
+        name: of its files: NAME.svg, NAME.png, NAME.csv.
+        title: above it.
+        shows: what it shows.
+        limits: what it cannot show.
+        rows: its data, all with the same columns.
+        draw: makes the picture.
+        tables: below the picture.
+    """
+
+    name: str
+    title: str
+    shows: str
+    limits: str
+    rows: Sequence[Row]
+    draw: Callable[[], Figure]
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of an analysis.
+
+    Attributes:
+        title: above it.
+        panels: in order.
+        notes: what was left out, and why.
+        found: what the functions of `a2sg.analysis` gave, as plain data, by their name.
+        glance: one number per run, by what it is: for the table at the top of the page.
+    """
+
+    title: str
+    panels: Sequence[Panel]
+    notes: Sequence[str]
+    found: Mapping[str, Any]
+    glance: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+
+
+def glanced(value: float | None) -> str:
+    """A number as the glance has it."""
+    return f"{value:,.0f}" if value is not None and 1e3 <= abs(value) < 1e6 else number(value)
+
+
+def plain(value: Any) -> Any:
+    """Data as JSON can hold them: what is no finite number is None, and keys are text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,207 @@
+"""Does the variation of gradients predict curvature? SGV and CV against λmax(F)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import InputError
+from a2sg.study.inspect.table import number
+from a2sg.study.measure.correlation import Correlation, correlate
+from a2sg.study.measure.probe import find_sites
+from a2sg.study.report import draw
+from a2sg.study.report.cases import Study
+from a2sg.study.report.epochs import Snapshot, over_epochs, snapshots
+from a2sg.study.report.panel import Panel, Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PRICE = 8
+"""Gradients that the Fisher costs about as much as."""
+FEWEST = 5
+"""Runs, or else layers of runs, from which on the page shows an interval."""
+PAIRS = {"sgv": "SGV", "cv": "CV of δ"}
+WITHIN: dict[str, tuple[str, ...]] = {
+    "all points": (),
+    "within an epoch": ("epoch",),
+    "within a run": ("run",),
+    "within a run and epoch": ("run", "epoch"),
+    "within a layer and step": ("layer", "step"),
+    "within a layer and step of a run": ("run", "layer", "step"),
+}
+"""Columns that ranks are taken within, by what the page calls it."""
+
+
+def prediction(study: Study) -> tuple[list[Panel], dict[str, Any], list[str]]:
+    """The scatter with its rank correlations, curves over epochs; plain data; and what was left out."""
+    if not study.affordable(PRICE):
+        return [], {}, [study.too_slow("λmax(F) by layer, and what predicts it", PRICE)]
+    found, notes = snapshots(study)
+    first = study.cases[0]
+    fed_by = feeding(first.model, first.objective.inputs, first.weights)
+    rows = [row for one in found for row in _rows(one, fed_by)]
+    clusters = "run" if len(study.cases) >= FEWEST else "layer of a run"
+    correlations: dict[str, Correlation] = {}
+    for column, text in PAIRS.items():
+        for name, within in _groupings(rows).items():
+            try:
+                correlations[f"{text} and λmax(F), {name}"] = correlate(
+                    rows, column, "lambda", within, clusters, seed=study.options.seed
+                )
+            except InputError as error:
+                notes.append(f"No rank correlation of {text}, {name}: {error}.")
+    panels = [_panel(rows, study.labels, correlations, clusters)]
+    if len({one.epoch for one in found}) > 1:
+        panels.append(over_epochs(found, fed_by, study.labels))
+    plain: dict[str, Any] = {
+        "over_epochs": [
+            {
+                "run": one.run,
+                "epoch": one.epoch,
+                "empirical_fisher": one.fisher.to_dict(),
+                "batch_variation": one.variation.to_dict(),
+            }
+            for one in found
+        ],
+        "correlate": {name: one.to_dict() for name, one in correlations.items()},
+    }
+    return panels, plain, notes
+
+
+def _groupings(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Those of `WITHIN` that differ for these rows, and leave more than a point to a group."""
+    found: dict[str, tuple[str, ...]] = {}
+    seen = set()
+    for name, columns in WITHIN.items():
+        numbers: dict[tuple[Any, ...], int] = {}
+        groups = tuple(numbers.setdefault(tuple(row[c] for c in columns), len(numbers)) for row in rows)
+        if groups not in seen and len(numbers) < len(rows):
+            found[name] = columns
+        seen.add(groups)
+    return found
+
+
+def feeding(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str, str]:
+    """The layer, of those named, that ran last before each spiking layer.
+
+    Args:
+        model: the network; its forward pass runs once.
+        inputs: what it takes.
+        layers: names of modules.
+    """
+    modules = dict(model.named_modules())
+    found: dict[str, str] = {}
+    last = [""]
+
+    def layer_ran(name: str) -> Any:
+        return lambda *_: last.__setitem__(0, name)
+
+    def site_runs(name: str) -> Any:
+        return lambda *_: found.__setitem__(name, last[0])  # None: a hook that gives something changes inputs
+
+    hooks = [modules[name].register_forward_hook(layer_ran(name)) for name in layers]
+    hooks += [modules[name].register_forward_pre_hook(site_runs(name)) for name in find_sites(model)]
+    try:
+        with torch.no_grad():
+            model(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {site: layer for site, layer in found.items() if layer}
+
+
+def _rows(one: Snapshot, fed_by: Mapping[str, str]) -> list[Row]:
+    """A row per spiking layer and step, with λmax of the weights that feed it."""
+    return [
+        {
+            "run": one.run,
+            "epoch": one.epoch,
+            "layer": step.layer,
+            "weights": fed_by[step.layer],
+            "layer of a run": f"{fed_by[step.layer]} of {one.run}",
+            "step": step.step,
+            "sgv": step.sgv.mean,
+            "cv": step.cv.mean,
+            "lambda": one.fisher.layers[fed_by[step.layer]].top[0],
+        }
+        for step in one.variation.steps
+        if step.layer in fed_by
+    ]
+
+
+def _interval(found: Correlation) -> str:
+    if found.low is None or found.high is None or found.clusters < FEWEST:
+        return "too few"
+    return f"{found.low:.2f} .. {found.high:.2f}"
+
+
+def _panel(
+    rows: Sequence[Row], labels: Sequence[str], found: Mapping[str, Correlation], clusters: str
+) -> Panel:
+    lines = [
+        [name, number(one.rho), _interval(one), str(one.points), str(one.clusters)]
+        for name, one in found.items()
+    ]
+    heads = {"run": "runs drawn", "layer of a run": "layers drawn"}
+    drawn = {
+        "run": "draws whole runs: it says what other runs would give. With fewer than about ten it is too "
+        "narrow.",
+        "layer of a run": f"draws layers of these runs, which are fewer than {FEWEST}: it says what other "
+        "layers of theirs would give, and nothing of other runs.",
+    }[clusters]
+    return Panel(
+        "theory-prediction",
+        "Does variation predict curvature?",
+        "Each point is a layer and step of a run after an epoch (the earlier, the fainter): SGV or CV of its "
+        "δ on fresh batches against λmax of the empirical Fisher of the weights that feed it. The table has "
+        "Spearman's rank correlations, of all points and of ranks taken within groups of them. Within an "
+        "epoch tells layers and runs apart, within a layer and step epochs and runs, within those of a run "
+        "epochs alone.",
+        "SGV scales with the gradient, and λmax(F) with its square, so that they go together over layers and "
+        "over training even if neither has to do with flatness; CV is free of that. λmax is that of a layer, "
+        f"the same for all its steps. The interval (95 %, bootstrap) {drawn}",
+        rows,
+        partial(_draw, rows, labels),
+        [Table(("rank correlation", "Spearman's ρ", "interval", "points", heads[clusters]), lines)],
+    )
+
+
+def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+    figure, (panels,) = draw.frame(1, len(PAIRS), 5.2, 3.6, sharey=True)
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    epochs = sorted({row["epoch"] for row in rows})
+    colours = draw.depths(layers)
+    for axes, (column, text) in zip(panels, PAIRS.items(), strict=True):
+        for at, label in enumerate(labels):
+            for layer in layers:
+                mine = [
+                    row
+                    for row in rows
+                    if (row["run"], row["layer"]) == (label, layer) and row[column] is not None
+                ]
+                axes.scatter(
+                    [row[column] for row in mine],
+                    [row["lambda"] for row in mine],
+                    marker=draw.MARKERS[at % len(draw.MARKERS)],
+                    color=[
+                        (*colours[layer][:3], (1 + epochs.index(row["epoch"])) / len(epochs)) for row in mine
+                    ],
+                    s=26 if len(epochs) == 1 else 16,
+                )
+        values = [row[column] for row in rows]
+        if any(value is not None and value > 0 for value in values):
+            axes.set_xscale("log", nonpositive="mask")
+        draw.log_if_positive(axes, [row["lambda"] for row in rows])
+        axes.set_xlabel(text)
+    panels[0].set_ylabel("λmax of the empirical Fisher")
+    for layer in layers:
+        panels[0].plot([], [], "o", color=colours[layer], label=draw.short(layer))
+    for at, label in enumerate(labels):
+        panels[0].plot([], [], draw.MARKERS[at % len(draw.MARKERS)], color=draw.GREY, label=label)
+    draw.legend_below(figure, panels[0], 6)
+    return figure

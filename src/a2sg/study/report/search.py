@@ -1,0 +1,183 @@
+"""What searches of windows find on one batch and on several, and what is left of their gain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from a2sg.modes import in_mode
+from a2sg.statistics import mean
+from a2sg.study.inspect.table import number
+from a2sg.study.measure.search_gain import SearchGain, search_gain
+from a2sg.study.report import draw
+from a2sg.study.report.cases import Case, Study
+from a2sg.study.report.panel import Panel, Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GROUPS = (1, 4)
+"""Batches per search: as the paper has it, and as many as leave two searches to compare."""
+SEARCHED = ("low", "high", "candidates", "search", "gradient", "spatial_steps", "biases")
+"""Options of a run's own search that are kept; other policies have none, so theirs are the defaults."""
+OBJECTIVES = {True: "SGV falls by (ln)", False: "TGC rises by"}
+"""Of spatial steps, and of the others."""
+KINDS = {"promised": "promised", "same": "kept on the batch", "other": "kept on the next"}
+Found = Mapping[str, Mapping[int, Sequence[SearchGain]]]
+"""By run and batches per search."""
+
+
+def searches(study: Study) -> tuple[list[Panel], dict[str, Any]]:
+    """The panels, and their numbers as plain data."""
+    found: dict[str, dict[int, Sequence[SearchGain]]] = {}
+    groups = [size for size in GROUPS if 2 * size <= len(study.cases[0].batches)]
+    for case in study.over(study.cases, "searches"):
+        found[case.label] = {size: _gains(case, size) for size in groups}
+    rows: list[Row] = [
+        {
+            "run": label,
+            "batches": size,
+            "layer": step.layer,
+            "step": step.step,
+            "objective": "sgv" if step.spatial else "tgc",
+            "window": step.window,
+            "found": " ".join(f"{w:g}" for w in step.windows if w is not None),
+            **{kind: getattr(step, kind).mean for kind in KINDS},
+            **{f"{kind}_error": getattr(step, kind).error for kind in KINDS},
+        }
+        for label, sizes in found.items()
+        for size, steps in sizes.items()
+        for step in steps
+    ]
+    plain = {
+        label: {size: [asdict(step) for step in steps] for size, steps in sizes.items()}
+        for label, sizes in found.items()
+    }
+    return [_windows(study, rows, found), _gain(rows, found)], plain
+
+
+def _gains(case: Case, size: int) -> list[SearchGain]:
+    config = case.config.windows
+    options: dict[str, Any] = {}
+    if config.policy == "a2sg":
+        options = {name: getattr(config, name) for name in SEARCHED}
+        # Also where the run itself only watched its windows.
+        options |= {"spatial": config.spatial or True, "temporal": config.temporal or True}
+    with in_mode(case.model, training=True):
+        return search_gain(case.model, case.batches, case.loss, group=size, show_progress=False, **options)
+
+
+def _windows(study: Study, rows: Sequence[Row], found: Found) -> Panel:
+    return Panel(
+        "search-windows",
+        "What a search finds",
+        f"The window that a search would set now, for {len(study.cases[0].batches)} batches of "
+        f"{study.options.batch_size} one by one (dots) and {GROUPS[1]} at a time (diamonds); the dash is in "
+        "use. Each layer's steps from left to right. Dots far apart say that one batch does not know the "
+        "best window: observe more batches per search (windows.batches).",
+        f"Batches of training held {study.cases[0].config.data.batch_size} samples: larger ones know more.",
+        rows,
+        partial(_draw_windows, found),
+    )
+
+
+def _draw_windows(found: Found) -> Figure:
+    first = next(iter(found.values()))
+    keys = [(step.layer, step.step) for step in first[GROUPS[0]]]
+    places = {key: place for place, key in enumerate(keys)}
+    figure, grid = draw.frame(len(found), 1, min(16.0, 3 + 0.28 * len(keys)), 1.9, sharex=True, sharey=True)
+    for (axes,), (label, sizes) in zip(grid, found.items(), strict=True):
+        for at, (size, steps) in enumerate(sizes.items()):
+            points = [
+                (places[step.layer, step.step], window)
+                for step in steps
+                for window in step.windows
+                if window is not None
+            ]
+            axes.plot(
+                [place for place, _ in points],
+                [window for _, window in points],
+                "oD"[at % 2],
+                color=draw.colour(at),
+                alpha=0.35 if at == 0 else 0.9,
+                markersize=4,
+                label="one batch" if size == 1 else f"{size} batches",
+            )
+        axes.plot(
+            range(len(keys)),
+            [step.window for step in sizes[GROUPS[0]]],
+            "_",
+            color=draw.GREY,
+            markersize=9,
+            label="in use",
+        )
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("window", fontsize=9)
+        axes.set_title(label, fontsize=10)
+        draw.label_steps(axes, keys)
+    draw.legend_below(figure, grid[0][0])
+    return figure
+
+
+def _gain(rows: Sequence[Row], found: Found) -> Panel:
+    heads = ("run", "batches per search", "objective", *KINDS.values())
+    lines = []
+    for label, sizes in found.items():
+        for size, steps in sizes.items():
+            for spatial, text in OBJECTIVES.items():
+                means = {kind: _mean(steps, spatial, kind) for kind in KINDS}
+                if any(value is not None for value in means.values()):
+                    lines.append([label, str(size), text, *(number(means[kind]) for kind in KINDS)])
+    return Panel(
+        "search-gain",
+        "What it promises and what is left",
+        "A search looks at each layer and step alone, on its own batch, while all else stays. Promised is "
+        "the gain that it sees there; kept on the batch, that on the same batch once all windows are set "
+        "together; kept on the next, that on the batch of the next search. Bars are means over a layer's "
+        "steps, for one batch per search.",
+        "Below 0 the windows in use were better than those that the search would set. Gains of SGV are "
+        "logarithms and carry the gradient's scale: a later layer that passes less gradient lowers the SGV "
+        "of all before it.",
+        rows,
+        partial(_draw_gain, found),
+        [Table(heads, lines)],
+    )
+
+
+def _mean(steps: Sequence[SearchGain], spatial: bool, kind: str, layer: str | None = None) -> float | None:
+    known = [
+        getattr(step, kind).mean
+        for step in steps
+        if step.spatial == spatial and layer in (None, step.layer) and getattr(step, kind).mean is not None
+    ]
+    return mean(known) if known else None
+
+
+def _draw_gain(found: Found) -> Figure:
+    figure, grid = draw.frame(len(found), 2, 4.2, 2.1, sharex=True, sharey="col")
+    for line, (label, sizes) in zip(grid, found.items(), strict=True):
+        steps = sizes[GROUPS[0]]
+        layers = list(dict.fromkeys(step.layer for step in steps))
+        for axes, (spatial, text) in zip(line, OBJECTIVES.items(), strict=True):
+            _bars(axes, steps, spatial, layers)
+            axes.set_ylabel(text, fontsize=9)
+            axes.set_title(label, fontsize=10)
+            draw.label_layers(axes, layers)
+    draw.legend_below(figure, grid[0][0])
+    return figure
+
+
+def _bars(axes: Axes, steps: Sequence[SearchGain], spatial: bool, layers: Sequence[str]) -> None:
+    for at, (kind, text) in enumerate(KINDS.items()):
+        values = [_mean(steps, spatial, kind, layer) for layer in layers]
+        axes.bar(
+            [place + 0.27 * (at - 1) for place in range(len(layers))],
+            [0.0 if value is None else value for value in values],
+            0.25,
+            color=draw.colour(at),
+            label=text,
+        )
+    axes.axhline(0, color=draw.GREY, linewidth=0.8)

@@ -1,0 +1,221 @@
+"""The paper's theorems and its bridge from variation to curvature, beside what is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from a2sg.modes import in_mode
+from a2sg.study.inspect.table import number
+from a2sg.study.measure.bridge import Bridge, bridges
+from a2sg.study.measure.theory import Theorems, check_theorems
+from a2sg.study.report import draw
+from a2sg.study.report.cases import Study
+from a2sg.study.report.panel import Panel, Row, Section, Table
+from a2sg.study.report.prediction import prediction
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PRICE, BRIDGE_PRICE = 60, 3
+"""Gradients that the theorems' shapes, and the bridge, cost about as much as."""
+DEEPEST = 1e3
+"""The picture of the bridge ends this far below the least λmax."""
+SHOWN = ("boxcar", "triangle", "asymmetric 0.5", "asymmetric 0.6", "asymmetric 0.8")
+"""Shapes in the picture; the CSV file has all."""
+
+
+def theory(study: Study) -> Section:
+    """CV of every shape, κ and the condition, SGV and CV against λmax(F), and the bridge."""
+    notes: list[str] = []
+    panels: list[Panel] = []
+    found: dict[str, Any] = {}
+    if study.affordable(PRICE):
+        theorems = {}
+        for case in study.over(study.cases, "theory"):
+            with in_mode(case.model, training=True):  # potentials are those of training
+                theorems[case.label] = check_theorems(case.model, case.batch, case.loss)
+        panels += [_shapes(theorems), _condition(theorems)]
+        found["check_theorems"] = {label: one.to_dict() for label, one in theorems.items()}
+    else:
+        notes.append(study.too_slow("check_theorems", PRICE))
+    predicting, numbers, said = prediction(study)
+    panels += predicting
+    found |= numbers
+    notes += said
+    if not any(isinstance(module, nn.Linear) for module in study.cases[0].model.modules()):
+        notes.append("The bridge is about dense layers, of which this network has none.")
+    elif not study.affordable(BRIDGE_PRICE):
+        notes.append(study.too_slow("bridges", BRIDGE_PRICE))
+    else:
+        dense = {case.label: bridges(case.model, case.batch, case.loss) for case in study.cases}
+        panels.append(_bridge(dense))
+        found["bridges"] = {label: [one.to_dict() for one in many] for label, many in dense.items()}
+    return Section("Theory", panels, notes, found)
+
+
+def _shapes(theorems: Mapping[str, Theorems]) -> Panel:
+    heads = (
+        "CV of ds/du at one window, measured",
+        "run",
+        "Lκ > σ²",
+        "less than the triangle",
+        "less than the boxcar",
+    )
+    lines = []
+    for label, one in theorems.items():
+        counts = {(row.asymmetric, row.symmetric, row.condition): row for row in one.ramps()}
+        for asymmetric in dict.fromkeys(row.asymmetric for row in one.ramps()):
+            for condition in (True, False):
+                cells = [counts[asymmetric, symmetric, condition] for symmetric in ("triangle", "boxcar")]
+                if cells[0].total:
+                    text = [f"{cell.less} of {cell.total}" for cell in cells]
+                    lines.append([asymmetric, label, "holds" if condition else "does not", *text])
+    return Panel(
+        "theory-shapes",
+        "Theorems 4.1 and 4.2: CV of ds/du under each shape",
+        "Each layer's steps from left to right, at the window in use: above under the potentials themselves, "
+        "below under a Gaussian of their mean and deviation. The table counts in how many layer-steps an "
+        "asymmetric shape varies less than a symmetric one, where the condition of Theorem 4.2 holds and "
+        "where it does not.",
+        "At one window no shape can vary less than the boxcar, a constant. CV of ds/du is not CV of δ, which "
+        "also has the gradients that arrive, and no CV says what training makes of it.",
+        [{"run": label, **row} for label, one in theorems.items() for row in one.rows()],
+        partial(_draw_shapes, theorems),
+        [Table(heads, lines)],
+    )
+
+
+def _draw_shapes(theorems: Mapping[str, Theorems]) -> Figure:
+    texts = ("CV of ds/du, measured", "under the Gaussian")
+    figure, grid = draw.columns(list(theorems), texts, 6, 2.6)
+    for column, one in enumerate(theorems.values()):
+        keys = [(step.layer, step.step) for step in one.steps]
+        for row, measure in enumerate(("measured", "gaussian")):
+            axes = grid[row][column]
+            for at, name in enumerate(SHOWN):
+                values = [getattr(step.same_window[name], measure) for step in one.steps]
+                axes.plot(
+                    [math.nan if value is None else value for value in values],
+                    draw.MARKERS[at],
+                    color=draw.colour(at),
+                    label=name,
+                    markersize=4,
+                    fillstyle="none" if at > 1 else "full",
+                )
+            draw.label_steps(axes, keys)
+    draw.legend_below(figure, grid[0][0], len(SHOWN))
+    return figure
+
+
+def _condition(theorems: Mapping[str, Theorems]) -> Panel:
+    rows: list[Row] = [
+        {
+            "run": label,
+            "layer": step.layer,
+            "step": step.step,
+            "window": step.window,
+            "mean": step.potential.mean,
+            "deviation": step.potential.deviation,
+            "looks_gaussian": step.potential.gaussian,
+            "kappa": step.potential.kappa,
+            "l_kappa_over_variance": step.potential.condition,
+            "holds": step.condition,
+        }
+        for label, one in theorems.items()
+        for step in one.steps
+    ]
+    known = [row for row in rows if row["holds"] is not None]
+    lines = [
+        [
+            label,
+            f"{sum(row['holds'] for row in mine)} of {len(mine)}",
+            f"{sum(row['looks_gaussian'] for row in mine)} of {len(mine)}",
+        ]
+        for label in theorems
+        if (mine := [row for row in known if row["run"] == label])
+    ]
+    return Panel(
+        "theory-condition",
+        "Theorem 4.2: where its condition holds",
+        "κ, from the mean potential up to the window's lower edge, and Lκ/σ², L the window's width. Above "
+        "the dotted line Lκ > σ² holds. Open points are of potentials that do not look Gaussian (skewness "
+        "beyond ±0.5, or excess kurtosis beyond ±1).",
+        "Where the condition holds, the linear density that the theorem assumes is negative at the window's "
+        "upper edge: the theorem's assumptions and its condition do not go together there.",
+        rows,
+        partial(_draw_condition, rows, list(theorems)),
+        [Table(("run", "condition holds", "looks Gaussian"), lines)],
+    )
+
+
+def _draw_condition(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+    keys = list(dict.fromkeys((row["layer"], row["step"]) for row in rows))
+    figure, grid = draw.frame(2, 1, min(16.0, 3 + 0.28 * len(keys)), 2.1, sharex=True)
+    for (axes,), (column, text) in zip(
+        grid, {"kappa": "κ", "l_kappa_over_variance": "Lκ/σ²"}.items(), strict=True
+    ):
+        for at, label in enumerate(labels):
+            for row in rows:
+                if row["run"] == label and row[column] is not None:
+                    axes.plot(
+                        keys.index((row["layer"], row["step"])),
+                        row[column],
+                        draw.MARKERS[at % len(draw.MARKERS)],
+                        color=draw.colour(at),
+                        fillstyle="full" if row["looks_gaussian"] else "none",
+                        markersize=5,
+                    )
+            axes.plot([], [], draw.MARKERS[at % len(draw.MARKERS)], color=draw.colour(at), label=label)
+        axes.set_ylabel(text)
+        draw.label_steps(axes, keys)
+    grid[1][0].axhline(1, color="black", linewidth=0.8, linestyle=":")
+    draw.legend_below(figure, grid[0][0])
+    return figure
+
+
+def _bridge(dense: Mapping[str, Sequence[Bridge]]) -> Panel:
+    rows: list[Row] = [{"run": label, **one.to_dict()} for label, many in dense.items() for one in many]
+    heads = ("layer", "run", "step", "CV of δ", "λmax(F)", "left at CV 0", "bound", "trace of F")
+    lines = [
+        [
+            row["layer"],
+            row["run"],
+            str(row["step"] or ""),
+            *(number(row[name]) for name in ("cv", "top", "aligned", "bound", "trace")),
+        ]
+        for row in rows
+    ]
+    return Panel(
+        "theory-bridge",
+        "The bridge from variation to curvature, on dense layers",
+        "λmax of the Fisher of each dense layer and step, the part of it that is left if δ does not vary, "
+        "the bound by CV, and the trace. The bound says something only where it is below the trace, which "
+        "bounds λmax without any theory.",
+        "It is about dense layers alone, and the paper needs a small CV. A read-out whose δ sums to 0 over "
+        "classes has an infinite CV but for rounding.",
+        rows,
+        partial(_draw_bridge, rows, list(dense)),
+        [Table(heads, lines)],
+    )
+
+
+def _draw_bridge(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+    figure, (panels,) = draw.columns(labels, ("",), 5, 3.2)
+    for axes, label in zip(panels, labels, strict=True):
+        mine = [row for row in rows if row["run"] == label]
+        for at, (name, text) in enumerate(
+            {"bound": "bound by CV", "trace": "trace", "top": "λmax(F)", "aligned": "left at CV 0"}.items()
+        ):
+            values = [row[name] if row[name] > 0 else math.nan for row in mine]
+            axes.plot(values, draw.MARKERS[at] + draw.LINES[at], color=draw.colour(at), label=text)
+        draw.log_if_positive(axes, [row["top"] for row in mine])
+        if tops := [row["top"] for row in rows if row["top"] > 0]:
+            axes.set_ylim(bottom=min(tops) / DEEPEST)  # below are sums that are 0 but for rounding
+        draw.label_steps(axes, [(row["layer"], row["step"] or 1) for row in mine])
+    draw.legend_below(figure, panels[0])
+    return figure
