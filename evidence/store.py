@@ -25,12 +25,11 @@ from typing import Any
 import torch
 
 from a2sg.errors import InputError, require
+from a2sg.files import csv_text, read_rows, write_text
 from a2sg.progress import progress
 from a2sg.statistics import mean
 from a2sg.training import plain
-from a2sg.training.files import write_text
 from a2sg.training.recipe import load_recipe, read_config, read_yaml
-from a2sg.training.tables import csv_text, read_rows
 
 STORE = Path(__file__).parent / "runs"
 KEPT = ("table.md", "comparison.png", "accuracy.png", "miou.png")

@@ -8,12 +8,13 @@ from copy import deepcopy
 import pytest
 
 from a2sg.errors import InputError
+from a2sg.files import csv_text
 from a2sg.training import pictures
 from a2sg.training.arms import apply_arm, parse_arm
 from a2sg.training.compare import compare
 from a2sg.training.config import RunConfig
 from a2sg.training.recipe import read_config, write_config
-from a2sg.training.tables import arm_results, csv_text, notes, print_summary
+from a2sg.training.tables import arm_results, notes, print_summary
 
 LAYERS = ("features.0", "features.3", "head.0")
 

@@ -12,10 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
 from a2sg.errors import InputError
+from a2sg.files import csv_text, read_rows
 from a2sg.training import pictures
 from a2sg.training.arms import apply_arm, parse_arm
 from a2sg.training.config import RunConfig
-from a2sg.training.tables import arm_results, csv_text, read_rows
+from a2sg.training.tables import arm_results
 from test_compare import FakeTrain
 
 

@@ -13,11 +13,11 @@ from a2sg.cli import main
 from a2sg.data import create_data
 from a2sg.data.sets import IGNORE, ImageData
 from a2sg.errors import InputError
+from a2sg.score import SCORES, score_in
 from a2sg.training.build import build_augment, build_data, build_metric
 from a2sg.training.losses import create_loss, cross_entropy
 from a2sg.training.recipe import load_recipe
 from a2sg.training.run import load_run, train
-from a2sg.training.score import SCORES, score_in
 from a2sg.training.task import SpikingTask
 
 DATA = Path(os.environ.get("A2SG_TEST_DATA", Path(__file__).parents[2] / "shared/data"))

@@ -8,7 +8,8 @@ from torch import nn
 
 import a2sg
 from a2sg.errors import InputError
-from a2sg.study.measure.variation import batch_variation, estimate, history_points, run_history
+from a2sg.study.measure.variation import batch_variation, estimate, history_points
+from a2sg.study.run import run_history
 from networks import NOW, Net, Plan, batch
 
 

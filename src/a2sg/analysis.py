@@ -39,10 +39,10 @@ from a2sg.study.measure.variation import (
     StepVariation,
     batch_variation,
     history_points,
-    run_history,
 )
 from a2sg.study.report.analysis import Analysis, analyze
 from a2sg.study.report.tradeoff import ArmPoint, RunPoint, arm_points, run_points
+from a2sg.study.run import run_history
 
 __all__ = [
     "Analysis",

@@ -148,9 +148,9 @@ def evaluate_command(words: list[str]) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.read(words)
 
+    from a2sg.files import write_json
     from a2sg.training.build import find_device
     from a2sg.training.evaluate import evaluate
-    from a2sg.training.files import write_json
     from a2sg.training.run import load_run
     from a2sg.training.tables import print_summary
 

@@ -14,9 +14,9 @@ import torch
 
 from a2sg._version import __version__
 from a2sg.bench.options import Options
+from a2sg.colours import COLOURS, GREY
+from a2sg.files import write_json, write_text
 from a2sg.info import processor
-from a2sg.training.files import write_json, write_text
-from a2sg.training.pictures import COLOURS, GREY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

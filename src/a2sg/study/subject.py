@@ -17,7 +17,7 @@ from a2sg.data.standardize import Standardize, to_unit
 from a2sg.errors import InputError, require, require_choice
 from a2sg.models import create_model, list_models
 from a2sg.study.inspect.inspection import Inspection, inspect
-from a2sg.training.losses import MeanLoss
+from a2sg.study.run import open_run, usual_loss
 
 RANDOM = (3, 32, 32)
 """Shape of random images."""
@@ -67,15 +67,13 @@ def find_subject(name: str, data: str | None, size: int, steps: int | None, seed
 
 
 def _run(folder: Path, size: int, seed: int) -> Subject:
-    from a2sg.training.run import load_run
-
-    task = load_run(folder)
-    config, batch = task.config, next(training_batches(task.data, size, seed))
+    run = open_run(folder)
+    config, batch = run.config, next(training_batches(run.data, size, seed))
     facts = {
         "model": f"{config.model.name} of {folder}",
         "batch": f"{len(batch[1])} training samples of {config.data.name}",
     }
-    return Subject(task.model, batch, task.loss, facts)
+    return Subject(run.model, batch, run.loss, facts)
 
 
 def _fresh(name: str, data: str | None, size: int, steps: int, seed: int) -> Subject:
@@ -93,7 +91,7 @@ def _fresh(name: str, data: str | None, size: int, steps: int, seed: int) -> Sub
     labels = torch.randint(CLASSES, (size, *_logits(model, images).shape[3:]))
     batch = f"{size} random images of {side}x{side} pixels"
     return Subject(
-        model, (images, labels), MeanLoss(), {"model": f"{name} with fresh weights", "batch": batch}
+        model, (images, labels), usual_loss(), {"model": f"{name} with fresh weights", "batch": batch}
     )
 
 
@@ -111,7 +109,7 @@ def _on_data(name: str, data_name: str, size: int, steps: int, seed: int) -> Sub
         f"{data_name!r}: choose another with --data",
     )
     facts = {"model": f"{name} with fresh weights", "batch": f"{len(labels)} training samples of {data_name}"}
-    return Subject(model, (images, labels), MeanLoss(), facts)
+    return Subject(model, (images, labels), usual_loss(), facts)
 
 
 def training_batches(data: ImageData, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

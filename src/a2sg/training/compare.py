@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from a2sg.errors import InputError, require, require_count
+from a2sg.files import csv_text, read_rows, write_text
+from a2sg.score import SCORES, score_in
 from a2sg.statistics import bonferroni
 from a2sg.training import pictures, tables
 from a2sg.training.arms import Arm, apply_arms
 from a2sg.training.config import RunConfig
-from a2sg.training.files import write_text
 from a2sg.training.recipe import read_config, read_yaml
-from a2sg.training.score import SCORES, score_in
 from a2sg.training.tables import ArmResult, arm_results
 
 Train = Callable[..., dict[str, Any]]
@@ -157,15 +157,15 @@ def _report(
         summary = run.summary
         assert summary is not None
         found[run.config.arm].append(summary)
-        curves[run.config.arm].append(tables.read_rows(run.folder / "metrics.csv"))
+        curves[run.config.arm].append(read_rows(run.folder / "metrics.csv"))
         columns = ("arm", "seed", score_in(summary).name, *RUN_COLUMNS)
         rows.append({column: summary.get(column) for column in columns} | {"folder": run.folder.name})
     results = arm_results(found, level, corrected)
     remarks = tables.notes(results, level, corrected)
     config = runs[0].config
     title = f"{config.recipe}: {_count(len(seeds), 'seed')}, {_count(config.epochs, 'epoch')}"
-    write_text(out / "comparison.csv", tables.csv_text(rows))
-    write_text(out / "table.csv", tables.csv_text(tables.table_rows(results)))
+    write_text(out / "comparison.csv", csv_text(rows))
+    write_text(out / "table.csv", csv_text(tables.table_rows(results)))
     write_text(out / "table.md", tables.markdown_table(results, title, remarks))
     pictures.comparison(results, out / "comparison.png")
     pictures.score_curves(curves, out / f"{results[0].score.name}.png")

@@ -11,10 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from a2sg.colours import COLOURS, GREY
 from a2sg.errors import InputError
+from a2sg.files import read_rows
+from a2sg.score import score_in
 from a2sg.statistics import mean
-from a2sg.training.score import score_in
-from a2sg.training.tables import ArmResult, read_rows
+from a2sg.training.tables import ArmResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,10 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("a2sg")
 
 Row = Mapping[str, Any]
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, told apart with any colour vision."""
 DASHES = ("-", "--", ":", "-.")
-GREY = "#707070"
 THIN: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.8}
 
 

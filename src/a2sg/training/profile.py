@@ -16,6 +16,7 @@ import torch
 from a2sg._version import __version__
 from a2sg.data.sets import collate
 from a2sg.errors import require_count
+from a2sg.files import csv_text, write_json, write_text
 from a2sg.kernels import backends
 from a2sg.modes import in_mode
 from a2sg.neuron import SpikingNeuron, recording
@@ -23,11 +24,9 @@ from a2sg.training import profile_report
 from a2sg.training.build import build_data, find_device
 from a2sg.training.callbacks import EpochSeed
 from a2sg.training.config import RunConfig
-from a2sg.training.files import write_json, write_text
 from a2sg.training.kinds import Work, work
 from a2sg.training.phases import PHASES, Iteration, PhaseProfiler, SampleCount
 from a2sg.training.run import make_trainer, open_folder
-from a2sg.training.tables import csv_text
 from a2sg.training.task import SpikingTask
 
 WARM_UP, TRACED = 5, 4

@@ -11,11 +11,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from a2sg.colours import COLOURS, GREY
 from a2sg.statistics import mean
 from a2sg.training.config import RunConfig
 from a2sg.training.kinds import PYTHON
 from a2sg.training.phases import AUGMENTATION, OPTIMIZER, OTHER, SEARCH, SUMS, TRANSFER, WAITING
-from a2sg.training.pictures import COLOURS, GREY
 from a2sg.training.tables import WIDTH
 
 Row = dict[str, Any]

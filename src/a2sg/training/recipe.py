@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from a2sg.errors import InputError, require, require_choice, require_count, require_positive
+from a2sg.files import write_text
 from a2sg.training import plain
 from a2sg.training.config import RunConfig
 from a2sg.training.fields import fit
-from a2sg.training.files import write_text
 
 FROM_FILE = ("recipe", "arm")
 """Fields that no option of the command line sets."""

@@ -21,6 +21,7 @@ from torch import nn
 
 from a2sg._version import __version__
 from a2sg.errors import InputError, require
+from a2sg.files import write_json
 from a2sg.training.build import build_data, find_device
 from a2sg.training.callbacks import (
     EpochSeed,
@@ -32,7 +33,6 @@ from a2sg.training.callbacks import (
 )
 from a2sg.training.config import RunConfig
 from a2sg.training.evaluate import evaluate
-from a2sg.training.files import write_json
 from a2sg.training.recipe import read_config, write_config
 from a2sg.training.task import SpikingTask
 

@@ -1,12 +1,9 @@
-"""Tables: results in the terminal, in Markdown and in CSV, and the rows of a run's files."""
+"""Tables: results in the terminal, in Markdown, and as rows."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -14,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from a2sg.score import SCORES, Score, score_in
 from a2sg.statistics import BETTER, WORSE, Difference, bonferroni, deviation, mean, paired_difference
-from a2sg.training.score import SCORES, Score, score_in
 
 HEADERS = (
     ("arm", "arm"),
@@ -207,23 +204,6 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     _console().print(table)
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV with the keys of the first as header; None is an empty cell."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of metrics.csv or windows.csv, typed; none where there is no file. An empty cell is None."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [{name: _typed(name, cell) for name, cell in row.items()} for row in csv.DictReader(file)]
-
-
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=WIDTH)
@@ -249,11 +229,3 @@ def _difference(difference: Difference | None) -> str:
     if difference.low is None or difference.high is None:
         return text
     return f"{text} [{difference.low:+z.2f}, {difference.high:+z.2f}]"
-
-
-def _typed(name: str, cell: str) -> Any:
-    if name in ("layer", "kept"):
-        return cell
-    if cell == "":
-        return None
-    return int(cell) if name in ("iteration", "step", "epoch") else float(cell)

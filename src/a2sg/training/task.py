@@ -16,6 +16,7 @@ from a2sg.data.sets import DrawnImages, DrawSampler, collate
 from a2sg.data.standardize import Standardize, to_unit
 from a2sg.errors import InputError
 from a2sg.neuron import Record, recording, share_work
+from a2sg.score import SCORES
 from a2sg.training.build import (
     build_augment,
     build_metric,
@@ -27,7 +28,6 @@ from a2sg.training.build import (
 from a2sg.training.config import RunConfig
 from a2sg.training.losses import create_loss
 from a2sg.training.regularizers import create_regularizers
-from a2sg.training.score import SCORES
 
 
 class SpikingTask(pl.LightningModule):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from a2sg._version import __version__
 from a2sg.errors import InputError, require_count, require_positive
-from a2sg.study.inspect.verdict import Verdict, judge, unreached
-from a2sg.study.measure.diagnosis import SHAPES, LayerDiagnosis, diagnose
+from a2sg.files import write_json, write_text
+from a2sg.study.facts import made
+from a2sg.study.inspect.findings import Findings
+from a2sg.study.inspect.page import page
+from a2sg.study.inspect.pictures import pictures
+from a2sg.study.inspect.table import plain
+from a2sg.study.inspect.verdict import judge, unreached
+from a2sg.study.measure.diagnosis import SHAPES, diagnose
 from a2sg.study.measure.probe import Forward, Look, probe
 
 REACH = 2
@@ -73,18 +76,13 @@ def inspect(
             "model": type(model).__name__,
             "mode": "train" if model.training else "eval",
             "loss": probed.loss,
-            "date": date.today().isoformat(),
-            "versions": {
-                "a2sg": __version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            **made(),
         },
     )
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Findings):
     """What `a2sg.inspect` found. Printed, it is its table.
 
     Attributes:
@@ -95,30 +93,9 @@ class Inspection:
         facts: what was inspected: model, mode, loss, date, versions.
     """
 
-    layers: dict[str, LayerDiagnosis]
-    verdicts: dict[str, list[Verdict]]
-    windows: list[float]
-    edges: list[float]
-    facts: dict[str, Any]
-
     def table(self, by_step: bool = False) -> str:
         """A row per layer, or per layer and step, with the verdicts below, as plain text."""
-        from a2sg.study.inspect.table import plain
-
         return plain(self, by_step)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data, as `inspection.json` has them."""
-        return {
-            **self.facts,
-            "windows": self.windows,
-            "edges": self.edges,
-            "layers": [
-                {**asdict(layer), "verdicts": [asdict(verdict) for verdict in self.verdicts[layer.name]]}
-                for layer in self.layers.values()
-            ],
-            "unreached": [name for name in self.verdicts if name not in self.layers],
-        }
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write `inspection.json`, `inspection.html`, and pictures if matplotlib is there, into `folder`.
@@ -131,10 +108,6 @@ class Inspection:
         Raises:
             InputError: if the folder cannot be written.
         """
-        from a2sg.study.inspect.page import page
-        from a2sg.study.inspect.pictures import pictures
-        from a2sg.training.files import write_json, write_text
-
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)

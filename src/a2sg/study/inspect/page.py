@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from a2sg.study.html import document, picture, table
 from a2sg.study.inspect import charts
-from a2sg.study.inspect.table import HEADERS, number, rows, sentences, share
+from a2sg.study.inspect.findings import Findings
+from a2sg.study.inspect.table import HEADERS, rows, sentences
 from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis, Variation
-
-if TYPE_CHECKING:
-    from a2sg.study.inspect.inspection import Inspection
+from a2sg.study.text import number, share
 
 STYLE = """
 figure { margin: 0; display: inline-block }
@@ -40,7 +38,7 @@ ABOUT = {
 """By the names of the pictures."""
 
 
-def page(found: Inspection, pictures: Sequence[Path]) -> str:
+def page(found: Findings, pictures: Sequence[Path]) -> str:
     """The page.
 
     Args:
@@ -69,7 +67,7 @@ def page(found: Inspection, pictures: Sequence[Path]) -> str:
     return document(title, parts, STYLE)
 
 
-def _verdicts(found: Inspection) -> str:
+def _verdicts(found: Findings) -> str:
     items = [
         f'<li><span class="level {verdict.level}">{verdict.level}</span> '
         f"<b>{escape(name)}</b>: {escape(verdict.text)}</li>"
@@ -78,7 +76,7 @@ def _verdicts(found: Inspection) -> str:
     return f"<ul>{''.join(items)}</ul>"
 
 
-def _layer(found: Inspection, layer: LayerDiagnosis) -> str:
+def _layer(found: Findings, layer: LayerDiagnosis) -> str:
     drawn = []
     for step in layer.steps:
         title = f"step {step.step}: potentials about the threshold"

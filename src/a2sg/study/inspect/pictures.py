@@ -10,13 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from a2sg.study.inspect.findings import Findings
 from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from a2sg.study.inspect.inspection import Inspection
 
 log = logging.getLogger("a2sg")
 
@@ -24,7 +23,7 @@ Rows = Sequence[tuple[str, StepDiagnosis]]
 """Layer and step, from the top."""
 
 
-def pictures(found: Inspection, folder: Path) -> list[Path]:
+def pictures(found: Findings, folder: Path) -> list[Path]:
     """Draw potentials.png, gradients.png, windows.png and shapes.png; without matplotlib none, and warn."""
     try:
         drawn = {
@@ -46,7 +45,7 @@ def pictures(found: Inspection, folder: Path) -> list[Path]:
     return written
 
 
-def potentials(found: Inspection) -> Figure:
+def potentials(found: Findings) -> Figure:
     """The histogram of potentials of every layer and step (down), with the window in use."""
     rows = [(name, step) for name, layer in found.layers.items() for step in layer.steps]
     edges = [-edge for edge in reversed(found.edges)] + [0.0, *found.edges]
@@ -65,7 +64,7 @@ def potentials(found: Inspection) -> Figure:
     return figure
 
 
-def gradients(found: Inspection) -> Figure:
+def gradients(found: Findings) -> Figure:
     """Who gets a gradient, who fires, and how large the gradient is, over the layers."""
     layers = list(found.layers.values())
     figure, panels = _figure(4 + max(8.0, 0.5 * len(layers)), 4.4, 3)
@@ -95,7 +94,7 @@ def gradients(found: Inspection) -> Figure:
     return figure
 
 
-def windows(found: Inspection) -> Figure:
+def windows(found: Findings) -> Figure:
     """SGV and TGC of every layer and step at every window, the best one marked."""
     every = [(name, step) for name, layer in found.layers.items() for step in layer.steps]
     last = [(name, step) for name, step in every if step.own.tgc is None]
@@ -121,7 +120,7 @@ def windows(found: Inspection) -> Figure:
     return figure
 
 
-def shapes(found: Inspection) -> Figure:
+def shapes(found: Findings) -> Figure:
     """Variation of ds/du under each shape, and the condition of Theorem 4.2, over the layers."""
     layers = list(found.layers.values())
     figure, (left, right) = _figure(4 + max(7.0, 0.45 * len(layers)), 4.4, 2)
@@ -174,7 +173,7 @@ def _label_rows(axes: Axes, rows: Rows) -> None:
     axes.grid(visible=False)
 
 
-def _label_columns(axes: Axes, found: Inspection) -> None:
+def _label_columns(axes: Axes, found: Findings) -> None:
     """Name layers below."""
     axes.set_xticks(
         range(len(found.layers)), list(found.layers), rotation=60, ha="right", rotation_mode="anchor"
@@ -192,7 +191,7 @@ def _height(rows: Rows) -> float:
 
 
 def _colours() -> Sequence[str]:
-    from a2sg.training.pictures import COLOURS
+    from a2sg.colours import COLOURS
 
     return COLOURS
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import fsum
-from typing import TYPE_CHECKING
 
+from a2sg.study.inspect.findings import Findings
 from a2sg.study.inspect.verdict import Level, Verdict
 from a2sg.study.measure.diagnosis import StepDiagnosis
-
-if TYPE_CHECKING:
-    from a2sg.study.inspect.inspection import Inspection
+from a2sg.study.text import aligned, number, share
 
 HEADERS = {
     "layer": "name of its module",
@@ -33,7 +31,7 @@ WIDTH = 110
 """Columns where the output is no terminal."""
 
 
-def rows(found: Inspection, by_step: bool = False) -> Iterator[list[str]]:
+def rows(found: Findings, by_step: bool = False) -> Iterator[list[str]]:
     """The cells under `HEADERS`, a row per layer, or per layer and step."""
     for layer in found.layers.values():
         if not by_step:
@@ -63,26 +61,21 @@ def cells(
     ]
 
 
-def sentences(found: Inspection) -> Iterator[tuple[str, Verdict]]:
+def sentences(found: Findings) -> Iterator[tuple[str, Verdict]]:
     """Every verdict with its layer, in the order of the layers; those not reached come first."""
     for name, verdicts in found.verdicts.items():
         for verdict in verdicts:
             yield name, verdict
 
 
-def plain(found: Inspection, by_step: bool = False) -> str:
+def plain(found: Findings, by_step: bool = False) -> str:
     """Columns under each other, and the verdicts below."""
     lines = [list(HEADERS), *rows(found, by_step)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    ]
     verdicts = [f"{MARKS[verdict.level]} {name}: {verdict.text}" for name, verdict in sentences(found)]
-    return "\n".join([*table, "", *verdicts])
+    return "\n".join([*aligned(lines), "", *verdicts])
 
 
-def show(found: Inspection, by_step: bool = False) -> None:
+def show(found: Findings, by_step: bool = False) -> None:
     """Print what was inspected, the table and the verdicts, in colour where the output is a terminal."""
     from rich import box
     from rich.console import Console
@@ -108,18 +101,6 @@ def show(found: Inspection, by_step: bool = False) -> None:
     for layer, verdict in sentences(found):
         style = f"bold {STYLES[verdict.level]}"
         console.print(Text.assemble((f"{MARKS[verdict.level]} {layer}: ", style), verdict.text))
-
-
-def share(value: float | None) -> str:
-    """In percent."""
-    return "" if value is None else f"{100 * value:.1f}%"
-
-
-def number(value: float | None) -> str:
-    """To three digits."""
-    if value is None:
-        return ""
-    return f"{value:.1e}" if 0 < abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.3g}"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,10 +1,9 @@
-"""How much gradients vary: over training, from a run's history; at a checkpoint, on fresh batches."""
+"""How much gradients vary: over training, as it was observed; at a checkpoint, on fresh batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,27 +97,6 @@ def history_points(
         )
         for row in history
     ]
-
-
-def run_history(folder: str | Path) -> list[HistoryPoint]:
-    """SGV, TGC and window per layer and step over a run's training, from its `windows.csv`.
-
-    Runs with fixed windows have them too: their layers are watched on the same iterations.
-
-    Raises:
-        InputError: if the folder holds no `windows.csv`, or it has no rows.
-    """
-    from a2sg.training.tables import read_rows
-
-    folder = Path(folder)
-    rows = read_rows(folder / "windows.csv")
-    require(
-        bool(rows),
-        f"{folder} has no observed iterations in a windows.csv: is it a run folder, trained for longer than "
-        "windows.start iterations?",
-    )
-    ends = [(row["epoch"], row["iteration"]) for row in read_rows(folder / "metrics.csv")]
-    return history_points(rows, ends)
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from a2sg._version import __version__
 from a2sg.errors import InputError, require, require_choice
+from a2sg.study.facts import made
 from a2sg.study.report.cases import Options, open_study
-from a2sg.study.report.panel import Section, glanced, plain
+from a2sg.study.report.panel import Findings
+from a2sg.study.run import device_named
+from a2sg.study.text import aligned
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(Findings):
     """What `a2sg.analyze` found.
 
     Attributes:
@@ -26,44 +25,11 @@ class Analysis:
         sections: by the name of the part.
     """
 
-    facts: Mapping[str, Any]
-    sections: Mapping[str, Section]
-
-    def glance(self) -> dict[str, dict[str, float | None]]:
-        """A few numbers of each part: by what they are, by run."""
-        return {
-            what: dict(values)
-            for section in self.sections.values()
-            for what, values in section.glance.items()
-        }
-
     def __str__(self) -> str:
         """The glance as a table, and what was left out."""
-        labels = [run["label"] for run in self.facts["runs"]]
-        lines = [["", *labels]] + [
-            [what, *(glanced(values.get(label)) for label in labels)]
-            for what, values in self.glance().items()
-        ]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = [
-            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-            for line in lines
-        ]
+        lines = [["", *self.labels], *self.glance_lines()]
         notes = [note for section in self.sections.values() for note in section.notes]
-        return "\n".join([*table, "", *self.facts["left_out"], *notes]).rstrip()
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data, as `analysis.json` has them; what is infinite or no number is None."""
-        return plain(
-            {
-                **self.facts,
-                "glance": self.glance(),
-                "parts": {
-                    name: {"found": section.found, "notes": list(section.notes)}
-                    for name, section in self.sections.items()
-                },
-            }
-        )
+        return "\n".join([*aligned(lines), "", *self.facts["left_out"], *notes]).rstrip()
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write `analysis.html`, `analysis.json`, and for every panel NAME.svg, NAME.png and NAME.csv.
@@ -119,29 +85,28 @@ def analyze(
         ModuleNotFoundError: without the packages of the extra `train`.
     """
     from a2sg.study.report.parts import PARTS
-    from a2sg.training.build import find_device
 
     names = list(PARTS) if only is None else list(only)
     require(len(names) > 0, f"only names no part: choose of {', '.join(PARTS)}")
     for name in names:
         require_choice("part", name, PARTS)
-    require_choice("device", device, ("auto", "cpu", "cuda"))
+    where = device_named(device)
     options = Options(samples, batch_size, seed, noise, budget)
     folders = [runs] if isinstance(runs, str | Path) else list(runs)
-    study = open_study(folders, options, find_device(device), show_progress)
+    study = open_study(folders, options, where, show_progress)
     if noise is not None and "fidelity" in names:
         _require_small(study.cases[0].model)
     sections = {name: part(study) for name, part in PARTS.items() if name in names}
-    config = study.cases[0].config
+    config = study.cases[0].run.config
     return Analysis(
         {
             "runs": [
                 {
                     "label": case.label,
-                    "folder": str(case.folder),
-                    "arm": case.config.arm,
-                    "seed": case.config.seed,
-                    "epochs": case.config.epochs,
+                    "folder": str(case.run.folder),
+                    "arm": case.run.config.arm,
+                    "seed": case.run.config.seed,
+                    "epochs": case.run.config.epochs,
                 }
                 for case in study.cases
             ],
@@ -151,12 +116,7 @@ def analyze(
             "options": asdict(options),
             "left_out": list(study.left_out),
             "device": str(study.cases[0].objective.labels.device),
-            "date": date.today().isoformat(),
-            "versions": {
-                "a2sg": __version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            **made(),
         },
         sections,
     )

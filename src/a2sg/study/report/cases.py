@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,12 +24,10 @@ from a2sg.study.measure.objective import Objective
 from a2sg.study.measure.variation import BatchVariation, batch_variation
 from a2sg.study.report.runs import find_runs
 from a2sg.study.report.tradeoff import RunPoint
+from a2sg.study.run import Run, open_run
 
 if TYPE_CHECKING:
     from a2sg.data import ImageData
-    from a2sg.training.config import RunConfig
-    from a2sg.training.losses import Loss
-    from a2sg.training.task import SpikingTask
 
 BATCHES, FEWEST_BATCHES = 8, 2
 """Fresh batches for the variation of gradients, as many as the budget allows."""
@@ -80,34 +78,27 @@ class Case:
 
     Attributes:
         label: its name on the page.
-        folder: where it is.
-        task: its network and loss.
+        run: its network, in evaluation mode, and all that is in its folder.
         summary: what it found.
         objective: its network and loss on the samples.
         batches: of the variation.
     """
 
     label: str
-    folder: Path
-    task: SpikingTask = field(repr=False)
+    run: Run = field(repr=False)
     summary: dict[str, Any]
     objective: Objective
     batches: Sequence[tuple[Tensor, Tensor]] = field(repr=False)
 
     @property
-    def config(self) -> RunConfig:
-        """Its description."""
-        return self.task.config
-
-    @property
     def model(self) -> nn.Module:
-        """Its network, in evaluation mode."""
-        return self.task.model
+        """The run's network."""
+        return self.run.model
 
     @property
-    def loss(self) -> Loss:
-        """What it was trained with; terms added to it (im, rmp) are left out."""
-        return self.task.loss
+    def loss(self) -> Callable[[Any, Tensor], Tensor]:
+        """What the run was trained with."""
+        return self.run.loss
 
     @cached_property
     def fisher(self) -> Curvature:
@@ -133,30 +124,16 @@ class Case:
             name for name, block in held.layers.items() if any(held.parameters[at].dim() > 1 for at in block)
         ]
 
-    @cached_property
-    def epochs(self) -> list[int]:
-        """After which of them, from 1, the network can be looked at, ascending; the last is always there."""
-        from a2sg.training.run import kept_epochs
-
-        return sorted({*kept_epochs(self.folder), self.config.epochs})
-
     @contextmanager
     def at(self, epoch: int) -> Iterator[Case]:
-        """The run as it was after one of its `epochs`: the same network, with those weights meanwhile.
+        """The case as it was after one of the run's epochs: the same network, with those weights meanwhile.
 
         Raises:
             InputError: if these weights cannot be read.
         """
-        from a2sg.training.run import load_weights
-
-        if epoch == self.config.epochs:
-            yield self
-            return
-        try:
-            load_weights(self.task, self.folder, epoch)
-            yield replace(self)  # which knows nothing yet of what this one has measured
-        finally:
-            load_weights(self.task, self.folder)
+        with self.run.at(epoch):
+            # One that knows nothing yet of what this one has measured, unless they are the same.
+            yield self if epoch == self.run.config.epochs else replace(self)
 
 
 @dataclass(frozen=True)
@@ -220,13 +197,12 @@ def open_study(
         InputError: for runs that are not there, are not finished, or do not compare.
     """
     from a2sg.study.subject import training_batches
-    from a2sg.training.run import load_run
 
     folders, points, left_out = find_runs(names)
-    tasks = [load_run(folder) for folder in progress(folders, "loading", len(folders), show_progress)]
-    first = tasks[0]
-    for folder, task in zip(folders[1:], tasks[1:], strict=True):
-        _require_comparable((folders[0], first), (folder, task))
+    runs = [open_run(folder) for folder in progress(folders, "loading", len(folders), show_progress)]
+    first = runs[0]
+    for run in runs[1:]:
+        _require_comparable(first, run)
     samples = _on(device, next(training_batches(first.data, options.samples, options.seed)))
     require(
         len(samples[1]) == options.samples,
@@ -241,12 +217,12 @@ def open_study(
         f"batch_size {options.batch_size} leaves {len(whole)} whole batches of the training samples: take "
         "less",
     )
-    labels = _labels(folders, [task.config for task in tasks])
+    labels = _labels(runs)
     dim = 0 if first.data.steps is None else 1
     chunk = _chunk(Objective(first.model.to(device).eval(), samples, first.loss, samples_dim=dim))
     objectives = [
-        Objective(task.model.to(device).eval(), samples, task.loss, samples_dim=dim, chunk=chunk)
-        for task in tasks
+        Objective(run.model.to(device).eval(), samples, run.loss, samples_dim=dim, chunk=chunk)
+        for run in runs
     ]
     (seconds,) = progress((_seconds(objectives[0]) for _ in range(1)), "timing", 1, show_progress)
     price = BATCH_PRICE * options.batch_size / options.samples * seconds
@@ -257,8 +233,8 @@ def open_study(
             f"the budget is {options.budget:g} s per run (and {FEWEST_BATCHES} batches the least)."
         )
     cases = [
-        Case(label, folder, task, json.loads((folder / "summary.json").read_text()), objective, few)
-        for label, folder, task, objective in zip(labels, folders, tasks, objectives, strict=True)
+        Case(label, run, json.loads((run.folder / "summary.json").read_text()), objective, few)
+        for label, run, objective in zip(labels, runs, objectives, strict=True)
     ]
     named = [point if point.arm else replace(point, arm=first.config.recipe) for point in points]
     return Study(cases, named, first.data, options, left_out, seconds, show_progress)
@@ -298,20 +274,19 @@ def _on(device: torch.device, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Ten
     return inputs.to(device), labels.to(device)
 
 
-def _labels(folders: Sequence[Path], configs: Sequence[RunConfig]) -> list[str]:
+def _labels(runs: Sequence[Run]) -> list[str]:
     """Arm and seed; with the folder where that is not one of a kind."""
-    short = [f"{config.arm or config.recipe}, seed {config.seed}" for config in configs]
+    short = [f"{run.config.arm or run.config.recipe}, seed {run.config.seed}" for run in runs]
     return [
-        name if short.count(name) == 1 else f"{name} ({folder})"
-        for name, folder in zip(short, folders, strict=True)
+        name if short.count(name) == 1 else f"{name} ({run.folder})"
+        for name, run in zip(short, runs, strict=True)
     ]
 
 
-def _require_comparable(one: tuple[Path, Any], other: tuple[Path, Any]) -> None:
+def _require_comparable(one: Run, other: Run) -> None:
     """The same data, network and loss: else batches, directions and losses would not be the same."""
-    (folder, task), (folder_2, task_2) = one, other
-    a, b = task.config, task_2.config
-    pair = f"{folder} and {folder_2} do not compare, so analyze them one by one"
+    a, b = one.config, other.config
+    pair = f"{one.folder} and {other.folder} do not compare, so analyze them one by one"
     for what, x, y in (
         ("data set", a.data.name, b.data.name),
         ("options of the data set", a.data.options, b.data.options),
@@ -322,7 +297,7 @@ def _require_comparable(one: tuple[Path, Any], other: tuple[Path, Any]) -> None:
         ("label smoothing", a.loss.label_smoothing, b.loss.label_smoothing),
     ):
         require(x == y, f"{pair}: their {what} is {x} and {y}")
-    require(_shapes(task.model) == _shapes(task_2.model), f"{pair}: their parameters have other shapes")
+    require(_shapes(one.model) == _shapes(other.model), f"{pair}: their parameters have other shapes")
 
 
 def _shapes(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:

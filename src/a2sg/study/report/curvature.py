@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from a2sg.errors import InputError
-from a2sg.study.inspect.table import number
 from a2sg.study.measure.batches import BatchSpread, over_batches
 from a2sg.study.measure.curvature import (
     double_backward_hessian,
@@ -22,6 +21,7 @@ from a2sg.study.measure.sharpness import Sharpness, worst_case_sharpness
 from a2sg.study.report import draw
 from a2sg.study.report.cases import Case, Study
 from a2sg.study.report.panel import Panel, Row, Section, Table
+from a2sg.study.text import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

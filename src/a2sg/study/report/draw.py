@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from a2sg.training.pictures import COLOURS
+from a2sg.colours import COLOURS
 
 GREY = "#707070"
 LINES = ("-", "--", ":", "-.")

@@ -58,17 +58,17 @@ def snapshots(study: Study) -> tuple[list[Snapshot], list[str]]:
     options = study.options
     price = FISHER + BATCH_PRICE * len(study.cases[0].batches) * options.batch_size / options.samples
     most = min(MOST, max(1, int(options.budget / (price * study.seconds))))
-    chosen = {case.label: spread(case.epochs, most) for case in study.cases}
-    if all(len(case.epochs) == 1 for case in study.cases):
+    chosen = {case.label: spread(case.run.epochs, most) for case in study.cases}
+    if all(len(case.run.epochs) == 1 for case in study.cases):
         notes.append(
             "Variation and λmax(F) are those of the end of training: weights of earlier epochs were not kept "
             "(a2sg train --keep_every 5 keeps them)."
         )
     cut: dict[str, list[str]] = {}
     for case in study.cases:
-        if len(case.epochs) > len(chosen[case.label]):
+        if len(case.run.epochs) > len(chosen[case.label]):
             numbers = ", ".join(map(str, chosen[case.label]))
-            said = f"of the {len(case.epochs)} epochs whose weights are there, looked at: {numbers}"
+            said = f"of the {len(case.run.epochs)} epochs whose weights are there, looked at: {numbers}"
             cut.setdefault(said, []).append(case.label)
     why = f"at most {MOST} are" if most == MOST else "as many as --budget allows"
     notes += [f"{'; '.join(labels)}: {said} ({why})." for said, labels in cut.items()]

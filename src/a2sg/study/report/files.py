@@ -7,21 +7,17 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from a2sg.errors import InputError, require
+from a2sg.files import csv_text
 from a2sg.study.report import draw
 from a2sg.study.report.page import page
-from a2sg.study.report.panel import plain
-from a2sg.training.tables import csv_text
-
-if TYPE_CHECKING:
-    from a2sg.study.report.analysis import Analysis
+from a2sg.study.report.panel import Findings, plain
 
 PAGE, DATA = "analysis.html", "analysis.json"
 
 
-def save(found: Analysis, folder: Path) -> list[Path]:
+def save(found: Findings, folder: Path) -> list[Path]:
     """See `Analysis.save`."""
     require_free(folder)
     content = _content(found)
@@ -56,7 +52,7 @@ def require_free(folder: Path) -> None:
     )
 
 
-def _content(found: Analysis) -> dict[str, bytes]:
+def _content(found: Findings) -> dict[str, bytes]:
     """Every file by its name; the page is the last."""
     panels = [panel for section in found.sections.values() for panel in section.panels]
     content: dict[str, bytes] = {}

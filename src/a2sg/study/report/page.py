@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING
 
 from a2sg.study.html import document, picture, table
-from a2sg.study.report.panel import Panel, Section, Table, glanced
-
-if TYPE_CHECKING:
-    from a2sg.study.report.analysis import Analysis
+from a2sg.study.report.panel import Findings, Panel, Section, Table
 
 STYLE = """
 h2 { margin-top: 2.5rem; border-top: 1px solid var(--faint); padding-top: 1rem }
@@ -30,7 +26,7 @@ LONGEST = 12
 """Rows of a table that is not folded."""
 
 
-def page(found: Analysis, pictures: Mapping[str, bytes]) -> str:
+def page(found: Findings, pictures: Mapping[str, bytes]) -> str:
     """The page.
 
     Args:
@@ -38,7 +34,7 @@ def page(found: Analysis, pictures: Mapping[str, bytes]) -> str:
         pictures: SVG by the name of the panel.
     """
     facts = found.facts
-    runs = ", ".join(run["label"] for run in facts["runs"])
+    runs = ", ".join(found.labels)
     title = f"Analysis of {facts['model']} on {facts['data']}"
     options = facts["options"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
@@ -62,18 +58,16 @@ def page(found: Analysis, pictures: Mapping[str, bytes]) -> str:
     return document(title, parts, STYLE)
 
 
-def _glance(found: Analysis) -> str:
-    labels = [run["label"] for run in found.facts["runs"]]
-    lines = [
-        [what, *(glanced(values.get(label)) for label in labels)] for what, values in found.glance().items()
-    ]
+def _glance(found: Findings) -> str:
+    lines = found.glance_lines()
     if not lines:
         return ""
     said = (
         "The paper's chain of claims, link by link: less variation, more consistent directions, smaller "
         "curvature, better accuracy and energy. One run each: what differs may be chance."
     )
-    return f"<h2>At a glance</h2><p>{escape(said)}</p><div class='glance'>{table(('', *labels), lines)}</div>"
+    shown = table(("", *found.labels), lines)
+    return f"<h2>At a glance</h2><p>{escape(said)}</p><div class='glance'>{shown}</div>"
 
 
 def _section(name: str, section: Section, pictures: Mapping[str, bytes]) -> list[str]:

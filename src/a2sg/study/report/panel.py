@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from a2sg.study.inspect.table import number
+from a2sg.study.text import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,6 +64,47 @@ class Section:
     notes: Sequence[str]
     found: Mapping[str, Any]
     glance: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The data of an `Analysis`, where they are described."""
+
+    facts: Mapping[str, Any]
+    sections: Mapping[str, Section]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the runs."""
+        return [run["label"] for run in self.facts["runs"]]
+
+    def glance(self) -> dict[str, dict[str, float | None]]:
+        """A few numbers of each part: by what they are, by run."""
+        return {
+            what: dict(values)
+            for section in self.sections.values()
+            for what, values in section.glance.items()
+        }
+
+    def glance_lines(self) -> list[list[str]]:
+        """The glance as cells, a line for each number."""
+        return [
+            [what, *(glanced(values.get(label)) for label in self.labels)]
+            for what, values in self.glance().items()
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as plain data, as `analysis.json` has them; what is infinite or no number is None."""
+        return plain(
+            {
+                **self.facts,
+                "glance": self.glance(),
+                "parts": {
+                    name: {"found": section.found, "notes": list(section.notes)}
+                    for name, section in self.sections.items()
+                },
+            }
+        )
 
 
 def glanced(value: float | None) -> str:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError
-from a2sg.study.inspect.table import number
 from a2sg.study.measure.correlation import Correlation, correlate
 from a2sg.study.measure.probe import find_sites
 from a2sg.study.report import draw
 from a2sg.study.report.cases import Study
 from a2sg.study.report.epochs import Snapshot, over_epochs, snapshots
 from a2sg.study.report.panel import Panel, Row, Table
+from a2sg.study.text import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from a2sg.modes import in_mode
 from a2sg.statistics import mean
-from a2sg.study.inspect.table import number
 from a2sg.study.measure.search_gain import SearchGain, search_gain
 from a2sg.study.report import draw
 from a2sg.study.report.cases import Case, Study
 from a2sg.study.report.panel import Panel, Row, Table
+from a2sg.study.text import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +60,7 @@ def searches(study: Study) -> tuple[list[Panel], dict[str, Any]]:
 
 
 def _gains(case: Case, size: int) -> list[SearchGain]:
-    config = case.config.windows
+    config = case.run.config.windows
     options: dict[str, Any] = {}
     if config.policy == "a2sg":
         options = {name: getattr(config, name) for name in SEARCHED}
@@ -78,7 +78,8 @@ def _windows(study: Study, rows: Sequence[Row], found: Found) -> Panel:
         f"{study.options.batch_size} one by one (dots) and {GROUPS[1]} at a time (diamonds); the dash is in "
         "use. Each layer's steps from left to right. Dots far apart say that one batch does not know the "
         "best window: observe more batches per search (windows.batches).",
-        f"Batches of training held {study.cases[0].config.data.batch_size} samples: larger ones know more.",
+        f"Batches of training held {study.cases[0].run.config.data.batch_size} samples: larger ones "
+        "know more.",
         rows,
         partial(_draw_windows, found),
     )

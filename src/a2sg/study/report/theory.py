@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from a2sg.modes import in_mode
-from a2sg.study.inspect.table import number
 from a2sg.study.measure.bridge import Bridge, bridges
 from a2sg.study.measure.theory import Theorems, check_theorems
 from a2sg.study.report import draw
 from a2sg.study.report.cases import Study
 from a2sg.study.report.panel import Panel, Row, Section, Table
 from a2sg.study.report.prediction import prediction
+from a2sg.study.text import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

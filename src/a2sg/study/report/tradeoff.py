@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from a2sg.errors import InputError, require
+from a2sg.score import score_in
 from a2sg.statistics import deviation, mean
-from a2sg.training.score import score_in
 
 
 @dataclass(frozen=True)

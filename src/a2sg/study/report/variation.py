@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from a2sg.errors import InputError
 from a2sg.statistics import mean
-from a2sg.study.inspect.table import number
-from a2sg.study.measure.variation import HistoryPoint, run_history
+from a2sg.study.measure.variation import HistoryPoint
 from a2sg.study.report import draw
 from a2sg.study.report.cases import BATCHES, Case, Study
 from a2sg.study.report.panel import Panel, Row, Section, Table
 from a2sg.study.report.search import searches
+from a2sg.study.run import run_history
+from a2sg.study.text import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,13 +66,13 @@ def variation(study: Study) -> Section:
 
 
 def _history(case: Case, notes: list[str]) -> list[HistoryPoint]:
-    if case.config.windows.policy != "a2sg":
+    if case.run.config.windows.policy != "a2sg":
         notes.append(
-            f"{case.label}: its windows follow {case.config.windows.policy}, which keeps no SGV and TGC."
+            f"{case.label}: its windows follow {case.run.config.windows.policy}, which keeps no SGV and TGC."
         )
         return []
     try:
-        return run_history(case.folder)
+        return run_history(case.run.folder)
     except InputError:
         notes.append(f"{case.label}: training observed no iteration (windows.every was longer than it).")
         return []

@@ -1,0 +1,33 @@
+"""What an inspection found, as plain data: those who draw it, print it or write it know no more."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from a2sg.study.inspect.verdict import Verdict
+from a2sg.study.measure.diagnosis import LayerDiagnosis
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The data of an `Inspection`, where they are described."""
+
+    layers: dict[str, LayerDiagnosis]
+    verdicts: dict[str, list[Verdict]]
+    windows: list[float]
+    edges: list[float]
+    facts: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as plain data, as `inspection.json` has them."""
+        return {
+            **self.facts,
+            "windows": self.windows,
+            "edges": self.edges,
+            "layers": [
+                {**asdict(layer), "verdicts": [asdict(verdict) for verdict in self.verdicts[layer.name]]}
+                for layer in self.layers.values()
+            ],
+            "unreached": [name for name in self.verdicts if name not in self.layers],
+        }

@@ -1,0 +1,129 @@
+"""Trained runs, opened: the one place where a study meets training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import require, require_choice
+from a2sg.files import read_rows
+from a2sg.study.measure.variation import HistoryPoint, history_points
+
+if TYPE_CHECKING:
+    from a2sg.data import ImageData
+    from a2sg.training.config import RunConfig
+    from a2sg.training.losses import Loss
+    from a2sg.training.task import SpikingTask
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it is.
+        task: its network, loss and data.
+    """
+
+    folder: Path
+    task: SpikingTask
+
+    @property
+    def config(self) -> RunConfig:
+        """Its description."""
+        return self.task.config
+
+    @property
+    def model(self) -> nn.Module:
+        """Its network."""
+        return self.task.model
+
+    @property
+    def loss(self) -> Loss:
+        """What it was trained with; terms added to it (im, rmp) are left out."""
+        return self.task.loss
+
+    @property
+    def data(self) -> ImageData:
+        """What it was trained on."""
+        return self.task.data
+
+    @cached_property
+    def epochs(self) -> list[int]:
+        """After which of them, from 1, the network can be looked at, ascending; the last is always there."""
+        from a2sg.training.run import kept_epochs
+
+        return sorted({*kept_epochs(self.folder), self.config.epochs})
+
+    @contextmanager
+    def at(self, epoch: int) -> Iterator[None]:
+        """The network as it was after one of the `epochs`, while the context lasts.
+
+        Raises:
+            InputError: if these weights cannot be read.
+        """
+        from a2sg.training.run import load_weights
+
+        if epoch == self.config.epochs:
+            yield
+            return
+        try:
+            load_weights(self.task, self.folder, epoch)
+            yield
+        finally:
+            load_weights(self.task, self.folder)
+
+
+def open_run(folder: Path) -> Run:
+    """The trained network of a run folder, with its data.
+
+    Raises:
+        InputError: if the folder is no run, or its checkpoint cannot be read or does not fit.
+    """
+    from a2sg.training.run import load_run
+
+    return Run(folder, load_run(folder))
+
+
+def run_history(folder: str | Path) -> list[HistoryPoint]:
+    """SGV, TGC and window per layer and step over a run's training, from its `windows.csv`.
+
+    Runs with fixed windows have them too: their layers are watched on the same iterations.
+
+    Raises:
+        InputError: if the folder holds no `windows.csv`, or it has no rows.
+    """
+    folder = Path(folder)
+    rows = read_rows(folder / "windows.csv")
+    require(
+        bool(rows),
+        f"{folder} has no observed iterations in a windows.csv: is it a run folder, trained for longer than "
+        "windows.start iterations?",
+    )
+    ends = [(row["epoch"], row["iteration"]) for row in read_rows(folder / "metrics.csv")]
+    return history_points(rows, ends)
+
+
+def usual_loss() -> Callable[[Tensor, Tensor], Tensor]:
+    """What a network without a run is judged by: cross-entropy of its mean output."""
+    from a2sg.training.losses import MeanLoss
+
+    return MeanLoss()
+
+
+def device_named(name: str) -> torch.device:
+    """The device that auto, cpu or cuda means here.
+
+    Raises:
+        InputError: for another name, or for cuda where there is none.
+    """
+    from a2sg.training.build import find_device
+
+    return find_device(require_choice("device", name, ("auto", "cpu", "cuda")))

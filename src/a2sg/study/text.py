@@ -1,0 +1,31 @@
+"""How numbers stand in tables, and tables in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def share(value: float | None) -> str:
+    """In percent."""
+    return "" if value is None else f"{100 * value:.1f}%"
+
+
+def number(value: float | None) -> str:
+    """To three digits."""
+    if value is None:
+        return ""
+    return f"{value:.1e}" if 0 < abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.3g}"
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """A number and its standard error, where it has one that is not 0."""
+    return number(value) + (f" ± {number(error)}" if error else "")
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Cells in columns under each other, the first to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in lines
+    ]
