@@ -1,4 +1,4 @@
-"""Pages that open from the disk and load nothing: their frame, tables and pictures."""
+"""Pages that open from the disk and load nothing: the one place that writes HTML around words."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ KINDS = {"png": "image/png", "svg": "image/svg+xml"}
 """Of pictures."""
 
 
-def document(title: str, parts: Iterable[str], style: str = "") -> str:
+def document(title: str, about: str, parts: Iterable[str], style: str = "") -> str:
     """A page.
 
     Args:
-        title: of the window.
+        title: of the window, and above all.
+        about: a paragraph below it.
         parts: HTML, one below the other.
         style: besides the common one.
     """
-    body = "\n".join(parts)
+    body = "\n".join([heading(1, title), paragraph(about), *parts])
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -47,11 +48,30 @@ def document(title: str, parts: Iterable[str], style: str = "") -> str:
     )
 
 
-def table(heads: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
-    """Cells below heads; scrolls by itself where it is wider than the page."""
+def heading(level: int, text: str, name: str = "") -> str:
+    """A heading, which links find by its name."""
+    identity = f' id="{name}"' if name else ""
+    return f"<h{level}{identity}>{escape(text)}</h{level}>"
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """A paragraph of plain words; of a kind that the style knows."""
+    of_kind = f' class="{kind}"' if kind else ""
+    return f"<p{of_kind}>{escape(text)}</p>"
+
+
+def folded(summary: str, *parts: str) -> str:
+    """What is shown once it is asked for."""
+    return f"<details><summary>{escape(summary)}</summary>{''.join(parts)}</details>"
+
+
+def table(heads: Iterable[str], lines: Iterable[Sequence[str]], longest: int | None = None) -> str:
+    """Cells below heads; scrolls by itself where it is wider than the page, folded if longer than that."""
+    lines = list(lines)
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    shown = f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return shown if longest is None or len(lines) <= longest else folded(f"{len(lines)} rows", shown)
 
 
 def picture(content: bytes, kind: str, about: str) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, require_count, require_positive
-from a2sg.files import write_json, write_text
+from a2sg.errors import require_count, require_positive
 from a2sg.study.facts import made
+from a2sg.study.files import as_json, put
 from a2sg.study.inspect.findings import Findings
 from a2sg.study.inspect.page import page
 from a2sg.study.inspect.pictures import pictures
@@ -100,7 +100,7 @@ class Inspection(Findings):
     def save(self, folder: str | Path) -> list[Path]:
         """Write `inspection.json`, `inspection.html`, and pictures if matplotlib is there, into `folder`.
 
-        The page opens from the disk and needs nothing else. Each file is written whole or not at all.
+        The page opens from the disk and needs nothing else. Nothing is written unless all is made.
 
         Returns:
             The files written.
@@ -108,16 +108,9 @@ class Inspection(Findings):
         Raises:
             InputError: if the folder cannot be written.
         """
-        folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            drawn = pictures(self, folder)
-            data, html = folder / "inspection.json", folder / "inspection.html"
-            write_json(data, self.to_dict())
-            write_text(html, page(self, drawn))
-        except OSError as error:
-            raise InputError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
-        return [data, html, *drawn]
+        images = pictures(self)
+        content = {"inspection.json": as_json(self.to_dict()), "inspection.html": page(self, images).encode()}
+        return put(Path(folder), content | {f"{name}.png": png for name, png in images.items()})
 
     def __str__(self) -> str:
         return self.table()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 
-from a2sg.study.html import document, picture, table
+from a2sg.study.facts import versions
+from a2sg.study.html import document, folded, heading, paragraph, picture, table
 from a2sg.study.inspect import charts
 from a2sg.study.inspect.findings import Findings
 from a2sg.study.inspect.table import HEADERS, rows, sentences
@@ -38,33 +38,31 @@ ABOUT = {
 """By the names of the pictures."""
 
 
-def page(found: Findings, pictures: Sequence[Path]) -> str:
+def page(found: Findings, pictures: Mapping[str, bytes]) -> str:
     """The page.
 
     Args:
         found: what it is about.
-        pictures: to be shown on it; their content becomes part of it.
+        pictures: to be shown on it, PNG by name; they become part of it.
     """
-    facts = found.facts
-    title = f"Inspection of {facts['model']}"
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    shown = {**facts, "loss": f"{facts['loss']:.4g}"}
-    said = [f"{key}: {value}" for key, value in shown.items() if key not in ("model", "versions")]
+    facts = {**found.facts, "loss": f"{found.facts['loss']:.4g}"}
+    said = [f"{key}: {value}" for key, value in facts.items() if key not in ("model", "versions")]
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{escape('; '.join([*said, versions]))}</p>",
-        "<h2>Verdicts</h2>",
+        heading(2, "Verdicts"),
         _verdicts(found),
-        "<h2>Layers</h2>",
+        heading(2, "Layers"),
         table(HEADERS, rows(found)),
-        f"<p>{escape('; '.join(f'{name}: {text}' for name, text in HEADERS.items()))}.</p>",
-        *(_picture(path) for path in pictures),
-        "<h2>Layer by layer</h2>",
-        "<p>Blue is the window in use, the dot the best one by SGV (at step T) or TGC (before). The thick "
-        "line is the layer's own shape; blue the boxcar, orange the triangle, green the asymmetric ramp.</p>",
+        paragraph("; ".join(f"{name}: {text}" for name, text in HEADERS.items()) + "."),
+        *(f"{heading(3, ABOUT[name])}{picture(png, 'png', ABOUT[name])}" for name, png in pictures.items()),
+        heading(2, "Layer by layer"),
+        paragraph(
+            "Blue is the window in use, the dot the best one by SGV (at step T) or TGC (before). The thick "
+            "line is the layer's own shape; blue the boxcar, orange the triangle, green the asymmetric ramp."
+        ),
         *(_layer(found, layer) for layer in found.layers.values()),
     ]
-    return document(title, parts, STYLE)
+    about = "; ".join([*said, versions(facts)])
+    return document(f"Inspection of {facts['model']}", about, parts, STYLE)
 
 
 def _verdicts(found: Findings) -> str:
@@ -89,10 +87,8 @@ def _layer(found: Findings, layer: LayerDiagnosis) -> str:
         title = f"step {step.step}: {'SGV over its least' if last else 'TGC'} by window"
         drawn.append(charts.curves(lines, found.windows, step.window, step.own.best_window, title))
     about = f"{layer.kind}, {layer.surrogate}, {layer.neurons:,} neurons"
-    return (
-        f"<details><summary>{escape(layer.name)}</summary><p>{escape(about)}</p>{_steps(layer)}"
-        f'<div class="charts">{"".join(drawn)}</div>{"".join(map(_shapes, layer.steps))}</details>'
-    )
+    shown = f'<div class="charts">{"".join(drawn)}</div>'
+    return folded(layer.name, paragraph(about), _steps(layer), shown, *map(_shapes, layer.steps))
 
 
 def _over_least(scores: Sequence[float | None]) -> list[float | None]:
@@ -126,23 +122,11 @@ def _steps(layer: LayerDiagnosis) -> str:
 
 
 def _shapes(step: StepDiagnosis) -> str:
-    heads = (
-        f"step {step.step}, window {step.window:.3g}",
-        "SGV",
-        "TGC",
-        "CV of δ",
-        "CV of ds/du",
-        "best window",
-        "its score",
-    )
+    title = f"step {step.step}, window {step.window:.3g}"
+    heads = (title, "SGV", "TGC", "CV of δ", "CV of ds/du", "best window", "its score")
 
     def cells(name: str, shape: Variation) -> list[str]:
         values = (shape.sgv, shape.tgc, shape.cv, shape.surrogate_cv, shape.best_window, shape.best_score)
         return [name, *map(number, values)]
 
     return table(heads, (cells(name, shape) for name, shape in {**step.shapes, "own": step.own}.items()))
-
-
-def _picture(path: Path) -> str:
-    about = ABOUT[path.stem]
-    return f"<h3>{escape(about)}</h3>{picture(path.read_bytes(), 'png', about)}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from a2sg.colours import COLOURS
+from a2sg.study.files import drawn
 from a2sg.study.inspect.findings import Findings
 from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
 
@@ -23,26 +23,13 @@ Rows = Sequence[tuple[str, StepDiagnosis]]
 """Layer and step, from the top."""
 
 
-def pictures(found: Findings, folder: Path) -> list[Path]:
-    """Draw potentials.png, gradients.png, windows.png and shapes.png; without matplotlib none, and warn."""
+def pictures(found: Findings) -> dict[str, bytes]:
+    """The pictures, PNG by name; without matplotlib none, and a warning."""
     try:
-        drawn = {
-            "potentials": potentials(found),
-            "gradients": gradients(found),
-            "windows": windows(found),
-            "shapes": shapes(found),
-        }
+        return {draw.__name__: drawn(draw(found), "png") for draw in (potentials, gradients, windows, shapes)}
     except ModuleNotFoundError as error:
         log.warning("no pictures, as %s is not installed: pip install 'a2sg[train]'", error.name)
-        return []
-    written = []
-    for name, figure in drawn.items():
-        path = folder / f"{name}.png"
-        part = path.with_name(path.name + ".part")
-        figure.savefig(part, format="png")
-        os.replace(part, path)
-        written.append(path)
-    return written
+        return {}
 
 
 def potentials(found: Findings) -> Figure:
@@ -82,9 +69,7 @@ def gradients(found: Findings) -> Figure:
         {"‖δ‖": [layer.gradient_norm or math.nan for layer in layers]},
     ]
     for axes, lines in zip(panels, curves, strict=True):
-        for colour, style, (label, values) in zip(
-            _colours(), ("o-", "s--", "^:"), lines.items(), strict=False
-        ):
+        for colour, style, (label, values) in zip(COLOURS, ("o-", "s--", "^:"), lines.items(), strict=False):
             axes.plot(values, style, color=colour, label=label, markersize=4)
         _label_columns(axes, found)
         _legend_above(axes, 1)
@@ -125,7 +110,7 @@ def shapes(found: Findings) -> Figure:
     layers = list(found.layers.values())
     figure, (left, right) = _figure(4 + max(7.0, 0.45 * len(layers)), 4.4, 2)
     names = list(layers[0].steps[0].shapes)
-    for colour, name in zip(_colours(), names, strict=True):
+    for colour, name in zip(COLOURS, names, strict=True):
         left.plot([_mean_cv(layer, name) for layer in layers], "o-", color=colour, label=name, markersize=4)
     left.set_ylabel("CV of ds/du, mean over steps")
     for at, layer in enumerate(layers):
@@ -188,12 +173,6 @@ def _legend_above(axes: Axes, columns: int) -> None:
 def _height(rows: Rows) -> float:
     """Inches for rows."""
     return max(1.0, min(0.2, 60 / len(rows)) * len(rows))
-
-
-def _colours() -> Sequence[str]:
-    from a2sg.colours import COLOURS
-
-    return COLOURS
 
 
 def _figure(width: float, height: float, count: int) -> tuple[Figure, list[Axes]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-import matplotlib
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -164,14 +162,3 @@ def rows_by_layer(
     axes.set_ylabel(text)
     legend_below(figure, axes)
     return figure, axes
-
-
-def written(figure: Figure) -> dict[str, bytes]:
-    """The picture as SVG and PNG, the same bytes whenever it is drawn."""
-    found = {}
-    with matplotlib.rc_context({"svg.hashsalt": "a2sg"}):
-        for kind, about in (("svg", {"Date": None}), ("png", {})):
-            file = io.BytesIO()
-            figure.savefig(file, format=kind, metadata=about)
-            found[kind] = file.getvalue()
-    return found

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
-from a2sg.errors import InputError, require
+from a2sg.errors import require
 from a2sg.files import csv_text
-from a2sg.study.report import draw
+from a2sg.study.files import as_json, drawn, put
 from a2sg.study.report.page import page
 from a2sg.study.report.panel import Findings, plain
 
@@ -20,23 +17,12 @@ PAGE, DATA = "analysis.html", "analysis.json"
 def save(found: Findings, folder: Path) -> list[Path]:
     """See `Analysis.save`."""
     require_free(folder)
+    stale = _written_before(folder)
     content = _content(found)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stale = _written_before(folder) - content.keys()
-        made = Path(tempfile.mkdtemp(prefix=".analysis-", dir=folder))
-        try:
-            for name, data in content.items():
-                (made / name).write_bytes(data)
-            for name in content:
-                os.replace(made / name, folder / name)
-        finally:
-            shutil.rmtree(made)
-        for name in stale:
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
-    return [folder / name for name in content]
+    written = put(folder, content)
+    for name in stale - content.keys():
+        (folder / name).unlink(missing_ok=True)
+    return written
 
 
 def require_free(folder: Path) -> None:
@@ -58,13 +44,13 @@ def _content(found: Findings) -> dict[str, bytes]:
     content: dict[str, bytes] = {}
     pictures = {}
     for panel in panels:
-        for kind, data in draw.written(panel.draw()).items():
-            content[f"{panel.name}.{kind}"] = data
+        figure = panel.draw()
+        content |= {f"{panel.name}.{kind}": drawn(figure, kind) for kind in ("svg", "png")}
         pictures[panel.name] = content[f"{panel.name}.svg"]
         content[f"{panel.name}.csv"] = csv_text([plain(row) for row in panel.rows]).encode()
     names = [*content, DATA, PAGE]
     numbers = {**found.to_dict(), "files": names}
-    content[DATA] = (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode()
+    content[DATA] = as_json(numbers)
     content[PAGE] = page(found, pictures).encode()
     return content
 

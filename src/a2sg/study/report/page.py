@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from a2sg.study.html import document, picture, table
-from a2sg.study.report.panel import Findings, Panel, Section, Table
+from a2sg.study.facts import versions
+from a2sg.study.html import document, heading, paragraph, picture, table
+from a2sg.study.report.panel import Findings, Panel
 
 STYLE = """
 h2 { margin-top: 2.5rem; border-top: 1px solid var(--faint); padding-top: 1rem }
@@ -34,28 +35,20 @@ def page(found: Findings, pictures: Mapping[str, bytes]) -> str:
         pictures: SVG by the name of the panel.
     """
     facts = found.facts
-    runs = ", ".join(found.labels)
-    title = f"Analysis of {facts['model']} on {facts['data']}"
     options = facts["options"]
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     about = (
-        f"{runs}. T = {facts['steps']}; {options['samples']} training samples, batches of "
+        f"{', '.join(found.labels)}. T = {facts['steps']}; {options['samples']} training samples, batches of "
         f"{options['batch_size']}, seed {options['seed']}, the same for all runs; {facts['device']}, "
-        f"{facts['date']}, {versions}."
+        f"{facts['date']}, {versions(facts)}."
     )
-    links = "".join(
-        f'<a href="#{name}">{escape(section.title)}</a> ' for name, section in found.sections.items()
-    )
-    parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(about)}</p>",
-        *(f'<p class="left-out">{escape(text)}</p>' for text in facts["left_out"]),
-        f"<nav>{links}</nav>",
-        _glance(found),
-    ]
+    links = [f'<a href="#{name}">{escape(section.title)}</a> ' for name, section in found.sections.items()]
+    parts = [paragraph(text, "left-out") for text in facts["left_out"]]
+    parts += [f"<nav>{''.join(links)}</nav>", _glance(found)]
     for name, section in found.sections.items():
-        parts += _section(name, section, pictures)
-    return document(title, parts, STYLE)
+        parts.append(heading(2, section.title, name))
+        parts += [paragraph(note, "left-out") for note in section.notes]
+        parts += [_panel(panel, pictures[panel.name]) for panel in section.panels]
+    return document(f"Analysis of {facts['model']} on {facts['data']}", about, parts, STYLE)
 
 
 def _glance(found: Findings) -> str:
@@ -67,33 +60,17 @@ def _glance(found: Findings) -> str:
         "curvature, better accuracy and energy. One run each: what differs may be chance."
     )
     shown = table(("", *found.labels), lines)
-    return f"<h2>At a glance</h2><p>{escape(said)}</p><div class='glance'>{shown}</div>"
-
-
-def _section(name: str, section: Section, pictures: Mapping[str, bytes]) -> list[str]:
-    return [
-        f'<h2 id="{name}">{escape(section.title)}</h2>',
-        *(f'<p class="left-out">{escape(note)}</p>' for note in section.notes),
-        *(_panel(panel, pictures[panel.name]) for panel in section.panels),
-    ]
-
-
-def _table(one: Table) -> str:
-    """A table, folded if it is long."""
-    shown = table(one.heads, one.lines)
-    if len(one.lines) <= LONGEST:
-        return shown
-    return f"<details><summary>{len(one.lines)} rows</summary>{shown}</details>"
+    return f"{heading(2, 'At a glance')}{paragraph(said)}<div class='glance'>{shown}</div>"
 
 
 def _panel(panel: Panel, svg: bytes) -> str:
     return "\n".join(
         [
-            f"<h3>{escape(panel.title)}</h3>",
-            f"<p>{escape(panel.shows)}</p>",
+            heading(3, panel.title),
+            paragraph(panel.shows),
             picture(svg, "svg", panel.title),
-            *(_table(one) for one in panel.tables if one.lines),
-            f'<p class="limits">What it cannot show: {escape(panel.limits)}</p>',
-            f'<p class="files">{panel.name}.svg, {panel.name}.png, {panel.name}.csv</p>',
+            *(table(one.heads, one.lines, LONGEST) for one in panel.tables if one.lines),
+            paragraph(f"What it cannot show: {panel.limits}", "limits"),
+            paragraph(f"{panel.name}.svg, {panel.name}.png, {panel.name}.csv", "files"),
         ]
     )
