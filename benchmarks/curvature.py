@@ -31,7 +31,7 @@ from a2sg.analysis import (
     surrogate_field_jacobian,
     worst_case_sharpness,
 )
-from a2sg.study.measure.products import Build, gauss_newton_of, hessian_of, opened, transposed_field_of
+from a2sg.study.measure.operators import Build, gauss_newton_of, hessian_of, opened, transposed_field_of
 from a2sg.study.subject import find_subject
 
 Measure = Callable[[Objective], object]
@@ -57,8 +57,8 @@ BUILDS: dict[str, Build] = {
 
 def one_product(objective: Objective, build: Build) -> int:
     with opened(objective, build) as matrix:
-        product, size = matrix.of(range(len(objective.parameters)))
-        product(torch.ones(size, dtype=torch.float64))
+        operator = matrix.block(range(len(objective.parameters)))
+        _ = operator @ torch.ones(operator.size, dtype=torch.float64)
         return matrix.products
 
 

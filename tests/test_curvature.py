@@ -19,8 +19,16 @@ from a2sg.analysis import (
     surrogate_field_jacobian,
 )
 from a2sg.errors import InputError
-from a2sg.study.measure.products import gauss_newton_of, hessian_of, opened, transposed_field_of
-from a2sg.study.measure.spectrum import ends, written_out
+from a2sg.study.measure.estimators import ends, largest, trace
+from a2sg.study.measure.gram import gram
+from a2sg.study.measure.operators import (
+    Operator,
+    SquaresFamily,
+    gauss_newton_of,
+    hessian_of,
+    opened,
+    transposed_field_of,
+)
 from a2sg.training.losses import LOSSES
 from networks import Net, Plan, batch
 
@@ -187,10 +195,25 @@ def test_products_make_up_the_dense_matrix(plan, build):
     matrix = (dense_gauss_newton if build is gauss_newton_of else dense_hessian)(objective)
     for given in (objective, replaced(objective, chunk=2)):
         with opened(given, build) as opened_matrix:
-            product, size = opened_matrix.of(range(len(given.parameters)))
-            vectors = torch.randn(size, 4, dtype=torch.float64)
-            close(torch.stack([product(v) for v in vectors.T], 1), matrix @ vectors)
+            operator = opened_matrix.block(range(len(given.parameters)))
+            vectors = torch.randn(operator.size, 4, dtype=torch.float64)
+            close(torch.stack([operator @ v for v in vectors.T], 1), matrix @ vectors)
             assert opened_matrix.products == 4
+
+
+@every_case
+def test_a_sum_of_squares_is_an_operator_as_any_other(plan):
+    """By its products it is the matrix whose trace and eigenvalues its scalar products give."""
+    objective = objective_of(plan)
+    vectors = [[torch.randn_like(p) for p in objective.parameters] for _ in range(3)]
+    rows = torch.stack([torch.cat([part.flatten() for part in vector]) for vector in vectors]).detach()
+    grams = gram(vectors.__getitem__, 3, objective.layers, memory=1e9)
+    operator = SquaresFamily(objective, vectors.__getitem__, grams).block(range(len(objective.parameters)))
+    matrix = rows.T @ rows / len(objective)
+    close(operator.dense(), matrix)
+    close(torch.tensor(trace(operator, 0, 0)), torch.stack([matrix.trace(), torch.zeros(())]))
+    close(torch.tensor(largest(operator, 3, 1e-4, 0)), torch.linalg.eigvalsh(matrix)[-3:].flip(0))
+    close(operator.shifted(2.0).dense(), matrix + 2 * torch.eye(operator.size))
 
 
 def surrogate_gradient(objective, vector):
@@ -218,9 +241,9 @@ def test_field_jacobian_is_the_change_of_the_surrogate_gradient(plan):
     objective = objective_of(plan)
     generator = torch.Generator().manual_seed(0)
     with opened(objective, transposed_field_of) as matrix:
-        product, size = matrix.of(range(len(objective.parameters)))
-        directions = torch.randn(3, size, dtype=torch.float64, generator=generator)
-        pulled = [product(w) for w in directions]
+        operator = matrix.block(range(len(objective.parameters)))
+        directions = torch.randn(3, operator.size, dtype=torch.float64, generator=generator)
+        pulled = [operator @ w for w in directions]
     differences = []
     for v in directions:
         change = finite_difference(objective, v)
@@ -366,8 +389,7 @@ def test_batch_statistics_when_asked_for():
     before = {name: value.clone() for name, value in net.state_dict().items()}
     objective = Objective(net, (images, labels), LOSSES["mean"](), training=True)
     with opened(objective, hessian_of) as matrix:
-        product, size = matrix.of(range(len(objective.parameters)))
-        found = written_out(product, size)
+        found = matrix.block(range(len(objective.parameters))).dense()
     weights = [p.detach().clone().requires_grad_() for p in objective.parameters]
     names = {
         name.removeprefix("fc1.").removeprefix("head.layer."): w
@@ -484,7 +506,7 @@ def test_ends_are_found_to_a_share_of_the_largest(values):
         products.append(1)
         return matrix @ vector
 
-    (top,), (bottom,) = ends(product, 400, 1, 1e-4, seed=0)
+    (top,), (bottom,) = ends(Operator(400, product), 1, 1e-4, seed=0)
     largest = float(values.abs().max())
     assert bottom == pytest.approx(float(values.min()), abs=1e-4 * largest)
     assert top == pytest.approx(float(values.max()), abs=1e-4 * largest)

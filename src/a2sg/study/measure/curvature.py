@@ -9,16 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
-from a2sg.errors import require, require_choice, require_count, require_positive
+from a2sg.errors import require, require_choice, require_positive
 from a2sg.study.measure.curvature_results import Curvature, FieldSpectrum, GradNormSq, Spectrum
-from a2sg.study.measure.gram import gram
+from a2sg.study.measure.estimators import Estimates
+from a2sg.study.measure.gram import Vector, gram
 from a2sg.study.measure.objective import Objective
+from a2sg.study.measure.operators import (
+    Family,
+    Operator,
+    SquaresFamily,
+    gauss_newton_of,
+    hessian_of,
+    opened,
+    transposed_field_of,
+)
 from a2sg.study.measure.output_factors import Factors
-from a2sg.study.measure.products import Build, gauss_newton_of, hessian_of, opened, transposed_field_of
-from a2sg.study.measure.spectrum import Product, asymmetry, ends, hutchinson, largest, largest_of_any
 
 MEMORY = 2.0
 """GiB of gradients held at a time."""
@@ -56,8 +63,7 @@ def empirical_fisher(
     Raises:
         InputError: if samples are not independent (`training=True`), or the loss is not finite.
     """
-    _require_independent(objective)
-    require_count("top", top)
+    estimates = Estimates(top)
     losses = [0.0] * len(objective)
 
     def gradient(sample: int) -> Sequence[Tensor]:
@@ -66,11 +72,11 @@ def empirical_fisher(
         losses[sample] = value.item()
         return objective.gradient_of(value)
 
-    with objective.ready():
-        grams = gram(
-            gradient, len(objective), objective.layers, _bytes(memory), "per-sample gradients", show_progress
-        )
-    return _of_grams("empirical Fisher", objective, grams, math.fsum(losses) / len(losses), top)
+    with _independent(objective).ready():
+        title = "per-sample gradients"
+        family = _squares(objective, gradient, len(objective), memory, title, show_progress)
+        loss = math.fsum(losses) / len(losses)
+        return _measured("empirical Fisher", objective, family, None, estimates.convex, loss)
 
 
 def gauss_newton(
@@ -109,28 +115,15 @@ def gauss_newton(
             that does not fit (Gram matrix), or if it does not converge.
     """
     kind = "generalised Gauss-Newton"
+    estimates = Estimates(top, probes, tolerance, seed)
     if require_choice("method", method, ("lanczos", "gram")) == "lanczos":
-
-        def measure(product: Product, size: int) -> Spectrum:
-            values = largest(product, size, top, tolerance, seed)
-            return Spectrum(size, values, [], *_trace(product, size, probes, seed))
-
-        _require_options(top, probes, tolerance)
-        return _of_products(kind, objective, gauss_newton_of, layers, measure)
-    require_count("top", top)
-    _require_independent(objective)
+        with opened(objective, gauss_newton_of) as matrix:
+            return _measured(kind, objective, matrix, layers, estimates.convex)
     objective.blocks(layers)
-    with objective.ready():
-        factors = Factors(objective)
-        grams = gram(
-            factors.pulled_back,
-            len(factors),
-            objective.layers,
-            _bytes(memory),
-            "gradients of outputs",
-            show_progress,
-        )
-        return _of_grams(kind, objective, grams, objective.value(), top, layers)
+    with _independent(objective).ready():
+        factors, title = Factors(objective), "gradients of outputs"
+        family = _squares(objective, factors.pulled_back, len(factors), memory, title, show_progress)
+        return _measured(kind, objective, family, layers, estimates.convex)
 
 
 def double_backward_hessian(
@@ -160,14 +153,9 @@ def double_backward_hessian(
         InputError: for an option out of range, a network without neurons of this package, or if it does not
             converge.
     """
-    _require_options(top, probes, tolerance)
-
-    def measure(product: Product, size: int) -> Spectrum:
-        return Spectrum(
-            size, *ends(product, size, top, tolerance, seed), *_trace(product, size, probes, seed)
-        )
-
-    return _of_products("double-backward Hessian", objective, hessian_of, layers, measure)
+    estimates = Estimates(top, probes, tolerance, seed)
+    with opened(objective, hessian_of) as matrix:
+        return _measured("double-backward Hessian", objective, matrix, layers, estimates.symmetric)
 
 
 def surrogate_field_jacobian(
@@ -197,76 +185,39 @@ def surrogate_field_jacobian(
         InputError: for an option out of range, a network without neurons of this package, or if it does not
             converge.
     """
-    _require_options(top, probes, tolerance)
-
-    def measure(product: Product, size: int) -> FieldSpectrum:
-        # Products are those of the transpose, which has the same eigenvalues, trace and asymmetry.
-        values = largest_of_any(product, size, top, tolerance, seed)
-        return FieldSpectrum(
-            size,
-            [(value.real, value.imag) for value in values],
-            *_trace(product, size, probes, seed),
-            *asymmetry(product, size, probes, seed),
-        )
-
     kind = "Jacobian of the surrogate-gradient field"
-    return _of_products(kind, objective, transposed_field_of, layers, measure)
+    estimates = Estimates(top, probes, tolerance, seed)
+    with opened(objective, transposed_field_of) as matrix:
+        # The transpose has the same eigenvalues, trace and asymmetry.
+        return _measured(kind, objective, matrix, layers, estimates.any)
 
 
-def _of_products(
+def _measured(
     kind: str,
     objective: Objective,
-    build: Build,
+    matrix: Family,
     layers: Sequence[str] | None,
-    measure: Callable[[Product, int], Spectrum | FieldSpectrum],
+    estimate: Callable[[Operator], Spectrum | FieldSpectrum],
+    loss: float | None = None,
 ) -> Curvature:
+    """The same estimate of the whole matrix and of the block of each layer."""
     blocks = objective.blocks(layers)
-    with opened(objective, build) as matrix:
-        whole = measure(*matrix.of(range(len(objective.parameters))))
-        by_layer = {name: measure(*matrix.of(block)) for name, block in blocks.items()}
-        return Curvature(kind, len(objective), objective.value(), whole, by_layer, matrix.products)
+    loss = objective.value() if loss is None else loss
+    whole = estimate(matrix.block(range(len(objective.parameters))))
+    by_layer = {name: estimate(matrix.block(block)) for name, block in blocks.items()}
+    return Curvature(kind, len(objective), loss, whole, by_layer, matrix.products)
 
 
-def _of_grams(
-    kind: str,
-    objective: Objective,
-    grams: dict[str, Tensor],
-    loss: float,
-    top: int,
-    layers: Sequence[str] | None = None,
-) -> Curvature:
-    """Spectra of Σ v vᵀ / N."""
-
-    def spectrum(matrix: Tensor, block: Sequence[int]) -> Spectrum:
-        size = sum(objective.parameters[at].numel() for at in block)
-        matrix = matrix / len(objective)
-        values = torch.linalg.eigvalsh(matrix).flip(0).clamp(min=0).tolist()
-        values += [0.0] * (size - len(values))
-        return Spectrum(size, values[: min(top, size)], [], matrix.trace().item(), 0.0)
-
-    whole = spectrum(sum(grams.values(), torch.zeros(())), range(len(objective.parameters)))
-    by_layer: dict[str, Spectrum | FieldSpectrum] = {
-        name: spectrum(grams[name], block) for name, block in objective.blocks(layers).items()
-    }
-    return Curvature(kind, len(objective), loss, whole, by_layer, 0)
+def _squares(
+    objective: Objective, vector: Vector, count: int, memory: float, title: str, show: bool | None
+) -> SquaresFamily:
+    limit = require_positive("memory", memory) * 2**30
+    return SquaresFamily(objective, vector, gram(vector, count, objective.layers, limit, title, show))
 
 
-def _trace(product: Product, size: int, probes: int, seed: int) -> tuple[float, float] | tuple[None, None]:
-    return hutchinson(product, size, probes, seed) if probes else (None, None)
-
-
-def _require_options(top: int, probes: int, tolerance: float) -> None:
-    require_count("top", top)
-    require_count("probes", probes, least=0)
-    require_positive("tolerance", tolerance)
-
-
-def _require_independent(objective: Objective) -> None:
+def _independent(objective: Objective) -> Objective:
     require(
         not objective.training,
         "gradients of single samples need batch norms in evaluation mode: training=False",
     )
-
-
-def _bytes(memory: float) -> float:
-    return require_positive("memory", memory) * 2**30
+    return objective

@@ -1,23 +1,109 @@
-"""Products of curvature matrices with vectors, by automatic differentiation of an unrolled network.
+"""Matrices known by their products with vectors, and those that an objective's curvature is.
 
-Each `…_of` builds the graph of some samples once and gives a function that multiplies with it: vectors are
-one tensor for each parameter of a block (rows and columns of those parameters alone).
+A `Family` is a matrix over all parameters, whose diagonal blocks are operators; any estimator of
+`a2sg.study.measure.estimators` takes any of these. Each `…_of` builds the graph of some samples once and
+gives a function that multiplies with it: vectors are one tensor for each parameter of a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from a2sg.study.measure.objective import Objective
-from a2sg.study.measure.spectrum import Product
 from a2sg.study.measure.unrolled import SurrogateSpike, unrolled
 
 Block = Sequence[int]
 """Numbers of parameters."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A square matrix A: `operator @ vector` is A v, `[P]` float64 on the CPU.
+
+    Attributes:
+        size: its rows P.
+        product: called with v `[P]`; gives A v.
+    """
+
+    size: int
+    product: Callable[[Tensor], Tensor]
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        return self.product(vector)
+
+    def shifted(self, by: float) -> Operator:
+        """A + `by` times the identity."""
+        return Operator(self.size, lambda vector: self @ vector + by * vector)
+
+    def dense(self) -> Tensor:
+        """The whole matrix `[P, P]`, of P products."""
+        return torch.stack([self @ row for row in torch.eye(self.size, dtype=torch.float64)], 1)
+
+    def gram(self) -> Tensor | None:
+        """A smaller symmetric matrix with the same trace and eigenvalues, but for zeros, if one is known."""
+        return None
+
+
+@dataclass(frozen=True)
+class Squares(Operator):
+    """Σ v vᵀ / N, with the scalar products of its vectors `[M, M]` over N."""
+
+    products_of_vectors: Tensor
+
+    def gram(self) -> Tensor:
+        return self.products_of_vectors
+
+
+class Family(Protocol):
+    """A matrix over all parameters of an objective."""
+
+    products: int
+    """Products that it took so far."""
+
+    def block(self, block: Block) -> Operator:
+        """The part of it that belongs to some of the parameters."""
+        ...
+
+
+class SquaresFamily:
+    """Σ v vᵀ / N over the vectors of a number, each one tensor per parameter.
+
+    Args:
+        objective: whose parameters they are.
+        vector: computes one.
+        grams: their scalar products, by layer.
+    """
+
+    def __init__(
+        self, objective: Objective, vector: Callable[[int], Sequence[Tensor]], grams: Mapping[str, Tensor]
+    ) -> None:
+        self.products = 0
+        self._objective, self._vector, self._grams = objective, vector, grams
+
+    def block(self, block: Block) -> Operator:
+        """See `Family`; of whole layers."""
+        held, count = self._objective, len(self._objective)
+        layers = [name for name, own in held.layers.items() if set(own) <= set(block)]
+        gram = sum((self._grams[name] for name in layers), torch.zeros(())) / count
+
+        def product(vector: Tensor) -> Tensor:
+            self.products += 1
+            total = torch.zeros_like(vector)
+            for number in range(len(gram)):
+                parts = self._vector(number)
+                row = torch.cat([parts[at].flatten() for at in block]).to("cpu", torch.float64)
+                total.add_(row, alpha=float(row @ vector) / count)
+            return total
+
+        return Squares(sum(held.parameters[at].numel() for at in block), product, gram)
+
+
 Multiply = Callable[[Sequence[Tensor], Block], Sequence[Tensor]]
 Build = Callable[[Objective, range, SurrogateSpike], Multiply]
 
@@ -72,8 +158,8 @@ class Matrix:
         self._chunks = objective.chunks()
         self._whole = build(objective, self._chunks[0], self._spike) if len(self._chunks) == 1 else None
 
-    def of(self, block: Block) -> tuple[Product, int]:
-        """Its product with a vector over the parameters of a block, and how many numbers these are."""
+    def block(self, block: Block) -> Operator:
+        """See `Family`."""
         parameters = [self.objective.parameters[at] for at in block]
         sizes = [parameter.numel() for parameter in parameters]
 
@@ -90,7 +176,7 @@ class Matrix:
                 total.add_(found.to("cpu", torch.float64), alpha=len(samples) / len(self.objective))
             return total
 
-        return product, sum(sizes)
+        return Operator(sum(sizes), product)
 
 
 @contextmanager
