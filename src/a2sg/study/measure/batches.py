@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
 from a2sg.errors import require, require_count
 from a2sg.progress import progress
 from a2sg.study.measure.objective import Objective
+from a2sg.study.measure.result import Result
 
 
 @dataclass(frozen=True)
-class BatchSpread:
+class BatchSpread(Result):
     """A number measured on several batches of one size.
 
     Attributes:
@@ -29,10 +29,6 @@ class BatchSpread:
     values: list[float]
     mean: float
     deviation: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data."""
-        return asdict(self)
 
 
 def over_batches(

@@ -12,7 +12,7 @@ whose last term is |μ| CV(δ) times the size of a. So both are computed, and th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from a2sg.errors import InputError, require
 from a2sg.study.measure.probe import Forward, copied
+from a2sg.study.measure.result import Result
 
 
 @dataclass(frozen=True)
-class Bridge:
+class Bridge(Result):
     """Both sides of the bridge, of one dense layer at one step.
 
     Attributes:
@@ -50,10 +51,6 @@ class Bridge:
     bound: float
     trace: float
     constant: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 def dense_bridge(inputs: Tensor, delta: Tensor, layer: str = "", step: int | None = None) -> Bridge:

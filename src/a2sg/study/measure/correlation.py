@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from a2sg.errors import require, require_count
 from a2sg.statistics import bonferroni
+from a2sg.study.measure.result import Result
 
 FEWEST_CLUSTERS = 2
 
 
 @dataclass(frozen=True)
-class Correlation:
+class Correlation(Result):
     """Spearman's rank correlation of two columns.
 
     Attributes:
@@ -43,10 +44,6 @@ class Correlation:
     points: int
     left_out: int
     clusters: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 def correlate(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+
+from a2sg.study.measure.result import Result
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class FieldSpectrum:
 
 
 @dataclass(frozen=True)
-class Curvature:
+class Curvature(Result):
     """One kind of curvature, of the whole network and by layer.
 
     Attributes:
@@ -67,10 +68,6 @@ class Curvature:
     whole: Spectrum | FieldSpectrum
     layers: dict[str, Spectrum | FieldSpectrum]
     products: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data."""
-        return asdict(self)
 
     def __str__(self) -> str:
         """A row per layer: parameters and what there is of eigenvalues, trace and asymmetry."""
@@ -93,7 +90,7 @@ class Curvature:
 
 
 @dataclass(frozen=True)
-class GradNormSq:
+class GradNormSq(Result):
     """Squared norms of the mean gradient of a batch.
 
     Attributes:
@@ -107,10 +104,6 @@ class GradNormSq:
     loss: float
     whole: float
     layers: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data."""
-        return asdict(self)
 
 
 def _shown(value: float | tuple[float, float]) -> str:

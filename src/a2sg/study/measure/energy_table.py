@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from a2sg.errors import require, require_positive
 from a2sg.models.layers import Frames
 from a2sg.neuron import SpikingNeuron
 from a2sg.study.measure.probe import copied, find_sites
+from a2sg.study.measure.result import Result
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class StepSpikes:
 
 
 @dataclass(frozen=True)
-class EnergyTable:
+class EnergyTable(Result):
     """A network beside the same with ReLU, per sample. An estimate of arithmetic alone; see `EnergyMeter`.
 
     Attributes:
@@ -89,10 +90,6 @@ class EnergyTable:
     relu_macs: float
     relu_picojoules: float
     ratio: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data."""
-        return asdict(self)
 
 
 def energy_table(

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from a2sg.kernels.gate import Gate
 from a2sg.neuron import SpikingNeuron
 from a2sg.study.measure.noise import noisy_gradient
 from a2sg.study.measure.probe import copied
+from a2sg.study.measure.result import Result
 from a2sg.study.measure.unrolled import unrolled
 from a2sg.surrogate import Surrogate, side_by_side
 
@@ -33,7 +34,7 @@ Gradients = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class FidelityRow:
+class FidelityRow(Result):
     """A surrogate gradient beside a true one.
 
     Attributes:
@@ -63,10 +64,6 @@ class FidelityRow:
     reliability: float | None
     ceiling: float | None
     ratio: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 def surrogate_fidelity(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,12 +14,13 @@ from a2sg.errors import InputError, require_choice, require_count, require_posit
 from a2sg.progress import progress
 from a2sg.study.measure.filters import filter_norms, has_filters
 from a2sg.study.measure.objective import Objective
+from a2sg.study.measure.result import Result
 
 Statistics = Literal["kept", "re-estimated"]
 
 
 @dataclass(frozen=True)
-class Slice:
+class Slice(Result):
     """The loss along one or two directions through the weights.
 
     Attributes:
@@ -40,10 +41,6 @@ class Slice:
     seed: int
     statistics: str
     others: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data."""
-        return asdict(self)
 
 
 def loss_slice(

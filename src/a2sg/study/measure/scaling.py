@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from a2sg.errors import require, require_count, require_positive
 from a2sg.neuron import LIF
 from a2sg.statistics import bonferroni, deviation, mean, student_t
+from a2sg.study.measure.result import Result
 from a2sg.surrogate import Surrogate, WindowedAffine, side_by_side
 
 UNIT_AREA: dict[str, Surrogate] = {
@@ -96,7 +96,7 @@ class ScalePoint:
 
 
 @dataclass(frozen=True)
-class PowerLaw:
+class PowerLaw(Result):
     """curvature ~ window ** exponent: slopes of log curvature on log window, one per seed, and their mean.
 
     Attributes:
@@ -118,10 +118,6 @@ class PowerLaw:
     seeds: int
     left_out: int
     residual: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 def curvature_by_window(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,12 +13,13 @@ from torch import Tensor
 from a2sg.errors import require_choice, require_count, require_positive
 from a2sg.study.measure.filters import filter_norms
 from a2sg.study.measure.objective import Objective
+from a2sg.study.measure.result import Result
 
 Scale = Literal["absolute", "norm", "filter"]
 
 
 @dataclass(frozen=True)
-class Sharpness:
+class Sharpness(Result):
     """How much the loss rises within a ball around the weights.
 
     Attributes:
@@ -40,10 +41,6 @@ class Sharpness:
     increase: float
     ascent: list[float]
     random: list[float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data."""
-        return asdict(self)
 
 
 def worst_case_sharpness(

@@ -20,6 +20,7 @@ from a2sg.errors import require_choice
 from a2sg.study.measure.diagnosis import SHAPES, Potential, StepDiagnosis, diagnose
 from a2sg.study.measure.gaussian import Stretched, gaussian_cv
 from a2sg.study.measure.probe import Forward, Look, probe
+from a2sg.study.measure.result import Result
 from a2sg.surrogate import Surrogate, side_by_side
 
 SYMMETRIC = {name: shape for name, shape in side_by_side().items() if shape.symmetric}
@@ -108,7 +109,7 @@ class RampCount:
 
 
 @dataclass(frozen=True)
-class Theorems:
+class Theorems(Result):
     """What `check_theorems` found.
 
     Attributes:
@@ -175,10 +176,6 @@ class Theorems:
             for comparison in COMPARISONS
             for name, found in getattr(step, comparison).items()
         ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data."""
-        return asdict(self)
 
 
 def check_theorems(

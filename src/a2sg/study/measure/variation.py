@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from a2sg.errors import require
 from a2sg.statistics import deviation, mean
 from a2sg.study.measure.diagnosis import StepDiagnosis, diagnose
 from a2sg.study.measure.probe import Forward, Look, probe
+from a2sg.study.measure.result import Result
 from a2sg.surrogate import Boxcar
 
 # One window is looked at besides that in use, and one shape besides the layer's own: the least there can be.
@@ -156,7 +157,7 @@ class Signal:
 
 
 @dataclass(frozen=True)
-class BatchVariation:
+class BatchVariation(Result):
     """What `batch_variation` found.
 
     Attributes:
@@ -168,10 +169,6 @@ class BatchVariation:
     steps: list[StepVariation]
     signals: list[Signal]
     batches: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data."""
-        return asdict(self)
 
 
 def batch_variation(

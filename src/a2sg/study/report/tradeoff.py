@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from a2sg.errors import InputError, require
 from a2sg.score import score_in
 from a2sg.statistics import deviation, mean
+from a2sg.study.measure.result import Result
 
 
 @dataclass(frozen=True)
-class RunPoint:
+class RunPoint(Result):
     """One run.
 
     Attributes:
@@ -33,13 +33,9 @@ class RunPoint:
     energy_nj: float
     spikes: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class ArmPoint:
+class ArmPoint(Result):
     """All runs of one arm.
 
     Attributes:
@@ -60,10 +56,6 @@ class ArmPoint:
     energy_nj: float
     energy_deviation: float | None
     dominated: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 def run_points(folder: str | Path) -> list[RunPoint]:
