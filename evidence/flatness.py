@@ -13,7 +13,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from store import measure, measure_parser
 from torch import nn
 
 from a2sg.analysis import Objective, empirical_fisher, gauss_newton, worst_case_sharpness
@@ -21,6 +20,7 @@ from a2sg.neuron import SpikingNeuron
 from a2sg.study.subject import training_batches
 from a2sg.surrogate import Arctan
 from a2sg.training.run import load_run
+from store import measure, measure_parser
 
 RADIUS = 0.3
 """Of the ball, in units of each filter's norm."""

@@ -13,12 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from store import measure, measure_parser
-
 from a2sg.analysis import SearchGain, search_gain
 from a2sg.statistics import deviation, mean
 from a2sg.study.subject import training_batches
 from a2sg.training.run import load_run
+from store import measure, measure_parser
 
 GROUP = 8
 """Batches of the larger searches."""

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from claims import SECTIONS, Claim, Metric
-from stored import Stored, stored
-
 from a2sg.files import write_text
 from a2sg.statistics import BETTER, SAME, WORSE, Difference, deviation, mean, paired_difference
+from claims import SECTIONS, Claim, Metric
+from stored import Stored, stored
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "evidence.md"

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import a2sg
+from places import ROOT
 
-PACKAGING = Path(__file__).parent / "packaging"
+PACKAGING = ROOT / "tests" / "packaging"
 
 
 def python(code, *arguments):

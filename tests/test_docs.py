@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tomllib
 from itertools import chain
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +14,8 @@ import yaml
 import a2sg
 from a2sg import cli
 from a2sg.training.recipe import load_recipe
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",

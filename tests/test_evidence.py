@@ -1,22 +1,17 @@
 """The ledger: verdicts follow from stored numbers, and the page in docs is what it makes of them."""
 
-import sys
 from itertools import chain
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "evidence"))
-
-import ledger  # noqa: E402
-import store  # noqa: E402
-from claims import ENERGY, SCORE, SECTIONS, Claim  # noqa: E402
-from stored import Stored, best_windows, stored  # noqa: E402
-
-from a2sg.errors import InputError  # noqa: E402
-from a2sg.statistics import paired_difference  # noqa: E402
-from a2sg.training.arms import parse_arm  # noqa: E402
+import ledger
+import store
+from a2sg.errors import InputError
+from a2sg.statistics import paired_difference
+from a2sg.training.arms import parse_arm
+from claims import ENERGY, SCORE, SECTIONS, Claim
+from places import ROOT
+from stored import Stored, best_windows, stored
 
 
 def comparison(name, **arms):

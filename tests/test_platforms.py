@@ -3,11 +3,11 @@
 import ast
 import warnings
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from places import ROOT
+
 FOLDERS = ("src", "tests", "benchmarks", "evidence", "examples")
 FILES = {
     str(file.relative_to(ROOT)): file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))

@@ -5,7 +5,6 @@ import importlib.util
 import os
 import re
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,10 +16,10 @@ from a2sg.errors import InputError
 from a2sg.surrogate import Arctan, Asymmetric, Triangle
 from lookalikes import draw, gradients
 from networks import NOW, candidates
+from places import ROOT
 from reference import BY_NAME
 
 T = 4
-ROOT = Path(__file__).parents[2]
 VERSIONS = {
     "current": {"spikingjelly": "2.0.0", "snntorch": "1.0.0", "norse": "1.1.0", "sinabs": "3.1.3"},
     "spikingjelly-0.0.0.0.14": {"spikingjelly": "0.0.0.0.14"},

@@ -1,0 +1,26 @@
+"""What runs and windows leave, as tests compare it."""
+
+import io
+from pathlib import Path
+
+import torch
+
+
+def reload(state):
+    """Through a file, as a checkpoint goes."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+CLOCKS = ("seconds", "search_seconds", "search_share")
+
+
+def timeless(summary):
+    return {name: value for name, value in summary.items() if name not in CLOCKS}
+
+
+def metrics(folder: Path):
+    """metrics.csv without its last column, the seconds."""
+    return [line.rsplit(",", 1)[0] for line in (folder / "metrics.csv").read_text().splitlines()]
