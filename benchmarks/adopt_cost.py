@@ -21,6 +21,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def spikingjelly() -> list[Host]:
         Host(
             f"SpikingJelly, {name}",
             "spikingjelly",
-            lambda kind=kind, options=options: kind(tau=2.0, **options),
+            partial(kind, tau=2.0, **options),
             single if options.get("step_mode") == "s" else whole,
             functional.reset_net,
         )
@@ -152,7 +153,7 @@ def sinabs() -> list[Host]:
         Host(
             f"Sinabs, {kind.__name__}",
             "sinabs",
-            lambda kind=kind: LIF(1.5, spike_fn=kind, norm_input=False),
+            partial(LIF, 1.5, spike_fn=kind, norm_input=False),
             batch_first,
             reset_states,
         )
@@ -230,7 +231,7 @@ class Dense(nn.Module):
         return self.head(x).mean(0)
 
 
-ARMS: dict[str, dict[str, bool] | None] = {
+ARMS: dict[str, dict[str, Any] | None] = {
     "own": None,
     "fixed": {"spatial": False, "temporal": False},
     "adapted": {},

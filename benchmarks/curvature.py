@@ -17,6 +17,7 @@ import resource
 import time
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 import torch
 
@@ -35,7 +36,7 @@ from a2sg.study.measure.operators import Build, gauss_newton_of, hessian_of, ope
 from a2sg.study.subject import find_subject
 
 Measure = Callable[[Objective], object]
-WHOLE = {"layers": (), "probes": 0}
+WHOLE: dict[str, Any] = {"layers": (), "probes": 0}
 MEASURES: dict[str, tuple[str, Measure]] = {
     "gradient": ("`grad_norm_sq`", grad_norm_sq),
     "fisher": ("`empirical_fisher`", empirical_fisher),

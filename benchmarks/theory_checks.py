@@ -110,6 +110,7 @@ def fidelity(noise: float) -> None:
         )
         whole = [row for row in rows if row.layer == "all"]
         for smooth, noisy in zip(whole[::2], whole[1::2], strict=True):
+            assert smooth.window is not None
             cosines = (smooth.cosine or 0.0, noisy.cosine or 0.0, noisy.ceiling or math.nan)
             table.setdefault((smooth.shape, smooth.window), []).append(cosines)
         reached = loss(model(batch[0]), batch[1]).item()

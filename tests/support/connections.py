@@ -1,22 +1,28 @@
 """Operations of a network, counted by loops over every sample, output and connection."""
 
-import itertools
+from __future__ import annotations
 
-from torch import nn
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+from torch import Tensor, nn
 
 from a2sg.models.layers import PerStep
 
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d
 
-def connections(module, shape):
+
+def connections(module: Layer, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Every connection of a layer as the index of its input (of one sample), one by one."""
     if isinstance(module, nn.Linear):
         yield from ((i,) for _ in range(module.out_features) for i in range(module.in_features))
         return
-    size = shape[1:]
+    size, padding = shape[1:], module.padding
+    assert not isinstance(padding, str)
     out = [
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(
-            size, module.kernel_size, module.stride, module.padding, module.dilation, strict=True
+            size, module.kernel_size, module.stride, padding, module.dilation, strict=True
         )
     ]
     inputs, outputs = module.in_channels // module.groups, module.out_channels // module.groups
@@ -27,16 +33,16 @@ def connections(module, shape):
                     place = [
                         a * s - p + t * d
                         for a, s, p, t, d in zip(
-                            at, module.stride, module.padding, tap, module.dilation, strict=True
+                            at, module.stride, padding, tap, module.dilation, strict=True
                         )
                     ]
                     if all(0 <= x < n for x, n in zip(place, size, strict=True)):
                         yield (o // outputs * inputs + c, *place)
 
 
-def brute_force(module, values, quantum):
+def brute_force(module: Layer, values: Tensor, quantum: float) -> tuple[int, float]:
     """(MACs, accumulates) of a layer for inputs `[N, ...]`."""
-    macs = accumulates = 0
+    macs, accumulates = 0, 0.0
     wires = list(connections(module, values.shape[1:]))
     for sample in values:
         levels = (sample / quantum).tolist()
@@ -49,13 +55,13 @@ def brute_force(module, values, quantum):
     return macs, accumulates
 
 
-def inputs_of(model, x):
+def inputs_of(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """The input of every synaptic layer, in the order of calls."""
-    seen = {}
+    seen: dict[str, Tensor] = {}
     hooks = [
         module.register_forward_hook(lambda _, inputs, __, name=name: seen.update({name: inputs[0]}))
         for name, module in model.named_modules()
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear)
+        if isinstance(module, Layer)
     ]
     model(x)
     for hook in hooks:
@@ -63,8 +69,9 @@ def inputs_of(model, x):
     return seen
 
 
-def network(neuron, pool):
+def network(neuron: Callable[[], nn.Module], pool: nn.AvgPool2d | nn.MaxPool2d) -> nn.Sequential:
     """Conv, grouped and strided conv, pool, dense, head, over [T, B, 2, 8, 8]."""
+    assert isinstance(pool.kernel_size, int)
     return nn.Sequential(
         PerStep(nn.Conv2d(2, 4, 3, padding=1)),
         neuron(),

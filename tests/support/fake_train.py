@@ -2,9 +2,14 @@
 
 import json
 import random
+from pathlib import Path
+from typing import Any
 
 from a2sg.files import csv_text
+from a2sg.training.config import RunConfig
 from a2sg.training.recipe import read_config, write_config
+
+Row = dict[str, Any]
 
 LAYERS = ("features.0", "features.3", "head.0")
 
@@ -16,11 +21,11 @@ class Stopped(Exception):
 class FakeTrain:
     """Leaves the run folder that training would, from (arm, seed) alone; stops in run `stop_at`, from 0."""
 
-    def __init__(self, stop_at=None):
+    def __init__(self, stop_at: int | None = None) -> None:
         self.stop_at = stop_at
-        self.calls = []
+        self.calls: list[tuple[str, int, bool]] = []
 
-    def __call__(self, config, out, *, resume=False, quiet=False):
+    def __call__(self, config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = False) -> Row:
         if resume:
             assert read_config(out / "config.yaml") == config
         else:
@@ -39,7 +44,7 @@ class FakeTrain:
         return summary
 
     @staticmethod
-    def summary(config):
+    def summary(config: RunConfig) -> Row:
         draw = random.Random(f"{config.arm}/{config.seed}")
         return {
             "recipe": config.recipe,
@@ -58,7 +63,7 @@ class FakeTrain:
         }
 
     @staticmethod
-    def metrics(config, accuracy):
+    def metrics(config: RunConfig, accuracy: float) -> list[Row]:
         return [
             {
                 "epoch": epoch,
@@ -74,10 +79,10 @@ class FakeTrain:
         ]
 
     @staticmethod
-    def windows(config):
+    def windows(config: RunConfig) -> list[Row]:
         draw = random.Random(f"{config.arm}/{config.seed}/windows")
         adapted = config.windows.spatial or config.windows.temporal
-        rows = []
+        rows: list[Row] = []
         for at, iteration in enumerate((19, 38, 57)):
             for layer in LAYERS:
                 for step in (1, 2, 3, 4):
@@ -97,6 +102,4 @@ class FakeTrain:
                             "kept": "",
                         }
                     )
-        return (
-            rows or [dict.fromkeys(("iteration", "layer", "step", "window"), "")][:0] or [{"iteration": ""}]
-        )
+        return rows

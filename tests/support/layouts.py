@@ -1,8 +1,11 @@
 """Small data sets on disk, in the layouts and file formats that the real ones come in; random content."""
 
+from __future__ import annotations
+
 import gzip
 import struct
 import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,15 @@ from PIL import Image
 
 from a2sg.data.idx import FILES
 
+Event = tuple[int, ...]
+"""x, y, t, p."""
+
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def pictures(height, width, values, seed=0):
+def pictures(
+    height: int, width: int, values: Sequence[int], seed: int = 0
+) -> tuple[Image.Image, Image.Image]:
     """An RGB image, and a mask of these values."""
     random = np.random.default_rng(seed)
     image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -24,7 +32,14 @@ def pictures(height, width, values, seed=0):
 # Images.
 
 
-def write_tree(root, size, classes=10, each=3, splits=("train", "test"), suffix="png"):
+def write_tree(
+    root: Path,
+    size: int,
+    classes: int = 10,
+    each: int = 3,
+    splits: Sequence[str] = ("train", "test"),
+    suffix: str = "png",
+) -> Path:
     """Images in folders SPLIT/CLASS."""
     random = np.random.RandomState(0)
     for split in splits:
@@ -37,7 +52,7 @@ def write_tree(root, size, classes=10, each=3, splits=("train", "test"), suffix=
     return root
 
 
-def write_idx(root):
+def write_idx(root: Path) -> Path:
     """The four IDX files of Fashion-MNIST, with 30 images each."""
     root.mkdir()
     for images, labels in FILES.values():
@@ -53,7 +68,13 @@ def write_idx(root):
 # Scenes.
 
 
-def write_camvid(root, splits=("train", "test"), values=range(12), count=3, size=(9, 12)):
+def write_camvid(
+    root: Path,
+    splits: Sequence[str] = ("train", "test"),
+    values: Iterable[int] = range(12),
+    count: int = 3,
+    size: tuple[int, int] = (9, 12),
+) -> Path:
     for split in splits:
         for name in (split, f"{split}annot"):
             (root / name).mkdir(parents=True)
@@ -64,7 +85,7 @@ def write_camvid(root, splits=("train", "test"), values=range(12), count=3, size
     return root
 
 
-def write_ade20k(root, count=2, size=(8, 6)):
+def write_ade20k(root: Path, count: int = 2, size: tuple[int, int] = (8, 6)) -> Path:
     for split in ("training", "validation"):
         for kind in ("images", "annotations"):
             (root / kind / split).mkdir(parents=True)
@@ -78,22 +99,22 @@ def write_ade20k(root, count=2, size=(8, 6)):
 # Recordings.
 
 
-def random_events(seed, count, size, time):
+def random_events(seed: int | list[int], count: int, size: int, time: int) -> list[Event]:
     """Events (x, y, t, p) in the order of time."""
     random = np.random.default_rng(seed)
-    columns = (random.integers(0, size, count), random.integers(0, size, count))
-    columns += (np.sort(random.integers(0, time, count)), random.integers(0, 2, count))
-    return [tuple(int(value) for value in event) for event in zip(*columns, strict=True)]
+    x, y = random.integers(0, size, count), random.integers(0, size, count)
+    t, p = np.sort(random.integers(0, time, count)), random.integers(0, 2, count)
+    return [tuple(int(value) for value in event) for event in zip(x, y, t, p, strict=True)]
 
 
-def nmnist_file(path, events):
+def nmnist_file(path: Path, events: Iterable[Event]) -> None:
     """Write events (x, y, t, p) as N-MNIST stores them: 40 bits each."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [[x, y, (p << 7) | (t >> 16), (t >> 8) & 255, t & 255] for x, y, t, p in events]
     path.write_bytes(np.array(rows, dtype=np.uint8).tobytes())
 
 
-def write_nmnist(root):
+def write_nmnist(root: Path) -> dict[tuple[str, int, int], list[Event]]:
     """Two recordings per split and class; what they hold."""
     known = {}
     for seed, split in enumerate(("Train", "Test")):
@@ -105,7 +126,7 @@ def write_nmnist(root):
     return known
 
 
-def write_gesture(root):
+def write_gesture(root: Path) -> None:
     for seed, split in enumerate(("ibmGestureTrain", "ibmGestureTest")):
         for user in ("user01_fluorescent", "user02_led"):
             folder = root / "DVSGesture" / split / user
@@ -116,10 +137,10 @@ def write_gesture(root):
                 np.save(folder / f"{label}.npy", columns)
 
 
-def aedat4_file(path, events, size=128):
+def aedat4_file(path: Path, events: Sequence[Event], size: int = 128) -> None:
     """Write events (x, y, t, p) as AEDAT 4 stores them, uncompressed and in one packet."""
 
-    def attribute(key, kind, value):
+    def attribute(key: str, kind: str, value: object) -> str:
         return f'<attr key="{key}" type="{kind}">{value}</attr>'
 
     output = attribute("compression", "string", "NONE") + attribute("typeIdentifier", "string", "EVTS")
@@ -144,7 +165,11 @@ def aedat4_file(path, events, size=128):
     )
 
 
-def write_cifar10_dvs(root, numbers, events=lambda number: random_events(number, 40, 128, 1000)):
+def write_cifar10_dvs(
+    root: Path,
+    numbers: Iterable[int],
+    events: Callable[[int], list[Event]] = lambda number: random_events(number, 40, 128, 1000),
+) -> None:
     """A recording of each class for each of these numbers."""
     for name in CIFAR10:
         (root / "CIFAR10DVS" / name).mkdir(parents=True)
@@ -153,7 +178,12 @@ def write_cifar10_dvs(root, numbers, events=lambda number: random_events(number,
             aedat4_file(path, events(number))
 
 
-def write_arrays(root, shape=(3, 2, 10), labels=(0, 2, 1), splits=("train", "test")):
+def write_arrays(
+    root: Path,
+    shape: tuple[int, ...] = (3, 2, 10),
+    labels: Sequence[int] = (0, 2, 1),
+    splits: Sequence[str] = ("train", "test"),
+) -> dict[tuple[str, int], np.ndarray]:
     """Recordings `[taxels, polarities, bins]`, and what was written."""
     arrays = {}
     for at, split in enumerate(splits):
@@ -165,7 +195,7 @@ def write_arrays(root, shape=(3, 2, 10), labels=(0, 2, 1), splits=("train", "tes
     return arrays
 
 
-def zipped(folder, path):
+def zipped(folder: Path, path: Path) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*.npy")):
             archive.write(file, Path("Inner") / file.relative_to(folder))

@@ -6,23 +6,31 @@ network can be built of this package's neurons, of plain modules, and of other l
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 import a2sg
+
+Make = Callable[..., nn.Module]
+"""A neuron, by its threshold."""
+Runner = Callable[[nn.Module, Tensor], Tensor]
+"""All steps `[T, B, ...]` through a neuron."""
 
 
 class Step(torch.autograd.Function):
     """A plain spike function: 1 where u has reached a threshold; backward a triangle of area 1."""
 
     @staticmethod
-    def forward(ctx, u, width, threshold=0.0):
+    def forward(ctx: Any, u: Tensor, width: float, threshold: float = 0.0) -> Tensor:
         ctx.save_for_backward(u)
         ctx.width, ctx.threshold = width, threshold
         return (u >= threshold).to(u.dtype)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (u,) = ctx.saved_tensors
         x = (u - ctx.threshold).abs()
         return grad * torch.clamp(ctx.width - x, min=0) / ctx.width**2, None, None
@@ -35,7 +43,9 @@ def step(u: Tensor, width: float = 1.0, threshold: float = 0.0) -> Tensor:
 class Equations(nn.Module):
     """u = decay v + I, a spike, and a reset: what the plain neurons below share."""
 
-    def __init__(self, decay=0.9, threshold=1.0, reset="soft", detach=False):
+    def __init__(
+        self, decay: float = 0.9, threshold: float = 1.0, reset: str = "soft", detach: bool = False
+    ) -> None:
         super().__init__()
         self.decay, self.threshold, self.reset_way, self.detach = decay, threshold, reset, detach
 
@@ -47,12 +57,13 @@ class Equations(nn.Module):
 class Looped(Equations):
     """A neuron over `[T, B, ...]` with a loop of its own, and an attribute that makes the spikes."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.act = step
+        self.act: Callable[[Tensor], Tensor] = step
 
-    def forward(self, current):
-        v, spikes = 0.0, []
+    def forward(self, current: Tensor) -> Tensor:
+        v: Tensor | float = 0.0
+        spikes: list[Tensor] = []
         for x in current:
             u = self.decay * v + x
             spikes.append(self.act(u - self.threshold))
@@ -63,13 +74,14 @@ class Looped(Equations):
 class Within(Looped):
     """The same, with the threshold in the spike function."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         threshold = self.threshold
         self.act = Bound(threshold)
 
-    def forward(self, current):
-        v, spikes = 0.0, []
+    def forward(self, current: Tensor) -> Tensor:
+        v: Tensor | float = 0.0
+        spikes: list[Tensor] = []
         for x in current:
             u = self.decay * v + x
             spikes.append(self.act(u))
@@ -80,23 +92,24 @@ class Within(Looped):
 class Bound(nn.Module):
     """A spike function as a module, called with the potential."""
 
-    def __init__(self, threshold):
+    def __init__(self, threshold: float) -> None:
         super().__init__()
         self.threshold = threshold
 
-    def forward(self, u):
+    def forward(self, u: Tensor) -> Tensor:
         return step(u, 1.0, self.threshold)
 
 
 class Sited(Equations):
     """A neuron over `[T, B, ...]` whose loop calls `a2sg.spike`."""
 
-    def __init__(self, steps=4, **options):
+    def __init__(self, steps: int = 4, **options: Any) -> None:
         super().__init__(**options)
         self.site = a2sg.SpikeSite(steps)
 
-    def forward(self, current):
-        v, spikes = 0.0, []
+    def forward(self, current: Tensor) -> Tensor:
+        v: Tensor | float = 0.0
+        spikes: list[Tensor] = []
         for x in current:
             u = self.decay * v + x
             spikes.append(a2sg.spike(u - self.threshold, self.site))
@@ -107,27 +120,28 @@ class Sited(Equations):
 class Stepped(Equations):
     """A neuron called once a step, which keeps its potential until it is told to rest."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.act = step
+        self.v: Tensor | float = 0.0
+
+    def rest(self) -> None:
         self.v = 0.0
 
-    def rest(self):
-        self.v = 0.0
-
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         u = self.decay * self.v + x
         spike = self.act(u - self.threshold)
         self.v = self.after(u, spike)
         return spike
 
 
-def whole(neuron, current):
+def whole(neuron: nn.Module, current: Tensor) -> Tensor:
     """Run a neuron that takes all steps in one call."""
-    return neuron(current)
+    spikes: Tensor = neuron(current)
+    return spikes
 
 
-def by_step(neuron, current):
+def by_step(neuron: nn.Module, current: Tensor) -> Tensor:
     """Run a neuron that is called once a step."""
     return torch.stack([neuron(x) for x in current])
 
@@ -135,7 +149,7 @@ def by_step(neuron, current):
 class Residual(nn.Module):
     """Spikes of a branch are added to those that came in (as SEW-ResNet does)."""
 
-    def __init__(self, neuron, run=whole, channels=6):
+    def __init__(self, neuron: Make, run: Runner = whole, channels: int = 6) -> None:
         super().__init__()
         self.run = run
         self.stem = nn.Sequential(nn.Conv2d(1, channels, 3, padding=1), nn.BatchNorm2d(channels))
@@ -147,7 +161,7 @@ class Residual(nn.Module):
         self.head = nn.Linear(channels, 4)
         enliven(self)
 
-    def forward(self, x):  # [T, B, 1, H, W]
+    def forward(self, x: Tensor) -> Tensor:  # [T, B, 1, H, W]
         x = self.run(self.neurons[0], self.stem(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
         for conv, neuron in zip(self.convs, self.neurons[1:], strict=True):
             x = x + self.run(neuron, conv(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
@@ -157,7 +171,7 @@ class Residual(nn.Module):
 class Attention(nn.Module):
     """Attention of spikes without a softmax, made spikes again at a threshold of 0.5 (as Spikformer does)."""
 
-    def __init__(self, neuron, run=whole, size=8, heads=2):
+    def __init__(self, neuron: Make, run: Runner = whole, size: int = 8, heads: int = 2) -> None:
         super().__init__()
         self.run, self.heads = run, heads
         self.embed = nn.Linear(9, size)
@@ -167,7 +181,7 @@ class Attention(nn.Module):
         self.head = nn.Linear(size, 4)
         enliven(self)
 
-    def forward(self, x):  # [T, B, N, 9]
+    def forward(self, x: Tensor) -> Tensor:  # [T, B, N, 9]
         x = self.run(self.fires[0], self.embed(x))
         q, k, v = (
             self.run(fire, linear(x)).unflatten(-1, (self.heads, -1)).transpose(-2, -3)
@@ -181,7 +195,7 @@ class Attention(nn.Module):
 class Masking(nn.Module):
     """Keys pass where the queries' sum fires, at a threshold of 0.5 (as QKFormer does)."""
 
-    def __init__(self, neuron, run=whole, size=8):
+    def __init__(self, neuron: Make, run: Runner = whole, size: int = 8) -> None:
         super().__init__()
         self.run = run
         self.linears = nn.ModuleList(nn.Linear(9, size) for _ in range(2))
@@ -191,7 +205,7 @@ class Masking(nn.Module):
         self.head = nn.Linear(size, 4)
         enliven(self)
 
-    def forward(self, x):  # [T, B, N, 9]
+    def forward(self, x: Tensor) -> Tensor:  # [T, B, N, 9]
         q, k = (self.run(fire, linear(x)) for fire, linear in zip(self.fires, self.linears, strict=True))
         kept = self.run(self.mask, q.sum(-1, keepdim=True) * 0.27) * k
         return self.head(self.run(self.last, self.out(kept)).mean((0, 2)))
@@ -200,17 +214,17 @@ class Masking(nn.Module):
 class Stepwise(nn.Module):
     """One step of a whole network, called T times by the caller (as temporal efficient training does)."""
 
-    def __init__(self, neuron):
+    def __init__(self, neuron: Make) -> None:
         super().__init__()
         self.first, self.second, self.head = nn.Linear(9, 11), nn.Linear(11, 7), nn.Linear(7, 4)
         self.neurons = nn.ModuleList([neuron(), neuron()])
         enliven(self)
 
-    def forward(self, x):  # [B, 9]
+    def forward(self, x: Tensor) -> Tensor:  # [B, 9]
         return self.head(self.neurons[1](self.second(self.neurons[0](self.first(x)))))
 
 
-def enliven(net):
+def enliven(net: nn.Module) -> None:
     """Larger weights, so that most neurons fire now and then."""
     with torch.no_grad():
         for module in net.modules():
@@ -221,18 +235,18 @@ def enliven(net):
                 module.weight.fill_(2.0)
 
 
-INPUTS = {Residual: (1, 5, 5), Attention: (5, 9), Masking: (5, 9)}
+INPUTS: dict[type[nn.Module], tuple[int, ...]] = {Residual: (1, 5, 5), Attention: (5, 9), Masking: (5, 9)}
 """The shape of a sample of each network at one step."""
 
 
-def draw(network, steps=4, size=3, seed=0):
+def draw(network: type[nn.Module], steps: int = 4, size: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Input `[T, B, ...]` in float64, and labels."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(steps, size, *INPUTS.get(network, (9,)), dtype=torch.float64, generator=generator)
     return 0.3 + 1.5 * x, torch.randint(4, (size,), generator=generator)
 
 
-def gradients(net, loss):
+def gradients(net: nn.Module, loss: Tensor) -> list[Tensor]:
     net.zero_grad()
     loss.backward()
     return [parameter.grad.clone() for parameter in net.parameters() if parameter.grad is not None]

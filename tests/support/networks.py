@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 import reference
 from a2sg import IF, LIF, PLIF, AdaptiveWindows, IntegerLIF
+from a2sg.kernels.dynamics import Order, Reset
 from reference import BY_NAME
+
+Key = TypeVar("Key")
 
 NOW = {"every": 1, "start": 0}
 """Options that observe every iteration."""
@@ -22,9 +27,9 @@ class Plan:
     kind: str = "lif"
     shape: str = "asymmetric"
     steps: int = 4
-    reset: str = "soft"
+    reset: Reset = "soft"
     detach: bool = False
-    order: str = "field"
+    order: Order = "field"
     threshold: float = 1.0
     window: float = 1.0
     conv: bool = False
@@ -33,8 +38,12 @@ class Plan:
         return "-".join(str(value) for value in vars(self).values())
 
     def neuron(self) -> nn.Module:
-        common = {"detach_reset": self.detach, "surrogate": BY_NAME[self.shape].shape, "window": self.window}
-        common["threshold"] = self.threshold
+        common: dict[str, Any] = {
+            "detach_reset": self.detach,
+            "surrogate": BY_NAME[self.shape].shape,
+            "window": self.window,
+            "threshold": self.threshold,
+        }
         if self.kind == "integer":
             return IntegerLIF(steps=self.steps, **common)
         if self.kind == "if":
@@ -63,7 +72,8 @@ class Net(nn.Module):
         self.out = nn.Linear(7, 4)
         self.double()
         with torch.no_grad():
-            for linear in self.linears:
+            for linear in (first, second):
+                assert linear.bias is not None
                 linear.weight.mul_(2.5)
                 linear.bias.add_(0.3)
 
@@ -84,7 +94,7 @@ class Net(nn.Module):
 
     def windows(self) -> dict[str, Tensor]:
         """A copy of the windows in use."""
-        return {f"neurons.{i}": neuron.window.detach().clone() for i, neuron in enumerate(self.neurons)}
+        return {f"neurons.{i}": neuron.get_buffer("window").clone() for i, neuron in enumerate(self.neurons)}
 
 
 class Replica:
@@ -95,7 +105,9 @@ class Replica:
         windows = {name: window.double() for name, window in net.windows().items()}
         twin = net.plan.reference()
         if net.plan.kind == "plif":
-            twin = reference.replace(twin, decay=torch.sigmoid(net.neurons[0].raw_decay.detach()))
+            twin = reference.replace(
+                twin, decay=torch.sigmoid(net.neurons[0].get_parameter("raw_decay").detach())
+            )
         value = x
         for layer, window in enumerate(windows.values()):
             done = reference.run(twin, net.current(layer, value), window)
@@ -135,7 +147,7 @@ def observe(net: Net, windows: AdaptiveWindows, x: Tensor, y: Tensor, scale: flo
     windows.step()
 
 
-def best_of(scores):
+def best_of(scores: Mapping[Key, float]) -> Key:
     """The first key of the largest value."""
     most = max(scores.values())
     return next(key for key, score in scores.items() if score >= most - 1e-9 * abs(most))

@@ -1,20 +1,27 @@
 """Neurons for the tests, each with its twin in reference.py, and input on which rounding decides nothing."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 import reference
 from a2sg import IF, LIF, PLIF, IntegerLIF
+from a2sg.kernels.dynamics import Order, Reset
+from a2sg.neuron import SpikingNeuron
 from reference import BY_NAME
 
 
 @dataclass(frozen=True)
 class Setting:
     kind: str
-    reset: str
+    reset: Reset
     detach: bool
-    order: str
+    order: Order
     steps: int
     shape: str = "asymmetric"
     threshold: float = 1.0
@@ -22,11 +29,11 @@ class Setting:
     decay: float = 0.9
     levels: int = 3
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "-".join(str(value).removeprefix("torch.") for value in vars(self).values())
 
-    def neuron(self, windows=0.7, **options):
-        common = {
+    def neuron(self, windows: float | Tensor = 0.7, **options: Any) -> SpikingNeuron:
+        common: dict[str, Any] = {
             "steps": self.steps,
             "threshold": self.threshold,
             "detach_reset": self.detach,
@@ -34,7 +41,7 @@ class Setting:
             "window": windows,
         }
         if self.kind == "if":
-            made = IF(reset=self.reset, **common)
+            made: SpikingNeuron = IF(reset=self.reset, **common)
         elif self.kind == "integer":
             made = IntegerLIF(levels=self.levels, decay=self.decay, order=self.order, **common, **options)
         else:
@@ -42,11 +49,10 @@ class Setting:
             made = cls(decay=self.decay, order=self.order, reset=self.reset, **common)
         return made.double() if self.dtype == torch.float64 else made
 
-    def reference(self, neuron):
-        if self.kind == "plif":
+    def reference(self, neuron: SpikingNeuron) -> reference.Neuron:
+        decay: Tensor | float = 1.0 if self.kind == "if" else self.decay
+        if isinstance(neuron, PLIF):
             decay = torch.sigmoid(neuron.raw_decay.detach().double()).requires_grad_()
-        else:
-            decay = 1.0 if self.kind == "if" else self.decay
         return reference.Neuron(
             BY_NAME[self.shape].formula,
             decay,
@@ -58,7 +64,7 @@ class Setting:
         )
 
 
-def draw(setting, shape):
+def draw(setting: Setting, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Input, weights of the loss and windows, such that no rounding decides about a spike or a window."""
     neuron = setting.neuron()
     twin = setting.reference(neuron)
@@ -77,7 +83,9 @@ def draw(setting, shape):
     raise AssertionError("every input drawn came too close to an edge")
 
 
-def spikes_and_gradients(neuron, current, weights):
+def spikes_and_gradients(
+    neuron: SpikingNeuron, current: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor | None]:
     current = current.detach().clone(memory_format=torch.preserve_format).requires_grad_()
     neuron.zero_grad()
     spikes = neuron(current)

@@ -1,37 +1,54 @@
 """Graphs of NIR, run step by step in float64 straight from the equations of its nodes: obvious, and slow."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import nir
 import numpy as np
+from numpy.typing import ArrayLike
+
+Array = np.ndarray
+Pair = tuple[int, int]
+Integrate = Callable[[nir.NIRNode, Array, Array, float], Array]
+Reset = Callable[[nir.NIRNode, Array, Array], Array]
 
 
-def euler(node, v, current, dt):
+def euler(node: nir.NIRNode, v: Array, current: Array, dt: float) -> Array:
     """NIR's equations, forward Euler: as SpikingJelly and snnTorch have it."""
     if isinstance(node, nir.IF):
         return v + dt * node.r * current
     return v + dt / node.tau * (node.v_leak - v + node.r * current)
 
 
-def euler_without_r(node, v, current, dt):
+def euler_without_r(node: nir.NIRNode, v: Array, current: Array, dt: float) -> Array:
     """The same without resistances, as Norse has it."""
     if isinstance(node, nir.IF):
         return v + current
     return v + dt / node.tau * (node.v_leak - v + current)
 
 
-def exponential_without_r(node, v, current, dt):
+def exponential_without_r(node: nir.NIRNode, v: Array, current: Array, dt: float) -> Array:
     """The leak solved for the time of a step, the current as it is, as Sinabs has it."""
     return (v if isinstance(node, nir.IF) else np.exp(-dt / node.tau) * v) + current
 
 
-def to_reset(node, v, fires):
+def to_reset(node: nir.NIRNode, v: Array, fires: Array) -> Array:
     return np.where(fires, node.v_reset, v)
 
 
-def less_threshold(node, v, fires):
+def less_threshold(node: nir.NIRNode, v: Array, fires: Array) -> Array:
     return v - node.v_threshold * fires
 
 
-def run(graph, frames, dt=1e-4, integrate=euler, reset=to_reset, fires=np.greater):
+def run(
+    graph: nir.NIRGraph,
+    frames: ArrayLike,
+    dt: float = 1e-4,
+    integrate: Integrate = euler,
+    reset: Reset = to_reset,
+    fires: Callable[[Array, Array], Array] = np.greater,
+) -> dict[str, Array]:
     """What every node gives.
 
     Args:
@@ -42,13 +59,14 @@ def run(graph, frames, dt=1e-4, integrate=euler, reset=to_reset, fires=np.greate
     Returns:
         `[T, B, ...]` by the node's name.
     """
-    potentials, steps = {}, []
+    potentials: dict[str, Array] = {}
+    steps = []
     for frame in np.asarray(frames, np.float64):
-        values = {}
+        values: dict[str, Array] = {}
         for name in order(graph):
             node = graph.nodes[name]
             sources = [values[source] for source, target in graph.edges if target == name]
-            x = sum(sources) if sources else frame
+            x = np.sum(sources, 0) if sources else frame
             if isinstance(node, nir.IF | nir.LIF):
                 v = integrate(node, potentials.get(name, np.zeros_like(x)), x, dt)
                 spikes = fires(v, node.v_threshold)
@@ -58,9 +76,9 @@ def run(graph, frames, dt=1e-4, integrate=euler, reset=to_reset, fires=np.greate
     return {name: np.stack([values[name] for values in steps]) for name in graph.nodes}
 
 
-def order(graph):
+def order(graph: nir.NIRGraph) -> list[str]:
     """Nodes so that each comes after what it reads."""
-    done = []
+    done: list[str] = []
     while len(done) < len(graph.nodes):
         done += [
             name
@@ -70,7 +88,7 @@ def order(graph):
     return done
 
 
-def apply(node, x):
+def apply(node: nir.NIRNode, x: Array) -> Array:
     """A node without a state, on `[B, ...]`."""
     if isinstance(node, nir.Input | nir.Output):
         return x
@@ -91,7 +109,7 @@ def apply(node, x):
     return maps.mean((4, 5)) if isinstance(node, nir.AvgPool2d) else maps.sum((4, 5))
 
 
-def windows(x, size, stride, padding, dilation):
+def windows(x: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Array:
     """What each output pixel sees, `[B, C, H, W, *size]`."""
     (top, left), (down, right), (tall, wide) = padding, stride, dilation
     x = np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,13 +114,13 @@ class Fire(torch.autograd.Function):
     """1 where u has reached the threshold; on the way back, the surrogate instead of the derivative."""
 
     @staticmethod
-    def forward(ctx, u, threshold, window, formula):
+    def forward(ctx: Any, u: Tensor, threshold: float, window: Tensor, formula: Formula) -> Tensor:
         ctx.save_for_backward(u, window)
         ctx.threshold, ctx.formula = threshold, formula
         return (u >= threshold).to(u.dtype)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         u, window = ctx.saved_tensors
         return grad * ctx.formula(u - ctx.threshold, window), None, None, None
 
@@ -143,7 +144,7 @@ class Neuron:
         return [(k - 0.5) * self.threshold for k in range(1, self.levels + 1)]
 
     def derivative(self, u: Tensor, window: Tensor) -> Tensor:
-        return sum(self.formula(u - threshold, window) for threshold in self.thresholds)
+        return torch.stack([self.formula(u - threshold, window) for threshold in self.thresholds]).sum(0)
 
 
 @dataclass

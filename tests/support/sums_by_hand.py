@@ -1,19 +1,27 @@
 """Tables of sums from one float64 evaluation per candidate."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 import pytest
 import torch
+from torch import Tensor
 
 import reference
 from a2sg.kernels.sums import Sums
 from a2sg.window.objectives import sgv_from_sums, tgc_from_sums
 
 CANDIDATES = torch.linspace(0.1, 1.0, 100, dtype=torch.float64).float().double()
-
-
 FEW = CANDIDATES[::11].contiguous()
 
+Expected = tuple[Tensor, list[float], list[float | None]]
+"""Rows of the table, SGV and TGC of every candidate; TGC is None without a later gradient."""
 
-def layer(size, scale=1.0, dtype=torch.float64, seed=0):
+
+def layer(
+    size: int, scale: float = 1.0, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> tuple[Tensor, ...]:
     """Potential, upstream, carry and later gradient of one layer at one step."""
     generator = torch.Generator().manual_seed(seed)
     u, g, c, r = torch.randn(4, size, generator=generator, dtype=torch.float64)
@@ -21,12 +29,20 @@ def layer(size, scale=1.0, dtype=torch.float64, seed=0):
     return tuple(tensor.to(dtype) for tensor in tensors)
 
 
-def brute_force(case, thresholds, u, g, c, r, candidates):
+def brute_force(
+    case: reference.Case,
+    thresholds: Iterable[float],
+    u: Tensor,
+    g: Tensor,
+    c: Tensor | None,
+    r: Tensor | None,
+    candidates: Tensor,
+) -> Expected:
     """Every gradient, whole, at every candidate: the table, SGV and TGC."""
     u, g = u.double(), g.double()
     rows, sgv, tgc = [], [], []
     for window in candidates:
-        delta = g * sum(case.formula(u - threshold, window) for threshold in thresholds)
+        delta = g * torch.stack([case.formula(u - threshold, window) for threshold in thresholds]).sum(0)
         delta = delta if c is None else delta + c.double()
         later = torch.zeros_like(delta) if r is None else r.double()
         rows.append(
@@ -44,7 +60,7 @@ def brute_force(case, thresholds, u, g, c, r, candidates):
     return torch.tensor(rows, dtype=torch.float64), sgv, tgc
 
 
-def assert_same(table, expected, rel=1e-6):
+def assert_same(table: Tensor, expected: Expected, rel: float = 1e-6) -> None:
     """Relative to sums of absolute values, where a sum of both signs may cancel."""
     rows, sgv, tgc = expected
     assert table.dtype == torch.float64

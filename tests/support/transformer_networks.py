@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +14,13 @@ import a2sg
 from a2sg.models import create_model
 from a2sg.neuron import SpikingNeuron, recording
 
-STAGES = {"dims": (4, 8, 16, 24), "depths": (1, 1), "heads": 2}
-TINY = {
+Steps = list[Tensor]
+"""A tensor for each of T steps."""
+Make = Callable[..., nn.Module]
+Options = Mapping[str, Any]
+
+STAGES: Options = {"dims": (4, 8, 16, 24), "depths": (1, 1), "heads": 2}
+TINY: dict[str, Options] = {
     "spikformer_4_384": {"dim": 16, "depth": 1, "heads": 2, "image_size": 8},
     "spikformer_2_256": {"dim": 16, "depth": 1, "heads": 2, "image_size": 32},
     "spikformer_8_512": {"dim": 16, "depth": 1, "heads": 2, "image_size": 32},
@@ -28,11 +35,11 @@ TINY = {
 """Every network, small; the image size gives 2x2 tokens."""
 
 
-def tiny(name: str, **options) -> nn.Module:
+def tiny(name: str, **options: Any) -> nn.Module:
     return create_model(name, **{"num_classes": 3, "in_channels": 2, "steps": 2, **TINY[name], **options})
 
 
-def images(model_options: dict, batch: int = 4) -> Tensor:
+def images(model_options: Options, batch: int = 4) -> Tensor:
     size = model_options["image_size"]
     height, width = (size, size) if isinstance(size, int) else size
     return torch.randn(batch, 2, height, width)
@@ -62,8 +69,8 @@ def stirred(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.BatchNorm1d):
             nn.init.uniform_(module.weight, 0.5, 2.0)
             nn.init.normal_(module.bias, 0.5, 0.3)
-        elif getattr(module, "bias", None) is not None:
-            nn.init.normal_(module.bias)
+        elif isinstance(bias := getattr(module, "bias", None), Tensor):
+            nn.init.normal_(bias)
     return model.double()
 
 
@@ -73,8 +80,8 @@ class ByHand:
     def __init__(self, model: nn.Module) -> None:
         self.weights = dict(model.named_parameters())
 
-    def current(self, x, name, stride=1, groups=1):
-        weight, bias = (self.weights.get(f"{name}.synapse.{what}") for what in ("weight", "bias"))
+    def current(self, x: Steps, name: str, stride: int = 1, groups: int = 1) -> Steps:
+        weight, bias = self.weights[f"{name}.synapse.weight"], self.weights.get(f"{name}.synapse.bias")
         x = [F.conv2d(step, weight, bias, stride, weight.shape[-1] // 2, groups=groups) for step in x]
         everything = torch.stack(x)
         mean = everything.mean((0, 1, 3, 4), keepdim=True)
@@ -82,13 +89,14 @@ class ByHand:
         scale, shift = (self.weights[f"{name}.norm.bn.{what}"].view(-1, 1, 1) for what in ("weight", "bias"))
         return list((everything - mean) / (variance + 1e-5).sqrt() * scale + shift)
 
-    def layer(self, x, name, stride=1, groups=1, pooled=False):
+    def layer(self, x: Steps, name: str, stride: int = 1, groups: int = 1, pooled: bool = False) -> Steps:
         x = self.current(x, name, stride, groups)
         return lif([halved(step) for step in x] if pooled else x)
 
 
-def lif(current, threshold=1.0):
-    potential, spikes = torch.zeros_like(current[0]), []
+def lif(current: Steps, threshold: float = 1.0) -> Steps:
+    potential = torch.zeros_like(current[0])
+    spikes: Steps = []
     for step in current:
         potential = 0.9 * potential + step
         spikes.append((potential >= threshold).to(step.dtype))
@@ -96,8 +104,9 @@ def lif(current, threshold=1.0):
     return spikes
 
 
-def integer(current, levels=4):
-    potential, spikes = torch.zeros_like(current[0]), []
+def integer(current: Steps, levels: int = 4) -> Steps:
+    potential = torch.zeros_like(current[0])
+    spikes: Steps = []
     for step in current:
         potential = 0.9 * potential + step
         count = torch.floor(potential + 0.5).clamp(0, levels)
@@ -106,7 +115,7 @@ def integer(current, levels=4):
     return spikes
 
 
-def halved(x):
+def halved(x: Tensor) -> Tensor:
     """Max pool 3/2 by looking at every window."""
     padded = F.pad(x, (1, 1, 1, 1), value=-torch.inf)
     rows, columns = (range(0, side, 2) for side in x.shape[-2:])
@@ -116,7 +125,7 @@ def halved(x):
     )
 
 
-def attention(query, key, value, heads, scale):
+def attention(query: Tensor, key: Tensor, value: Tensor, heads: int, scale: float) -> Tensor:
     """(q kᵀ) v · scale of `[B, C, H, W]`, pair of tokens by pair of tokens."""
     result = torch.zeros_like(value)
     q, k, v, out = (x.flatten(2) for x in (query, key, value, result))
@@ -131,27 +140,27 @@ def attention(query, key, value, heads, scale):
     return result
 
 
-def added(a, b):
+def added(a: Steps, b: Steps) -> Steps:
     return [x + y for x, y in zip(a, b, strict=True)]
 
 
 # What every network must do; each takes a function that makes it small.
 
 
-def takes_an_image_or_its_repetition(make, options):
+def takes_an_image_or_its_repetition(make: Make, options: Options) -> None:
     model, x = make(), images(options)
     settled(model, images(options, 16))
     assert not torch.equal(model(x), model(0.5 * x))
     assert torch.equal(model(x), model(x.repeat(2, 1, 1, 1, 1)))
 
 
-def tells_the_order_of_frames(make, options):
+def tells_the_order_of_frames(make: Make, options: Options) -> None:
     model = make()
     frames = torch.stack([images(options), images(options)])
     assert not torch.equal(model(frames), model(frames.flip(0)))
 
 
-def learns_in_every_layer(make, options):
+def learns_in_every_layer(make: Make, options: Options) -> None:
     # Nowhere 0: no weight is left out because a neuron is far off, or because a branch starts at 0.
     model = stirred(make(surrogate="sigmoid"))
     model(images(options, 16).double()).square().sum().backward()
@@ -160,7 +169,7 @@ def learns_in_every_layer(make, options):
         assert parameter.grad.abs().sum() > 0, name
 
 
-def adapts_its_windows(make, options):
+def adapts_its_windows(make: Make, options: Options) -> None:
     model = stirred(make(surrogate="asymmetric", window=1.0))  # branches that start at 0 get no gradient yet
     windows = a2sg.AdaptiveWindows(model, every=1, start=0)
     model(images(options, 8).double()).square().mean().backward()
@@ -171,7 +180,7 @@ def adapts_its_windows(make, options):
     assert sum((neuron.window != 1).any().item() for neuron in neurons(model)) > len(neurons(model)) / 2
 
 
-def survives_a_round_trip(make, options):
+def survives_a_round_trip(make: Make, options: Options) -> None:
     model, x = make(), images(options)
     for neuron in neurons(model):
         neuron.window.uniform_(0.2, 0.9)
@@ -182,17 +191,17 @@ def survives_a_round_trip(make, options):
     assert all(torch.equal(a.window, b.window) for a, b in zip(neurons(model), neurons(twin), strict=True))
 
 
-def runs_in_bfloat16(make, options):
+def runs_in_bfloat16(make: Make, options: Options) -> None:
     model = make()
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(images(options, 8))
         loss = logits.float().square().mean()
     loss.backward()
     assert logits.dtype == torch.bfloat16
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def fires_in_most_layers(make, options):
+def fires_in_most_layers(make: Make, options: Options) -> None:
     model = make()
     with recording(model) as records, torch.no_grad():
         model(images(options, 8))
@@ -200,7 +209,7 @@ def fires_in_most_layers(make, options):
     assert sum(rate > 0 for rate in rates) > len(rates) / 2
 
 
-def trains_the_same_compiled(make, options):
+def trains_the_same_compiled(make: Make, options: Options) -> None:
     torch.manual_seed(0)
     model, x = make().double(), images(options).double()
     twin = copy.deepcopy(model)

@@ -1,16 +1,20 @@
 """A module whose import leaves a trace, and a watch over what Python is asked to import or run."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 MODULE = "a2sg_trap"
 COMMAND = "touch PWNED"
 STARTS = {"os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "subprocess.Popen"}
 
-_watched = None
+_watched: list[tuple[str, tuple[object, ...]]] | None = None
 
 
-def _hook(event, arguments):
+def _hook(event: str, arguments: tuple[object, ...]) -> None:
     if _watched is None:
         return
     ours = any(word in str(arguments) for word in (MODULE, COMMAND))  # compilers are started too
@@ -21,7 +25,7 @@ def _hook(event, arguments):
 sys.addaudithook(_hook)  # it cannot be taken away again
 
 
-def set_up(folder, monkeypatch):
+def set_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the module importable; its class leaves a trace too."""
     trace = folder / "TRACE"
     code = f"open({str(trace)!r}, 'a').write('imported ')\nclass Trap:\n"
@@ -31,7 +35,7 @@ def set_up(folder, monkeypatch):
 
 
 @contextmanager
-def untouched(folder, cwd):
+def untouched(folder: Path, cwd: Path) -> Iterator[None]:
     """Inside, nothing is started, the module is not imported, and `cwd` gets no file."""
     global _watched
     before, _watched = set(cwd.iterdir()), []
