@@ -1,7 +1,6 @@
 """The baselines as arms of a run: trained under augmentation, written down, resumed."""
 
 import csv
-import signal
 
 import pytest
 import torch
@@ -9,10 +8,10 @@ import torch
 from a2sg import InputError
 from a2sg.baselines import CPNG, DspikeSearch
 from a2sg.training.arms import apply_arm, parse_arm
-from a2sg.training.callbacks import MetricsFile
 from a2sg.training.compare import compare
 from a2sg.training.recipe import load_recipe
-from a2sg.training.run import Interrupted, load_run, train
+from a2sg.training.run import load_run, train
+from interruption import interrupted
 from saved import metrics, timeless
 
 SEARCH = "dspike-search:change=1:weights=4"
@@ -86,22 +85,10 @@ def test_temperatures_of_dspike_are_written_down_and_come_back(compared):
 
 
 @pytest.mark.parametrize("arm", ["cpng", SEARCH])
-def test_an_interrupted_run_resumes_to_the_same_numbers(tmp_path, monkeypatch, arm):
+def test_an_interrupted_run_resumes_to_the_same_numbers(tmp_path, arm):
     config = apply_arm(quick(epochs=2), parse_arm(arm))
     whole = train(config, tmp_path / "whole", quiet=True)
-    original = MetricsFile.on_train_epoch_end
-
-    def stop(self, trainer, module):
-        if trainer.current_epoch == 1:
-            raise KeyboardInterrupt
-        original(self, trainer, module)
-
-    handler = signal.getsignal(signal.SIGINT)
-    with monkeypatch.context() as patch:
-        patch.setattr(MetricsFile, "on_train_epoch_end", stop)
-        with pytest.raises(Interrupted):
-            train(config, tmp_path / "part", quiet=True)
-    signal.signal(signal.SIGINT, handler)
+    interrupted(config, tmp_path / "part", 2)
     assert timeless(train(config, tmp_path / "part", resume=True, quiet=True)) == timeless(whole)
     assert metrics(tmp_path / "part") == metrics(tmp_path / "whole")
     assert rows(tmp_path / "part") == rows(tmp_path / "whole")

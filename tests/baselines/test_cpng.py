@@ -17,7 +17,7 @@ from a2sg import LIF, InputError, IntegerLIF, SpikeSite
 from a2sg.baselines import CPNG
 from a2sg.baselines.cpng import share_within, window_for
 from a2sg.surrogate import Triangle
-from networks import NOW, Net, Plan, batch, lists, observe
+from networks import NOW, Net, Plan, assert_alike, batch, lists, observe
 from saved import reload
 
 TRIANGLE = Plan(shape="triangle-unit")
@@ -138,11 +138,7 @@ def test_spikes_and_gradients_do_not_change_while_it_looks():
     watched, alone = Net(TRIANGLE), Net(TRIANGLE)
     policy = CPNG(watched, **NOW, share=0.3, low=0.05)
     x, y = batch(4)
-    assert torch.equal(watched(x), alone(x))
-    for net in (watched, alone):
-        net.loss(x, y).backward()
-    for a, b in zip(watched.parameters(), alone.parameters(), strict=True):
-        assert torch.equal(a.grad, b.grad)
+    assert_alike(watched, alone, x, y)
     policy.step()
     assert lists(watched) != lists(alone)
     assert torch.equal(watched(x), alone(x))

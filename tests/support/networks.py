@@ -151,3 +151,14 @@ def best_of(scores: Mapping[Key, float]) -> Key:
     """The first key of the largest value."""
     most = max(scores.values())
     return next(key for key, score in scores.items() if score >= most - 1e-9 * abs(most))
+
+
+def assert_alike(one: Net, other: Net, x: Tensor, y: Tensor) -> None:
+    """Outputs and gradients are the same to the bit."""
+    assert torch.equal(one(x), other(x))
+    for net in (one, other):
+        net.loss(x, y).backward()
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        assert torch.equal(a.grad, b.grad)

@@ -12,11 +12,9 @@ import pytest
 import torch
 
 from a2sg.errors import InputError
-from a2sg.training.callbacks import MetricsFile
 from a2sg.training.recipe import load_recipe
 from a2sg.training.run import (
     CHECKPOINT,
-    Interrupted,
     epoch_checkpoint,
     kept_epochs,
     load_run,
@@ -25,6 +23,7 @@ from a2sg.training.run import (
     read_run_config,
     train,
 )
+from interruption import interrupted
 from saved import metrics, timeless
 
 
@@ -81,22 +80,10 @@ def test_another_seed_differs(whole, tmp_path):
 
 
 @pytest.mark.parametrize("stop_at", [1, 2])
-def test_an_interrupted_run_resumes_to_the_same_numbers(whole, tmp_path, monkeypatch, stop_at):
+def test_an_interrupted_run_resumes_to_the_same_numbers(whole, tmp_path, stop_at):
     out, summary = whole
     part = tmp_path / "part"
-    original = MetricsFile.on_train_epoch_end
-
-    def stop(self, trainer, module):
-        if trainer.current_epoch + 1 == stop_at:  # before this epoch's checkpoint is written
-            raise KeyboardInterrupt
-        original(self, trainer, module)
-
-    handler = signal.getsignal(signal.SIGINT)
-    with monkeypatch.context() as patch:
-        patch.setattr(MetricsFile, "on_train_epoch_end", stop)
-        with pytest.raises(Interrupted):
-            train(quick(), part, quiet=True)
-    signal.signal(signal.SIGINT, handler)
+    interrupted(quick(), part, stop_at)
     assert not (part / "summary.json").exists()
     assert (part / CHECKPOINT).exists() == (stop_at > 1)
     resumed = train(quick(), part, resume=True, quiet=True)
@@ -214,22 +201,10 @@ def test_no_search_observes_a_loaded_run(tmp_path):
     assert [site.observer for site in task.windows.sites.values()] == [None]
 
 
-def test_kept_weights_survive_an_interruption(tmp_path, monkeypatch):
+def test_kept_weights_survive_an_interruption(tmp_path):
     config = small(3, keep_every=1)
     train(config, tmp_path / "whole", quiet=True)
-    original = MetricsFile.on_train_epoch_end
-
-    def stop(self, trainer, module):
-        if trainer.current_epoch == 1:
-            raise KeyboardInterrupt
-        original(self, trainer, module)
-
-    handler = signal.getsignal(signal.SIGINT)
-    with monkeypatch.context() as patch:
-        patch.setattr(MetricsFile, "on_train_epoch_end", stop)
-        with pytest.raises(Interrupted):
-            train(config, tmp_path / "part", quiet=True)
-    signal.signal(signal.SIGINT, handler)
+    interrupted(config, tmp_path / "part", 2)
     assert kept_epochs(tmp_path / "part") == [1]
     train(config, tmp_path / "part", resume=True, quiet=True)
     assert kept_epochs(tmp_path / "part") == kept_epochs(tmp_path / "whole") == [1, 2, 3]

@@ -9,10 +9,10 @@ import torch
 from a2sg import cli
 from a2sg.data import create_data
 from a2sg.errors import InputError
-from a2sg.training.callbacks import MetricsFile
 from a2sg.training.evaluate import evaluate
 from a2sg.training.recipe import load_recipe
-from a2sg.training.run import CHECKPOINT, Interrupted, load_run, read_checkpoint, train
+from a2sg.training.run import CHECKPOINT, load_run, read_checkpoint, train
+from interruption import interrupted
 from layouts import write_idx, write_tree
 
 pytest.importorskip("kornia", reason="needs a2sg[train]")
@@ -76,7 +76,7 @@ def resumable(tmp_path, **overrides):
     ],
     ids=["in memory", "views from a worker"],
 )
-def test_an_interrupted_run_draws_the_same_augmentation(tmp_path, monkeypatch, overrides):
+def test_an_interrupted_run_draws_the_same_augmentation(tmp_path, overrides):
     splits = ("train", "val") if overrides else ("train", "test")
     write_tree(tmp_path / "data", 20 if overrides else 32, classes=4, each=5, splits=splits)
     if overrides:
@@ -85,17 +85,7 @@ def test_an_interrupted_run_draws_the_same_augmentation(tmp_path, monkeypatch, o
         overrides = {"data.name": "image_folder", "data.options": {"source": str(tmp_path / "data")}}
     config = resumable(tmp_path, **overrides)
     whole = train(config, tmp_path / "whole", quiet=True)
-    original = MetricsFile.on_train_epoch_end
-
-    def stop(self, trainer, module):
-        if trainer.current_epoch == 1:
-            raise KeyboardInterrupt
-        original(self, trainer, module)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MetricsFile, "on_train_epoch_end", stop)
-        with pytest.raises(Interrupted):
-            train(config, tmp_path / "part", quiet=True)
+    interrupted(config, tmp_path / "part", 2)
     part = train(config, tmp_path / "part", resume=True, quiet=True)
     assert part["loss"] == whole["loss"]
     weights = [read_checkpoint(tmp_path / name / CHECKPOINT)["state_dict"] for name in ("whole", "part")]

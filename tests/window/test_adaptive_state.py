@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from a2sg import LIF, AdaptiveWindows, InputError
-from networks import NOW, Net, Plan, batch, lists, observe
+from networks import NOW, Net, Plan, assert_alike, batch, lists, observe
 from saved import reload
 
 
@@ -56,12 +56,7 @@ def test_nothing_is_looked_at_between_observed_iterations_nor_without_a_backward
 def test_forward_passes_do_not_change_with_observation():
     watched, alone = Net(Plan()), Net(Plan())
     AdaptiveWindows(watched, **NOW)
-    x, y = batch(4)
-    assert torch.equal(watched(x), alone(x))
-    for net in (watched, alone):
-        net.loss(x, y).backward()
-    for a, b in zip(watched.parameters(), alone.parameters(), strict=True):
-        assert torch.equal(a.grad, b.grad)
+    assert_alike(watched, alone, *batch(4))
 
 
 def test_a_neuron_used_twice_adds_both_uses():
