@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LARGE_MAP = 8 * 8
-"""Pixels from which on channels-last pays on a CPU (`benchmarks/formats.py`)."""
+"""Pixels from which on channels-last pays on a CPU (`docs/decisions.md`)."""
 
 
 def format_of(x: Tensor) -> torch.memory_format:
