@@ -8,7 +8,7 @@ PIP_OPTIONS ?=
 export PIP_OPTIONS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-peers test-platforms test-packaging test-lowest lint docs evidence clean
+.PHONY: help setup demo test test-all coverage test-peers test-platforms test-packaging test-lowest lint docs evidence clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,6 +33,11 @@ test: $(READY)  ## lint, types, and the everyday tests
 test-all: $(READY)  ## every test, the slow ones too
 	$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# Processes that tests start count too. Of the figures, the files with most lines that nothing ran stand first.
+coverage: $(READY)  ## the share of src that the everyday tests run
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not gpu" --cov --cov-report=
+	$(BIN)/coverage report --skip-covered --sort=-miss
 
 # Each version in a process of its own: its folder in front of the environment.
 test-peers: $(READY)  ## adapted models of other libraries, which are fetched into .venv-peers
@@ -64,4 +69,4 @@ evidence: $(READY)  ## judge every claim by the stored comparisons, into docs/ev
 	$(BIN)/python evidence/ledger.py
 
 clean:  ## remove what was built here, runs excepted
-	rm -rf $(VENV) site .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) site .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis

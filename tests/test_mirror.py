@@ -1,0 +1,97 @@
+"""Tests mirror the package: where a module's tests are follows from its name, or is said here."""
+
+import ast
+
+import pytest
+
+from places import ROOT
+
+PACKAGE, TESTS = ROOT / "src" / "a2sg", ROOT / "tests"
+SCREEN = 60
+"""Lines; a module of more has tests."""
+APART = {"support", "peers", "platforms", "packaging"}
+"""Folders of tests that mirror no room."""
+
+TOGETHER = {
+    "adopt/test_adapt.py": "find function plain swap",
+    "adopt/test_count.py": "site",
+    "adopt/test_spike.py": "gates ramp",
+    "bench/test_bench.py": "command lif memory networks peers report search timing train",
+    "data/test_augment.py": "mix randaugment",
+    "data/test_digits_events.py": "saccade",
+    "data/test_events.py": "frame_cache",
+    "data/test_images.py": "encoded folders sources",
+    "data/test_scenes.py": "ade20k camvid scene_augment",
+    "export/test_export.py": "layers neurons nir_graph wiring",
+    "kernels/test_backends.py": "function fuse inductor layout",
+    "kernels/test_triton.py": "drive triton_constants triton_device triton_neuron",
+    "memory/test_packing.py": "codes",
+    "models/test_espikeformer.py": "blocks",
+    "models/test_layers.py": "maps residual setting",
+    "models/test_models.py": "vgg /registry",
+    "models/test_spikformer.py": "attention",
+    "peers/test_peers.py": "/adopt/sinabs /adopt/spikingjelly",
+    "study/inspect/test_inspection_files.py": "charts page pictures table /study/html /study/subject",
+    "study/measure/test_curvature.py": "curvature_results gram objective output_factors products spectrum",
+    "study/measure/test_fidelity.py": "noise",
+    "study/measure/test_variation.py": "batches probe",
+    "study/inspect/test_inspection.py": "/study/measure/diagnosis /study/measure/moments",
+    "study/report/test_analysis.py": "cases curvature energy fidelity files landscape page panel prediction"
+    " runs search theory tradeoff variation /study/run",
+    "test_core_alone.py": "__init__ analysis",
+    "test_neuron.py": "/kernels/reference",
+    "training/test_compare.py": "tables",
+    "training/test_losses.py": "regularizers",
+    "training/test_optimizer.py": "build",
+    "training/test_options.py": "config fields",
+    "training/test_profile.py": "kinds phases profile_report",
+    "training/test_recipe.py": "plain",
+    "training/test_run.py": "callbacks task",
+    "window/test_adaptive.py": "history observer policy solve",
+}
+"""Modules of the same room (with a slash: of another) that a file tests with its own."""
+
+FILES = sorted(TESTS.rglob("test_*.py"))
+LONG = {
+    str(module.relative_to(PACKAGE).with_suffix("")): module
+    for module in sorted(PACKAGE.rglob("*.py"))
+    if len(module.read_text().splitlines()) > SCREEN
+}
+TOLD = [
+    name[1:] if name.startswith("/") else f"{file.rpartition('/')[0]}/{name}".lstrip("/")
+    for file, names in TOGETHER.items()
+    for name in names.split()
+]
+
+
+def of_its_own(module):
+    """Test files with the module's name, or with more words; a room's own file is that of its `__init__`."""
+    path = module.parent if module.stem == "__init__" else module.with_suffix("")
+    folder = TESTS / module.relative_to(PACKAGE).parent
+    return [*folder.glob(f"test_{path.name}.py"), *folder.glob(f"test_{path.name}_*.py")]
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_module_has_tests(name):
+    assert bool(of_its_own(LONG[name])) != (name in TOLD), "a file of its own, or a word in the table"
+
+
+def test_the_table_names_what_is_there():
+    assert not [file for file in TOGETHER if not (TESTS / file).is_file()]
+    assert not [name for name in TOLD if name not in LONG]
+    assert len(TOLD) == len(set(TOLD))
+
+
+def test_folders_are_those_of_the_package():
+    rooms = {file.parent.relative_to(TESTS) for file in FILES if APART.isdisjoint(file.parts)}
+    assert not [room for room in rooms if not (PACKAGE / room).is_dir()]
+
+
+def test_no_test_module_imports_another():
+    names = {file.stem for file in FILES}
+    assert len(names) == len(FILES), "two files have one name"
+    for file in [*FILES, *(TESTS / "support").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert not names & set(imported), file
