@@ -27,7 +27,7 @@ TOGETHER = {
     "kernels/test_triton.py": "drive triton_constants triton_device triton_neuron",
     "memory/test_packing.py": "codes",
     "models/test_espikeformer.py": "blocks",
-    "models/test_layers.py": "maps residual setting",
+    "models/test_layers_fused.py": "maps residual setting",
     "models/test_models.py": "vgg /registry",
     "models/test_spikformer.py": "attention",
     "peers/test_peers.py": "/adopt/sinabs /adopt/spikingjelly",

@@ -102,19 +102,20 @@ def _listen():
 
 def test_ctrl_c_leaves_a_run_that_the_command_line_resumes(tmp_path):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "a2sg", "train", "digits", "--epochs", "200", "--out", str(out)]
+    command = [sys.executable, "-m", "a2sg", "train", "digits", "--epochs", "2000", "--out", str(out)]
+    command += ["--model.name", "mlp_small", "--model.options.hidden", "[8]", "--model.steps", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=_listen)
     deadline = time.monotonic() + 120
     while not (out / CHECKPOINT).exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert f"a2sg train --resume {out}" in errors
     assert "Traceback" not in errors
     config = (out / "config.yaml").read_text()
     epochs = read_checkpoint(out / CHECKPOINT)["epoch"] + 1
-    (out / "config.yaml").write_text(config.replace("epochs: 200", f"epochs: {epochs + 1}"))
+    (out / "config.yaml").write_text(config.replace("epochs: 2000", f"epochs: {epochs + 1}"))
     resumed = subprocess.run(
         [sys.executable, "-m", "a2sg", "train", "--resume", str(out)],
         capture_output=True,
