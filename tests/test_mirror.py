@@ -32,7 +32,7 @@ TOGETHER = {
     "models/test_spikformer.py": "attention",
     "peers/test_peers.py": "/adopt/sinabs /adopt/spikingjelly",
     "study/inspect/test_inspection_files.py": "charts page pictures table /study/html /study/subject",
-    "study/measure/test_curvature.py": "curvature_results gram objective output_factors products spectrum",
+    "study/measure/test_curvature.py": "curvature_results estimators gram objective operators output_factors",
     "study/measure/test_fidelity.py": "noise",
     "study/measure/test_variation.py": "batches probe",
     "study/inspect/test_inspection.py": "/study/measure/diagnosis /study/measure/moments",
