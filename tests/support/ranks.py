@@ -2,6 +2,9 @@
 
 import os
 import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +14,7 @@ import torch.multiprocessing as mp
 needs_distributed = pytest.mark.skipif(not dist.is_available(), reason="torch.distributed is not built in")
 
 
-def run_ranks(work, folder, count):
+def run_ranks(work: Callable[[int], Any], folder: Path, count: int) -> list[Any]:
     """Run `work(rank)` in `count` processes; returns what each gave, which must be what torch can save."""
     with pytest.MonkeyPatch.context() as patch:
         if "lo" in {name for _, name in socket.if_nameindex()}:
@@ -20,7 +23,7 @@ def run_ranks(work, folder, count):
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(count)]
 
 
-def _rank(rank, work, folder, count):
+def _rank(rank: int, work: Callable[[int], Any], folder: Path, count: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=count)
     torch.save(work(rank), folder / f"{rank}.pt")
