@@ -13,6 +13,7 @@ from typing import Any
 
 from a2sg._version import __version__
 from a2sg.errors import InputError, require, require_choice, require_count
+from a2sg.imports import import_modules, split_imports
 from a2sg.listing import TOPICS, entries
 from a2sg.memory.pages import keep_pages
 from a2sg.parser import Parser
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        names, words = split_imports(words)
+        import_modules(names)
         return _dispatch(words)
     except InputError as error:
         message = " ".join(str(error).split())
@@ -78,7 +81,9 @@ def _dispatch(words: list[str]) -> int:
 def _usage() -> str:
     lines = [f"  a2sg {name:<9} {text}" for name, (_, text) in COMMANDS.items()]
     return (
-        "usage: a2sg COMMAND [options]\n\n" + "\n".join(lines) + "\n\na2sg COMMAND --help shows its options."
+        "usage: a2sg COMMAND [options]\n\n"
+        + "\n".join(lines)
+        + "\n\na2sg COMMAND --help shows its options. All take --import MODULE."
     )
 
 
@@ -361,6 +366,6 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "analyze": (analyze_command, "measure why runs train as they do: curvature, landscape, theory, energy"),
     "export": (export_command, "write a run's network for other libraries and hardware"),
     "bench": (bench_command, "measure speed and memory, against other libraries if installed"),
-    "list": (list_command, f"show {', '.join(TOPICS[:-1])} or {TOPICS[-1]}"),
+    "list": (list_command, f"show what there is: {', '.join(TOPICS)}"),
     "info": (info_command, "show versions, machine and how neurons will run, for a bug report"),
 }

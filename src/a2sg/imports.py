@@ -1,0 +1,56 @@
+"""`--import MODULE`: what a module of the user's registers is then known by name.
+
+Only what is typed is imported. Recipes and run folders, which may come from a stranger, name what is
+registered.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from a2sg.errors import InputError, require
+
+OPTION = "--import"
+
+
+def split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The modules that `--import MODULE` and `--import=MODULE` name, and all other words.
+
+    Raises:
+        InputError: for what is no name of a module.
+    """
+    names, others = [], []
+    rest = iter(words)
+    for word in rest:
+        option, equals, name = word.partition("=")
+        if option != OPTION:
+            others.append(word)
+            continue
+        name = name if equals else next(rest, "")
+        require(
+            all(part.isidentifier() for part in name.split(".")),
+            f"{OPTION} takes the name of a module such as my_package.nets, not {name!r}",
+        )
+        names.append(name)
+    return names, others
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules by name, of the current folder too.
+
+    Raises:
+        InputError: for one that there is not, or that fails.
+    """
+    here = os.getcwd()
+    if names and here not in sys.path:
+        sys.path.append(here)  # last, so that nothing in it stands in for what is installed
+    for name in names:
+        try:
+            import_module(name)
+        except InputError as error:
+            raise InputError(f"{OPTION} {name}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{OPTION} {name} failed: {type(error).__name__}: {error}") from error
