@@ -41,6 +41,9 @@ from a2sg.study.measure.variation import (
     history_points,
 )
 from a2sg.study.report.analysis import Analysis, analyze
+from a2sg.study.report.cases import Case, Study
+from a2sg.study.report.panel import Panel, Section, Table
+from a2sg.study.report.parts import register_part
 from a2sg.study.report.tradeoff import ArmPoint, RunPoint, arm_points, run_points
 from a2sg.study.run import run_history
 
@@ -50,6 +53,7 @@ __all__ = [
     "BatchSpread",
     "BatchVariation",
     "Bridge",
+    "Case",
     "Controlled",
     "Correlation",
     "Curvature",
@@ -67,12 +71,14 @@ __all__ = [
     "LayerOperations",
     "NoisyGradient",
     "Objective",
+    "Panel",
     "Potential",
     "PowerLaw",
     "RampCount",
     "RunPoint",
     "ScalePoint",
     "SearchGain",
+    "Section",
     "ShapeVariation",
     "Sharpness",
     "Signal",
@@ -81,6 +87,8 @@ __all__ = [
     "StepDiagnosis",
     "StepSpikes",
     "StepVariation",
+    "Study",
+    "Table",
     "TheoremStep",
     "Theorems",
     "Variation",
@@ -107,6 +115,7 @@ __all__ = [
     "over_batches",
     "own_fidelity",
     "power_laws",
+    "register_part",
     "relu_twin",
     "run_history",
     "run_points",

@@ -7,9 +7,9 @@ returns the state explicitly.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from a2sg.kernels import (
     integrate_and_fire,
     unroll,
 )
+from a2sg.registry import Registry
 from a2sg.surrogate import Asymmetric, Boxcar, Surrogate
 from a2sg.window.site import Site
 
@@ -221,6 +222,25 @@ class SpikingNeuron(Site):
         )
 
 
+Kind = TypeVar("Kind", bound=type[SpikingNeuron])
+
+NEURONS: Registry[type[SpikingNeuron]] = Registry("neuron")
+"""Names that recipes and the command line use."""
+
+
+def register_neuron(name: str) -> Callable[[Kind], Kind]:
+    """A decorator: `a2sg.create_model`, recipes and the command line then know a neuron by `name`.
+
+    It is put on a subclass of `SpikingNeuron` that takes `steps`, `surrogate` and `window` by name, and
+    options of its own. The first line of the docstring is what `a2sg list neurons` says of it.
+
+    Raises:
+        InputError: if another neuron has that name.
+    """
+    return NEURONS.register(name)
+
+
+@register_neuron("lif")
 class LIF(SpikingNeuron):
     """Leaky integrate-and-fire (method, section 2): u[t] = decay · v[t-1] + I[t], spike at u >= threshold.
 
@@ -260,6 +280,7 @@ class LIF(SpikingNeuron):
         return self.decay
 
 
+@register_neuron("if")
 class IF(SpikingNeuron):
     """Integrate-and-fire: a LIF that does not leak. Arguments as for `LIF`."""
 
@@ -279,6 +300,7 @@ class IF(SpikingNeuron):
         return 1.0
 
 
+@register_neuron("plif")
 class PLIF(SpikingNeuron):
     """A LIF whose decay is trained, one per layer, as sigmoid(raw_decay) (Fang et al., PLIF, 2021).
 
@@ -307,6 +329,7 @@ class PLIF(SpikingNeuron):
         return torch.sigmoid(self.raw_decay)
 
 
+@register_neuron("integer_lif")
 class IntegerLIF(SpikingNeuron):
     """Integer-valued LIF: s = round(clip(u / threshold, 0, levels)), halves up (Spike-driven Transformer V3).
 
@@ -346,10 +369,6 @@ class IntegerLIF(SpikingNeuron):
 
     def _output(self, spikes: Tensor) -> Tensor:
         return spikes / self.levels if self.normalize else spikes
-
-
-NEURONS: dict[str, type[SpikingNeuron]] = {"lif": LIF, "if": IF, "plif": PLIF, "integer_lif": IntegerLIF}
-"""Names that recipes and the command line use."""
 
 
 def share_work(model: nn.Module) -> Work:

@@ -1,33 +1,60 @@
-"""Things chosen by name: an entry function each, its first docstring line as description."""
+"""Things chosen by name: functions and classes, the first docstring line as description."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
-from a2sg.errors import InputError, require_choice
+from a2sg.errors import InputError, require, require_choice
 
-Entry = TypeVar("Entry", bound=Callable[..., Any])
+T = TypeVar("T")
+Added = TypeVar("Added")
+
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+"""What a recipe, an arm and a word of the command line can hold."""
 
 
-class Registry:
-    """Entry functions by their names.
+class Registry(dict[str, T]):
+    """Things by the names that recipes and the command line use.
 
     Args:
-        kind: what they make, as errors call it.
+        kind: what they are, as errors call it.
     """
 
     def __init__(self, kind: str) -> None:
+        super().__init__()
         self.kind = kind
-        self.entries: dict[str, Callable[..., Any]] = {}
 
-    def register(self, entry: Entry) -> Entry:
-        """Add an entry function under its own name; a decorator."""
-        assert entry.__name__ not in self.entries, f"two entries are called {entry.__name__}"
-        self.entries[entry.__name__] = entry
-        return entry
+    def register(self, name: str) -> Callable[[Added], Added]:
+        """A decorator that adds what it is put on, and leaves it as it is.
+
+        Raises:
+            InputError: for a name that recipes could not hold, or that another thing has already.
+        """
+        ok = isinstance(name, str) and NAME.fullmatch(name) is not None
+        require(ok, f"the name of a {self.kind} must be letters, digits, '_', '-' and '.', not {name!r}")
+
+        def add(thing: Added) -> Added:
+            self.add(name, thing)  # type: ignore[arg-type]
+            return thing
+
+        return add
+
+    def add(self, name: str, thing: T) -> None:
+        """Add a thing; the same one may be added again."""
+        known = self.setdefault(name, thing)
+        require(known == thing, f"{name!r} is the name of another {self.kind} already: take another name")
+
+    def find(self, name: str) -> T:
+        """The thing called `name`.
+
+        Raises:
+            InputError: for an unknown name, with the nearest.
+        """
+        return self[require_choice(self.kind, name, self)]
 
     def create(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Call the entry `name` with `arguments`, which come first, and the user's `options`.
@@ -35,21 +62,22 @@ class Registry:
         Raises:
             InputError: for an unknown name, or an option that the entry does not take.
         """
-        entry = self.entries[require_choice(self.kind, name, self.entries)]
+        entry: Any = self.find(name)
         check_options(f"{self.kind} {name!r}", entry, options, given=len(arguments))
         return entry(*arguments, **options)
 
     def takes(self, name: str, option: str) -> bool:
         """Whether the entry `name` has an option of this name; no entry has none."""
-        return name in self.entries and option in inspect.signature(self.entries[name]).parameters
+        entry: Any = self.get(name)
+        return entry is not None and option in inspect.signature(entry).parameters
 
     def names(self, pattern: str = "*") -> list[str]:
         """Sorted names that match a shell pattern such as `vgg*`."""
-        return sorted(name for name in self.entries if fnmatchcase(name, pattern))
+        return sorted(name for name in self if fnmatchcase(name, pattern))
 
     def describe(self) -> dict[str, str]:
-        """The first docstring line of every entry, by sorted name."""
-        return {name: (self.entries[name].__doc__ or "").partition("\n")[0] for name in self.names()}
+        """The first docstring line of every thing, by name, in the order in which they were added."""
+        return {name: (thing.__doc__ or "").partition("\n")[0] for name, thing in self.items()}
 
 
 def check_options(

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from a2sg.errors import InputError, require, require_choice, require_positive, require_share
+from a2sg.registry import Registry
 
 Area = Literal["free", "unit"]
 
@@ -172,6 +173,25 @@ class WindowedAffine(Surrogate):
         return self.offset * height, self.slope * height / window
 
 
+Shape = TypeVar("Shape", bound=type[Surrogate])
+
+SURROGATES: Registry[type[Surrogate]] = Registry("surrogate")
+"""Names that recipes and the command line use."""
+
+
+def register_surrogate(name: str) -> Callable[[Shape], Shape]:
+    """A decorator: recipes, arms, the command line and analyses then know a shape by `name`.
+
+    It is put on a dataclass derived from `Surrogate`, whose fields are its options. The first line of the
+    docstring is what `a2sg list surrogates` says of it.
+
+    Raises:
+        InputError: if another shape has that name.
+    """
+    return SURROGATES.register(name)
+
+
+@register_surrogate("boxcar")
 @dataclass(frozen=True)
 class Boxcar(WindowedAffine):
     """f = 1 inside the window: the usual surrogate of CNN SNNs (STBP-tdBN uses window 0.5). Area 2β."""
@@ -180,6 +200,7 @@ class Boxcar(WindowedAffine):
     slope: ClassVar[float] = 0.0
 
 
+@register_surrogate("triangle")
 @dataclass(frozen=True)
 class Triangle(WindowedAffine):
     """f = 1 - |x|/β: least variation among symmetric shapes (A2SG, theorem 4.1). Area β."""
@@ -188,6 +209,7 @@ class Triangle(WindowedAffine):
     slope: ClassVar[float] = -1.0
 
 
+@register_surrogate("asymmetric")
 @dataclass(frozen=True)
 class Asymmetric(WindowedAffine):
     """f = x/(2β) + h: a ramp that rises with the potential (A2SG). Values h-½ .. h+½, area 2βh.
@@ -216,6 +238,7 @@ class Asymmetric(WindowedAffine):
         return self.bias
 
 
+@register_surrogate("pinned")
 @dataclass(frozen=True)
 class PinnedAsymmetric(WindowedAffine):
     """f = (1-b) x/(2β) + (1+b)/2: a ramp from `floor` to a top pinned at 1. Area (1+b)β.
@@ -243,68 +266,7 @@ class PinnedAsymmetric(WindowedAffine):
         return (1 - self.floor) / 2
 
 
-@dataclass(frozen=True)
-class Arctan(Surrogate):
-    """f = 1 / (1 + (x/β)²), the derivative of an arctangent. Area πβ.
-
-    The ATan(α) of other libraries is `Arctan(area="unit")` at window 2/(πα).
-    """
-
-    bounded: ClassVar[bool] = False
-    mass: ClassVar[float] = math.pi
-
-    def profile(self, z: Tensor) -> Tensor:
-        return 1 / (1 + z * z)
-
-    def cumulative(self, z: Tensor) -> Tensor:
-        return torch.atan(z) + math.pi / 2
-
-    def formula(self) -> Formula | None:
-        return Formula("arctan")
-
-
-@dataclass(frozen=True)
-class Sigmoid(Surrogate):
-    """f = sech²(x/(2β)), the derivative of a logistic function scaled to height 1. Area 4β.
-
-    The Sigmoid(α) of other libraries is `Sigmoid(area="unit")` at window 1/α.
-    """
-
-    bounded: ClassVar[bool] = False
-    mass: ClassVar[float] = 4.0
-
-    def profile(self, z: Tensor) -> Tensor:
-        return _sech2(z / 2)
-
-    def cumulative(self, z: Tensor) -> Tensor:
-        return 4 * torch.sigmoid(z)
-
-    def formula(self) -> Formula | None:
-        return Formula("sech2", 1.0, 1.0)
-
-
-@dataclass(frozen=True)
-class FastSigmoid(Surrogate):
-    """f = 1 / (1 + |x|/β)² (Zenke and Ganguli, SuperSpike, 2018). Area 2β.
-
-    The fast sigmoid of slope k of other libraries is window 1/k.
-    """
-
-    bounded: ClassVar[bool] = False
-    mass: ClassVar[float] = 2.0
-
-    def profile(self, z: Tensor) -> Tensor:
-        return 1 / (1 + z.abs()) ** 2
-
-    def cumulative(self, z: Tensor) -> Tensor:
-        most = torch.finfo(z.dtype).max
-        z = z.clamp(-most, most)  # infinity over infinity has no value
-        return 1 + z / (1 + z.abs())
-
-    def formula(self) -> Formula | None:
-        return Formula("fast_sigmoid")
-
-
+@register_surrogate("dspike")
 @dataclass(frozen=True)
 class Dspike(Surrogate):
     """f = b sech²(b x/(2β)) / (2 tanh(b/2)) inside the window (Li et al., Dspike, 2021). Area 2β.
@@ -340,32 +302,73 @@ class Dspike(Surrogate):
         return self.temperature / (2 * math.tanh(self.temperature / 2))
 
 
+@register_surrogate("sigmoid")
+@dataclass(frozen=True)
+class Sigmoid(Surrogate):
+    """f = sech²(x/(2β)), the derivative of a logistic function scaled to height 1. Area 4β.
+
+    The Sigmoid(α) of other libraries is `Sigmoid(area="unit")` at window 1/α.
+    """
+
+    bounded: ClassVar[bool] = False
+    mass: ClassVar[float] = 4.0
+
+    def profile(self, z: Tensor) -> Tensor:
+        return _sech2(z / 2)
+
+    def cumulative(self, z: Tensor) -> Tensor:
+        return 4 * torch.sigmoid(z)
+
+    def formula(self) -> Formula | None:
+        return Formula("sech2", 1.0, 1.0)
+
+
+@register_surrogate("arctan")
+@dataclass(frozen=True)
+class Arctan(Surrogate):
+    """f = 1 / (1 + (x/β)²), the derivative of an arctangent. Area πβ.
+
+    The ATan(α) of other libraries is `Arctan(area="unit")` at window 2/(πα).
+    """
+
+    bounded: ClassVar[bool] = False
+    mass: ClassVar[float] = math.pi
+
+    def profile(self, z: Tensor) -> Tensor:
+        return 1 / (1 + z * z)
+
+    def cumulative(self, z: Tensor) -> Tensor:
+        return torch.atan(z) + math.pi / 2
+
+    def formula(self) -> Formula | None:
+        return Formula("arctan")
+
+
+@register_surrogate("fast_sigmoid")
+@dataclass(frozen=True)
+class FastSigmoid(Surrogate):
+    """f = 1 / (1 + |x|/β)² (Zenke and Ganguli, SuperSpike, 2018). Area 2β.
+
+    The fast sigmoid of slope k of other libraries is window 1/k.
+    """
+
+    bounded: ClassVar[bool] = False
+    mass: ClassVar[float] = 2.0
+
+    def profile(self, z: Tensor) -> Tensor:
+        return 1 / (1 + z.abs()) ** 2
+
+    def cumulative(self, z: Tensor) -> Tensor:
+        most = torch.finfo(z.dtype).max
+        z = z.clamp(-most, most)  # infinity over infinity has no value
+        return 1 + z / (1 + z.abs())
+
+    def formula(self) -> Formula | None:
+        return Formula("fast_sigmoid")
+
+
 def _sech2(x: Tensor) -> Tensor:
     return torch.cosh(x) ** -2
-
-
-SURROGATES: dict[str, type[Surrogate]] = {
-    "boxcar": Boxcar,
-    "triangle": Triangle,
-    "asymmetric": Asymmetric,
-    "pinned": PinnedAsymmetric,
-    "dspike": Dspike,
-    "sigmoid": Sigmoid,
-    "arctan": Arctan,
-    "fast_sigmoid": FastSigmoid,
-}
-"""Names that recipes and the command line use."""
-
-
-def register_surrogate(name: str, shape: type[Surrogate]) -> type[Surrogate]:
-    """Make a shape known by a name to recipes, arms, the command line and analyses; returns it.
-
-    Raises:
-        InputError: if another one has that name.
-    """
-    known = SURROGATES.setdefault(name, shape)
-    require(known is shape, f"there is a surrogate called {name!r} already: take another name")
-    return shape
 
 
 def side_by_side(area: Area = "free", close: bool = False) -> dict[str, Surrogate]:
@@ -388,7 +391,7 @@ def create_surrogate(name: str, **options: float | str) -> Surrogate:
     Raises:
         InputError: for an unknown name, or an option that the shape does not take.
     """
-    cls = SURROGATES[require_choice("surrogate", name, SURROGATES)]
+    cls = SURROGATES.find(name)
     known = {option.name for option in fields(cls)}
     for option in options:
         require(option in known, f"surrogate {name!r} takes {', '.join(sorted(known))}, not {option!r}")

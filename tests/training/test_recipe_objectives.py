@@ -10,7 +10,7 @@ from a2sg.training.arms import apply_arm, parse_arm
 from a2sg.training.build import build_data, build_model, build_windows
 from a2sg.training.options import read_run
 from a2sg.training.recipe import load_recipe, read_config, write_config
-from a2sg.window import Objective, Sums, register_objective
+from a2sg.window import Sums, register_objective
 from a2sg.window.objectives import OBJECTIVES
 
 QUICK = {"model.name": "mlp_small", "model.options": {"hidden": [8]}, "epochs": 1, "windows.every": 5}
@@ -18,7 +18,7 @@ QUICK = {"model.name": "mlp_small", "model.options": {"hidden": [8]}, "epochs": 
 
 @pytest.fixture
 def own():
-    yield register_objective(Objective("least", lambda sums: -sums[..., Sums.ABS]))
+    yield register_objective("least")(lambda sums: -sums[..., Sums.ABS])
     del OBJECTIVES["least"]
 
 

@@ -25,8 +25,8 @@ def undefined(sums):
 
 @pytest.fixture
 def registered():
-    objective = register_objective(Objective("focus", focus))
-    yield objective
+    register_objective("focus")(focus)
+    yield OBJECTIVES["focus"]
     del OBJECTIVES["focus"]
 
 
@@ -55,9 +55,10 @@ def test_where_it_has_no_score_the_window_is_kept():
 
 
 def test_a_name_is_given_once(registered):
-    assert register_objective(Objective("focus", focus)) == registered
-    with pytest.raises(InputError, match="an objective called 'focus' already"):
-        register_objective(Objective("focus", undefined))
+    assert register_objective("focus")(focus) is focus
+    assert OBJECTIVES["focus"] == registered
+    with pytest.raises(InputError, match="'focus' is the name of another objective already"):
+        register_objective("focus")(undefined)
 
 
 @pytest.mark.parametrize("word", ["sgv", "std"])

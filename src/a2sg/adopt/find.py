@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +15,34 @@ from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import Swap
 from a2sg.errors import InputError, require
 from a2sg.neuron import SpikingNeuron
+from a2sg.registry import Registry
 from a2sg.surrogate import Asymmetric, Surrogate
 
-HOSTS: dict[str, Callable[[nn.Module, SpikeSite], Swap | str | None]] = {
-    "spikingjelly": spikingjelly.adopt,
-    "snntorch": snntorch.adopt,
-    "norse": norse.adopt,
-    "sinabs": sinabs.adopt,
-}
+Adopt = Callable[[nn.Module, SpikeSite], Swap | str | None]
+Host = TypeVar("Host", bound=Adopt)
+
+HOSTS: Registry[Adopt] = Registry("host library")
 """By the package that a module's class, or one of its bases, comes from. None of them is imported here."""
+
+
+def register_host(package: str) -> Callable[[Host], Host]:
+    """A decorator: `a2sg.adapt` then knows the neurons of a library.
+
+    It is put on a function that is called with a module whose class, or one of its bases, comes from
+    `package`, and with a site for it. It gives the swap that makes the site's windows the module's; or why
+    there can be none, for a module that makes spikes; or None for one that makes none. Nothing is changed
+    before all are found. The first line of its docstring is what `a2sg list hosts` says of it.
+
+    Raises:
+        InputError: if that package has another one.
+    """
+    return HOSTS.register(package)
+
+
+register_host("spikingjelly")(spikingjelly.adopt)
+register_host("snntorch")(snntorch.adopt)
+register_host("norse")(norse.adopt)
+register_host("sinabs")(sinabs.adopt)
 
 Window = float | Sequence[float] | Tensor
 

@@ -22,7 +22,9 @@ STEPS = tuple(f"norse.torch.functional.{name}" for name in ("lif", "lif_box", "i
 
 
 def adopt(cell: nn.Module, site: SpikeSite) -> Swap | str | None:
-    """The swap of a cell or module; why there is none; or None for what does not spike.
+    """Norse: cells and modules of LIF, LIFBox, IAF, LIFEx and LIFAdEx.
+
+    Gives the swap of a cell or module; why there is none; or None for what does not spike.
 
     Raises:
         InputError: for the adjoint method, whose step has no surrogate.

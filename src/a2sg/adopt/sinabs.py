@@ -19,7 +19,9 @@ from a2sg.adopt.swap import MARK, Swap, without_graph
 
 
 def adopt(layer: nn.Module, site: SpikeSite) -> Swap | str | None:
-    """The swap of a layer; why there is none; or None for what does not spike.
+    """Sinabs: the layers with a `spike_fn` (IAF, LIF, recurrent and squeezed ones too).
+
+    Gives the swap of a layer; why there is none; or None for what does not spike.
 
     Raises:
         InputError: for an unbounded surrogate where several spikes may be fired in a step.

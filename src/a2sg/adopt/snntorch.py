@@ -18,7 +18,10 @@ AT_ONCE = ("LeakyParallel", "StateLeaky", "LinearLeaky", "AssociativeLeaky")
 
 
 def adopt(neuron: nn.Module, site: SpikeSite) -> Swap | str | None:
-    """The swap of a neuron; why there is none; or None for what does not spike."""
+    """snnTorch: every neuron with a `spike_grad`, called once a step.
+
+    Gives the swap of a neuron; why there is none; or None for what does not spike.
+    """
     original = getattr(neuron, "spike_grad", None)
     if original is None:
         return None

@@ -32,7 +32,9 @@ TWICE = ("TernaryIFNode", "TernaryLIFNode")
 
 
 def adopt(node: nn.Module, site: SpikeSite) -> Swap | str | None:
-    """The swap of a node; why there is none; or None for what does not spike.
+    """SpikingJelly: nodes of `clock_driven` and `activation_based`, single- and multi-step.
+
+    Gives the swap of a node; why there is none; or None for what does not spike.
 
     Raises:
         InputError: for a node whose computation cannot be told another surrogate.

@@ -13,10 +13,10 @@ from a2sg.data import event_arrays as _event_arrays  # noqa: F401
 from a2sg.data import events as _events  # noqa: F401
 from a2sg.data import images as _images  # noqa: F401
 from a2sg.data import views as _views  # noqa: F401
-from a2sg.data.sets import DATA, ImageData
+from a2sg.data.sets import DATA, ArrayImages, ImageData, register_data
 from a2sg.errors import require
 
-__all__ = ["ImageData", "create_data", "describe_data", "list_data"]
+__all__ = ["ArrayImages", "ImageData", "create_data", "describe_data", "list_data", "register_data"]
 
 
 def create_data(name: str, **options: Any) -> ImageData:
@@ -45,4 +45,4 @@ def list_data(pattern: str = "*") -> list[str]:
 
 def describe_data() -> dict[str, str]:
     """A line on every data set, by name."""
-    return DATA.describe()
+    return dict(sorted(DATA.describe().items()))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from a2sg.data.hub import open_hub
 from a2sg.data.scenes import MEAN, STD, Pairs, SceneFiles
-from a2sg.data.sets import DATA, IGNORE, ImageData
+from a2sg.data.sets import IGNORE, ImageData, register_data
 from a2sg.errors import InputError, require, require_size
 
 CLASSES = 150
@@ -23,7 +23,7 @@ WHERE = (
 )
 
 
-@DATA.register
+@register_data("ade20k")
 def ade20k(source: str | None = None, image_size: int | Sequence[int] = 512) -> ImageData:
     """ADE20K: scenes in 150 classes, 20,210 for training, 2,000 for test; from a folder or Hugging Face.
 

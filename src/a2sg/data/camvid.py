@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a2sg.data.scenes import MEAN, STD, SceneFiles
-from a2sg.data.sets import DATA, IGNORE, ImageData
+from a2sg.data.sets import IGNORE, ImageData, register_data
 from a2sg.errors import InputError, require, require_choice, require_size
 
 NAMES = (
@@ -29,7 +29,7 @@ WHERE = (
 )
 
 
-@DATA.register
+@register_data("camvid")
 def camvid(
     source: str | None = None, image_size: int | Sequence[int] = (360, 480), test: str = "test"
 ) -> ImageData:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from a2sg.data.sets import DATA, ArrayImages, ImageData
+from a2sg.data.sets import ArrayImages, ImageData, register_data
 from a2sg.errors import InputError
 
 NAMES = tuple("0123456789")
@@ -39,7 +39,7 @@ def digit_splits() -> tuple[Digits, Digits]:
     return Digits(images[train], labels[train]), Digits(images[test], labels[test])
 
 
-@DATA.register
+@register_data("digits")
 def digits() -> ImageData:
     """1,797 handwritten digits of 8x8 pixels, from scikit-learn: 1,197 for training, 600 for test."""
     train, test = digit_splits()

@@ -6,7 +6,7 @@ import numpy as np
 
 from a2sg.data.digits import NAMES, Digits, digit_splits
 from a2sg.data.saccade import saccade_frames
-from a2sg.data.sets import DATA, ArrayImages, ImageData
+from a2sg.data.sets import ArrayImages, ImageData, register_data
 from a2sg.errors import require, require_count
 
 REACH = 2
@@ -15,7 +15,7 @@ MOMENTS = 32
 """Of each of its three movements."""
 
 
-@DATA.register
+@register_data("digits_events")
 def digits_events(steps: int = 4) -> ImageData:
     """The digits seen by a simulated event camera in a saccade of three movements, 12x12 pixels, ON and OFF.
 

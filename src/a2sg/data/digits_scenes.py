@@ -6,7 +6,7 @@ import numpy as np
 
 from a2sg.data.digits import NAMES, Digits, digit_splits
 from a2sg.data.scenes import ArrayScenes
-from a2sg.data.sets import DATA, ImageData
+from a2sg.data.sets import ImageData, register_data
 
 CELL = 10
 """A scene has 2x2 cells; a digit of 8x8 lies anywhere in one, so that digits never overlap."""
@@ -18,7 +18,7 @@ SEEDS = (0, 1)
 SCENES = (800, 300)
 
 
-@DATA.register
+@register_data("digits_scenes")
 def digits_scenes() -> ImageData:
     """1,100 scenes of 20x20 pixels with two to four handwritten digits and a mask, made from `digits`."""
     parts = [

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from a2sg.data.frames import summed_steps
-from a2sg.data.sets import DATA, ArrayImages, ImageData
+from a2sg.data.sets import ArrayImages, ImageData, register_data
 from a2sg.errors import InputError, require, require_count
 
 AXES = "tpyx"
@@ -21,7 +21,7 @@ TACTILE = (
 )
 
 
-@DATA.register
+@register_data("event_arrays")
 def event_arrays(
     source: str | None = None,
     steps: int = 4,
@@ -73,7 +73,7 @@ def event_arrays(
     )
 
 
-@DATA.register
+@register_data("tactile")
 def tactile(source: str | None = None, steps: int = 10) -> ImageData:
     """Ev-Objects: 36 objects touched by an event-based sensor of 39 taxels, 576 for training, 144 for test.
 

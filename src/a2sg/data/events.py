@@ -18,7 +18,7 @@ import numpy as np
 from a2sg.data.cache import cache_folder
 from a2sg.data.frame_cache import FrameArrays, cached_frames
 from a2sg.data.frames import SLICINGS, event_frames
-from a2sg.data.sets import DATA, ImageData
+from a2sg.data.sets import ImageData, register_data
 from a2sg.errors import InputError, require_choice, require_count, require_size
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Framing(NamedTuple):
     """`time` or `count`, see `event_frames`."""
 
 
-@DATA.register
+@register_data("nmnist")
 def nmnist(
     source: str | None = None, steps: int = 4, image_size: int | Sequence[int] = 34, by: str = "time"
 ) -> ImageData:
@@ -77,7 +77,7 @@ def nmnist(
     return _data("nmnist", splits, framing, _read_nmnist, tuple("0123456789"), "N-MNIST")
 
 
-@DATA.register
+@register_data("dvs_gesture")
 def dvs_gesture(
     source: str | None = None, steps: int = 16, image_size: int | Sequence[int] = 128, by: str = "time"
 ) -> ImageData:
@@ -108,7 +108,7 @@ def dvs_gesture(
     return _data("dvs_gesture", splits, framing, _read_gesture, tuple(sets.classes), "DVS128 Gesture")
 
 
-@DATA.register
+@register_data("cifar10_dvs")
 def cifar10_dvs(
     source: str | None = None, steps: int = 4, image_size: int | Sequence[int] = 48, by: str = "time"
 ) -> ImageData:

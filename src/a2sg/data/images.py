@@ -8,7 +8,7 @@ import numpy as np
 
 from a2sg.data.cache import cached
 from a2sg.data.encoded import Encoded, Splits, decoded
-from a2sg.data.sets import DATA, ArrayImages, ImageData
+from a2sg.data.sets import ArrayImages, ImageData, register_data
 from a2sg.data.sources import Published, find_source
 from a2sg.data.splits import hold_out, require_holdout, spread
 from a2sg.errors import require, require_choice, require_count
@@ -138,7 +138,7 @@ def moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(means), tuple(deviations)
 
 
-@DATA.register
+@register_data("cifar10")
 def cifar10(
     source: str | None = "uoft-cs/cifar10",
     image_size: int = 32,
@@ -157,7 +157,7 @@ def cifar10(
     return in_memory(Published("cifar10", 10), given, source, image_size, limit, holdout)
 
 
-@DATA.register
+@register_data("cifar100")
 def cifar100(
     source: str | None = "uoft-cs/cifar100",
     image_size: int = 32,
@@ -172,7 +172,7 @@ def cifar100(
     return in_memory(Published("cifar100", 100), given, source, image_size, limit, holdout)
 
 
-@DATA.register
+@register_data("fashion_mnist")
 def fashion_mnist(
     source: str | None = "zalando-datasets/fashion_mnist",
     image_size: int = 28,
@@ -187,7 +187,7 @@ def fashion_mnist(
     return in_memory(known, Pixels(1, (0.2860,), (0.3530,)), source, image_size, limit, holdout)
 
 
-@DATA.register
+@register_data("tiny_imagenet")
 def tiny_imagenet(
     source: str | None = "zh-plus/tiny-imagenet",
     image_size: int = 64,
@@ -205,7 +205,7 @@ def tiny_imagenet(
     return in_memory(known, given, source, image_size, limit, holdout)
 
 
-@DATA.register
+@register_data("image_folder")
 def image_folder(
     source: str | None = None,
     image_size: int | None = None,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from torch.utils.data import Dataset, DistributedSampler, default_collate
 
 from a2sg.registry import Registry
 
-DATA = Registry("data set")
+Entry = TypeVar("Entry", bound=Callable[..., "ImageData"])
+
+DATA: Registry[Callable[..., ImageData]] = Registry("data set")
 
 IGNORE = -100
 """The label of pixels that neither train nor count: what torch's cross-entropy leaves out."""
@@ -40,6 +42,18 @@ class ImageData:
     """What is asked about an image: its class, or the class of every pixel."""
     steps: int | None = None
     """T, where a sample has a time of its own."""
+
+
+def register_data(name: str) -> Callable[[Entry], Entry]:
+    """A decorator: recipes and the command line then know a data set by `name`.
+
+    It is put on a function that is called with the data set's own options by name and gives an `ImageData`.
+    If it has an option `steps`, it is told T. Its docstring's first line is what `a2sg list data` says of it.
+
+    Raises:
+        InputError: if another data set has that name.
+    """
+    return DATA.register(name)
 
 
 class ArrayImages(Dataset[tuple[Tensor, int]]):

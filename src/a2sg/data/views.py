@@ -10,7 +10,7 @@ from torch import Tensor
 
 from a2sg.data.encoded import Box, Encoded, middle, pixels
 from a2sg.data.images import check_part, described, limited
-from a2sg.data.sets import DATA, Draw, DrawnImages, ImageData
+from a2sg.data.sets import Draw, DrawnImages, ImageData, register_data
 from a2sg.data.sources import Published, find_source
 from a2sg.data.splits import hold_out
 from a2sg.errors import require, require_count
@@ -73,7 +73,7 @@ def random_box(size: tuple[int, int], scale: float, random: np.random.Generator)
     return middle(size)
 
 
-@DATA.register
+@register_data("imagenet")
 def imagenet(
     source: str | None = "ILSVRC/imagenet-1k",
     image_size: int = 224,

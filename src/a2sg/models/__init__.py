@@ -18,12 +18,20 @@ from a2sg.models import spikformer as _spikformer  # noqa: F401
 from a2sg.models import vgg as _vgg  # noqa: F401
 from a2sg.models.norms import NORMS
 from a2sg.models.retime import with_steps
-from a2sg.models.setting import MODELS, NEURON_OF, Setting, neuron_factory
+from a2sg.models.setting import MODELS, NEURON_OF, Setting, neuron_factory, register_model
 from a2sg.models.unfold import unfold
 from a2sg.neuron import share_work
 from a2sg.surrogate import Surrogate
 
-__all__ = ["create_model", "describe_models", "list_models", "unfold", "with_steps"]
+__all__ = [
+    "Setting",
+    "create_model",
+    "describe_models",
+    "list_models",
+    "register_model",
+    "unfold",
+    "with_steps",
+]
 
 
 def create_model(
@@ -87,4 +95,4 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def describe_models() -> dict[str, str]:
     """A line on every network, by name."""
-    return MODELS.describe()
+    return dict(sorted(MODELS.describe().items()))

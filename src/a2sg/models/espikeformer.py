@@ -18,7 +18,7 @@ from a2sg.models.attention import SelfAttention, SpikeProduct, require_heads
 from a2sg.models.blocks import ResidualChain, linear, token_mean
 from a2sg.models.layers import Frames, PerStep
 from a2sg.models.residual import ConvNorm, conv, current, spiking
-from a2sg.models.setting import MODELS, NEURON_OF, Setting
+from a2sg.models.setting import Setting, register_model
 from a2sg.models.spikformer import require_patch
 
 DIMS: dict[str, tuple[int, int, int, int]] = {
@@ -199,7 +199,7 @@ def transformer_block(setting: Setting, channels: int, heads: int) -> ResidualCh
     )
 
 
-@MODELS.register
+@register_model("espikeformer_t", neuron="integer_lif")
 def espikeformer_t(
     setting: Setting, dims: Sequence[int] = DIMS["t"], depths: Sequence[int] = (6, 2), heads: int = 8
 ) -> ESpikeFormer:
@@ -207,7 +207,7 @@ def espikeformer_t(
     return ESpikeFormer(setting, dims, depths, heads)
 
 
-@MODELS.register
+@register_model("espikeformer_s", neuron="integer_lif")
 def espikeformer_s(
     setting: Setting, dims: Sequence[int] = DIMS["s"], depths: Sequence[int] = (6, 2), heads: int = 8
 ) -> ESpikeFormer:
@@ -215,7 +215,7 @@ def espikeformer_s(
     return ESpikeFormer(setting, dims, depths, heads)
 
 
-@MODELS.register
+@register_model("espikeformer_m", neuron="integer_lif")
 def espikeformer_m(
     setting: Setting, dims: Sequence[int] = DIMS["m"], depths: Sequence[int] = (6, 2), heads: int = 8
 ) -> ESpikeFormer:
@@ -223,12 +223,9 @@ def espikeformer_m(
     return ESpikeFormer(setting, dims, depths, heads)
 
 
-@MODELS.register
+@register_model("espikeformer_l", neuron="integer_lif")
 def espikeformer_l(
     setting: Setting, dims: Sequence[int] = DIMS["l"], depths: Sequence[int] = (6, 2), heads: int = 8
 ) -> ESpikeFormer:
     """E-SpikeFormer-L for ImageNet, 18.99 M parameters; published with steps=1 (from 16x16)."""
     return ESpikeFormer(setting, dims, depths, heads)
-
-
-NEURON_OF.update({f"espikeformer_{size}": "integer_lif" for size in DIMS})

@@ -8,13 +8,13 @@ from torch import nn
 
 from a2sg.errors import require_positive
 from a2sg.models.layers import Frames, PerStep, SpikingLayer
-from a2sg.models.setting import MODELS, Setting
+from a2sg.models.setting import Setting, register_model
 
 DILATIONS = (1, 1, 2, 4)
 """Of the 3x3 convolutions: a pixel's logits see the 17x17 pixels around it."""
 
 
-@MODELS.register
+@register_model("fcn_small")
 def fcn_small(setting: Setting, width: float = 1.0) -> nn.Sequential:
     """Four convolutions of 32 channels at full resolution: segmentation, logits per pixel, any image size.
 

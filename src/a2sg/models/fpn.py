@@ -15,7 +15,7 @@ from a2sg.errors import require_count
 from a2sg.models.espikeformer import DIMS, Backbone, fire_then
 from a2sg.models.layers import PerStep, per_step
 from a2sg.models.residual import conv
-from a2sg.models.setting import MODELS, NEURON_OF, Setting
+from a2sg.models.setting import Setting, register_model
 
 
 class Pyramid(nn.Module):
@@ -114,7 +114,7 @@ def resized(x: Tensor, size: Sequence[int], mode: str) -> Tensor:
     return per_step(lambda maps: F.interpolate(maps, size=tuple(size), mode=mode), x)
 
 
-@MODELS.register
+@register_model("espikeformer_t_fpn", neuron="integer_lif")
 def espikeformer_t_fpn(
     setting: Setting,
     dims: Sequence[int] = DIMS["t"],
@@ -126,7 +126,7 @@ def espikeformer_t_fpn(
     return SegmentationNetwork(setting, dims, depths, heads, width)
 
 
-@MODELS.register
+@register_model("espikeformer_s_fpn", neuron="integer_lif")
 def espikeformer_s_fpn(
     setting: Setting,
     dims: Sequence[int] = DIMS["s"],
@@ -138,7 +138,7 @@ def espikeformer_s_fpn(
     return SegmentationNetwork(setting, dims, depths, heads, width)
 
 
-@MODELS.register
+@register_model("espikeformer_m_fpn", neuron="integer_lif")
 def espikeformer_m_fpn(
     setting: Setting,
     dims: Sequence[int] = DIMS["m"],
@@ -150,7 +150,7 @@ def espikeformer_m_fpn(
     return SegmentationNetwork(setting, dims, depths, heads, width)
 
 
-@MODELS.register
+@register_model("espikeformer_l_fpn", neuron="integer_lif")
 def espikeformer_l_fpn(
     setting: Setting,
     dims: Sequence[int] = DIMS["l"],
@@ -160,6 +160,3 @@ def espikeformer_l_fpn(
 ) -> SegmentationNetwork:
     """E-SpikeFormer-L with a spiking FPN: segmentation, 20.35 M parameters with 150 classes (from 16x16)."""
     return SegmentationNetwork(setting, dims, depths, heads, width)
-
-
-NEURON_OF.update({f"espikeformer_{size}_fpn": "integer_lif" for size in DIMS})

@@ -10,10 +10,10 @@ from torch import nn
 
 from a2sg.errors import require_count
 from a2sg.models.layers import Frames, PerStep, SpikingLayer
-from a2sg.models.setting import MODELS, Setting
+from a2sg.models.setting import Setting, register_model
 
 
-@MODELS.register
+@register_model("mlp_small")
 def mlp_small(setting: Setting, hidden: Sequence[int] = (256, 256)) -> nn.Sequential:
     """Two dense layers of 256 over the flattened input, such as 39 taxels with 2 polarities.
 

@@ -12,7 +12,7 @@ from a2sg.models.attention import self_attention, token_attention
 from a2sg.models.blocks import ResidualChain, mlp, pooled, token_mean
 from a2sg.models.layers import Frames, PerStep
 from a2sg.models.residual import Residual, conv, spiking
-from a2sg.models.setting import MODELS, Setting
+from a2sg.models.setting import Setting, register_model
 from a2sg.models.spikformer import require_patch
 
 
@@ -108,7 +108,7 @@ def require_sizes(dim: int, factor: int, depth: int, least: int) -> None:
     require_count("depth", depth, least)
 
 
-@MODELS.register
+@register_model("qkformer_4_384")
 def qkformer_4_384(setting: Setting, dim: int = 384, depth: int = 4, heads: int = 8) -> QKFormer:
     """QKFormer-4-384 for CIFAR, 6.74 M parameters with 3 input channels and 100 classes (from 4x4)."""
     require_sizes(dim, 8, depth, 3)
@@ -121,7 +121,7 @@ def qkformer_4_384(setting: Setting, dim: int = 384, depth: int = 4, heads: int 
     return QKFormer(setting, embeddings, dim, (1, 1, depth - 2), heads, ratio=4, patch=4)
 
 
-@MODELS.register
+@register_model("qkformer_2_256")
 def qkformer_2_256(
     setting: Setting, dim: int = 256, depth: int = 2, heads: int = 16, ratio: int = 1
 ) -> QKFormer:
@@ -145,19 +145,19 @@ def qkformer_2_256(
     return QKFormer(setting, (start, late_pool(setting, d, dim)), dim, (1, depth - 1), heads, ratio, patch=16)
 
 
-@MODELS.register
+@register_model("qkformer_10_384")
 def qkformer_10_384(setting: Setting, dim: int = 384, depth: int = 10, heads: int = 6) -> QKFormer:
     """QKFormer-10-384 for ImageNet, 16.47 M parameters with 3 input channels (from 16x16)."""
     return imagenet_qkformer(setting, dim, depth, heads)
 
 
-@MODELS.register
+@register_model("qkformer_10_512")
 def qkformer_10_512(setting: Setting, dim: int = 512, depth: int = 10, heads: int = 8) -> QKFormer:
     """QKFormer-10-512 for ImageNet, 29.08 M parameters with 3 input channels (from 16x16)."""
     return imagenet_qkformer(setting, dim, depth, heads)
 
 
-@MODELS.register
+@register_model("qkformer_10_768")
 def qkformer_10_768(setting: Setting, dim: int = 768, depth: int = 10, heads: int = 12) -> QKFormer:
     """QKFormer-10-768 for ImageNet, 64.96 M parameters with 3 input channels (from 16x16)."""
     return imagenet_qkformer(setting, dim, depth, heads)

@@ -10,7 +10,7 @@ from torch import nn
 from a2sg.errors import require_choice, require_positive
 from a2sg.models.layers import Frames, PerStep
 from a2sg.models.residual import BasicBlock, Block, MSBlock, SEWBlock, conv, current, spiking
-from a2sg.models.setting import MODELS, Setting
+from a2sg.models.setting import Setting, register_model
 
 LARGE = 128
 """Height and width from which on `stem="auto"` is that for ImageNet."""
@@ -94,55 +94,55 @@ class ResNet(nn.Sequential):
         super().__init__(layers)
 
 
-@MODELS.register
+@register_model("resnet18")
 def resnet18(setting: Setting, width: float = 1.0, stem: str = "auto") -> ResNet:
     """ResNet18, 11.18 M parameters for CIFAR-10 (published: 11.2 M)."""
     return ResNet(setting, BasicBlock, FOUR_STAGES, (2, 2, 2, 2), width, stem=stem)
 
 
-@MODELS.register
+@register_model("resnet19")
 def resnet19(setting: Setting, width: float = 1.0) -> ResNet:
     """ResNet19 of 128 to 512 channels and a dense layer, 12.72 M parameters for CIFAR-10."""
     return ResNet(setting, BasicBlock, *WIDE, width, dense=256)
 
 
-@MODELS.register
+@register_model("resnet20")
 def resnet20(setting: Setting, width: float = 1.0) -> ResNet:
     """ResNet20 of 64 to 256 channels, 4.34 M parameters for CIFAR-10."""
     return ResNet(setting, BasicBlock, (64, 128, 256), (3, 3, 3), width)
 
 
-@MODELS.register
+@register_model("resnet34")
 def resnet34(setting: Setting, width: float = 1.0, stem: str = "auto") -> ResNet:
     """ResNet34, 21.81 M parameters for ImageNet."""
     return ResNet(setting, BasicBlock, FOUR_STAGES, (3, 4, 6, 3), width, stem=stem)
 
 
-@MODELS.register
+@register_model("sew_resnet18")
 def sew_resnet18(setting: Setting, width: float = 1.0, stem: str = "auto") -> ResNet:
     """ResNet18 that adds spikes (SEW), 11.69 M parameters for ImageNet."""
     return ResNet(setting, SEWBlock, FOUR_STAGES, (2, 2, 2, 2), width, stem=stem)
 
 
-@MODELS.register
+@register_model("sew_resnet34")
 def sew_resnet34(setting: Setting, width: float = 1.0, stem: str = "auto") -> ResNet:
     """ResNet34 that adds spikes (SEW), 21.80 M parameters for ImageNet (published: 21.79 M, cut off)."""
     return ResNet(setting, SEWBlock, FOUR_STAGES, (3, 4, 6, 3), width, stem=stem)
 
 
-@MODELS.register
+@register_model("ms_resnet18")
 def ms_resnet18(setting: Setting, width: float = 1.0, stem: str = "auto") -> ResNet:
     """ResNet18 that adds membrane currents (MS), 11.69 M parameters for ImageNet."""
     return ResNet(setting, MSBlock, FOUR_STAGES, (2, 2, 2, 2), width, stem=stem)
 
 
-@MODELS.register
+@register_model("ms_resnet19")
 def ms_resnet19(setting: Setting, width: float = 1.0) -> ResNet:
     """ResNet19 that adds membrane currents (MS), 12.70 M parameters for CIFAR-10."""
     return ResNet(setting, MSBlock, *WIDE, width, dense=256)
 
 
-@MODELS.register
+@register_model("ms_resnet34")
 def ms_resnet34(setting: Setting, width: float = 1.0, stem: str = "auto") -> ResNet:
     """ResNet34 that adds membrane currents (MS), 21.80 M parameters for ImageNet."""
     return ResNet(setting, MSBlock, FOUR_STAGES, (3, 4, 6, 3), width, stem=stem)

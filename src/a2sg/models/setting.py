@@ -5,21 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
-from a2sg.errors import require_choice
 from a2sg.models.layers import TdBatchNorm
 from a2sg.neuron import NEURONS
 from a2sg.registry import Registry, check_options
 from a2sg.surrogate import Asymmetric, Surrogate, create_surrogate
 
-MODELS = Registry("model")
+Entry = TypeVar("Entry", bound=Callable[..., nn.Module])
+
+MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
 """Networks. An entry is called as `entry(setting, **its own options)`."""
 
 NEURON_OF: dict[str, str] = {}
-"""Neurons of the networks that are published with another one than the LIF, by the network's name."""
+"""The neurons that networks are published with, by the network's name."""
+
+
+def register_model(name: str, neuron: str = "lif") -> Callable[[Entry], Entry]:
+    """A decorator: `a2sg.create_model`, recipes and the command line then know a network by `name`.
+
+    It is put on a function that is called with a `Setting`, then the network's own options by name, and gives
+    a module from images `[B, C, H, W]` or `[T, B, C, H, W]` to logits `[T, B, classes]`. Its docstring's
+    first line is what `a2sg list models` says of it.
+
+    Args:
+        name: of the network.
+        neuron: a name of `a2sg.neuron.NEURONS`: what it is published with.
+
+    Raises:
+        InputError: if another network has that name.
+    """
+    add = MODELS.register(name)
+    NEURON_OF[name] = neuron
+    return add
 
 
 @dataclass(frozen=True)
@@ -51,7 +71,7 @@ def neuron_factory(
         InputError: for an unknown name, or an option that the neuron does not take.
     """
     make: Callable[..., nn.Module]
-    make = NEURONS[require_choice("neuron", neuron, NEURONS)] if isinstance(neuron, str) else neuron
+    make = NEURONS.find(neuron) if isinstance(neuron, str) else neuron
     if isinstance(surrogate, str):
         surrogate = create_surrogate(surrogate)
     options = dict(options or {})

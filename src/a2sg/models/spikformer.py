@@ -12,7 +12,7 @@ from a2sg.models.attention import self_attention
 from a2sg.models.blocks import ResidualChain, halving_pool, mlp, token_mean
 from a2sg.models.layers import Frames, PerStep
 from a2sg.models.residual import conv, spiking
-from a2sg.models.setting import MODELS, Setting
+from a2sg.models.setting import Setting, register_model
 
 
 class Spikformer(nn.Sequential):
@@ -73,13 +73,13 @@ def require_patch(setting: Setting, patch: int) -> None:
     )
 
 
-@MODELS.register
+@register_model("spikformer_4_384")
 def spikformer_4_384(setting: Setting, dim: int = 384, depth: int = 4, heads: int = 12) -> Spikformer:
     """Spikformer-4-384 for CIFAR, 4x4 patches, 9.32 M parameters with 3 input channels (from 4x4)."""
     return Spikformer(setting, dim, depth, heads, pools=2)
 
 
-@MODELS.register
+@register_model("spikformer_2_256")
 def spikformer_2_256(setting: Setting, dim: int = 256, depth: int = 2, heads: int = 16) -> Spikformer:
     """Spikformer-2-256 for events, 16x16 patches, 2.57 M parameters with 2 input channels (from 16x16).
 
@@ -89,7 +89,7 @@ def spikformer_2_256(setting: Setting, dim: int = 256, depth: int = 2, heads: in
     return Spikformer(setting, dim, depth, heads, pools=4, scale=0.25)
 
 
-@MODELS.register
+@register_model("spikformer_8_512")
 def spikformer_8_512(setting: Setting, dim: int = 512, depth: int = 8, heads: int = 8) -> Spikformer:
     """Spikformer-8-512 for ImageNet, 16x16 patches, 29.69 M parameters with 3 input channels (from 16x16).
 

@@ -10,7 +10,7 @@ from torch import nn
 from a2sg.errors import InputError, require_positive
 from a2sg.models.layers import Frames, PerStep, SpikingLayer
 from a2sg.models.maps import AveragePool
-from a2sg.models.setting import MODELS, Setting
+from a2sg.models.setting import Setting, register_model
 
 POOL = "P"
 
@@ -68,26 +68,26 @@ class VGG(nn.Sequential):
         super().__init__(layers)
 
 
-@MODELS.register
+@register_model("vgg_small")
 def vgg_small(setting: Setting, width: float = 1.0) -> VGG:
     """Four convolutions and a dense layer of 32 to 128 channels, for small images (from 4x4)."""
     return VGG(setting, "32 32 P 64 64 P", "128", width)
 
 
-@MODELS.register
+@register_model("vgg11")
 def vgg11(setting: Setting, width: float = 1.0) -> VGG:
     """VGG11, 9.76 M parameters with 2 input channels at 32x32 or 48x48 (from 32x32)."""
     return VGG(setting, "64 P 128 P 256 256 P 512 512 P 512 512 P", "512 512", width, bias=True)
 
 
-@MODELS.register
+@register_model("vgg16")
 def vgg16(setting: Setting, width: float = 1.0) -> VGG:
     """VGG16, 15.26 M parameters with 3 input channels at 32x32 (from 32x32)."""
     convs = "64 64 P 128 128 P 256 256 256 P 512 512 512 P 512 512 512 P"
     return VGG(setting, convs, "512 512", width, bias=True)
 
 
-@MODELS.register
+@register_model("vggsnn")
 def vggsnn(setting: Setting, width: float = 1.0) -> VGG:
     """VGGSNN for events, 9.27 M parameters with 2 input channels at 48x48 (from 16x16)."""
     return VGG(setting, "64 128 P 256 256 P 512 512 P 512 512 P", "", width)

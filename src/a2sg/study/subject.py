@@ -83,7 +83,7 @@ def _fresh(name: str, data: str | None, size: int, steps: int, seed: int) -> Sub
         except InputError:
             data = "random"
     if data != "random":
-        require_choice("data set", data, ["random", *DATA.entries])
+        require_choice("data set", data, ["random", *DATA])
         return _on_data(name, data, size, steps, seed)
     channels, side, _ = RANDOM
     model = create_model(name, num_classes=CLASSES, steps=steps, in_channels=channels, image_size=side)

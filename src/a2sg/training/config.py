@@ -55,8 +55,8 @@ class WindowsConfig(Group):
     Another policy takes `every`, `start`, and its own `options`; CPNG takes `low` and `high` too.
     """
 
-    policy: Literal["a2sg", "cpng", "dspike"] = "a2sg"
-    """The rule: A2SG's, CPNG's, or Dspike's, whose temperature is set instead of windows (a2sg.baselines)."""
+    policy: str = "a2sg"
+    """The rule: a2sg, cpng, or dspike, whose temperature is set instead of windows (a2sg.baselines)."""
     spatial: bool | str = True
     """Adapt the last step (S-ASG): true or false, or an objective: sgv, std, or one that you registered."""
     temporal: bool | str = True
@@ -170,8 +170,8 @@ class OptimizerConfig(Group):
 class LossConfig(Group):
     """What is minimised."""
 
-    name: Literal["mean", "membrane", "tet"] = "mean"
-    """Cross-entropy of the time-mean output, of the read-out potential at T, or TET's of every step."""
+    name: str = "mean"
+    """Cross-entropy of the mean output (mean), of the read-out potential at T (membrane), or tet's of all."""
     label_smoothing: float = 0.0
     """Label smoothing, 0 to 1."""
     regularizers: dict[str, float] = field(default_factory=dict)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from a2sg.errors import require, require_choice, require_positive, require_share
-from a2sg.registry import check_options
+from a2sg.errors import require, require_positive, require_share
+from a2sg.registry import Registry, check_options
 
 
 def mean_readout(logits: Tensor) -> Tensor:
@@ -71,6 +72,24 @@ class Loss(ABC):
         return cross_entropy(self.readout(logits), labels, self.label_smoothing)
 
 
+Kind = TypeVar("Kind", bound=type[Loss])
+
+LOSSES: Registry[type[Loss]] = Registry("loss")
+"""Names that recipes and the command line use."""
+
+
+def register_loss(name: str) -> Callable[[Kind], Kind]:
+    """A decorator: recipes and the command line then know a loss by `name`.
+
+    It is put on a dataclass derived from `Loss`.
+
+    Raises:
+        InputError: if another loss has that name.
+    """
+    return LOSSES.register(name)
+
+
+@register_loss("mean")
 @dataclass(frozen=True)
 class MeanLoss(Loss):
     """Cross-entropy of the time-mean output."""
@@ -79,6 +98,7 @@ class MeanLoss(Loss):
         return mean_readout(logits)
 
 
+@register_loss("membrane")
 @dataclass(frozen=True)
 class MembraneLoss(Loss):
     """Cross-entropy of the read-out potential at T (the A2SG research code).
@@ -98,6 +118,7 @@ class MembraneLoss(Loss):
         return membrane_readout(logits, self.decay)
 
 
+@register_loss("tet")
 @dataclass(frozen=True)
 class TETLoss(Loss):
     """Temporal efficient training (Deng et al., 2022): every step's output has to be right by itself.
@@ -153,17 +174,13 @@ def cross_entropy(scores: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
     return total / (labels >= 0).sum().clamp(min=1)
 
 
-LOSSES: dict[str, type[Loss]] = {"mean": MeanLoss, "membrane": MembraneLoss, "tet": TETLoss}
-"""Names that recipes and the command line use."""
-
-
 def create_loss(name: str, label_smoothing: float = 0.0, **options: Any) -> Loss:
     """A loss by its name in `LOSSES`.
 
     Raises:
         InputError: for an unknown name or option, or a value out of range.
     """
-    cls = LOSSES[require_choice("loss", name, LOSSES)]
+    cls = LOSSES.find(name)
     check_options(f"loss {name!r}", cls, options)
     return cls(label_smoothing, **options)
 

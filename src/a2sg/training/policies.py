@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, get_type_hints
+from collections.abc import Callable
+from typing import Any, TypeVar, get_type_hints
 
 from torch import nn
 
 from a2sg.baselines import CPNG, DspikeSearch
-from a2sg.registry import check_options
+from a2sg.registry import Registry, check_options
 from a2sg.training.config import WindowsConfig
 from a2sg.window import AdaptiveWindows, WindowPolicy
 
-POLICIES: dict[str, type[WindowPolicy]] = {"a2sg": AdaptiveWindows, "cpng": CPNG, "dspike": DspikeSearch}
+Kind = TypeVar("Kind", bound=type[WindowPolicy])
+
+POLICIES: Registry[type[WindowPolicy]] = Registry("policy")
 """Values of `windows.policy`."""
+
+
+def register_policy(name: str) -> Callable[[Kind], Kind]:
+    """A decorator: recipes and the command line then know a rule that sets windows by `name`.
+
+    It is put on a subclass of `a2sg.window.WindowPolicy`. Arguments that have the names of `windows`' fields,
+    such as `every`, are told those, all others are `windows.options`.
+
+    Raises:
+        InputError: if another rule has that name.
+    """
+    return POLICIES.register(name)
+
+
+register_policy("a2sg")(AdaptiveWindows)
+register_policy("cpng")(CPNG)
+register_policy("dspike")(DspikeSearch)
 
 NOT_IN_RECIPES = {"model", "weight", "return"}
 """Arguments that are objects of a model."""
@@ -24,7 +44,7 @@ def create_policy(config: WindowsConfig, model: nn.Module) -> WindowPolicy:
     Raises:
         InputError: for an option that it does not take, a value out of range, or a model that does not fit.
     """
-    cls = POLICIES[config.policy]
+    cls = POLICIES.find(config.policy)
     fields = {name: getattr(config, name) for name in fields_of(config.policy)}
     check_options(f"windows.options of policy {config.policy!r}", cls, config.options, {"model", *fields})
     return cls(model, **fields, **config.options)

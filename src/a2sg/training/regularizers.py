@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from torch import Tensor
 
-from a2sg.errors import InputError, require, require_choice
+from a2sg.errors import InputError, require
 from a2sg.neuron import Record
+from a2sg.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,24 @@ class Regularizer(ABC):
         """The term of one layer."""
 
 
+Kind = TypeVar("Kind", bound=type[Regularizer])
+
+REGULARIZERS: Registry[type[Regularizer]] = Registry("regularizer")
+"""Names that recipes and the command line use."""
+
+
+def register_regularizer(name: str) -> Callable[[Kind], Kind]:
+    """A decorator: recipes, arms and the command line then know a term of the loss by `name`.
+
+    It is put on a dataclass derived from `Regularizer`.
+
+    Raises:
+        InputError: if another term has that name.
+    """
+    return REGULARIZERS.register(name)
+
+
+@register_regularizer("im")
 @dataclass(frozen=True)
 class IMLoss(Regularizer):
     """k Σ_l (mean u_l - Vth)², so that about half of the neurons fire (Guo et al., IM-Loss, NeurIPS 2022).
@@ -73,6 +92,7 @@ class IMLoss(Regularizer):
         return (record.potential.mean() - record.threshold).square()
 
 
+@register_regularizer("rmp")
 @dataclass(frozen=True)
 class RMPLoss(Regularizer):
     """λ(n) Σ_l mean (u - s)², so that spikes say what potentials do (Guo et al., RMP-Loss, ICCV 2023).
@@ -90,17 +110,10 @@ class RMPLoss(Regularizer):
         return (record.potential - record.spikes).square().mean()
 
 
-REGULARIZERS: dict[str, type[IMLoss] | type[RMPLoss]] = {"im": IMLoss, "rmp": RMPLoss}
-"""Names that recipes and the command line use."""
-
-
 def create_regularizers(weights: Mapping[str, float]) -> list[Regularizer]:
     """The terms named in `weights`, such as `{"im": 1e-3, "rmp": 5e-4}`.
 
     Raises:
         InputError: for an unknown name, or a weight that is no number of at least 0.
     """
-    return [
-        REGULARIZERS[require_choice("regularizer", name, REGULARIZERS)](weight)
-        for name, weight in weights.items()
-    ]
+    return [REGULARIZERS.find(name)(weight) for name, weight in weights.items()]

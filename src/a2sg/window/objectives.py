@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from a2sg.errors import require, require_choice
 from a2sg.kernels.sums import Sums, sums_of
+from a2sg.registry import Registry
 
 ROUNDING = 1e-14
 """Share of the mean square below which a variance in float64 is rounding: the gradients are equal."""
@@ -60,24 +62,52 @@ class Objective:
     pairs: bool = False
 
 
-OBJECTIVES: dict[str, Objective] = {}
+Score = TypeVar("Score", bound=Callable[[Tensor], Tensor])
+
+OBJECTIVES: Registry[Objective] = Registry("objective")
 """By name. Any of them can be that of the earlier steps; the last one needs one that does not pair steps."""
 
 
-def register_objective(objective: Objective) -> Objective:
-    """Make an objective known by its name; returns it.
+def register_objective(name: str, *, pairs: bool = False) -> Callable[[Score], Score]:
+    """A decorator: `a2sg.AdaptiveWindows`, recipes and arms then know an objective by `name`.
+
+    It is put on the objective's score, a function as `Objective` says. The first line of its docstring is
+    what `a2sg list objectives` says of it.
+
+    Args:
+        name: of the objective.
+        pairs: see `Objective`.
 
     Raises:
-        InputError: if another one has that name.
+        InputError: if another objective has that name.
     """
-    known = OBJECTIVES.setdefault(objective.name, objective)
-    require(known == objective, f"there is an objective called {objective.name!r} already: take another name")
-    return objective
+
+    def add(score: Score) -> Score:
+        OBJECTIVES.register(name)(Objective(name, score, pairs))
+        return score
+
+    return add
 
 
-SGV = register_objective(Objective("sgv", lambda sums: -sgv_from_sums(sums)))
-STD = register_objective(Objective("std", lambda sums: -std_from_sums(sums)))
-TGC = register_objective(Objective("tgc", tgc_from_sums, pairs=True))
+@register_objective("sgv")
+def _least_sgv(sums: Tensor) -> Tensor:
+    """The least Var(δ)/mean|δ| (S-ASG, the paper)."""
+    return -sgv_from_sums(sums)
+
+
+@register_objective("std")
+def _least_std(sums: Tensor) -> Tensor:
+    """The least Std(δ)/mean|δ|, which is free of scale."""
+    return -std_from_sums(sums)
+
+
+@register_objective("tgc", pairs=True)
+def _largest_tgc(sums: Tensor) -> Tensor:
+    """The largest cosine with the gradient of the step after (T-ASG, the paper)."""
+    return tgc_from_sums(sums)
+
+
+SGV, TGC = OBJECTIVES["sgv"], OBJECTIVES["tgc"]
 
 
 def find_objective(part: str, given: bool | str | Objective, usual: Objective) -> Objective | None:
