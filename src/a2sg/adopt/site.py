@@ -95,9 +95,9 @@ class SpikeSite(Site):
             step = self.count.next()
         self.count.live = self.count.live or potential.requires_grad
         if self.observer is not None:
-            from a2sg.adopt.untraced import fire_observed
+            from a2sg.adopt.untraced import untraced
 
-            return fire_observed(self, self.observer, step, potential, spikes)
+            return untraced(self._fire_observed, self.observer, step, potential, spikes)
         return function.fire(potential, self._at(step, potential.device), self.gate, None, spikes)
 
     def _fire_observed(

@@ -1,10 +1,18 @@
-"""Observed steps, which the user's `torch.compile` leaves alone.
+"""What the user's `torch.compile` leaves alone.
 
 A module of its own: the decorator imports the compiler, which takes as long as torch itself.
 """
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import torch
 
-from a2sg.adopt.site import SpikeSite
+P = ParamSpec("P")
+T = TypeVar("T")
 
-fire_observed = torch.compiler.disable(SpikeSite._fire_observed)
+
+@torch.compiler.disable
+def untraced(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `function`, uncompiled."""
+    return function(*args, **kwargs)

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import a2sg
 from a2sg.bench import peers, report
 from a2sg.bench.options import DECAY, THRESHOLD, Options
 from a2sg.bench.peers import Layer
 from a2sg.bench.timing import Timing, first_call, interleave
 from a2sg.errors import InputError
 from a2sg.kernels.backends import fastest
+from a2sg.neuron import LIF
 from a2sg.surrogate import Asymmetric, Surrogate, Triangle
 
 COPY = "copy of x"
@@ -95,9 +95,9 @@ def example(elements: int, options: Options) -> tuple[Tensor, Tensor]:
     return x.requires_grad_(), grad
 
 
-def lif(options: Options, backend: str, surrogate: Surrogate = SHAPE) -> a2sg.LIF:
+def lif(options: Options, backend: str, surrogate: Surrogate = SHAPE) -> LIF:
     """Our neuron, by the equations that all libraries are set to."""
-    return a2sg.LIF(
+    return LIF(
         options.steps,
         decay=DECAY,
         threshold=THRESHOLD,

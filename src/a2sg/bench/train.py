@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import a2sg
 from a2sg.bench import report
 from a2sg.bench.networks import NETWORKS
 from a2sg.bench.options import CLASSES, IMAGE, Options
 from a2sg.bench.timing import interleave
 from a2sg.kernels.backends import fastest
 from a2sg.memory import pack_spikes
+from a2sg.neuron import SpikingNeuron
+from a2sg.window import AdaptiveWindows
 
 ORDINARY, OBSERVED = "a2sg", "a2sg observed"
 BASELINE = "SpikingJelly torch"
@@ -125,9 +126,9 @@ def ours(
     torch.manual_seed(0)
     model = NETWORKS[options.network].ours(options, steps).to(options.device)
     for module in model.modules():
-        if isinstance(module, a2sg.neuron.SpikingNeuron):
+        if isinstance(module, SpikingNeuron):
             module.backend = fastest(options.device)  # at once, not after the work it takes to pay
-    windows = a2sg.AdaptiveWindows(model, every=1 if observed else NEVER, start=0 if observed else NEVER)
+    windows = AdaptiveWindows(model, every=1 if observed else NEVER, start=0 if observed else NEVER)
     run = torch.compile(model) if compiled else model
     return _step(run, model, options, windows.step, pack_spikes() if packed else NOTHING)
 
