@@ -264,13 +264,13 @@ def analyze_command(words: list[str]) -> int:
     keep_pages()
     found = analyze(
         options.runs,
-        options.only.split(",") if options.only is not None else None,
-        options.samples,
-        options.batch_size,
-        options.seed,
-        options.noise,
-        options.budget,
-        options.device,
+        only=options.only.split(",") if options.only is not None else None,
+        samples=options.samples,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        noise=options.noise,
+        budget=options.budget,
+        device=options.device,
     )
     written = found.save(out)
     print(found)

@@ -91,6 +91,7 @@ class EnergyMeter:
     def __init__(
         self,
         model: nn.Module,
+        *,
         mac_picojoules: float = MAC_PICOJOULES,
         accumulate_picojoules: float = ACCUMULATE_PICOJOULES,
         real_input: bool = True,
@@ -174,6 +175,7 @@ class EnergyMeter:
 def measure(
     model: nn.Module,
     inputs: Tensor,
+    *,
     samples: int | None = None,
     forward: Callable[[nn.Module, Tensor], Any] | None = None,
     **options: Any,

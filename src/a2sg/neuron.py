@@ -63,15 +63,16 @@ class SpikingNeuron(Site):
     def __init__(
         self,
         steps: int,
-        threshold: float,
-        reset: Reset,
-        detach_reset: bool,
-        surrogate: Surrogate,
-        window: float | Sequence[float] | Tensor,
-        order: Order,
-        backend: BackendName,
+        *,
+        threshold: float = 1.0,
+        reset: Reset = "soft",
+        detach_reset: bool = False,
+        surrogate: Surrogate = Asymmetric(),
+        window: float | Sequence[float] | Tensor = 1.0,
+        order: Order = "field",
+        backend: BackendName = "auto",
     ) -> None:
-        super().__init__(steps, surrogate, window)
+        super().__init__(steps, surrogate=surrogate, window=window)
         self.threshold = require_positive("threshold", threshold)
         self.reset: Reset = require_choice("reset", reset, ("soft", "hard"))  # type: ignore[assignment]
         self.order: Order = require_choice("order", order, ("field", "scaled"))  # type: ignore[assignment]
@@ -264,6 +265,7 @@ class LIF(SpikingNeuron):
     def __init__(
         self,
         steps: int,
+        *,
         decay: float = 0.9,
         threshold: float = 1.0,
         reset: Reset = "soft",
@@ -273,7 +275,16 @@ class LIF(SpikingNeuron):
         order: Order = "field",
         backend: BackendName = "auto",
     ) -> None:
-        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order, backend)
+        super().__init__(
+            steps,
+            threshold=threshold,
+            reset=reset,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+            window=window,
+            order=order,
+            backend=backend,
+        )
         self.decay = require_share("decay", decay)
 
     def leak(self) -> float:
@@ -287,6 +298,7 @@ class IF(SpikingNeuron):
     def __init__(
         self,
         steps: int,
+        *,
         threshold: float = 1.0,
         reset: Reset = "soft",
         detach_reset: bool = False,
@@ -294,7 +306,15 @@ class IF(SpikingNeuron):
         window: float | Sequence[float] | Tensor = 1.0,
         backend: BackendName = "auto",
     ) -> None:
-        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, "field", backend)
+        super().__init__(
+            steps,
+            threshold=threshold,
+            reset=reset,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+            window=window,
+            backend=backend,
+        )
 
     def leak(self) -> float:
         return 1.0
@@ -310,6 +330,7 @@ class PLIF(SpikingNeuron):
     def __init__(
         self,
         steps: int,
+        *,
         decay: float = 0.9,
         threshold: float = 1.0,
         reset: Reset = "soft",
@@ -319,7 +340,16 @@ class PLIF(SpikingNeuron):
         order: Order = "field",
         backend: BackendName = "auto",
     ) -> None:
-        super().__init__(steps, threshold, reset, detach_reset, surrogate, window, order, backend)
+        super().__init__(
+            steps,
+            threshold=threshold,
+            reset=reset,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+            window=window,
+            order=order,
+            backend=backend,
+        )
         require(
             0 < require_share("decay", decay) < 1, f"the decay of a PLIF must not be 0 or 1, but is {decay}"
         )
@@ -346,6 +376,7 @@ class IntegerLIF(SpikingNeuron):
     def __init__(
         self,
         steps: int = 1,
+        *,
         levels: int = 4,
         normalize: bool = True,
         decay: float = 0.9,
@@ -356,7 +387,15 @@ class IntegerLIF(SpikingNeuron):
         order: Order = "field",
         backend: BackendName = "auto",
     ) -> None:
-        super().__init__(steps, threshold, "soft", detach_reset, surrogate, window, order, backend)
+        super().__init__(
+            steps,
+            threshold=threshold,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+            window=window,
+            order=order,
+            backend=backend,
+        )
         self.levels = require_count("levels", levels)
         self.normalize = normalize
         self.decay = require_share("decay", decay)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
@@ -38,7 +38,7 @@ class Formula(NamedTuple):
     b: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Surrogate(ABC):
     """A surrogate derivative f(distance; window).
 
@@ -49,7 +49,7 @@ class Surrogate(ABC):
         InputError: for an unknown `area` or a shape parameter out of range.
     """
 
-    area: Area = field(default="free", kw_only=True)
+    area: Area = "free"
     bounded: ClassVar[bool]
     """Whether the derivative is 0 outside |distance| <= window."""
     symmetric: ClassVar[bool] = True
@@ -210,7 +210,7 @@ class Triangle(WindowedAffine):
 
 
 @register_surrogate("asymmetric")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asymmetric(WindowedAffine):
     """f = x/(2β) + h: a ramp that rises with the potential (A2SG). Values h-½ .. h+½, area 2βh.
 
@@ -239,7 +239,7 @@ class Asymmetric(WindowedAffine):
 
 
 @register_surrogate("pinned")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PinnedAsymmetric(WindowedAffine):
     """f = (1-b) x/(2β) + (1+b)/2: a ramp from `floor` to a top pinned at 1. Area (1+b)β.
 
@@ -267,7 +267,7 @@ class PinnedAsymmetric(WindowedAffine):
 
 
 @register_surrogate("dspike")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dspike(Surrogate):
     """f = b sech²(b x/(2β)) / (2 tanh(b/2)) inside the window (Li et al., Dspike, 2021). Area 2β.
 

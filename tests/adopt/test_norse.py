@@ -46,7 +46,7 @@ STEPS = {
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_of_any_form_takes_the_surrogate(name):
     calls = 5 if name == "a function inside" else 1
-    site = SpikeSite(calls, Triangle(), window=0.5)
+    site = SpikeSite(calls, surrogate=Triangle(), window=0.5)
     u = torch.tensor([0.2, 0.8, 1.0, 1.3, 2.0], dtype=torch.float64, requires_grad=True)
     spikes = _Step(STEPS[name], site)(u)
     assert torch.equal(spikes, STEPS[name](u))
@@ -56,7 +56,7 @@ def test_a_step_of_any_form_takes_the_surrogate(name):
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda step: pickle.loads(pickle.dumps(step))])
 def test_a_copy_goes_on_with_a_site_of_its_own(again):
-    step = _Step(with_defaults, SpikeSite(1, Triangle(), window=0.5))
+    step = _Step(with_defaults, SpikeSite(1, surrogate=Triangle(), window=0.5))
     other = again(step)
     other.site.window.fill_(0.25)
     u = torch.tensor([0.9], dtype=torch.float64, requires_grad=True)

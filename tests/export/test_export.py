@@ -110,7 +110,7 @@ def test_nir_to_the_letter_fires_as_the_network(name, neuron, options):
 )
 def test_readers_without_resistance_get_scaled_weights(name, neuron, options):
     model = network(name, neuron=neuron, neuron_options={**HARD, **options}, **options_of(name))
-    compare(model, images(), to_nir(model, (2, 8, 8), "norse"), "norse")
+    compare(model, images(), to_nir(model, (2, 8, 8), reader="norse"), "norse")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_readers_that_subtract_take_soft_resets(name, neuron, options):
     if name == "ms_resnet18":
         options = {}
     model = network(name, neuron=neuron, neuron_options=options, **options_of(name))
-    compare(model, images(), to_nir(model, (2, 8, 8), "sinabs"), "sinabs")
+    compare(model, images(), to_nir(model, (2, 8, 8), reader="sinabs"), "sinabs")
 
 
 def test_recordings_are_frames_of_steps():
@@ -176,7 +176,7 @@ def test_a_potential_at_the_threshold_fires_in_nir_too(dtype):
 def test_the_equation_solved_over_a_step_is_the_step(decay, scaled, dt, rule):
     """τ and r against the equation itself: its Euler step, or many tiny ones."""
     model = nn.Sequential(LIF(1, decay=decay, reset="hard", order="scaled" if scaled else "field")).double()
-    node = to_nir(model, (1,), Convention(dt=dt, decay=rule)).nodes["0"]
+    node = to_nir(model, (1,), reader=Convention(dt=dt, decay=rule)).nodes["0"]
     v, current = 0.3, 0.4
     expected = decay * (v + current) if scaled else decay * v + current
     parts = 1 if rule == "euler" else 20_000
@@ -240,7 +240,7 @@ REFUSED = [
 def test_what_nir_cannot_say_is_refused_by_name(model, reader, message):
     shape = None if hasattr(model, "frames") or hasattr(model, "backbone") else (4,)
     with pytest.raises(InputError, match=message):
-        to_nir(model, shape, reader)
+        to_nir(model, shape, reader=reader)
 
 
 @pytest.mark.parametrize(

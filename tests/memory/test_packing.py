@@ -57,7 +57,7 @@ class Save(torch.autograd.Function):
 
 def through(tensor, least=1):
     """What comes back of a saved tensor, and the context it went through."""
-    with pack_spikes(least) as packing:
+    with pack_spikes(least=least) as packing:
         out = Save.apply(torch.zeros((), requires_grad=True), tensor)
     out.backward()
     return Save.seen, packing
@@ -182,7 +182,7 @@ def test_small_tensors_are_left_alone():
 @pytest.mark.parametrize("least", [0, -1, 2.5, "many"])
 def test_least_must_be_a_count(least):
     with pytest.raises(InputError, match="least must be a whole number of at least 1"):
-        pack_spikes(least)
+        pack_spikes(least=least)
 
 
 # Shared storage ------------------------------------------------------------------------------------------

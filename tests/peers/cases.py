@@ -53,7 +53,9 @@ class Case:
 
 
 def lif(reset: str, detach: bool, order: str = "field") -> Callable[[float], nn.Module]:
-    return lambda threshold: a2sg.LIF(T, DECAY, threshold, reset, detach, order=order)
+    return lambda threshold: a2sg.LIF(
+        T, decay=DECAY, threshold=threshold, reset=reset, detach_reset=detach, order=order
+    )
 
 
 def unit(a: float) -> dict[str, float]:
@@ -84,11 +86,11 @@ def spikingjelly() -> list[Case]:
             lif("hard", True),
         ),
         "decayed-input": ("LIFNode", {"tau": 2.0}, lif("hard", False, "scaled")),
-        "if": ("IFNode", {}, lambda threshold: a2sg.IF(T, threshold, "hard")),
+        "if": ("IFNode", {}, lambda threshold: a2sg.IF(T, threshold=threshold, reset="hard")),
         "plif": (
             "ParametricLIFNode",
             {"init_tau": 2.0, "decay_input": False, "v_reset": None},
-            lambda threshold: a2sg.PLIF(T, DECAY, threshold),
+            lambda threshold: a2sg.PLIF(T, decay=DECAY, threshold=threshold),
         ),
     }
     found = []
@@ -129,7 +131,9 @@ def spikingjelly() -> list[Case]:
                     whole if mode == "m" else by_step,
                     functional.reset_net,
                     {"straight-through": (None, a2sg.surrogate.Boxcar(), 0.5)},
-                    lambda threshold: a2sg.IntegerLIF(T, 4, False, DECAY, threshold),
+                    lambda threshold: a2sg.IntegerLIF(
+                        T, levels=4, normalize=False, decay=DECAY, threshold=threshold
+                    ),
                     single=mode == "s",
                 )
             )
@@ -234,12 +238,12 @@ def norse() -> list[Case]:
         case(
             "IAFCell",
             lambda threshold, shape: iaf.IAFCell(parameters(IAFParameters, threshold, shape)),
-            lambda threshold: a2sg.IF(T, threshold, "hard"),
+            lambda threshold: a2sg.IF(T, threshold=threshold, reset="hard"),
         ),
         case(
             "IAF",
             lambda threshold, shape: iaf.IAF(parameters(IAFParameters, threshold, shape)),
-            lambda threshold: a2sg.IF(T, threshold, "hard"),
+            lambda threshold: a2sg.IF(T, threshold=threshold, reset="hard"),
             unpacked,
         ),
         case(
@@ -299,8 +303,8 @@ def sinabs() -> list[Case]:
         shapes = {
             "triangle": (Shaped(Triangle(), 0.8, levels), Triangle(), 0.8),
             "asymmetric": (
-                Shaped(a2sg.surrogate.Asymmetric(0.7), 0.9, levels),
-                a2sg.surrogate.Asymmetric(0.7),
+                Shaped(a2sg.surrogate.Asymmetric(bias=0.7), 0.9, levels),
+                a2sg.surrogate.Asymmetric(bias=0.7),
                 0.9,
             ),
         }
@@ -315,7 +319,7 @@ def sinabs() -> list[Case]:
 
     half = {"tau_mem": -1 / torch.log(torch.tensor(DECAY)), "norm_input": False}
     return [
-        case("IAF", IAF, SingleSpike, lambda threshold: a2sg.IF(T, threshold)),
+        case("IAF", IAF, SingleSpike, lambda threshold: a2sg.IF(T, threshold=threshold)),
         case("LIF", LIF, SingleSpike, lif("soft", False), **half),
         case("LIF-reset", LIF, SingleSpike, lif("hard", True), MembraneReset, **half),
         case("IAF-multiple", IAF, MultiSpike),

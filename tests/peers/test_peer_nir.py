@@ -66,7 +66,7 @@ def _trained(kind, neuron_options):
 
 def exported(model, tmp_path, reader="nir"):
     """The graph, by way of a file."""
-    write_nir(to_nir(model, (1, 8, 8), reader), tmp_path / "model.nir")
+    write_nir(to_nir(model, (1, 8, 8), reader=reader), tmp_path / "model.nir")
     return nir.read(tmp_path / "model.nir")
 
 

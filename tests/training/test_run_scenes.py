@@ -62,7 +62,9 @@ def iou_by_loop(predicted, labels, classes):
 
 
 def scenes(classes=5, task="segmentation", steps=None, mean=(0.5,) * 3):
-    return ImageData(None, None, tuple("abcdefghij"[:classes]), (3, 4, 6), "", mean, mean, task, steps)
+    names = tuple("abcdefghij"[:classes])
+    parts = {"train": None, "test": None, "classes": names, "shape": (3, 4, 6), "description": ""}
+    return ImageData(**parts, mean=mean, std=mean, task=task, steps=steps)
 
 
 @pytest.mark.parametrize("present", [5, 3])

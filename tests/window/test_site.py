@@ -81,14 +81,14 @@ def test_sites_are_what_declares_to_be_one():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("steps", "shape", "window", "message"),
     [
-        ((0, Triangle()), "steps must be a whole number of at least 1, not 0"),
-        ((2, "triangle"), "surrogate must be a shape .*, not 'triangle'"),
-        ((2, Triangle(), [0.5]), "one for each of the 2 steps"),
-        ((2, Triangle(), -1.0), "window must be above 0, not -1.0"),
+        (0, Triangle(), 1.0, "steps must be a whole number of at least 1, not 0"),
+        (2, "triangle", 1.0, "surrogate must be a shape .*, not 'triangle'"),
+        (2, Triangle(), [0.5], "one for each of the 2 steps"),
+        (2, Triangle(), -1.0, "window must be above 0, not -1.0"),
     ],
 )
-def test_bad_values_are_told(arguments, message):
+def test_bad_values_are_told(steps, shape, window, message):
     with pytest.raises(InputError, match=message):
-        Own(*arguments)
+        Own(steps, shape, window=window)

@@ -25,6 +25,7 @@ log = logging.getLogger("a2sg")
 def adapt(
     model: nn.Module,
     steps: int,
+    *,
     surrogate: Surrogate | None = None,
     window: Window | None = None,
     functions: Functions | None = None,

@@ -68,7 +68,7 @@ def find(
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
     def site() -> SpikeSite:
-        made = SpikeSite(steps, surrogate or Asymmetric(), 1.0 if window is None else window)
+        made = SpikeSite(steps, surrogate=surrogate or Asymmetric(), window=1.0 if window is None else window)
         return made.to(device)
 
     site()  # so that a wrong option is told as what it is, not as a layer's

@@ -45,10 +45,11 @@ class SpikeSite(Site):
     def __init__(
         self,
         steps: int,
+        *,
         surrogate: Surrogate = Asymmetric(),
         window: float | Sequence[float] | Tensor = 1.0,
     ) -> None:
-        super().__init__(steps, surrogate, window)
+        super().__init__(steps, surrogate=surrogate, window=window)
         require(
             self.window.dim() == 1,
             f"window must be one number, or one for each step, not of shape {tuple(self.window.shape)}",

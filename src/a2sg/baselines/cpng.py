@@ -68,13 +68,14 @@ class CPNG(WindowPolicy):
     def __init__(
         self,
         model: nn.Module,
+        *,
         every: int = 500,
         start: int | None = None,
         low: float = 0.5,
         high: float = 2.0,
         share: float | None = None,
     ) -> None:
-        super().__init__(model, every, 0 if start is None else start)
+        super().__init__(model, every=every, start=0 if start is None else start)
         self.low = require_positive("low", low)
         self.high = require_positive("high", high)
         require(low < high, f"low must be below high, not low={low} and high={high}")

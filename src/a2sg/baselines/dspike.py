@@ -69,6 +69,7 @@ class DspikeSearch(WindowPolicy):
     def __init__(
         self,
         model: nn.Module,
+        *,
         every: int = 500,
         start: int | None = None,
         epsilon: float = 0.3,
@@ -76,7 +77,7 @@ class DspikeSearch(WindowPolicy):
         weights: int | None = None,
         weight: nn.Parameter | None = None,
     ) -> None:
-        super().__init__(model, every, 0 if start is None else start)
+        super().__init__(model, every=every, start=0 if start is None else start)
         self.epsilon = require_positive("epsilon", epsilon)
         self.change = require_positive("change", change)
         self.weights = weights if weights is None else require_count("weights", weights)

@@ -21,7 +21,7 @@ IGNORE = -100
 """The label of pixels that neither train nor count: what torch's cross-entropy leaves out."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageData:
     """Images with a class each or a class per pixel, split for training and test."""
 

@@ -13,7 +13,7 @@ from typing import Literal
 from a2sg.kernels.dynamics import Reset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Convention:
     """One way to read NIR.
 

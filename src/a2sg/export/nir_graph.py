@@ -33,6 +33,7 @@ RESET = {"hard": "v_reset", "soft": "v - v_threshold"}
 def to_nir(
     model: nn.Module,
     shape: Sequence[int] | None = None,
+    *,
     reader: str | Convention = "nir",
     facts: Mapping[str, str] | None = None,
 ) -> nir.NIRGraph:

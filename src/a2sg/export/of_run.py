@@ -36,7 +36,7 @@ def run_to_nir(folder: Path, reader: str) -> nir.NIRGraph:
         "input": input_of(data),
         "readout": readout,
     }
-    return to_nir(task.model, data.shape, reader, facts)
+    return to_nir(task.model, data.shape, reader=reader, facts=facts)
 
 
 def input_of(data: ImageData) -> str:

@@ -22,7 +22,7 @@ SAMPLE = 32
 """Elements looked at before all of them are."""
 
 
-def pack_spikes(least: int = 1 << 14) -> Packing:
+def pack_spikes(*, least: int = 1 << 14) -> Packing:
     """A context in which spikes that autograd keeps for the backward pass are packed.
 
         with a2sg.memory.pack_spikes():

@@ -36,6 +36,7 @@ __all__ = [
 
 def create_model(
     name: str,
+    *,
     num_classes: int = 10,
     steps: int = 4,
     in_channels: int = 3,

@@ -20,7 +20,7 @@ def mean_readout(logits: Tensor) -> Tensor:
     return _checked(logits).mean(0)
 
 
-def membrane_readout(logits: Tensor, decay: float = 0.9) -> Tensor:
+def membrane_readout(logits: Tensor, *, decay: float = 0.9) -> Tensor:
     """The potential at T of a neuron that integrates and never fires: v[t] = decay · v[t-1] + y[t].
 
     Args:
@@ -37,7 +37,7 @@ def membrane_readout(logits: Tensor, decay: float = 0.9) -> Tensor:
     return potential
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loss(ABC):
     """A loss of logits `[T, B, K]`, with the readout that decides.
 
@@ -90,7 +90,7 @@ def register_loss(name: str) -> Callable[[Kind], Kind]:
 
 
 @register_loss("mean")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeanLoss(Loss):
     """Cross-entropy of the time-mean output."""
 
@@ -99,7 +99,7 @@ class MeanLoss(Loss):
 
 
 @register_loss("membrane")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MembraneLoss(Loss):
     """Cross-entropy of the read-out potential at T (the A2SG research code).
 
@@ -115,11 +115,11 @@ class MembraneLoss(Loss):
         require_share("decay", self.decay)
 
     def readout(self, logits: Tensor) -> Tensor:
-        return membrane_readout(logits, self.decay)
+        return membrane_readout(logits, decay=self.decay)
 
 
 @register_loss("tet")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TETLoss(Loss):
     """Temporal efficient training (Deng et al., 2022): every step's output has to be right by itself.
 
@@ -182,7 +182,7 @@ def create_loss(name: str, label_smoothing: float = 0.0, **options: Any) -> Loss
     """
     cls = LOSSES.find(name)
     check_options(f"loss {name!r}", cls, options)
-    return cls(label_smoothing, **options)
+    return cls(label_smoothing=label_smoothing, **options)
 
 
 def _checked(logits: Tensor) -> Tensor:

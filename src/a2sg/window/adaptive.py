@@ -81,6 +81,7 @@ class AdaptiveWindows(WindowPolicy):
     def __init__(
         self,
         model: nn.Module,
+        *,
         every: int = 500,
         start: int | None = None,
         low: float = 0.1,
@@ -96,7 +97,7 @@ class AdaptiveWindows(WindowPolicy):
         smoothing: float = 0.0,
         spread: str | None = None,
     ) -> None:
-        super().__init__(model, every, every if start is None else start, batches)
+        super().__init__(model, every=every, start=every if start is None else start, batches=batches)
         require_positive("low", low)
         require_positive("high", high)
         require(low < high, f"low must be below high, not low={low} and high={high}")

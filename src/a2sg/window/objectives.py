@@ -7,7 +7,7 @@ micro-batches and ranks, and both objectives follow from them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -59,7 +59,7 @@ class Objective:
 
     name: str
     score: Callable[[Tensor], Tensor]
-    pairs: bool = False
+    pairs: bool = field(default=False, kw_only=True)
 
 
 Score = TypeVar("Score", bound=Callable[[Tensor], Tensor])
@@ -83,7 +83,7 @@ def register_objective(name: str, *, pairs: bool = False) -> Callable[[Score], S
     """
 
     def add(score: Score) -> Score:
-        OBJECTIVES.register(name)(Objective(name, score, pairs))
+        OBJECTIVES.register(name)(Objective(name, score, pairs=pairs))
         return score
 
     return add

@@ -50,7 +50,7 @@ class WindowPolicy(ABC):
     saved: ClassVar[frozenset[str]] = frozenset({"iteration", "kept", "seconds", "history", "tables"})
     """Keys of a state."""
 
-    def __init__(self, model: nn.Module, every: int, start: int, batches: int = 1) -> None:
+    def __init__(self, model: nn.Module, *, every: int, start: int, batches: int = 1) -> None:
         self.every = require_count("every", every)
         self.start = require_count("start", start, least=0)
         self.batches = require_count("batches", batches)

@@ -40,7 +40,7 @@ class Site(nn.Module):
     observer: Observer | None
 
     def __init__(
-        self, steps: int, surrogate: Surrogate, window: float | Sequence[float] | Tensor = 1.0
+        self, steps: int, surrogate: Surrogate, *, window: float | Sequence[float] | Tensor = 1.0
     ) -> None:
         super().__init__()
         self.steps = require_count("steps", steps)

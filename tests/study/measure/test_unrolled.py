@@ -73,7 +73,7 @@ def test_second_gradients_are_those_of_the_written_out_loop(setting):
 def test_constant_spikes_leave_the_derivative_of_f_alone():
     """One step: G = w f(I), so dG/dI = w f'(I). With a layer before it, nothing comes through its spikes."""
     spike = SurrogateSpike()
-    neuron = a2sg.LIF(1, surrogate=a2sg.surrogate.Asymmetric(0.5), window=0.8).double()
+    neuron = a2sg.LIF(1, surrogate=a2sg.surrogate.Asymmetric(bias=0.5), window=0.8).double()
     current = torch.tensor([[[0.9, 1.1, 1.9]]], dtype=torch.float64, requires_grad=True)
     with unrolled(neuron, spike):
         spikes = neuron(current)

@@ -283,7 +283,7 @@ def test_what_is_too_slow_is_left_out_and_named(comparison, tmp_path):
 
 
 def test_one_run_alone(comparison, tmp_path):
-    found = a2sg.analyze(str(comparison / "a2sg-s1"), ["theory"], samples=SAMPLES, batch_size=BATCH)
+    found = a2sg.analyze(str(comparison / "a2sg-s1"), only=["theory"], samples=SAMPLES, batch_size=BATCH)
     found.save(tmp_path / "one")
     content = json.loads((tmp_path / "one" / "analysis.json").read_text())
     theory = content["parts"]["theory"]
@@ -295,7 +295,7 @@ def test_one_run_alone(comparison, tmp_path):
 
 @pytest.mark.slow
 def test_noise_when_asked_for(comparison, tmp_path):
-    found = a2sg.analyze(comparison / "a2sg-s0", ["fidelity"], samples=4, batch_size=BATCH, noise=0.25)
+    found = a2sg.analyze(comparison / "a2sg-s0", only=["fidelity"], samples=4, batch_size=BATCH, noise=0.25)
     assert [panel.name for panel in found.sections["fidelity"].panels][-1] == "fidelity-noise"
     rows = found.sections["fidelity"].panels[-1].rows
     assert {row["reference"] for row in rows} == {"noise"}

@@ -44,7 +44,7 @@ def study(comparison):
 @pytest.fixture(scope="module")
 def written(comparison, tmp_path_factory):
     out = tmp_path_factory.mktemp("analysis") / "report"
-    a2sg.analyze(comparison, ["theory"], SAMPLES, BATCH, seed=3).save(out)
+    a2sg.analyze(comparison, only=["theory"], samples=SAMPLES, batch_size=BATCH, seed=3).save(out)
     return out
 
 
@@ -145,7 +145,7 @@ def test_few_epochs_are_looked_at_and_that_is_said(comparison, tmp_path):
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("epochs: 3", f"epochs: {3 + MOST}"))
     epoch_checkpoint(run, 1).write_bytes(b"cut")
-    found = a2sg.analyze(run, ["theory"], SAMPLES, BATCH).sections["theory"]
+    found = a2sg.analyze(run, only=["theory"], samples=SAMPLES, batch_size=BATCH).sections["theory"]
     (said,) = [note for note in found.notes if "whose weights are there" in note]
     assert f"of the {3 + MOST} epochs" in said
     assert f"at most {MOST} are" in said

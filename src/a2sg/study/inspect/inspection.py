@@ -29,6 +29,7 @@ def inspect(
     model: nn.Module,
     batch: tuple[Any, Any],
     loss: Callable[[Any, Any], Tensor],
+    *,
     forward: Forward | None = None,
     widest: float = 2.0,
     candidates: int = 40,

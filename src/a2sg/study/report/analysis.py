@@ -50,6 +50,7 @@ class Analysis(Findings):
 
 def analyze(
     runs: str | Path | Sequence[str | Path],
+    *,
     only: Sequence[str] | None = None,
     samples: int = 64,
     batch_size: int = 32,
