@@ -17,7 +17,7 @@ PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 ARROWS = PICTURE.with_suffix(".json")
 
 LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
-    {"helpers": ("errors", "registry", "progress", "parser", "modes", "statistics", "_version")},
+    {"helpers": ("errors", "registry", "progress", "parser", "modes", "devices", "statistics", "_version")},
     {"surrogate": ("surrogate",)},
     {"kernels": ("kernels",)},
     {"window": ("window",)},

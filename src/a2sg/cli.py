@@ -153,13 +153,12 @@ def evaluate_command(words: list[str]) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.read(words)
 
+    from a2sg.devices import find_device
     from a2sg.files import write_json
-    from a2sg.training.build import find_device
     from a2sg.training.evaluate import evaluate
     from a2sg.training.run import load_run
     from a2sg.training.tables import print_summary
 
-    require_choice("device", options.device, ("auto", "cpu", "cuda"))
     device = find_device(options.device)
     folder = Path(options.run)
     task = load_run(folder)
@@ -212,18 +211,18 @@ def inspect_command(words: list[str]) -> int:
     parser.add_argument("--by-step", action="store_true", help="a row per layer and step")
     options = parser.read(words)
 
+    from a2sg.devices import find_device
     from a2sg.study.inspect.table import show
     from a2sg.study.subject import find_subject
-    from a2sg.training.build import find_device
 
-    require_choice("device", options.device, ("auto", "cpu", "cuda"))
+    device = find_device(options.device)
     require_count("--batch-size", options.batch_size)
     subject = find_subject(options.target, options.data, options.batch_size, options.steps, options.seed)
     folder = Path(options.target)
     out = Path(options.out or (folder / "inspection" if folder.is_dir() else f"runs/inspect-{folder.name}"))
     require(not out.exists() or out.is_dir(), f"--out must be a folder, but {out} is a file")
     keep_pages()
-    found = subject.inspect(find_device(options.device))
+    found = subject.inspect(device)
     written = found.save(out)
     show(found, options.by_step)
     print(f"written to {out}: {', '.join(path.name for path in written)}")

@@ -15,6 +15,7 @@ from a2sg.bench import lif, memory, peers, report, search, train
 from a2sg.bench.networks import NETWORKS
 from a2sg.bench.options import Options
 from a2sg.bench.timing import say
+from a2sg.devices import find_device
 from a2sg.errors import require, require_choice, require_count, require_positive
 from a2sg.parser import Parser
 
@@ -127,7 +128,7 @@ def _options(chosen: argparse.Namespace) -> dict[str, Any]:
         return sizes[name] if value is None else _counts(f"--{name.replace('_', '-')}", value)
 
     return {
-        "device": _device(chosen.device),
+        "device": find_device(chosen.device).type,
         "rounds": count("rounds"),
         "sample": sizes["sample"],
         "steps": count("steps"),
@@ -154,13 +155,6 @@ def _enter(folder: Path, *, asked: bool, words: list[str]) -> None:
     if Path(sys.prefix).resolve() != folder.resolve():
         sys.stdout.flush()
         os.execv(python, [str(python), "-m", "a2sg", "bench", *words])
-
-
-def _device(name: str) -> str:
-    require_choice("device", name, ("auto", "cpu", "cuda"))
-    cuda = torch.cuda.is_available()
-    require(name != "cuda" or cuda, "--device cuda: torch finds no CUDA device here; use --device cpu")
-    return "cuda" if cuda and name != "cpu" else "cpu"
 
 
 def _backends() -> tuple[str, ...]:

@@ -9,10 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require, require_choice
+from a2sg.errors import require
 from a2sg.files import read_rows
 from a2sg.study.measure.variation import HistoryPoint, history_points
 
@@ -116,14 +115,3 @@ def usual_loss() -> Callable[[Tensor, Tensor], Tensor]:
     from a2sg.training.losses import MeanLoss
 
     return MeanLoss()
-
-
-def device_named(name: str) -> torch.device:
-    """The device that auto, cpu or cuda means here.
-
-    Raises:
-        InputError: for another name, or for cuda where there is none.
-    """
-    from a2sg.training.build import find_device
-
-    return find_device(require_choice("device", name, ("auto", "cpu", "cuda")))

@@ -163,16 +163,3 @@ def build_schedule(
         optimizer, start_factor=min(1.0, max(config.warmup_lr / config.lr, 1e-8)), total_iters=warmup
     )
     return torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, decline], milestones=[warmup])
-
-
-def find_device(name: str) -> torch.device:
-    """The device that `name` (auto, cpu, cuda) means here.
-
-    Raises:
-        InputError: for cuda where there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda was asked for, but no CUDA device is found here: use --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

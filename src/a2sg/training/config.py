@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from a2sg.devices import Device
+from a2sg.kernels.watch import Gradient
+from a2sg.window.adaptive import SpatialSteps
+
 
 class Group:
     """Fields that are read strictly: a name that is not among them is an error. `fields.py` reads them."""
@@ -73,13 +77,13 @@ class WindowsConfig(Group):
     """How many candidates, both ends included."""
     search: Literal["exact", "grid", "bayes", "random"] = "exact"
     """How they are searched."""
-    gradient: Literal["spike", "full"] = "spike"
+    gradient: Gradient = "spike"
     """Which local gradient is looked at."""
     batches: int = 1
     """How many iterations in a row are observed for one search, at most `every`."""
     spread: Literal["sgv", "std"] | None = None
     """The former way to say spatial: sgv or std; null where spatial says it."""
-    spatial_steps: Literal["last", "first", "all"] = "last"
+    spatial_steps: SpatialSteps = "last"
     """Which steps the spatial search adapts."""
     biases: int = 1
     """How many biases of the asymmetric shape, from 1/2 to 1, are searched with the windows; 1: its own."""
@@ -188,7 +192,7 @@ class RunConfig(Group):
     """The arm of a comparison, if it is one."""
     seed: int = 0
     """Seed of weights, data order and augmentation."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to run."""
     precision: Literal["32", "bf16", "16"] = "32"
     """Numbers in the network: float32, or automatic mixed precision. Potentials stay float32."""

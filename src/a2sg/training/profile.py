@@ -15,13 +15,14 @@ import torch
 
 from a2sg._version import __version__
 from a2sg.data.sets import collate
+from a2sg.devices import find_device
 from a2sg.errors import require_count
 from a2sg.files import csv_text, write_json, write_text
 from a2sg.kernels import backends
 from a2sg.modes import in_mode
 from a2sg.neuron import SpikingNeuron, recording
 from a2sg.training import profile_report
-from a2sg.training.build import build_data, find_device
+from a2sg.training.build import build_data
 from a2sg.training.callbacks import EpochSeed
 from a2sg.training.config import RunConfig
 from a2sg.training.kinds import Work, work

@@ -20,9 +20,10 @@ from rich.console import Console
 from torch import nn
 
 from a2sg._version import __version__
+from a2sg.devices import find_device
 from a2sg.errors import InputError, require
 from a2sg.files import write_json
-from a2sg.training.build import build_data, find_device
+from a2sg.training.build import build_data
 from a2sg.training.callbacks import (
     EpochSeed,
     EpochWeights,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from a2sg.devices import find_device
 from a2sg.errors import InputError, require, require_choice
 from a2sg.study.facts import made
 from a2sg.study.report.cases import Options, open_study
 from a2sg.study.report.panel import Findings
-from a2sg.study.run import device_named
 from a2sg.study.text import aligned
 
 
@@ -91,10 +91,9 @@ def analyze(
     require(len(names) > 0, f"only names no part: choose of {', '.join(PARTS)}")
     for name in names:
         require_choice("part", name, PARTS)
-    where = device_named(device)
     options = Options(samples, batch_size, seed, noise, budget)
     folders = [runs] if isinstance(runs, str | Path) else list(runs)
-    study = open_study(folders, options, where, show_progress)
+    study = open_study(folders, options, find_device(device), show_progress)
     if noise is not None and "fidelity" in names:
         _require_small(study.cases[0].model)
     sections = {name: part(study) for name, part in PARTS.items() if name in names}
