@@ -31,6 +31,7 @@ from a2sg.study.measure.scaling import Controlled, PowerLaw, ScalePoint, curvatu
 from a2sg.study.measure.search_gain import SearchGain, search_gain
 from a2sg.study.measure.sharpness import Sharpness, worst_case_sharpness
 from a2sg.study.measure.theory import RampCount, ShapeVariation, Theorems, TheoremStep, check_theorems
+from a2sg.study.measure.unrolled import SurrogateSpike, unrolled
 from a2sg.study.measure.variation import (
     BatchVariation,
     Estimate,
@@ -46,6 +47,7 @@ from a2sg.study.report.panel import Panel, Section, Table
 from a2sg.study.report.parts import register_part
 from a2sg.study.report.tradeoff import ArmPoint, RunPoint, arm_points, run_points
 from a2sg.study.run import run_history
+from a2sg.study.subject import Subject, find_subject, training_batches
 
 __all__ = [
     "Analysis",
@@ -88,6 +90,8 @@ __all__ = [
     "StepSpikes",
     "StepVariation",
     "Study",
+    "Subject",
+    "SurrogateSpike",
     "Table",
     "TheoremStep",
     "Theorems",
@@ -104,6 +108,7 @@ __all__ = [
     "double_backward_hessian",
     "empirical_fisher",
     "energy_table",
+    "find_subject",
     "gauss_newton",
     "gaussian_cv",
     "grad_norm_sq",
@@ -122,5 +127,7 @@ __all__ = [
     "search_gain",
     "surrogate_fidelity",
     "surrogate_field_jacobian",
+    "training_batches",
+    "unrolled",
     "worst_case_sharpness",
 ]

@@ -30,6 +30,8 @@ from a2sg.models.attention import SpikeProduct, keys_meet_values
 from a2sg.modes import in_mode
 from a2sg.neuron import IntegerLIF, SpikingNeuron
 
+__all__ = ["Energy", "EnergyMeter", "LayerOperations", "measure"]
+
 MAC_PICOJOULES = 4.6
 ACCUMULATE_PICOJOULES = 0.9
 """32-bit floating point in 45 nm (Horowitz, Computing's energy problem, ISSCC 2014)."""

@@ -6,6 +6,16 @@ import math
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
+__all__ = [
+    "InputError",
+    "require",
+    "require_choice",
+    "require_count",
+    "require_positive",
+    "require_share",
+    "require_size",
+]
+
 
 class InputError(ValueError):
     """Raised for a value that cannot work: says what was wrong, what it was, and what would be right.

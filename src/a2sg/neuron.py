@@ -33,6 +33,19 @@ from a2sg.registry import Registry
 from a2sg.surrogate import Asymmetric, Boxcar, Surrogate
 from a2sg.window.site import Site
 
+__all__ = [
+    "IF",
+    "LIF",
+    "NEURONS",
+    "PLIF",
+    "IntegerLIF",
+    "Record",
+    "SpikingNeuron",
+    "State",
+    "recording",
+    "register_neuron",
+]
+
 
 class State(NamedTuple):
     """What a neuron carries from one streamed step to the next."""

@@ -24,6 +24,23 @@ from torch import Tensor
 from a2sg.errors import InputError, require, require_choice, require_positive, require_share
 from a2sg.registry import Registry
 
+__all__ = [
+    "SURROGATES",
+    "Arctan",
+    "Asymmetric",
+    "Boxcar",
+    "Dspike",
+    "FastSigmoid",
+    "Formula",
+    "PinnedAsymmetric",
+    "Sigmoid",
+    "Surrogate",
+    "Triangle",
+    "WindowedAffine",
+    "create_surrogate",
+    "register_surrogate",
+]
+
 Area = Literal["free", "unit"]
 
 

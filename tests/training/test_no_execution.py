@@ -142,6 +142,16 @@ def test_no_field_does_through_the_command_line(home, payload, monkeypatch, caps
             one_line(capsys, ["train", "digits", f"--{group}.class_path", CLASS])
 
 
+@pytest.mark.parametrize("field", ["import", "--import", "imports", "model.import", "windows.--import"])
+def test_no_recipe_says_what_to_import(home, field, capsys):
+    """`--import` is for what is typed: in a file it is an unknown field like any other."""
+    recipe = home[0] / "r.yaml"
+    with trap.untouched(*home):
+        for value in (trap.MODULE, [trap.MODULE]):
+            recipe.write_text(inside(field, json.dumps(value))[1:-1] + "\n")
+            assert field in one_line(capsys, ["train", str(recipe)])
+
+
 def test_no_value_opens_another_file(home, capsys):
     folder, _ = home
     other = folder / "other.yaml"

@@ -16,6 +16,7 @@ from a2sg.models import qkformer as _qkformer  # noqa: F401
 from a2sg.models import resnet as _resnet  # noqa: F401
 from a2sg.models import spikformer as _spikformer  # noqa: F401
 from a2sg.models import vgg as _vgg  # noqa: F401
+from a2sg.models.layers import Frames, PerStep, SpikingLayer
 from a2sg.models.norms import NORMS
 from a2sg.models.retime import with_steps
 from a2sg.models.setting import MODELS, NEURON_OF, Setting, neuron_factory, register_model
@@ -24,7 +25,10 @@ from a2sg.neuron import share_work
 from a2sg.surrogate import Surrogate
 
 __all__ = [
+    "Frames",
+    "PerStep",
     "Setting",
+    "SpikingLayer",
     "create_model",
     "describe_models",
     "list_models",

@@ -9,6 +9,19 @@ from a2sg.devices import Device
 from a2sg.kernels.watch import Gradient
 from a2sg.window.adaptive import SpatialSteps
 
+__all__ = [
+    "AugmentConfig",
+    "DataConfig",
+    "Group",
+    "LossConfig",
+    "ModelConfig",
+    "NeuronConfig",
+    "OptimizerConfig",
+    "RunConfig",
+    "SurrogateConfig",
+    "WindowsConfig",
+]
+
 
 class Group:
     """Fields that are read strictly: a name that is not among them is an error. `fields.py` reads them."""

@@ -37,6 +37,16 @@ from a2sg.training.evaluate import evaluate
 from a2sg.training.recipe import read_config, write_config
 from a2sg.training.task import SpikingTask
 
+__all__ = [
+    "Interrupted",
+    "SpikingTask",
+    "kept_epochs",
+    "load_run",
+    "load_weights",
+    "read_run_config",
+    "train",
+]
+
 CONFIG, SUMMARY, CHECKPOINT = "config.yaml", "summary.json", "checkpoints/last.ckpt"
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 

@@ -3,7 +3,24 @@
 from a2sg.kernels.sums import Sums
 from a2sg.window.adaptive import AdaptiveWindows
 from a2sg.window.objectives import Objective, register_objective, sgv, tgc
+from a2sg.window.observer import Observer
 from a2sg.window.policy import WindowPolicy
+from a2sg.window.search import Bayes, Exact, Grid, Random, Search
 from a2sg.window.site import Site
 
-__all__ = ["AdaptiveWindows", "Objective", "Site", "Sums", "WindowPolicy", "register_objective", "sgv", "tgc"]
+__all__ = [
+    "AdaptiveWindows",
+    "Bayes",
+    "Exact",
+    "Grid",
+    "Objective",
+    "Observer",
+    "Random",
+    "Search",
+    "Site",
+    "Sums",
+    "WindowPolicy",
+    "register_objective",
+    "sgv",
+    "tgc",
+]
