@@ -74,16 +74,15 @@ def members(cls):
             continue
         if isinstance(thing, property):
             yield name
-        elif inspect.isfunction(thing):
+        elif inspect.isfunction(thing := getattr(thing, "__func__", thing)):
             yield f"{name}{signature(thing)}"
 
 
 def signature(thing):
     """Names and defaults, without annotations, which each Python writes in its own way."""
-    try:
-        found = inspect.signature(thing)
-    except (TypeError, ValueError):
-        return ""
+    if inspect.isclass(thing) and issubclass(thing, Exception):
+        return "(*args)"
+    found = inspect.signature(thing)
     plain = [
         parameter.replace(annotation=inspect.Parameter.empty)
         for name, parameter in found.parameters.items()
