@@ -12,12 +12,12 @@ import torch
 import a2sg
 from a2sg import cli
 from a2sg.adopt.find import HOSTS
-from a2sg.analysis.report.parts import PARTS
 from a2sg.data.sets import DATA
 from a2sg.errors import InputError
 from a2sg.models.setting import MODELS
 from a2sg.neuron import NEURONS
 from a2sg.registry import Registry
+from a2sg.study.report.parts import PARTS
 from a2sg.surrogate import SURROGATES, create_surrogate, side_by_side
 from a2sg.training.losses import LOSSES
 from a2sg.training.policies import POLICIES

@@ -39,6 +39,7 @@ TOGETHER = {
     "study/report/test_analysis.py": "cases curvature energy fidelity files landscape page panel prediction"
     " runs search theory tradeoff variation /study/run",
     "test_core_alone.py": "__init__ analysis",
+    "test_extending.py": "listing /study/report/parts /training/policies",
     "test_neuron.py": "/kernels/reference",
     "training/test_compare.py": "tables",
     "training/test_losses.py": "regularizers",

@@ -1,6 +1,9 @@
 """What a network does, how surrogates fit it, how its loss bends, and what the theory says of it."""
 
+from typing import TYPE_CHECKING
+
 from a2sg.energy import Energy, EnergyMeter, LayerOperations, measure
+from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.inspection import Inspection, inspect
 from a2sg.study.inspect.verdict import Verdict
 from a2sg.study.measure.batches import BatchSpread, over_batches
@@ -27,6 +30,7 @@ from a2sg.study.measure.gaussian import gaussian_cv
 from a2sg.study.measure.landscape import Slice, loss_slice
 from a2sg.study.measure.noise import NoisyGradient, noisy_gradient
 from a2sg.study.measure.objective import Objective
+from a2sg.study.measure.result import Result
 from a2sg.study.measure.scaling import Controlled, PowerLaw, ScalePoint, curvature_by_window, power_laws
 from a2sg.study.measure.search_gain import SearchGain, search_gain
 from a2sg.study.measure.sharpness import Sharpness, worst_case_sharpness
@@ -43,14 +47,27 @@ from a2sg.study.measure.variation import (
 )
 from a2sg.study.report.analysis import Analysis, analyze
 from a2sg.study.report.cases import Case, Study
-from a2sg.study.report.panel import Panel, Section, Table
+from a2sg.study.report.panel import AnalysisData, Panel, Section, Table
 from a2sg.study.report.parts import register_part
 from a2sg.study.report.tradeoff import ArmPoint, RunPoint, arm_points, run_points
 from a2sg.study.run import run_history
-from a2sg.study.subject import Subject, find_subject, training_batches
+
+if TYPE_CHECKING:
+    from a2sg.study.subject import Subject, find_subject, training_batches
+else:
+
+    def __getattr__(name):
+        """Data sets need the extra `train`: what opens them is imported when it is asked for."""
+        if name not in ("Subject", "find_subject", "training_batches"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from a2sg.study import subject
+
+        return getattr(subject, name)
+
 
 __all__ = [
     "Analysis",
+    "AnalysisData",
     "ArmPoint",
     "BatchSpread",
     "BatchVariation",
@@ -68,6 +85,7 @@ __all__ = [
     "GradNormSq",
     "HistoryPoint",
     "Inspection",
+    "InspectionData",
     "LayerDiagnosis",
     "LayerEnergy",
     "LayerOperations",
@@ -77,6 +95,7 @@ __all__ = [
     "Potential",
     "PowerLaw",
     "RampCount",
+    "Result",
     "RunPoint",
     "ScalePoint",
     "SearchGain",

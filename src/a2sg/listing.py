@@ -73,7 +73,7 @@ def _hosts() -> dict[str, str]:
 
 
 def _parts() -> dict[str, str]:
-    from a2sg.analysis.report.parts import PARTS
+    from a2sg.study.report.parts import PARTS
 
     return PARTS.describe()
 

@@ -10,7 +10,7 @@ from a2sg.study.measure.diagnosis import LayerDiagnosis
 
 
 @dataclass(frozen=True)
-class Findings:
+class InspectionData:
     """The data of an `Inspection`, where they are described."""
 
     layers: dict[str, LayerDiagnosis]

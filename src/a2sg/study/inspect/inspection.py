@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from a2sg.errors import require_count, require_positive
 from a2sg.study.facts import made
 from a2sg.study.files import as_json, put
-from a2sg.study.inspect.findings import Findings
+from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.page import page
 from a2sg.study.inspect.pictures import pictures
 from a2sg.study.inspect.table import plain
@@ -83,7 +83,7 @@ def inspect(
 
 
 @dataclass(frozen=True)
-class Inspection(Findings):
+class Inspection(InspectionData):
     """What `a2sg.inspect` found. Printed, it is its table.
 
     Attributes:

@@ -8,7 +8,7 @@ from html import escape
 from a2sg.study.facts import versions
 from a2sg.study.html import document, folded, heading, paragraph, picture, table
 from a2sg.study.inspect import charts
-from a2sg.study.inspect.findings import Findings
+from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.table import HEADERS, rows, sentences
 from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis, Variation
 from a2sg.study.text import number, share
@@ -38,7 +38,7 @@ ABOUT = {
 """By the names of the pictures."""
 
 
-def page(found: Findings, pictures: Mapping[str, bytes]) -> str:
+def page(found: InspectionData, pictures: Mapping[str, bytes]) -> str:
     """The page.
 
     Args:
@@ -65,7 +65,7 @@ def page(found: Findings, pictures: Mapping[str, bytes]) -> str:
     return document(f"Inspection of {facts['model']}", about, parts, STYLE)
 
 
-def _verdicts(found: Findings) -> str:
+def _verdicts(found: InspectionData) -> str:
     items = [
         f'<li><span class="level {verdict.level}">{verdict.level}</span> '
         f"<b>{escape(name)}</b>: {escape(verdict.text)}</li>"
@@ -74,7 +74,7 @@ def _verdicts(found: Findings) -> str:
     return f"<ul>{''.join(items)}</ul>"
 
 
-def _layer(found: Findings, layer: LayerDiagnosis) -> str:
+def _layer(found: InspectionData, layer: LayerDiagnosis) -> str:
     drawn = []
     for step in layer.steps:
         title = f"step {step.step}: potentials about the threshold"

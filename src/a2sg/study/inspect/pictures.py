@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from a2sg.colours import COLOURS
 from a2sg.study.files import drawn
-from a2sg.study.inspect.findings import Findings
+from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Rows = Sequence[tuple[str, StepDiagnosis]]
 """Layer and step, from the top."""
 
 
-def pictures(found: Findings) -> dict[str, bytes]:
+def pictures(found: InspectionData) -> dict[str, bytes]:
     """The pictures, PNG by name; without matplotlib none, and a warning."""
     try:
         return {draw.__name__: drawn(draw(found), "png") for draw in (potentials, gradients, windows, shapes)}
@@ -32,7 +32,7 @@ def pictures(found: Findings) -> dict[str, bytes]:
         return {}
 
 
-def potentials(found: Findings) -> Figure:
+def potentials(found: InspectionData) -> Figure:
     """The histogram of potentials of every layer and step (down), with the window in use."""
     rows = [(name, step) for name, layer in found.layers.items() for step in layer.steps]
     edges = [-edge for edge in reversed(found.edges)] + [0.0, *found.edges]
@@ -51,7 +51,7 @@ def potentials(found: Findings) -> Figure:
     return figure
 
 
-def gradients(found: Findings) -> Figure:
+def gradients(found: InspectionData) -> Figure:
     """Who gets a gradient, who fires, and how large the gradient is, over the layers."""
     layers = list(found.layers.values())
     figure, panels = _figure(4 + max(8.0, 0.5 * len(layers)), 4.4, 3)
@@ -79,7 +79,7 @@ def gradients(found: Findings) -> Figure:
     return figure
 
 
-def windows(found: Findings) -> Figure:
+def windows(found: InspectionData) -> Figure:
     """SGV and TGC of every layer and step at every window, the best one marked."""
     every = [(name, step) for name, layer in found.layers.items() for step in layer.steps]
     last = [(name, step) for name, step in every if step.own.tgc is None]
@@ -105,7 +105,7 @@ def windows(found: Findings) -> Figure:
     return figure
 
 
-def shapes(found: Findings) -> Figure:
+def shapes(found: InspectionData) -> Figure:
     """Variation of ds/du under each shape, and the condition of Theorem 4.2, over the layers."""
     layers = list(found.layers.values())
     figure, (left, right) = _figure(4 + max(7.0, 0.45 * len(layers)), 4.4, 2)
@@ -158,7 +158,7 @@ def _label_rows(axes: Axes, rows: Rows) -> None:
     axes.grid(visible=False)
 
 
-def _label_columns(axes: Axes, found: Findings) -> None:
+def _label_columns(axes: Axes, found: InspectionData) -> None:
     """Name layers below."""
     axes.set_xticks(
         range(len(found.layers)), list(found.layers), rotation=60, ha="right", rotation_mode="anchor"

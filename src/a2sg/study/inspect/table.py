@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import fsum
 
-from a2sg.study.inspect.findings import Findings
+from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.verdict import Level, Verdict
 from a2sg.study.measure.diagnosis import StepDiagnosis
 from a2sg.study.text import aligned, number, share
@@ -31,7 +31,7 @@ WIDTH = 110
 """Columns where the output is no terminal."""
 
 
-def rows(found: Findings, by_step: bool = False) -> Iterator[list[str]]:
+def rows(found: InspectionData, by_step: bool = False) -> Iterator[list[str]]:
     """The cells under `HEADERS`, a row per layer, or per layer and step."""
     for layer in found.layers.values():
         if not by_step:
@@ -61,21 +61,21 @@ def cells(
     ]
 
 
-def sentences(found: Findings) -> Iterator[tuple[str, Verdict]]:
+def sentences(found: InspectionData) -> Iterator[tuple[str, Verdict]]:
     """Every verdict with its layer, in the order of the layers; those not reached come first."""
     for name, verdicts in found.verdicts.items():
         for verdict in verdicts:
             yield name, verdict
 
 
-def plain(found: Findings, by_step: bool = False) -> str:
+def plain(found: InspectionData, by_step: bool = False) -> str:
     """Columns under each other, and the verdicts below."""
     lines = [list(HEADERS), *rows(found, by_step)]
     verdicts = [f"{MARKS[verdict.level]} {name}: {verdict.text}" for name, verdict in sentences(found)]
     return "\n".join([*aligned(lines), "", *verdicts])
 
 
-def show(found: Findings, by_step: bool = False) -> None:
+def show(found: InspectionData, by_step: bool = False) -> None:
     """Print what was inspected, the table and the verdicts, in colour where the output is a terminal."""
     from rich import box
     from rich.console import Console

@@ -12,12 +12,12 @@ from a2sg.devices import find_device
 from a2sg.errors import InputError, require, require_choice
 from a2sg.study.facts import made
 from a2sg.study.report.cases import Options, open_study
-from a2sg.study.report.panel import Findings
+from a2sg.study.report.panel import AnalysisData
 from a2sg.study.text import aligned
 
 
 @dataclass(frozen=True)
-class Analysis(Findings):
+class Analysis(AnalysisData):
     """What `a2sg.analyze` found.
 
     Attributes:

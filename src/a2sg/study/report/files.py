@@ -9,12 +9,12 @@ from a2sg.errors import require
 from a2sg.files import csv_text
 from a2sg.study.files import as_json, drawn, put
 from a2sg.study.report.page import page
-from a2sg.study.report.panel import Findings, plain
+from a2sg.study.report.panel import AnalysisData, plain
 
 PAGE, DATA = "analysis.html", "analysis.json"
 
 
-def save(found: Findings, folder: Path) -> list[Path]:
+def save(found: AnalysisData, folder: Path) -> list[Path]:
     """See `Analysis.save`."""
     require_free(folder)
     stale = _written_before(folder)
@@ -38,7 +38,7 @@ def require_free(folder: Path) -> None:
     )
 
 
-def _content(found: Findings) -> dict[str, bytes]:
+def _content(found: AnalysisData) -> dict[str, bytes]:
     """Every file by its name; the page is the last."""
     panels = [panel for section in found.sections.values() for panel in section.panels]
     content: dict[str, bytes] = {}

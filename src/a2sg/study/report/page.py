@@ -7,7 +7,7 @@ from html import escape
 
 from a2sg.study.facts import versions
 from a2sg.study.html import document, heading, paragraph, picture, table
-from a2sg.study.report.panel import Findings, Panel
+from a2sg.study.report.panel import AnalysisData, Panel
 
 STYLE = """
 h2 { margin-top: 2.5rem; border-top: 1px solid var(--faint); padding-top: 1rem }
@@ -27,7 +27,7 @@ LONGEST = 12
 """Rows of a table that is not folded."""
 
 
-def page(found: Findings, pictures: Mapping[str, bytes]) -> str:
+def page(found: AnalysisData, pictures: Mapping[str, bytes]) -> str:
     """The page.
 
     Args:
@@ -51,7 +51,7 @@ def page(found: Findings, pictures: Mapping[str, bytes]) -> str:
     return document(f"Analysis of {facts['model']} on {facts['data']}", about, parts, STYLE)
 
 
-def _glance(found: Findings) -> str:
+def _glance(found: AnalysisData) -> str:
     lines = found.glance_lines()
     if not lines:
         return ""

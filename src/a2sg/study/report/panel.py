@@ -67,7 +67,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Findings:
+class AnalysisData:
     """The data of an `Analysis`, where they are described."""
 
     facts: Mapping[str, Any]

@@ -1,6 +1,6 @@
 """The rooms of the package, and who imports whom: read from the source, for a test and a picture.
 
-python tests/architecture.py    # draws docs/images/architecture.svg and writes its arrows beside it
+python tests/support/architecture.py    # draws docs/images/architecture.svg and writes its arrows beside it
 """
 
 from __future__ import annotations
@@ -11,13 +11,27 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "a2sg"
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 ARROWS = PICTURE.with_suffix(".json")
 
 LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
-    {"helpers": ("errors", "registry", "progress", "parser", "modes", "devices", "statistics", "_version")},
+    {
+        "helpers": (
+            "errors",
+            "registry",
+            "progress",
+            "parser",
+            "modes",
+            "devices",
+            "statistics",
+            "files",
+            "colours",
+            "score",
+            "_version",
+        )
+    },
     {"surrogate": ("surrogate",)},
     {"kernels": ("kernels",)},
     {"window": ("window",)},
