@@ -17,7 +17,7 @@ TOGETHER = {
     "adopt/test_count.py": "site",
     "adopt/test_spike.py": "gates ramp",
     "bench/test_bench.py": "command lif memory networks peers report search timing train",
-    "data/test_augment.py": "mix randaugment",
+    "data/test_augment.py": "mix",
     "data/test_digits_events.py": "saccade",
     "data/test_events.py": "frame_cache",
     "data/test_images.py": "encoded folders sources",

@@ -17,6 +17,8 @@ from places import DATA
 
 CLASSES = ("ant", "bee", "cat")
 COUNTS = {"train": 4, "test": 2}
+GREY = (0.5, 0.4, 0.3)
+"""What fills the pixels that a move leaves empty."""
 
 
 def picture(label: int, number: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> Image.Image:
@@ -65,3 +67,10 @@ def real(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{path} is not here (A2SG_TEST_DATA names the folder of it)")
     return path
+
+
+def smooth_pictures(batch: int = 4, channels: int = 3, size: int = 16, seed: int = 0) -> Tensor:
+    """Random images of whole levels, as uint8; smooth enough to look like pictures."""
+    coarse = torch.rand(batch, channels, size // 4, size // 4, generator=torch.Generator().manual_seed(seed))
+    smooth = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear")
+    return (smooth * 255).round().to(torch.uint8)
