@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from a2sg.errors import require, require_positive
 from a2sg.kernels.gate import Gate
-from a2sg.neuron import SpikingNeuron
 from a2sg.study.measure.noise import noisy_gradient
 from a2sg.study.measure.probe import copied
 from a2sg.study.measure.result import Result
-from a2sg.study.measure.unrolled import unrolled
+from a2sg.study.measure.unrolled import neurons_of, unrolled
+from a2sg.study.measure.variation import jackknife
 from a2sg.surrogate import Surrogate, side_by_side
 
 SHAPES = side_by_side("unit")
@@ -124,7 +124,7 @@ def own_fidelity(
     """
     model = copied(model).eval()
     own = surrogate_gradient(model, batch, loss)
-    for neuron in _neurons(model):
+    for neuron in neurons_of(model):
         neuron.surrogate = replace(neuron.surrogate, area="unit")
     smooth = smoothed_gradient(model, batch, loss)
     return _compared("own", None, own, {name: part[None] for name, part in smooth.items()}, None)
@@ -133,7 +133,7 @@ def own_fidelity(
 def with_surrogate(model: nn.Module, shape: Surrogate, window: float) -> nn.Module:
     """A copy of a model in evaluation mode, all of whose neurons have this shape and window."""
     model = copied(model).eval()
-    for neuron in _neurons(model):
+    for neuron in neurons_of(model):
         neuron.surrogate = shape
         neuron.window.fill_(window)
     return model
@@ -159,7 +159,7 @@ def smoothed_gradient(
 ) -> Gradients:
     """The true gradient of the network whose spikes are the integral of the surrogate, resets included."""
     model = copied(model)
-    for neuron in _neurons(model):
+    for neuron in neurons_of(model):
         neuron.detach_reset = False  # left out, the gradient would not be that of the network
     with unrolled(model, smooth_spike):
         return surrogate_gradient(model, batch, loss)
@@ -168,10 +168,6 @@ def smoothed_gradient(
 def smooth_spike(gate: Gate, potential: Tensor, window: Tensor | float) -> Tensor:
     """The integral of the surrogate, in place of a spike."""
     return gate.primitive(potential, window)
-
-
-def _neurons(model: nn.Module) -> list[SpikingNeuron]:
-    return [module for module in model.modules() if isinstance(module, SpikingNeuron)]
 
 
 def _compared(
@@ -229,7 +225,4 @@ def _error(own: Tensor, true: Tensor) -> float | None:
     count = len(true)
     total = true.sum(0)
     parts = [_cosine(own, (total - row) / (count - 1)) for row in true]
-    if any(part is None for part in parts):
-        return None
-    spread = torch.tensor(parts, dtype=torch.float64)
-    return float((spread.var(correction=0) * (count - 1)).sqrt())
+    return None if None in parts else jackknife(parts)

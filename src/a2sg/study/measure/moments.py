@@ -30,8 +30,6 @@ Powers = tuple[Tensor, ...]
 class Moments(NamedTuple):
     """Moments of x = u - threshold over the elements inside each of W windows."""
 
-    one: Powers
-    """Of weight 1, to x²."""
     gradient: Powers
     """Of g = dL/ds, to x."""
     size: Powers
@@ -79,21 +77,23 @@ def gather(
 
     taken = torch.cat([torch.arange(candidates), torch.tensor([-1])])
     rows = inside[..., taken.to(inside.device)].unbind()
-    moments = Moments(rows[0:3], rows[3:5], rows[5:7], rows[7:10], rows[10:12])
+    moments = Moments(rows[3:5], rows[5:7], rows[7:10], rows[10:12])
+    ones = rows[0:3]
+    of_ones = Moments(ones, ones, ones, ones)
     windows = torch.cat([edges[:candidates], window[None]])
     apart = windows <= reach(layer.gate)
     delta, value = [], []
     for shape in shapes:
         if isinstance(shape, WindowedAffine):
-            delta.append(_delta(layer, shape, windows, moments))
-            value.append(_value(layer, shape, windows, moments))
+            delta.append(_sums(layer, shape, windows, moments))
+            value.append(_sums(_of_ones(layer), shape, windows, of_ones))
         else:
             delta.append(_one_by_one(layer, shape, windows))
             value.append(_one_by_one(_of_ones(layer), shape, windows))
     overlap = torch.where(apart, 0.0, torch.nan)[:, None]
     return Tables(
         torch.cat([below.flip(0), above]),
-        moments.one[0].sum(0),
+        ones[0].sum(0),
         torch.stack(delta) + overlap,
         torch.stack(value) + overlap,
     )
@@ -158,8 +158,10 @@ def _binned(x: Tensor, layer: Observation, windows: Tensor) -> tuple[Tensor, Ten
     return total.view(12, 2, bins), order
 
 
-def _delta(layer: Observation, shape: WindowedAffine, windows: Tensor, moments: Moments) -> Tensor:
-    p, q = _sides(shape, windows)
+def _sums(layer: Observation, shape: WindowedAffine, windows: Tensor, moments: Moments) -> Tensor:
+    """Rows of sums of δ = g·f `[W, 6]`, from moments."""
+    p, q = shape.coefficients(windows)
+    q = torch.stack([-q if shape.symmetric else q, q])  # on either side of the threshold
     table = torch.zeros(len(windows), len(Sums), dtype=torch.float64, device=windows.device)
     table[:, Sums.COUNT] = layer.upstream.numel()
     table[:, Sums.DELTA] = _first(p, q, moments.gradient)
@@ -168,16 +170,11 @@ def _delta(layer: Observation, shape: WindowedAffine, windows: Tensor, moments: 
     if layer.later is not None:
         table[:, Sums.CROSS] = _first(p, q, moments.cross)
         table[:, Sums.LATER] = layer.later.double().square().sum()
-    return _mended(table, layer, shape, windows, p * p * moments.square[0].sum(0))
-
-
-def _value(layer: Observation, shape: WindowedAffine, windows: Tensor, moments: Moments) -> Tensor:
-    p, q = _sides(shape, windows)
-    table = torch.zeros(len(windows), len(Sums), dtype=torch.float64, device=windows.device)
-    table[:, Sums.COUNT] = layer.upstream.numel()
-    table[:, Sums.DELTA] = table[:, Sums.ABS] = _first(p, q, moments.one)
-    table[:, Sums.SQUARE] = _second(p, q, moments.one)
-    return _mended(table, _of_ones(layer), shape, windows, p * p * moments.one[0].sum(0))
+    # Anew where f all but vanishes on the elements inside: there the moments cancel to rounding.
+    doubtful = table[:, Sums.SQUARE] < CANCELLED * (p * p * moments.square[0].sum(0))
+    if doubtful.any():
+        table[doubtful] = _one_by_one(layer, shape, windows[doubtful])
+    return table
 
 
 def _of_ones(layer: Observation) -> Observation:
@@ -192,12 +189,6 @@ def _one_by_one(layer: Observation, shape: Surrogate, windows: Tensor) -> Tensor
     return blocked(layer._replace(gate=replace(layer.gate, surrogate=shape)), windows)
 
 
-def _sides(shape: WindowedAffine, windows: Tensor) -> tuple[Tensor, Tensor]:
-    """The p `[W]`, and the q on either side of the threshold `[2, W]`."""
-    p, q = shape.coefficients(windows)
-    return p, torch.stack([-q if shape.symmetric else q, q])
-
-
 def _first(p: Tensor, q: Tensor, powers: Powers) -> Tensor:
     """Σ w f over the elements inside."""
     return (p * powers[0] + q * powers[1]).sum(0)
@@ -206,13 +197,3 @@ def _first(p: Tensor, q: Tensor, powers: Powers) -> Tensor:
 def _second(p: Tensor, q: Tensor, powers: Powers) -> Tensor:
     """Σ w f²."""
     return (p * p * powers[0] + 2 * p * q * powers[1] + q * q * powers[2]).sum(0)
-
-
-def _mended(
-    table: Tensor, layer: Observation, shape: WindowedAffine, windows: Tensor, terms: Tensor
-) -> Tensor:
-    """Rows anew where f all but vanishes on the elements inside: there the moments cancel to rounding."""
-    doubtful = table[:, Sums.SQUARE] < CANCELLED * terms
-    if doubtful.any():
-        table[doubtful] = _one_by_one(layer, shape, windows[doubtful])
-    return table

@@ -86,6 +86,19 @@ class TheoremStep:
     same_window: dict[str, ShapeVariation]
     same_area: dict[str, ShapeVariation]
 
+    def row(self) -> dict[str, Any]:
+        """Where it is and how its potentials are spread, plain."""
+        return {
+            "layer": self.layer,
+            "step": self.step,
+            "window": self.window,
+            "mean": self.potential.mean,
+            "deviation": self.potential.deviation,
+            "looks_gaussian": self.potential.gaussian,
+            "kappa": self.potential.kappa,
+            "l_kappa_over_variance": self.potential.condition,
+        }
+
 
 @dataclass(frozen=True)
 class RampCount:
@@ -159,14 +172,7 @@ class Theorems(Result):
         """A plain row per layer, step, comparison and shape, for a table or a CSV file."""
         return [
             {
-                "layer": step.layer,
-                "step": step.step,
-                "window": step.window,
-                "mean": step.potential.mean,
-                "deviation": step.potential.deviation,
-                "looks_gaussian": step.potential.gaussian,
-                "kappa": step.potential.kappa,
-                "l_kappa_over_variance": step.potential.condition,
+                **step.row(),
                 "condition": step.condition,
                 "comparison": comparison,
                 "shape": name,

@@ -21,6 +21,11 @@ from a2sg.kernels import Gate, Spike
 from a2sg.neuron import SpikingNeuron
 
 
+def neurons_of(model: nn.Module) -> list[SpikingNeuron]:
+    """The neurons of this package in a model."""
+    return [module for module in model.modules() if isinstance(module, SpikingNeuron)]
+
+
 @contextmanager
 def unrolled(model: nn.Module, spike: Spike) -> Iterator[list[SpikingNeuron]]:
     """Every neuron of `model` runs step by step in plain torch while the context lasts.
@@ -39,7 +44,7 @@ def unrolled(model: nn.Module, spike: Spike) -> Iterator[list[SpikingNeuron]]:
     Raises:
         InputError: if the model has none.
     """
-    neurons = [module for module in model.modules() if isinstance(module, SpikingNeuron)]
+    neurons = neurons_of(model)
     require(
         bool(neurons),
         f"{type(model).__name__} has no neurons of a2sg: only these can be differentiated twice or with "

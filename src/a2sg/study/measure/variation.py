@@ -226,6 +226,12 @@ def _step(layer: str, number: int, steps: Sequence[StepDiagnosis]) -> StepVariat
     )
 
 
+def jackknife(left_out: Sequence[float | None]) -> float:
+    """Standard error of an estimate, from what it is with each of its n parts left out once."""
+    spread = torch.tensor(left_out, dtype=torch.float64)
+    return float((spread.var(correction=0) * (len(left_out) - 1)).sqrt())
+
+
 def _by_module(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All gradients of a module's own parameters in one row `[P]`."""
     rows: dict[str, list[Tensor]] = {}
@@ -249,8 +255,7 @@ def _signal(layer: str, parameters: int, gram: Tensor) -> Signal:
         kept = [torch.arange(batches) != left_out for left_out in range(batches)]
         parts = [_squared_snr(gram[keep][:, keep]) for keep in kept]
         if all(part is not None for part in parts):
-            spread = torch.tensor(parts, dtype=torch.float64)
-            error = float((spread.var(correction=0) * (batches - 1)).sqrt())
+            error = jackknife(parts)
     norm = estimate(gram.diagonal().sqrt().tolist())
     return Signal(layer, parameters, norm, snr, squared, error, batches)
 

@@ -21,7 +21,7 @@ from a2sg.study.measure.sharpness import Sharpness, worst_case_sharpness
 from a2sg.study.report import draw
 from a2sg.study.report.cases import Case, Study
 from a2sg.study.report.panel import Panel, Row, Section, Table
-from a2sg.study.text import number
+from a2sg.study.text import number, with_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -197,8 +197,8 @@ def _panel(study: Study, rows: Sequence[Row]) -> Panel:
             row["run"],
             number(row["largest"]),
             number(row["smallest"]),
-            _with_error(row["trace"], row["trace_error"]),
-            _with_error(row["asymmetry"], row["asymmetry_error"]),
+            with_error(row["trace"], row["trace_error"]),
+            with_error(row["asymmetry"], row["asymmetry_error"]),
         ]
         for row in rows
         if row["layer"] == WHOLE
@@ -221,28 +221,21 @@ def _panel(study: Study, rows: Sequence[Row]) -> Panel:
     )
 
 
-def _with_error(value: float | None, error: float | None) -> str:
-    return number(value) + (f" ± {number(error)}" if error else "")
-
-
 def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
     by_layer = [
         name
-        for name in dict.fromkeys(row["quantity"] for row in rows)
-        if any(row["quantity"] == name and row["layer"] != WHOLE for row in rows)
+        for name in draw.distinct(rows, "quantity")
+        if any(row["layer"] != WHOLE for row in draw.picked(rows, quantity=name))
     ]
-    layers = list(dict.fromkeys(row["layer"] for row in rows))  # the whole network is the first
+    layers = draw.distinct(rows, "layer")  # the whole network is the first
     titles = [
         f"{name}\n{'(no curvature)' if name == 'grad_norm_sq' else 'largest eigenvalue'}" for name in by_layer
     ]
     width = min(6.0, max(3.4, 1.6 + 0.22 * len(layers)))
     figure, (panels,) = draw.columns(titles, ("",), width, 3.6, share=False)
     for axes, name in zip(panels, by_layer, strict=True):
-        mine = [row for row in rows if row["quantity"] == name]
-        series = {
-            label: {row["layer"]: row["largest"] for row in mine if row["run"] == label} for label in labels
-        }
-        draw.runs_by_layer(axes, series, layers)
+        mine = draw.picked(rows, quantity=name)
+        draw.runs_by_layer(axes, mine, "largest", labels, layers)
         draw.log_if_positive(axes, [row["largest"] for row in mine])
         axes.axvline(0.5, color="#BBBBBB", linewidth=0.8)
     draw.legend_below(figure, panels[0])
@@ -269,18 +262,17 @@ def _batches(spreads: Mapping[str, Sequence[BatchSpread]]) -> Panel:
 
 
 def _draw_batches(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    sizes = sorted({row["samples"] for row in rows})
+    sizes = sorted(draw.distinct(rows, "samples"))
     figure, (panels,) = draw.frame(1, len(sizes), 3.4, 1.1 + 0.35 * len(labels), sharey=True, sharex=True)
     for axes, size in zip(panels, sizes, strict=True):
         for at, label in enumerate(labels):
-            values = [row["largest"] for row in rows if (row["run"], row["samples"]) == (label, size)]
-            axes.plot(values, [at] * len(values), "o", color=draw.colour(at), alpha=0.6)
+            mine = draw.picked(rows, run=label, samples=size)
+            draw.plot(axes, [row["largest"] for row in mine], [at] * len(mine), at, "o", alpha=0.6)
         axes.set_title(f"{size} samples", fontsize=10)
         axes.set_ylim(len(labels) - 0.5, -0.5)
-    panels[0].set_yticks(range(len(labels)), labels)
-    for axes in panels:
         axes.set_xlabel("λmax of the empirical Fisher", fontsize=9)
         axes.ticklabel_format(axis="x", scilimits=(0, 0))
+    panels[0].set_yticks(range(len(labels)), labels)
     return figure
 
 
@@ -307,17 +299,11 @@ def _sharpness(balls: Mapping[str, Sharpness]) -> Panel:
 def _draw_sharpness(balls: Mapping[str, Sharpness]) -> Figure:
     figure, ((axes,),) = draw.frame(1, 1, 6.5, 3.2)
     for at, (label, ball) in enumerate(balls.items()):
-        axes.plot(
-            [0, *range(1, len(ball.ascent) + 1)],
-            [0.0, *ball.ascent],
-            "o-",
-            color=draw.colour(at),
-            label=label,
-        )
-        place = len(ball.ascent) + 1 + 0.15 * at
-        axes.plot([place] * len(ball.random), ball.random, "x", color=draw.colour(at))
+        rises = [0.0, *ball.ascent]
+        draw.plot(axes, range(len(rises)), rises, at, "o-", label=label)
+        draw.plot(axes, [len(rises) + 0.15 * at] * len(ball.random), ball.random, at, "x")
     steps = max(len(ball.ascent) for ball in balls.values())
-    axes.set_xticks([*range(steps + 1), steps + 1], [*map(str, range(steps + 1)), "random"])
+    axes.set_xticks([*range(steps + 2)], [*map(str, range(steps + 1)), "random"])
     axes.set_xlabel("step of the ascent")
     axes.set_ylabel("rise of the loss")
     draw.legend_below(figure, axes)

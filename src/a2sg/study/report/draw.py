@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from a2sg.colours import COLOURS
+from a2sg.colours import GREY as GREY
 
-GREY = "#707070"
+Rows = Sequence[Mapping[str, Any]]
 LINES = ("-", "--", ":", "-.")
 ACROSS = 3
 """Columns beside each other: more would be too small on any screen."""
@@ -76,6 +77,16 @@ def colour(at: int) -> str:
     return COLOURS[at % len(COLOURS)]
 
 
+def marker(at: int) -> str:
+    """Likewise."""
+    return MARKERS[at % len(MARKERS)]
+
+
+def line(at: int) -> str:
+    """The style of its line."""
+    return LINES[at % len(LINES)]
+
+
 def depths(layers: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """A colour for each layer, dark at the input."""
     last = max(1, len(layers) - 1)
@@ -93,14 +104,8 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
     """One legend for all panels."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
-        figure.legend(
-            handles,
-            labels,
-            loc="outside lower center",
-            ncols=min(columns, len(labels)),
-            frameon=False,
-            fontsize=9,
-        )
+        place: dict[str, Any] = {"loc": "outside lower center", "ncols": min(columns, len(labels))}
+        figure.legend(handles, labels, frameon=False, fontsize=9, **place)
 
 
 def label_layers(axes: Axes, layers: Sequence[str]) -> None:
@@ -127,38 +132,96 @@ def label_steps(axes: Axes, keys: Sequence[tuple[str, int]]) -> None:
     axes.set_xlim(-0.5, at - 0.5)
 
 
-def log_if_positive(axes: Axes, values: Sequence[float | None]) -> None:
+def log_if_positive(axes: Axes, values: Sequence[float | None], axis: str = "y") -> None:
     """A logarithmic axis, if there is anything to show on one."""
     if any(value is not None and value > 0 for value in values):
-        axes.set_yscale("log", nonpositive="mask")
+        axes.set(**{f"{axis}scale": "log"})
 
 
-def runs_by_layer(
-    axes: Axes, series: Mapping[str, Mapping[str, float | None]], layers: Sequence[str]
-) -> None:
-    """A mark per run and layer; values by run and layer."""
-    for at, (label, values) in enumerate(series.items()):
-        known = [(place, values.get(layer)) for place, layer in enumerate(layers)]
-        points = [(place, value) for place, value in known if value is not None]
-        axes.plot(
-            [place for place, _ in points],
-            [value for _, value in points],
-            MARKERS[at % len(MARKERS)],
-            color=colour(at),
-            label=label,
-            markersize=5,
+def picked(rows: Rows, **columns: Any) -> list[Mapping[str, Any]]:
+    """The rows that have these values."""
+    return [row for row in rows if all(row[name] == value for name, value in columns.items())]
+
+
+def distinct(rows: Rows, *columns: str) -> list[Any]:
+    """The values of a column, or the tuples of several, each once and in order."""
+    return list(
+        dict.fromkeys(
+            row[columns[0]] if len(columns) == 1 else tuple(row[name] for name in columns) for row in rows
         )
+    )
+
+
+def plot(
+    axes: Axes, x: Iterable[float], y: Iterable[float | None], at: int, style: str = "", **options: Any
+) -> None:
+    """A run, or shape, of a number in its colour, with its mark or in another style; gaps at None."""
+    values = [math.nan if value is None else value for value in y]
+    axes.plot(list(x), values, style or marker(at), **{"color": colour(at), "markersize": 5, **options})
+
+
+def bars(axes: Axes, values: Mapping[str, Sequence[float]], last: Sequence[str] = ()) -> None:
+    """Bars beside each other at every place, by what they are; `last` are colours of the last ones."""
+    width = 0.8 / len(values)
+    colours = [*map(colour, range(len(values) - len(last))), *last]
+    for at, (label, heights) in enumerate(values.items()):
+        places = [place + (at - (len(values) - 1) / 2) * width for place in range(len(heights))]
+        axes.bar(places, heights, width, color=colours[at], label=label)
+
+
+def runs_by_layer(axes: Axes, rows: Rows, column: str, runs: Sequence[str], layers: Sequence[str]) -> None:
+    """A mark per run and layer, from rows with `run`, `layer` and a column of numbers."""
+    for at, run in enumerate(runs):
+        mine = picked(rows, run=run)
+        plot(axes, [layers.index(row["layer"]) for row in mine], [row[column] for row in mine], at, label=run)
     label_layers(axes, layers)
 
 
-def rows_by_layer(
-    rows: Sequence[Mapping[str, Any]], column: str, runs: Sequence[str], text: str
-) -> tuple[Figure, Axes]:
-    """One panel with a mark per run and layer, from rows with `run`, `layer` and a column of numbers."""
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
+def by_layer(rows: Rows, column: str, runs: Sequence[str], text: str) -> tuple[Figure, Axes]:
+    """One panel of `runs_by_layer`."""
+    layers = distinct(rows, "layer")
     figure, ((axes,),) = frame(1, 1, min(16.0, 4 + 0.4 * len(layers)), 3.2)
-    series = {run: {row["layer"]: row[column] for row in rows if row["run"] == run} for run in runs}
-    runs_by_layer(axes, series, layers)
+    runs_by_layer(axes, rows, column, runs, layers)
     axes.set_ylabel(text)
     legend_below(figure, axes)
     return figure, axes
+
+
+def by_step(
+    rows: Rows, texts: Mapping[str, str], runs: Sequence[str], height: float, filled: str | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A panel for each of some columns, with a mark per run, layer and step.
+
+    Args:
+        rows: with `run`, `layer`, `step`, the columns, and `…_error` of those that have one.
+        texts: beside the panels, by column.
+        runs: in their order.
+        height: of a panel, in inches.
+        filled: the column that says whether a mark is; None fills all.
+    """
+    keys = distinct(rows, "layer", "step")
+    figure, grid = frame(len(texts), 1, min(16.0, 3 + 0.28 * len(keys)), height, sharex=True)
+    for (axes,), (column, text) in zip(grid, texts.items(), strict=True):
+        for at, run in enumerate(runs):
+            beside = 0.12 * (at - (len(runs) - 1) / 2)
+            for full in (True, False):
+                mine = [
+                    row
+                    for row in picked(rows, run=run)
+                    if row[column] is not None and (filled is None or row[filled]) == full
+                ]
+                axes.errorbar(
+                    [keys.index((row["layer"], row["step"])) + beside for row in mine],
+                    [row[column] for row in mine],
+                    [row.get(f"{column}_error") or 0.0 for row in mine],
+                    fmt=marker(at),
+                    color=colour(at),
+                    label=run if full else None,
+                    fillstyle="full" if full else "none",
+                    markersize=4,
+                    linewidth=1,
+                )
+        axes.set_ylabel(text, fontsize=9)
+        label_steps(axes, keys)
+    legend_below(figure, grid[0][0])
+    return figure, [axes for (axes,) in grid]

@@ -82,20 +82,15 @@ def _layers(study: Study, tables: Mapping[str, EnergyTable]) -> Panel:
 
 
 def _draw_layers(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    layers = draw.distinct(rows, "layer")
     figure, ((axes,),) = draw.frame(1, 1, min(16.0, 4 + 0.5 * len(layers)), 3.2)
-    relu = {row["layer"]: row["relu_nanojoules"] for row in rows}
-    width = 0.8 / (len(labels) + 1)
-    for at, label in enumerate([*labels, "with ReLU"]):
-        values = {row["layer"]: row["nanojoules"] for row in rows if row["run"] == label} or relu
-        places = [place + (at - len(labels) / 2) * width for place in range(len(layers))]
-        axes.bar(
-            places,
-            [values[layer] for layer in layers],
-            width,
-            color=draw.colour(at) if values is not relu else "#BBBBBB",
-            label=label,
-        )
+    bars = {
+        label: {row["layer"]: row["nanojoules"] for row in draw.picked(rows, run=label)} for label in labels
+    }
+    bars["with ReLU"] = {row["layer"]: row["relu_nanojoules"] for row in rows}
+    draw.bars(
+        axes, {label: [values[layer] for layer in layers] for label, values in bars.items()}, ["#BBBBBB"]
+    )
     draw.label_layers(axes, layers)
     axes.set_ylabel("nJ per sample")
     draw.legend_below(figure, axes)
@@ -126,22 +121,8 @@ def _spikes(tables: Mapping[str, EnergyTable]) -> Panel:
 
 
 def _draw_spikes(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    keys = list(dict.fromkeys((row["layer"], row["step"]) for row in rows))
-    figure, ((axes,),) = draw.frame(1, 1, min(16.0, 3 + 0.28 * len(keys)), 2.8)
-    for at, label in enumerate(labels):
-        rates = {(row["layer"], row["step"]): row["rate"] for row in rows if row["run"] == label}
-        axes.plot(
-            [keys.index(key) for key in rates],
-            list(rates.values()),
-            draw.MARKERS[at % len(draw.MARKERS)],
-            color=draw.colour(at),
-            label=label,
-            markersize=5,
-        )
-    draw.label_steps(axes, keys)
-    axes.set_ylabel("spikes per neuron")
+    figure, (axes,) = draw.by_step(rows, {"rate": "spikes per neuron"}, labels, 2.8)
     axes.set_ylim(bottom=0)
-    draw.legend_below(figure, axes)
     return figure
 
 
@@ -161,17 +142,9 @@ def _draw_tradeoff(points: Sequence[RunPoint], arms: Sequence[ArmPoint], measure
     figure, ((axes,),) = draw.frame(1, 1, 6.5, 3.6)
     for at, arm in enumerate(arms):
         mine = [point for point in points if point.arm == arm.arm]
-        axes.plot(
-            [point.energy_nj for point in mine],
-            [100 * point.score for point in mine],
-            draw.MARKERS[at % len(draw.MARKERS)],
-            color=draw.colour(at),
-            label=arm.arm,
-        )
+        draw.plot(axes, [p.energy_nj for p in mine], [100 * p.score for p in mine], at, label=arm.arm)
         if arm.runs > 1:
-            axes.plot(
-                arm.energy_nj, 100 * arm.score, "o", color=draw.colour(at), markersize=14, fillstyle="none"
-            )
+            draw.plot(axes, [arm.energy_nj], [100 * arm.score], at, "o", markersize=14, fillstyle="none")
     axes.set_xlabel("energy, nJ per sample (estimate)")
     axes.set_ylabel(f"test {measure}, %")
     axes.ticklabel_format(useOffset=False)

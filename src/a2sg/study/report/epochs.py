@@ -109,59 +109,32 @@ def _rows(one: Snapshot, fed_by: Mapping[str, str]) -> list[Row]:
     for step in one.variation.steps:
         layers.setdefault(step.layer, []).append(step)
     whole = one.fisher.whole
-    rows: list[Row] = [_row(one, WHOLE, WHOLE, whole, None, None, one.fisher.loss)]
+    rows: list[Row] = [_row(one, WHOLE, WHOLE, whole, {"sgv": None, "cv": None, "loss": one.fisher.loss})]
     for layer, steps in layers.items():
         if layer in fed_by:
             known = [step.cv.mean for step in steps if step.cv.mean is not None]
             spectrum = one.fisher.layers[fed_by[layer]]
             cv = median(known) if known else None
-            rows.append(_row(one, layer, fed_by[layer], spectrum, steps[-1].sgv.mean, cv, None))
+            found = {"sgv": steps[-1].sgv.mean, "cv": cv, "loss": None}
+            rows.append(_row(one, layer, fed_by[layer], spectrum, found))
     return rows
 
 
-def _row(
-    one: Snapshot,
-    layer: str,
-    weights: str,
-    spectrum: Any,
-    sgv: float | None,
-    cv: float | None,
-    loss: float | None,
-) -> Row:
-    return {
-        "run": one.run,
-        "epoch": one.epoch,
-        "layer": layer,
-        "weights": weights,
-        "largest": spectrum.top[0],
-        "trace": spectrum.trace,
-        "sgv": sgv,
-        "cv": cv,
-        "loss": loss,
-    }
+def _row(one: Snapshot, layer: str, weights: str, spectrum: Any, more: Row) -> Row:
+    place = {"run": one.run, "epoch": one.epoch, "layer": layer, "weights": weights}
+    return {**place, "largest": spectrum.top[0], "trace": spectrum.trace, **more}
 
 
 def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
     figure, grid = draw.columns(labels, list(QUANTITIES.values()), 5.2, 1.8)
-    layers = [layer for layer in dict.fromkeys(row["layer"] for row in rows) if layer != WHOLE]
+    layers = [layer for layer in draw.distinct(rows, "layer") if layer != WHOLE]
     colours = {WHOLE: "black", **draw.depths(layers)}
     for line, name in zip(grid, QUANTITIES, strict=True):
         for axes, label in zip(line, labels, strict=True):
             for layer, colour in colours.items():
-                mine = [
-                    row
-                    for row in rows
-                    if (row["run"], row["layer"]) == (label, layer) and row[name] is not None
-                ]
-                axes.plot(
-                    [row["epoch"] for row in mine],
-                    [row[name] for row in mine],
-                    "o-",
-                    color=colour,
-                    label=draw.short(layer),
-                    linewidth=1.2,
-                    markersize=3.5,
-                )
+                mine = [row for row in draw.picked(rows, run=label, layer=layer) if row[name] is not None]
+                x, y = ([row[column] for row in mine] for column in ("epoch", name))
+                axes.plot(x, y, "o-", color=colour, label=draw.short(layer), linewidth=1.2, markersize=3.5)
         if name != "loss":
             draw.log_if_positive(line[0], [row[name] for row in rows])
     for axes in grid[-1]:

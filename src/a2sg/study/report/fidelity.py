@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -109,7 +108,7 @@ def _own(found: Mapping[str, Sequence[FidelityRow]]) -> Panel:
 
 
 def _draw_own(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    figure, axes = draw.rows_by_layer(rows, "cosine", labels, "cosine with the smoothed network's")
+    figure, axes = draw.by_layer(rows, "cosine", labels, "cosine with the smoothed network's")
     axes.set_ylim(top=1.02)
     return figure
 
@@ -138,20 +137,13 @@ def _shapes(found: Mapping[str, Sequence[FidelityRow]], reference: str) -> Panel
 
 
 def _draw_shapes(rows: Sequence[Row], found: Mapping[str, Sequence[FidelityRow]]) -> Figure:
-    whole = [row for row in rows if row["layer"] == "all"]
+    whole = draw.picked(rows, layer="all")
     figure, (panels,) = draw.columns(list(found), ("cosine",), 4.8, 3.6)
-    shapes = list(dict.fromkeys(row["shape"] for row in whole))
     for axes, (label, every) in zip(panels, found.items(), strict=True):
-        for at, shape in enumerate(shapes):
-            mine = [row for row in whole if (row["run"], row["shape"]) == (label, shape)]
-            axes.plot(
-                [row["window"] for row in mine],
-                [math.nan if row["cosine"] is None else row["cosine"] for row in mine],
-                draw.MARKERS[at % len(draw.MARKERS)] + draw.LINES[at % len(draw.LINES)],
-                color=draw.colour(at),
-                label=shape,
-                markersize=4,
-            )
+        for at, shape in enumerate(draw.distinct(whole, "shape")):
+            mine = draw.picked(whole, run=label, shape=shape)
+            x, y = ([row[column] for row in mine] for column in ("window", "cosine"))
+            draw.plot(axes, x, y, at, draw.marker(at) + draw.line(at), label=shape, markersize=4)
         own = next(row.cosine for row in every if (row.shape, row.layer) == ("own", "all"))
         if own is not None and whole[0]["reference"] == "smoothed":
             axes.axhline(own, color="black", linewidth=1, linestyle=":")

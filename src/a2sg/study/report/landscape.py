@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from a2sg.study.measure.landscape import Slice, Statistics, loss_slice
 from a2sg.study.report import draw
 from a2sg.study.report.cases import Study, spread
-from a2sg.study.report.panel import Panel, Section
+from a2sg.study.report.panel import Panel, Row, Section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,13 +90,18 @@ def landscape(study: Study) -> Section:
     )
 
 
-def _whole(lines: Mapping[str, Mapping[str, Slice]], study: Study) -> Panel:
-    rows = [
-        {"run": label, "statistics": statistics, "at": at, "loss": loss}
-        for statistics, runs in lines.items()
+def _rows(what: str, lines: Mapping[str, Mapping[str, Slice]]) -> list[Row]:
+    """Every place on every line; what the lines are told apart by is a column."""
+    return [
+        {"run": label, what: name, "at": at, "loss": loss}
+        for name, runs in lines.items()
         for label, one in runs.items()
         for at, loss in zip(one.at, one.losses, strict=True)
     ]
+
+
+def _whole(lines: Mapping[str, Mapping[str, Slice]], study: Study) -> Panel:
+    rows = _rows("statistics", lines)
     return Panel(
         "landscape-line",
         "A line through all weights",
@@ -111,12 +116,7 @@ def _whole(lines: Mapping[str, Mapping[str, Slice]], study: Study) -> Panel:
 
 
 def _layers(lines: Mapping[str, Mapping[str, Slice]], study: Study) -> Panel:
-    rows = [
-        {"run": label, "layer": layer, "at": at, "loss": loss}
-        for layer, runs in lines.items()
-        for label, one in runs.items()
-        for at, loss in zip(one.at, one.losses, strict=True)
-    ]
+    rows = _rows("layer", lines)
     return Panel(
         "landscape-layers",
         "Layer by layer",
@@ -137,13 +137,7 @@ def _draw_lines(lines: Mapping[str, Mapping[str, Slice]], columns: int, labels: 
     places = [axes for line in grid for axes in line]
     for axes, (title, runs) in zip(places, lines.items(), strict=False):
         for at, (label, one) in enumerate(runs.items()):
-            axes.plot(
-                one.at,
-                [math.nan if loss is None else loss for loss in one.losses],
-                draw.LINES[at % len(draw.LINES)],
-                color=draw.colour(at),
-                label=label,
-            )
+            draw.plot(axes, one.at, one.losses, at, draw.line(at), label=label)
         axes.set_title(title, fontsize=10)
     for axes in places[len(lines) :]:
         axes.set_visible(False)

@@ -173,35 +173,24 @@ def _panel(
 
 def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
     figure, (panels,) = draw.frame(1, len(PAIRS), 5.2, 3.6, sharey=True)
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    layers = draw.distinct(rows, "layer")
     epochs = sorted({row["epoch"] for row in rows})
     colours = draw.depths(layers)
     for axes, (column, text) in zip(panels, PAIRS.items(), strict=True):
         for at, label in enumerate(labels):
             for layer in layers:
-                mine = [
-                    row
-                    for row in rows
-                    if (row["run"], row["layer"]) == (label, layer) and row[column] is not None
-                ]
-                axes.scatter(
-                    [row[column] for row in mine],
-                    [row["lambda"] for row in mine],
-                    marker=draw.MARKERS[at % len(draw.MARKERS)],
-                    color=[
-                        (*colours[layer][:3], (1 + epochs.index(row["epoch"])) / len(epochs)) for row in mine
-                    ],
-                    s=26 if len(epochs) == 1 else 16,
-                )
-        values = [row[column] for row in rows]
-        if any(value is not None and value > 0 for value in values):
-            axes.set_xscale("log", nonpositive="mask")
+                mine = [row for row in draw.picked(rows, run=label, layer=layer) if row[column] is not None]
+                x, y = ([row[name] for row in mine] for name in (column, "lambda"))
+                faint = [(1 + epochs.index(row["epoch"])) / len(epochs) for row in mine]
+                shades = [(*colours[layer][:3], share) for share in faint]
+                axes.scatter(x, y, marker=draw.marker(at), color=shades, s=26 if len(epochs) == 1 else 16)
+        draw.log_if_positive(axes, [row[column] for row in rows], "x")
         draw.log_if_positive(axes, [row["lambda"] for row in rows])
         axes.set_xlabel(text)
     panels[0].set_ylabel("λmax of the empirical Fisher")
     for layer in layers:
         panels[0].plot([], [], "o", color=colours[layer], label=draw.short(layer))
     for at, label in enumerate(labels):
-        panels[0].plot([], [], draw.MARKERS[at % len(draw.MARKERS)], color=draw.GREY, label=label)
+        panels[0].plot([], [], draw.marker(at), color=draw.GREY, label=label)
     draw.legend_below(figure, panels[0], 6)
     return figure

@@ -16,7 +16,6 @@ from a2sg.study.report.panel import Panel, Row, Table
 from a2sg.study.text import number
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 GROUPS = (1, 4)
@@ -92,29 +91,12 @@ def _draw_windows(found: Found) -> Figure:
     figure, grid = draw.frame(len(found), 1, min(16.0, 3 + 0.28 * len(keys)), 1.9, sharex=True, sharey=True)
     for (axes,), (label, sizes) in zip(grid, found.items(), strict=True):
         for at, (size, steps) in enumerate(sizes.items()):
-            points = [
-                (places[step.layer, step.step], window)
-                for step in steps
-                for window in step.windows
-                if window is not None
-            ]
-            axes.plot(
-                [place for place, _ in points],
-                [window for _, window in points],
-                "oD"[at % 2],
-                color=draw.colour(at),
-                alpha=0.35 if at == 0 else 0.9,
-                markersize=4,
-                label="one batch" if size == 1 else f"{size} batches",
-            )
-        axes.plot(
-            range(len(keys)),
-            [step.window for step in sizes[GROUPS[0]]],
-            "_",
-            color=draw.GREY,
-            markersize=9,
-            label="in use",
-        )
+            text, alpha = ("one batch", 0.35) if size == 1 else (f"{size} batches", 0.9)
+            x = [places[step.layer, step.step] for step in steps for _ in step.windows]
+            y = [window for step in steps for window in step.windows]
+            draw.plot(axes, x, y, at, "oD"[at % 2], alpha=alpha, markersize=4, label=text)
+        used = [step.window for step in sizes[GROUPS[0]]]
+        axes.plot(used, "_", color=draw.GREY, markersize=9, label="in use")
         axes.set_ylim(bottom=0)
         axes.set_ylabel("window", fontsize=9)
         axes.set_title(label, fontsize=10)
@@ -163,22 +145,14 @@ def _draw_gain(found: Found) -> Figure:
         steps = sizes[GROUPS[0]]
         layers = list(dict.fromkeys(step.layer for step in steps))
         for axes, (spatial, text) in zip(line, OBJECTIVES.items(), strict=True):
-            _bars(axes, steps, spatial, layers)
+            means = {
+                text: [_mean(steps, spatial, kind, name) or 0.0 for name in layers]
+                for kind, text in KINDS.items()
+            }
+            draw.bars(axes, means)
+            axes.axhline(0, color=draw.GREY, linewidth=0.8)
             axes.set_ylabel(text, fontsize=9)
             axes.set_title(label, fontsize=10)
             draw.label_layers(axes, layers)
     draw.legend_below(figure, grid[0][0])
     return figure
-
-
-def _bars(axes: Axes, steps: Sequence[SearchGain], spatial: bool, layers: Sequence[str]) -> None:
-    for at, (kind, text) in enumerate(KINDS.items()):
-        values = [_mean(steps, spatial, kind, layer) for layer in layers]
-        axes.bar(
-            [place + 0.27 * (at - 1) for place in range(len(layers))],
-            [0.0 if value is None else value for value in values],
-            0.25,
-            color=draw.colour(at),
-            label=text,
-        )
-    axes.axhline(0, color=draw.GREY, linewidth=0.8)

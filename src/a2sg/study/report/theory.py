@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,8 @@ PRICE, BRIDGE_PRICE = 60, 3
 """Gradients that the theorems' shapes, and the bridge, cost about as much as."""
 DEEPEST = 1e3
 """The picture of the bridge ends this far below the least λmax."""
+BRIDGE = {"bound": "bound by CV", "trace": "trace", "top": "λmax(F)", "aligned": "left at CV 0"}
+"""Sizes of the bridge in the picture."""
 SHOWN = ("boxcar", "triangle", "asymmetric 0.5", "asymmetric 0.6", "asymmetric 0.8")
 """Shapes in the picture; the CSV file has all."""
 
@@ -99,14 +100,8 @@ def _draw_shapes(theorems: Mapping[str, Theorems]) -> Figure:
             axes = grid[row][column]
             for at, name in enumerate(SHOWN):
                 values = [getattr(step.same_window[name], measure) for step in one.steps]
-                axes.plot(
-                    [math.nan if value is None else value for value in values],
-                    draw.MARKERS[at],
-                    color=draw.colour(at),
-                    label=name,
-                    markersize=4,
-                    fillstyle="none" if at > 1 else "full",
-                )
+                fill = "none" if at > 1 else "full"
+                draw.plot(axes, range(len(values)), values, at, label=name, markersize=4, fillstyle=fill)
             draw.label_steps(axes, keys)
     draw.legend_below(figure, grid[0][0], len(SHOWN))
     return figure
@@ -114,18 +109,7 @@ def _draw_shapes(theorems: Mapping[str, Theorems]) -> Figure:
 
 def _condition(theorems: Mapping[str, Theorems]) -> Panel:
     rows: list[Row] = [
-        {
-            "run": label,
-            "layer": step.layer,
-            "step": step.step,
-            "window": step.window,
-            "mean": step.potential.mean,
-            "deviation": step.potential.deviation,
-            "looks_gaussian": step.potential.gaussian,
-            "kappa": step.potential.kappa,
-            "l_kappa_over_variance": step.potential.condition,
-            "holds": step.condition,
-        }
+        {"run": label, **step.row(), "holds": step.condition}
         for label, one in theorems.items()
         for step in one.steps
     ]
@@ -154,27 +138,9 @@ def _condition(theorems: Mapping[str, Theorems]) -> Panel:
 
 
 def _draw_condition(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    keys = list(dict.fromkeys((row["layer"], row["step"]) for row in rows))
-    figure, grid = draw.frame(2, 1, min(16.0, 3 + 0.28 * len(keys)), 2.1, sharex=True)
-    for (axes,), (column, text) in zip(
-        grid, {"kappa": "κ", "l_kappa_over_variance": "Lκ/σ²"}.items(), strict=True
-    ):
-        for at, label in enumerate(labels):
-            for row in rows:
-                if row["run"] == label and row[column] is not None:
-                    axes.plot(
-                        keys.index((row["layer"], row["step"])),
-                        row[column],
-                        draw.MARKERS[at % len(draw.MARKERS)],
-                        color=draw.colour(at),
-                        fillstyle="full" if row["looks_gaussian"] else "none",
-                        markersize=5,
-                    )
-            axes.plot([], [], draw.MARKERS[at % len(draw.MARKERS)], color=draw.colour(at), label=label)
-        axes.set_ylabel(text)
-        draw.label_steps(axes, keys)
-    grid[1][0].axhline(1, color="black", linewidth=0.8, linestyle=":")
-    draw.legend_below(figure, grid[0][0])
+    texts = {"kappa": "κ", "l_kappa_over_variance": "Lκ/σ²"}
+    figure, (_, below) = draw.by_step(rows, texts, labels, 2.1, filled="looks_gaussian")
+    below.axhline(1, color="black", linewidth=0.8, linestyle=":")
     return figure
 
 
@@ -207,12 +173,10 @@ def _bridge(dense: Mapping[str, Sequence[Bridge]]) -> Panel:
 def _draw_bridge(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
     figure, (panels,) = draw.columns(labels, ("",), 5, 3.2)
     for axes, label in zip(panels, labels, strict=True):
-        mine = [row for row in rows if row["run"] == label]
-        for at, (name, text) in enumerate(
-            {"bound": "bound by CV", "trace": "trace", "top": "λmax(F)", "aligned": "left at CV 0"}.items()
-        ):
-            values = [row[name] if row[name] > 0 else math.nan for row in mine]
-            axes.plot(values, draw.MARKERS[at] + draw.LINES[at], color=draw.colour(at), label=text)
+        mine = draw.picked(rows, run=label)
+        for at, (name, text) in enumerate(BRIDGE.items()):
+            values = [row[name] if row[name] > 0 else None for row in mine]
+            draw.plot(axes, range(len(values)), values, at, draw.marker(at) + draw.line(at), label=text)
         draw.log_if_positive(axes, [row["top"] for row in mine])
         if tops := [row["top"] for row in rows if row["top"] > 0]:
             axes.set_ylim(bottom=min(tops) / DEEPEST)  # below are sums that are 0 but for rounding

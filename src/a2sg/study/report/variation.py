@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from a2sg.errors import InputError
 from a2sg.statistics import mean
@@ -16,7 +16,7 @@ from a2sg.study.report.cases import BATCHES, Case, Study
 from a2sg.study.report.panel import Panel, Row, Section, Table
 from a2sg.study.report.search import searches
 from a2sg.study.run import run_history
-from a2sg.study.text import number
+from a2sg.study.text import number, with_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,40 +122,29 @@ def _training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Panel:
 
 
 def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Figure:
-    points_of_all = [point for points in histories.values() for point in points]
-    titles = ["SGV, step T", "TGC, mean of steps t < T", "window, mean of steps"]
-    more = [name for name in ("cv", "norm", "sparsity") if any(_known(points_of_all, name))]
-    titles += [QUANTITIES[name][0] for name in more]
-    figure, grid = draw.columns(list(histories), titles, 5.2, 2.0)
-    layers = list(dict.fromkeys(point.layer for points in histories.values() for point in points))
+    every = [point for points in histories.values() for point in points]
+    more = [name for name in ("cv", "norm", "sparsity") if any(_known(every, name))]
+    titles = {"sgv": "SGV, step T", "tgc": "TGC, mean of steps t < T", "window": "window, mean of steps"}
+    titles |= {name: QUANTITIES[name][0] for name in more}
+    figure, grid = draw.columns(list(histories), list(titles.values()), 5.2, 2.0)
+    layers = list(dict.fromkeys(point.layer for point in every))
     colours = draw.depths(layers)
     for column, points in enumerate(histories.values()):
         last = max(point.step for point in points)
         for layer in layers:
-            lines: list[dict[int, list[float]]] = [{} for _ in titles]
-            for point in points:
-                if point.layer != layer:
-                    continue
-                values = [point.sgv if point.step == last else None, point.tgc, point.window]
-                values += [getattr(point, name) for name in more]
-                for line, value in zip(lines, values, strict=True):
-                    if value is not None:
-                        line.setdefault(point.iteration, []).append(value)
-            for row, line in enumerate(lines):
-                grid[row][column].plot(
-                    list(line),
-                    [mean(values) for values in line.values()],
-                    ".-",
-                    color=colours[layer],
-                    label=draw.short(layer),
-                    linewidth=1,
-                    markersize=3,
-                )
+            for line, name in zip(grid, titles, strict=True):
+                means: dict[int, list[float]] = {}
+                for point in points:
+                    value = getattr(point, name)
+                    if point.layer == layer and value is not None and (name != "sgv" or point.step == last):
+                        means.setdefault(point.iteration, []).append(value)
+                style: dict[str, Any] = {"color": colours[layer], "label": draw.short(layer)}
+                values = [mean(found) for found in means.values()]
+                line[column].plot(list(means), values, ".-", linewidth=1, markersize=3, **style)
         grid[-1][column].set_xlabel("iteration")
-    draw.log_if_positive(grid[0][0], [p.sgv for p in points_of_all])
-    for row, name in enumerate(more, 3):
-        if QUANTITIES[name][1]:
-            draw.log_if_positive(grid[row][0], _known(points_of_all, name))
+    for line, name in zip(grid, titles, strict=True):
+        if name in QUANTITIES and QUANTITIES[name][1]:
+            draw.log_if_positive(line[0], _known(every, name))
     draw.legend_below(figure, grid[0][0], 8)
     return figure
 
@@ -187,31 +176,13 @@ def _steps(study: Study) -> Panel:
 
 
 def _draw_steps(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    shown = {name: text for name, text in QUANTITIES.items() if any(row[name] is not None for row in rows)}
-    keys = list(dict.fromkeys((row["layer"], row["step"]) for row in rows))
-    figure, grid = draw.frame(len(shown), 1, min(16.0, 3 + 0.28 * len(keys)), 1.7, sharex=True)
-    for (axes,), (name, (text, log)) in zip(grid, shown.items(), strict=True):
-        for at, label in enumerate(labels):
-            mine = {(row["layer"], row["step"]): row for row in rows if row["run"] == label}
-            known = [
-                (x, mine[key]) for x, key in enumerate(keys) if key in mine and mine[key][name] is not None
-            ]
-            offset = 0.12 * (at - (len(labels) - 1) / 2)
-            axes.errorbar(
-                [x + offset for x, _ in known],
-                [row[name] for _, row in known],
-                [row[f"{name}_error"] or 0.0 for _, row in known],
-                fmt=draw.MARKERS[at % len(draw.MARKERS)],
-                color=draw.colour(at),
-                label=label,
-                markersize=4,
-                linewidth=1,
-            )
-        if log:
+    shown = {
+        name: text for name, (text, _) in QUANTITIES.items() if any(row[name] is not None for row in rows)
+    }
+    figure, panels = draw.by_step(rows, shown, labels, 1.7)
+    for axes, name in zip(panels, shown, strict=True):
+        if QUANTITIES[name][1]:
             draw.log_if_positive(axes, [row[name] for row in rows])
-        axes.set_ylabel(text, fontsize=9)
-        draw.label_steps(axes, keys)
-    draw.legend_below(figure, grid[0][0])
     return figure
 
 
@@ -235,10 +206,8 @@ def _signals(study: Study) -> Panel:
     lines = []
     for row in rows:
         if row["layer"] == "all":
-            error = "" if row["squared_snr_error"] is None else f" ± {number(row['squared_snr_error'])}"
-            lines.append(
-                [row["run"], number(row["norm"]), number(row["snr"]), number(row["squared_snr"]) + error]
-            )
+            square = with_error(row["squared_snr"], row["squared_snr_error"])
+            lines.append([row["run"], number(row["norm"]), number(row["snr"]), square])
     return Panel(
         "signal-to-noise",
         "Signal to noise of the weights' gradients",
@@ -253,6 +222,6 @@ def _signals(study: Study) -> Panel:
 
 
 def _draw_signals(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    figure, axes = draw.rows_by_layer(rows, "snr", labels, "signal to noise")
+    figure, axes = draw.by_layer(rows, "snr", labels, "signal to noise")
     axes.set_ylim(bottom=0)
     return figure
