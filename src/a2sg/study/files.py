@@ -1,4 +1,4 @@
-"""Pictures as bytes, and all files of a result put into their folder together."""
+"""Frames of pictures, pictures as bytes, and all files of a result put into their folder together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,23 @@ from typing import TYPE_CHECKING, Any
 from a2sg.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+def framed(
+    rows: int, columns: int, width: float, height: float, dpi: int, **options: Any
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of so many inches with panels in a grid; options are those of `Figure.subplots`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#E0E0E0", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, [list(line) for line in grid]
 
 
 def drawn(figure: Figure, kind: str) -> bytes:

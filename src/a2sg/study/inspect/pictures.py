@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from a2sg.colours import COLOURS
-from a2sg.study.files import drawn
+from a2sg.study.files import drawn, framed
 from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
 
@@ -177,12 +177,5 @@ def _height(rows: Rows) -> float:
 
 def _figure(width: float, height: float, count: int) -> tuple[Figure, list[Axes]]:
     """Panels side by side, in inches."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    panels = list(figure.subplots(1, count, squeeze=False)[0])
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#E0E0E0", linewidth=0.6)
-        axes.set_axisbelow(True)
+    figure, (panels,) = framed(1, count, width, height, dpi=120)
     return figure, panels

@@ -189,7 +189,7 @@ def surrogate_field_jacobian(
     estimates = Estimates(top, probes, tolerance, seed)
     with opened(objective, transposed_field_of) as matrix:
         # The transpose has the same eigenvalues, trace and asymmetry.
-        return _measured(kind, objective, matrix, layers, estimates.any)
+        return _measured(kind, objective, matrix, layers, estimates.general)
 
 
 def _measured(

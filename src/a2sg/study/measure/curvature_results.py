@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from a2sg.study.measure.result import Result
+from a2sg.study.text import aligned
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,8 @@ class Curvature(Result):
             trace = _estimate(found.trace, found.trace_error)
             rows.append([name, f"{found.parameters:,}", _shown(found.top[0]), smallest, trace, asymmetry])
         columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
-        widths = [max(map(len, column)) for column in columns]
-        lines = [f"{self.kind}, {self.samples} samples, loss {self.loss:.4g}"]
-        for name, *cells in zip(*columns, strict=True):
-            right = "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-            lines.append(f"{name:<{widths[0]}}{right}")
-        return "\n".join(lines)
+        title = f"{self.kind}, {self.samples} samples, loss {self.loss:.4g}"
+        return "\n".join([title, *aligned(list(zip(*columns, strict=True)))])
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Estimates:
         values = ends(operator, self.top, self.tolerance, self.seed)
         return Spectrum(operator.size, *values, *trace(operator, self.probes, self.seed))
 
-    def any(self, operator: Operator) -> FieldSpectrum:
+    def general(self, operator: Operator) -> FieldSpectrum:
         """Of any matrix, or its transpose: eigenvalues of largest modulus, trace and asymmetry."""
         values = largest_of_any(operator, self.top, self.tolerance, self.seed)
         return FieldSpectrum(

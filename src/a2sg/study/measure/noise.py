@@ -106,7 +106,7 @@ def noisy_gradient(
 
     Raises:
         InputError: for an option out of range, or a model that is too large or has no neurons of this
-        package.
+            package.
     """
     require_positive("deviation", deviation)
     require_count("samples", samples)

@@ -120,10 +120,7 @@ class Objective:
         Raises:
             InputError: if the loss is not one number.
         """
-        value = self.loss(output, self.labels[samples.start : samples.stop])
-        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        require(isinstance(value, Tensor) and value.numel() == 1, f"the loss must be one number, not {shape}")
-        return value.reshape(())
+        return one_number(self.loss(output, self.labels[samples.start : samples.stop]))
 
     def gradient_of(self, value: Tensor) -> list[Tensor]:
         """Of a loss by every parameter; 0 for those it does not depend on.
@@ -168,6 +165,17 @@ class Objective:
                     f"no layer {layer!r} holds trained parameters: there are {', '.join(self.layers)}"
                 )
         return {layer: self.layers[layer] for layer in layers}
+
+
+def one_number(loss: Any) -> Tensor:
+    """A loss as a number without dimensions.
+
+    Raises:
+        InputError: if it is not one.
+    """
+    shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+    require(isinstance(loss, Tensor) and loss.numel() == 1, f"the loss must be one number, not {shape}")
+    return loss.reshape(())
 
 
 def _samples_dim(inputs: Tensor, count: int, given: int | None) -> int:

@@ -22,6 +22,7 @@ from a2sg.kernels.watch import Look as See
 from a2sg.kernels.watch import Step
 from a2sg.neuron import SpikingNeuron
 from a2sg.study.measure.moments import first, gather, levels
+from a2sg.study.measure.objective import one_number
 from a2sg.surrogate import Surrogate, WindowedAffine
 from a2sg.window.observer import Observer
 from a2sg.window.site import Site, require_windows_by_step, sites_of
@@ -270,7 +271,6 @@ def _random_state_kept(model: nn.Module) -> Any:
 
 
 def _require_loss(value: Any) -> None:
-    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-    require(isinstance(value, Tensor) and value.numel() == 1, f"the loss must be one number, not {shape}")
+    one_number(value)
     require(value.requires_grad, "the loss has no gradient: are all parameters frozen?")
     require(bool(value.isfinite()), f"the loss is {value.item()}: check the batch and the weights")

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from a2sg.colours import COLOURS
 from a2sg.colours import GREY as GREY
+from a2sg.study.files import framed
 
 Rows = Sequence[Mapping[str, Any]]
 LINES = ("-", "--", ":", "-.")
@@ -25,13 +26,7 @@ def frame(
     rows: int, columns: int, width: float, height: float, **options: Any
 ) -> tuple[Figure, list[list[Axes]]]:
     """Panels in a grid; width and height of each in inches."""
-    figure = Figure(figsize=(max(5.0, width * columns), height * rows + 0.6), dpi=110, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, **options)
-    for axes in grid.flat:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#E0E0E0", linewidth=0.6)
-        axes.set_axisbelow(True)
-    return figure, [list(line) for line in grid]
+    return framed(rows, columns, max(5.0, width * columns), height * rows + 0.6, 110, **options)
 
 
 def columns(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from a2sg.study.measure.fidelity import FidelityRow, own_fidelity, surrogate_fidelity
 from a2sg.study.report import draw
-from a2sg.study.report.cases import Case, Study
+from a2sg.study.report.case import Case
+from a2sg.study.report.cases import Study
 from a2sg.study.report.panel import Panel, Row, Section
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from a2sg.modes import in_mode
 from a2sg.statistics import mean
 from a2sg.study.measure.search_gain import SearchGain, search_gain
 from a2sg.study.report import draw
-from a2sg.study.report.cases import Case, Study
+from a2sg.study.report.case import Case
+from a2sg.study.report.cases import Study
 from a2sg.study.report.panel import Panel, Row, Table
 from a2sg.study.text import number
 

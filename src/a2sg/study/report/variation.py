@@ -12,7 +12,8 @@ from a2sg.errors import InputError
 from a2sg.statistics import mean
 from a2sg.study.measure.variation import HistoryPoint
 from a2sg.study.report import draw
-from a2sg.study.report.cases import BATCHES, Case, Study
+from a2sg.study.report.case import Case
+from a2sg.study.report.cases import BATCHES, Study
 from a2sg.study.report.panel import Panel, Row, Section, Table
 from a2sg.study.report.search import searches
 from a2sg.study.run import run_history
