@@ -31,13 +31,14 @@ TOGETHER = {
     "models/test_models.py": "vgg /registry",
     "models/test_spikformer.py": "attention",
     "peers/test_peers.py": "/adopt/sinabs /adopt/spikingjelly",
-    "study/inspect/test_inspection_files.py": "charts page pictures table /study/html /study/subject",
+    "study/inspect/test_inspection_files.py": "charts page pictures table"
+    " /study/files /study/html /study/subject",
     "study/measure/test_curvature.py": "curvature_results estimators gram objective operators output_factors",
     "study/measure/test_fidelity.py": "noise",
     "study/measure/test_variation.py": "batches probe",
     "study/inspect/test_inspection.py": "/study/measure/diagnosis /study/measure/moments",
-    "study/report/test_analysis.py": "cases curvature energy fidelity files landscape page panel prediction"
-    " runs search theory tradeoff variation /study/run",
+    "study/report/test_analysis.py": "case cases curvature energy fidelity files landscape page panel"
+    " prediction runs search theory tradeoff variation ways /study/run",
     "test_core_alone.py": "__init__ analysis",
     "test_extending.py": "listing /study/report/parts /training/policies",
     "test_neuron.py": "/kernels/reference",
