@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
     folder, *names = arguments[core:]
     option = " --core" if core else ""
     rows = {
-        name: row(name, Path(folder, name, "work", "results"), f"tests/platforms/run{option} {name}")
+        name: row(name, Path(folder, name, "srv", "results"), f"tests/platforms/run{option} {name}")
         for name in names
     }
     print(HEAD + "".join(rows.values()), end="")
