@@ -6,7 +6,7 @@ from a2sg import cli
 from a2sg.errors import InputError
 from a2sg.parser import Parser
 from a2sg.training.config import RunConfig
-from a2sg.training.fields import walk
+from a2sg.training.fields import from_word, walk
 from a2sg.training.options import read_run
 from a2sg.training.recipe import load_recipe
 
@@ -83,3 +83,12 @@ def test_every_command_tells_in_one_line(capsys):
         err = capsys.readouterr().err
         assert err.startswith("a2sg: error: ")
         assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("word", ["a #b", "[x", "'quoted'", "a: b: c", "runs/x", "~"])
+def test_text_is_taken_as_it_is(word):
+    for kind in (str, str | None, bool | str):
+        assert from_word(word, kind, "--name") == word
+    assert from_word("null", str | None, "--name") is None
+    assert from_word("null", str, "--name") == "null"
+    assert from_word("False", bool | str, "--name") is False

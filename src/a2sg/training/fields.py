@@ -85,8 +85,9 @@ def from_word(word: str, kind: Any, name: str) -> Any:
     parts = get_args(kind) or (kind,)
     if get_origin(kind) is dict or not (str in parts or choices(kind)):
         return plain.read(word, name)
-    value = plain.read(word, name)
-    return value if type(value) in parts else word
+    if bool in parts and word.isalpha() and isinstance(value := plain.read(word, name), bool):
+        return value
+    return None if word == "null" and type(None) in parts else word
 
 
 def fit(kind: type[T], value: Any, name: str = "") -> T:
