@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from a2sg.devices import Device
-from a2sg.kernels.watch import Gradient
-from a2sg.window.adaptive import SpatialSteps
+from a2sg.training.arguments import with_arguments_of
+from a2sg.window import AdaptiveWindows
 
 __all__ = [
     "AugmentConfig",
@@ -66,49 +66,28 @@ class SurrogateConfig(Group):
 
 
 @dataclass
+@with_arguments_of(AdaptiveWindows)
 class WindowsConfig(Group):
-    """How windows are adapted; see `a2sg.AdaptiveWindows`. With both parts off they are only watched.
+    """How windows are adapted: the options of `a2sg.AdaptiveWindows`; with both parts off, only watched.
 
     Another policy takes `every`, `start`, and its own `options`; CPNG takes `low` and `high` too.
     """
 
     policy: str = "a2sg"
     """The rule: a2sg, cpng, or dspike, whose temperature is set instead of windows (a2sg.baselines)."""
-    spatial: bool | str = True
-    """Adapt the last step (S-ASG): true or false, or an objective: sgv, std, or one that you registered."""
-    temporal: bool | str = True
-    """Adapt the earlier steps (T-ASG): true or false, or an objective: tgc, sgv, std, or your own."""
-    every: int = 500
-    """Iterations from one search to the next."""
-    start: int | None = None
-    """First observed iteration; null is `every`, and 0 for other policies than a2sg."""
-    low: float = 0.1
-    """Smallest candidate window (CPNG as published: 0.5)."""
-    high: float = 1.0
-    """Largest candidate window (CPNG as published: 2.0)."""
-    candidates: int = 100
-    """How many candidates, both ends included."""
-    search: Literal["exact", "grid", "bayes", "random"] = "exact"
-    """How they are searched."""
-    gradient: Gradient = "spike"
-    """Which local gradient is looked at."""
-    batches: int = 1
-    """How many iterations in a row are observed for one search, at most `every`."""
-    spread: Literal["sgv", "std"] | None = None
-    """The former way to say spatial: sgv or std; null where spatial says it."""
-    spatial_steps: SpatialSteps = "last"
-    """Which steps the spatial search adapts."""
-    biases: int = 1
-    """How many biases of the asymmetric shape, from 1/2 to 1, are searched with the windows; 1: its own."""
-    smoothing: float = 0.0
-    """Share of the old window that is kept at a search, below 1."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further options of another policy: share (cpng), epsilon, change, weights (dspike)."""
 
     def __post_init__(self) -> None:
-        if self.spread is not None and self.spatial is True:
-            self.spatial = True if self.spread == "sgv" else self.spread
-        self.spread = None
+        own: Any = self
+        if own.spread is not None and own.spatial is True:
+            own.spatial = True if own.spread == "sgv" else own.spread
+        own.spread = None
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
 
 
 @dataclass

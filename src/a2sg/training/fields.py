@@ -9,18 +9,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import lru_cache
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from a2sg.errors import InputError, require_choice
 from a2sg.training import plain
+from a2sg.training.arguments import UNIONS
 
 T = TypeVar("T")
-
-UNIONS = (UnionType, Union)
-"""Origins of a type with a bar; which of them depends on its parts."""
 
 WORDS = {
     bool: "true or false",

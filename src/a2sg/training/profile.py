@@ -58,7 +58,8 @@ def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any
     require_count("--profile", iterations, least=EVERY)
     device = find_device(config.device)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    watched = replace(config, windows=replace(config.windows, every=EVERY, start=START, batches=1))
+    observed: dict[str, Any] = {"every": EVERY, "start": START, "batches": 1}
+    watched = replace(config, windows=replace(config.windows, **observed))
     task = SpikingTask(watched, build_data(config))
     updates = _updates(task)
     _compile_early(task, updates, device)

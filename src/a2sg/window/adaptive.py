@@ -17,7 +17,7 @@ from a2sg.window.history import COLUMNS, history_rows
 from a2sg.window.objectives import SGV, TGC, Objective, find_objective
 from a2sg.window.observer import Observer
 from a2sg.window.policy import Loss, WindowPolicy
-from a2sg.window.search import SEARCHES
+from a2sg.window.search import SEARCHES, SearchName
 from a2sg.window.site import Site
 from a2sg.window.solve import Rows, Solution, solve
 
@@ -46,7 +46,7 @@ class AdaptiveWindows(WindowPolicy):
     Args:
         model: holds spiking neurons (or other sites) with one window per step.
         every: iterations from one search to the next (the paper: 500).
-        start: the first observed iteration; None is `every`.
+        start: the first observed iteration; `every` if it is left out.
         low: the smallest candidate window.
         high: the largest.
         candidates: how many, evenly spaced with both ends; at least 2. Ties go to the smaller.
@@ -56,7 +56,8 @@ class AdaptiveWindows(WindowPolicy):
             sees how many elements a window leaves out; or an `Objective` of your own, or its name.
         temporal: how the earlier steps are (T-ASG): False; True or `"tgc"`, by the largest TGC (the paper);
             or an objective as for `spatial`. With both off the windows are only watched.
-        gradient: δ of the spike path (`"spike"`, research code) or the full dL/du (`"full"`).
+        gradient: which local gradient δ is: of the spike path (`"spike"`, research code) or the full dL/du
+            (`"full"`).
         batches: how many iterations in a row are observed for one search, at most `every` (the paper: 1).
         spatial_steps: which steps S-ASG adapts: `"last"` (the paper), `"first"` or `"all"`; T-ASG adapts the
             others, but never the last, which has no step after.
@@ -87,7 +88,7 @@ class AdaptiveWindows(WindowPolicy):
         low: float = 0.1,
         high: float = 1.0,
         candidates: int = 100,
-        search: str = "exact",
+        search: SearchName = "exact",
         spatial: bool | str | Objective = True,
         temporal: bool | str | Objective = True,
         gradient: Gradient = "spike",
@@ -95,7 +96,7 @@ class AdaptiveWindows(WindowPolicy):
         spatial_steps: SpatialSteps = "last",
         biases: int = 1,
         smoothing: float = 0.0,
-        spread: str | None = None,
+        spread: Literal["sgv", "std"] | None = None,
     ) -> None:
         super().__init__(model, every=every, start=every if start is None else start, batches=batches)
         require_positive("low", low)

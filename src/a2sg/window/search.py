@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -143,4 +143,5 @@ def _normal_cdf(z: Tensor) -> Tensor:
     return 0.5 * (1 + torch.erf(z / math.sqrt(2)))
 
 
-SEARCHES: dict[str, type[Search]] = {"exact": Exact, "grid": Grid, "bayes": Bayes, "random": Random}
+SearchName = Literal["exact", "grid", "bayes", "random"]
+SEARCHES: dict[SearchName, type[Search]] = {"exact": Exact, "grid": Grid, "bayes": Bayes, "random": Random}
