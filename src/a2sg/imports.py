@@ -15,6 +15,9 @@ from a2sg.errors import InputError, require
 
 OPTION = "--import"
 
+imported: list[str] = []
+"""Modules that were imported so in this process."""
+
 
 def split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The modules that `--import MODULE` and `--import=MODULE` name, and all other words.
@@ -54,3 +57,4 @@ def import_modules(names: Sequence[str]) -> None:
             raise InputError(f"{OPTION} {name}: {error}") from error
         except (Exception, SystemExit) as error:
             raise InputError(f"{OPTION} {name} failed: {type(error).__name__}: {error}") from error
+        imported.append(name)

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from a2sg import imports
 from a2sg.bench import command, lif, memory, networks, peers, search, timing, train
+from a2sg.cli import main
 from a2sg.errors import InputError
 from a2sg.kernels import Gate, backends, sums
 from a2sg.surrogate import Asymmetric
@@ -170,7 +172,7 @@ def test_the_environment_of_the_peers_takes_over(tmp_path, monkeypatch):
     python = tmp_path / "peers" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text("")
-    started = []
+    started, known = [], []
 
     class Replaced(Exception):
         pass
@@ -180,10 +182,12 @@ def test_the_environment_of_the_peers_takes_over(tmp_path, monkeypatch):
         raise Replaced
 
     monkeypatch.setattr(command.os, "execv", execute)
+    for module in (imports, command):
+        monkeypatch.setattr(module, "imported", known)
     words = ["--quick", "--peers", str(tmp_path / "peers")]
     with pytest.raises(Replaced):
-        command.bench_command(words)
-    assert started == [(python, [str(python), "-m", "a2sg", "bench", *words])]
+        main(["bench", *words, "--import", "colorsys"])  # any module
+    assert started == [(python, [str(python), "-m", "a2sg", "bench", "--import=colorsys", *words])]
     monkeypatch.setattr(command.sys, "prefix", str(tmp_path / "peers"))
     command._enter(tmp_path / "peers", asked=True, words=words)  # being there, it goes on
     assert len(started) == 1

@@ -29,6 +29,7 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
             "files",
             "colours",
             "score",
+            "imports",
             "_version",
         )
     },
@@ -42,7 +43,7 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {"training": ("training",)},
     {"export": ("export",), "study": ("study", "analysis"), "info": ("info",)},
     {"bench": ("bench",)},
-    {"cli": ("cli", "listing", "imports", "__main__", "a2sg")},
+    {"cli": ("cli", "listing", "__main__", "a2sg")},
 )
 """From the inside out: the rooms of each layer, and the modules or packages of each room.
 

@@ -17,6 +17,7 @@ from a2sg.bench.options import Options
 from a2sg.bench.timing import say
 from a2sg.devices import find_device
 from a2sg.errors import require, require_choice, require_count, require_positive
+from a2sg.imports import OPTION, imported
 from a2sg.parser import Parser
 
 BENCHES: dict[str, Callable[[Options], report.Report]] = {
@@ -154,7 +155,8 @@ def _enter(folder: Path, *, asked: bool, words: list[str]) -> None:
         return
     if Path(sys.prefix).resolve() != folder.resolve():
         sys.stdout.flush()
-        os.execv(python, [str(python), "-m", "a2sg", "bench", *words])
+        again = [f"{OPTION}={name}" for name in imported]
+        os.execv(python, [str(python), "-m", "a2sg", "bench", *again, *words])
 
 
 def _backends() -> tuple[str, ...]:
