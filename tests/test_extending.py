@@ -18,7 +18,8 @@ from a2sg.models.setting import MODELS
 from a2sg.neuron import NEURONS
 from a2sg.registry import Registry
 from a2sg.study.report.parts import PARTS
-from a2sg.surrogate import SURROGATES, create_surrogate, side_by_side
+from a2sg.surrogate import SURROGATES, create_surrogate
+from a2sg.surrogate.registry import side_by_side
 from a2sg.training.losses import LOSSES
 from a2sg.training.policies import POLICIES
 from a2sg.training.regularizers import REGULARIZERS

@@ -30,6 +30,7 @@ TOGETHER = {
     "models/test_layers_fused.py": "maps residual setting",
     "models/test_models.py": "vgg /registry",
     "models/test_spikformer.py": "attention",
+    "neuron/test_spiking.py": "integer leaky /kernels/reference",
     "peers/test_peers.py": "/adopt/sinabs /adopt/spikingjelly",
     "study/inspect/test_inspection_files.py": "charts page pictures table"
     " /study/files /study/html /study/subject",
@@ -39,9 +40,9 @@ TOGETHER = {
     "study/inspect/test_inspection.py": "/study/measure/diagnosis /study/measure/moments",
     "study/report/test_analysis.py": "case cases curvature energy fidelity files landscape page panel"
     " prediction runs search theory tradeoff variation ways /study/run",
+    "surrogate/test_shape.py": "affine smooth",
     "test_core_alone.py": "__init__ analysis",
     "test_extending.py": "listing /study/report/parts /training/policies",
-    "test_neuron.py": "/kernels/reference",
     "training/test_compare.py": "tables",
     "training/test_losses.py": "regularizers",
     "training/test_optimizer.py": "build",

@@ -106,11 +106,16 @@ def runtime_protocols(tree):
 
 
 def raw_annotations(tree):
-    """Since 3.14 annotations are made when they are asked for, and do not lie in a class's `__dict__`."""
+    """Since 3.14 annotations are made when they are asked for, and do not lie in a class's `__dict__`.
+
+    They may be set.
+    """
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute | ast.Subscript) and ANNOTATIONS in (
-            getattr(node, "attr", None),
-            getattr(getattr(node, "slice", None), "value", None),
+        if (
+            isinstance(node, ast.Attribute | ast.Subscript)
+            and isinstance(node.ctx, ast.Load)
+            and ANNOTATIONS
+            in (getattr(node, "attr", None), getattr(getattr(node, "slice", None), "value", None))
         ):
             yield node, "annotations read raw: typing.get_type_hints gives them everywhere"
 

@@ -20,7 +20,7 @@ import a2sg
 from a2sg.errors import InputError
 from a2sg.kernels import Call, backends, compiled, fuse, inductor, integrate_and_fire, triton_constants
 from a2sg.kernels.layout import layout_of
-from a2sg.neuron import share_work
+from a2sg.neuron.whole import share_work
 from a2sg.surrogate import (
     Arctan,
     Boxcar,

@@ -21,7 +21,7 @@ from a2sg.models.norms import NORMS
 from a2sg.models.retime import with_steps
 from a2sg.models.setting import MODELS, NEURON_OF, Setting, neuron_factory, register_model
 from a2sg.models.unfold import unfold
-from a2sg.neuron import share_work
+from a2sg.neuron.whole import share_work
 from a2sg.surrogate import Surrogate
 
 __all__ = [

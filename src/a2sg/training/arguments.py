@@ -35,7 +35,7 @@ def with_arguments_of(cls: type) -> Callable[[Group], Group]:
         for name, default in _defaults(cls).items():
             added[name] = Annotated[_plain(kinds[name]), Described(description=texts.get(name))]
             setattr(group, name, default)
-        group.__annotations__ = {**group.__annotations__, **added}
+        group.__annotations__ = inspect.get_annotations(group) | added
         return group
 
     return extend

@@ -15,7 +15,8 @@ from a2sg.data import ImageData
 from a2sg.data.sets import DrawnImages, DrawSampler, collate
 from a2sg.data.standardize import Standardize, to_unit
 from a2sg.errors import InputError
-from a2sg.neuron import Record, recording, share_work
+from a2sg.neuron import Record, recording
+from a2sg.neuron.whole import share_work
 from a2sg.score import SCORES
 from a2sg.training.build import (
     build_augment,

@@ -15,7 +15,8 @@ from torch import Tensor
 from a2sg.kernels.sums import Sums
 from a2sg.study.measure.moments import several
 from a2sg.study.measure.probe import LayerProbe, Look, Probed, StepSums
-from a2sg.surrogate import WindowedAffine, side_by_side
+from a2sg.surrogate import WindowedAffine
+from a2sg.surrogate.registry import side_by_side
 from a2sg.window.objectives import ROUNDING, cv_from_sums
 from a2sg.window.search import Exact
 from a2sg.window.solve import Rows, solve

@@ -23,7 +23,8 @@ from a2sg.study.measure.probe import copied
 from a2sg.study.measure.result import Result
 from a2sg.study.measure.unrolled import neurons_of, unrolled
 from a2sg.study.measure.variation import jackknife
-from a2sg.surrogate import Surrogate, side_by_side
+from a2sg.surrogate import Surrogate
+from a2sg.surrogate.registry import side_by_side
 
 SHAPES = side_by_side("unit")
 """Shapes of area 1."""

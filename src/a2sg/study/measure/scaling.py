@@ -18,7 +18,8 @@ from a2sg.errors import require, require_count, require_positive
 from a2sg.neuron import LIF
 from a2sg.statistics import bonferroni, deviation, mean, student_t
 from a2sg.study.measure.result import Result
-from a2sg.surrogate import Surrogate, WindowedAffine, side_by_side
+from a2sg.surrogate import Surrogate, WindowedAffine
+from a2sg.surrogate.registry import side_by_side
 
 UNIT_AREA: dict[str, Surrogate] = {
     name: shape for name, shape in side_by_side("unit").items() if isinstance(shape, WindowedAffine)

@@ -21,7 +21,8 @@ from a2sg.study.measure.diagnosis import SHAPES, Potential, StepDiagnosis, diagn
 from a2sg.study.measure.gaussian import Stretched, gaussian_cv
 from a2sg.study.measure.probe import Forward, Look, probe
 from a2sg.study.measure.result import Result
-from a2sg.surrogate import Surrogate, side_by_side
+from a2sg.surrogate import Surrogate
+from a2sg.surrogate.registry import side_by_side
 
 SYMMETRIC = {name: shape for name, shape in side_by_side().items() if shape.symmetric}
 """Shapes that Theorem 4.1 is about; the first three have an end."""

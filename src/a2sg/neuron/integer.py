@@ -1,0 +1,64 @@
+"""IntegerLIF: a neuron whose spikes are counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from a2sg.errors import require_count, require_share
+from a2sg.kernels import BackendName, Order
+from a2sg.neuron.registry import register_neuron
+from a2sg.neuron.spiking import SpikingNeuron
+from a2sg.surrogate import Boxcar, Surrogate
+
+
+@register_neuron("integer_lif")
+class IntegerLIF(SpikingNeuron):
+    """Integer-valued LIF: s = round(clip(u / threshold, 0, levels)), halves up (Spike-driven Transformer V3).
+
+    The spike counts the thresholds (k - ½) · threshold reached, k = 1 .. levels, and the surrogate is a
+    window around each. Boxcar with window threshold / 2 is the straight-through estimator.
+
+    Args:
+        steps: T, at least 1 (as published: 1).
+        levels: D, the largest spike (as published: 4).
+        normalize: whether the output is s / levels (as published) or s.
+        decay, threshold, detach_reset, surrogate, window, order, backend: as for `LIF`; the reset is soft.
+    """
+
+    def __init__(
+        self,
+        steps: int = 1,
+        *,
+        levels: int = 4,
+        normalize: bool = True,
+        decay: float = 0.9,
+        threshold: float = 1.0,
+        detach_reset: bool = False,
+        surrogate: Surrogate = Boxcar(),
+        window: float | Sequence[float] | Tensor = 0.5,
+        order: Order = "field",
+        backend: BackendName = "auto",
+    ) -> None:
+        super().__init__(
+            steps,
+            threshold=threshold,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+            window=window,
+            order=order,
+            backend=backend,
+        )
+        self.levels = require_count("levels", levels)
+        self.normalize = normalize
+        self.decay = require_share("decay", decay)
+
+    def leak(self) -> float:
+        return self.decay
+
+    def thresholds(self) -> tuple[float, ...]:
+        return tuple((k - 0.5) * self.threshold for k in range(1, self.levels + 1))
+
+    def _output(self, spikes: Tensor) -> Tensor:
+        return spikes / self.levels if self.normalize else spikes

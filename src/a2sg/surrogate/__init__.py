@@ -1,0 +1,33 @@
+"""Surrogate shapes: what stands in for ds/du, as pure formulas of distance and window.
+
+Every shape answers one question, `derivative(distance, window)`, with `distance = u - threshold`.
+Both arguments broadcast, so a window may differ per step, per layer or per channel. Nothing here
+knows about autograd: training, search, analysis and kernels all read the same formula. Its integral,
+`primitive`, is the smooth spike of which the shape is the true derivative; analysis alone asks for it.
+
+A shape is a profile of z = distance / window: the window only stretches it.
+
+It comes with its published height (`area="free"`) or scaled to integral 1 (`area="unit"`).
+"""
+
+from a2sg.surrogate.affine import Asymmetric, Boxcar, PinnedAsymmetric, Triangle
+from a2sg.surrogate.registry import SURROGATES, create_surrogate, register_surrogate
+from a2sg.surrogate.shape import Formula, Surrogate, WindowedAffine
+from a2sg.surrogate.smooth import Arctan, Dspike, FastSigmoid, Sigmoid
+
+__all__ = [
+    "SURROGATES",
+    "Arctan",
+    "Asymmetric",
+    "Boxcar",
+    "Dspike",
+    "FastSigmoid",
+    "Formula",
+    "PinnedAsymmetric",
+    "Sigmoid",
+    "Surrogate",
+    "Triangle",
+    "WindowedAffine",
+    "create_surrogate",
+    "register_surrogate",
+]

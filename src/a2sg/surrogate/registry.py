@@ -1,0 +1,55 @@
+"""Shapes by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TypeVar
+
+from a2sg.errors import require
+from a2sg.registry import Registry
+from a2sg.surrogate.shape import Area, Surrogate
+
+Shape = TypeVar("Shape", bound=type[Surrogate])
+
+SURROGATES: Registry[type[Surrogate]] = Registry("surrogate")
+"""Names that recipes and the command line use."""
+
+
+def register_surrogate(name: str) -> Callable[[Shape], Shape]:
+    """A decorator: recipes, arms, the command line and analyses then know a shape by `name`.
+
+    It is put on a dataclass derived from `Surrogate`, whose fields are its options. The first line of the
+    docstring is what `a2sg list surrogates` says of it.
+
+    Raises:
+        InputError: if another shape has that name.
+    """
+    return SURROGATES.register(name)
+
+
+def side_by_side(area: Area = "free", close: bool = False) -> dict[str, Surrogate]:
+    """The shapes that analyses compare, by name: "asymmetric 0.5" is that of bias 0.5.
+
+    Args:
+        area: of all of them.
+        close: whether by `Surrogate.grid` rather than by `Surrogate.examples`.
+    """
+    return {
+        " ".join([name.replace("_", " "), *map(str, options.values())]): shape(area=area, **options)
+        for name, shape in SURROGATES.items()
+        for options in (close and shape.grid) or shape.examples
+    }
+
+
+def create_surrogate(name: str, **options: float | str) -> Surrogate:
+    """A surrogate by its name in `SURROGATES`.
+
+    Raises:
+        InputError: for an unknown name, or an option that the shape does not take.
+    """
+    cls = SURROGATES.find(name)
+    known = {option.name for option in fields(cls)}
+    for option in options:
+        require(option in known, f"surrogate {name!r} takes {', '.join(sorted(known))}, not {option!r}")
+    return cls(**options)  # type: ignore[arg-type]
