@@ -8,7 +8,7 @@ PIP_OPTIONS ?=
 export PIP_OPTIONS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all coverage test-peers test-platforms test-packaging test-lowest lint docs evidence clean
+.PHONY: help setup demo test test-all test-gpu coverage test-peers test-platforms test-packaging test-lowest lint docs evidence clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,7 +32,11 @@ test: $(READY)  ## lint, types, and the everyday tests
 
 test-all: $(READY)  ## every test, the slow ones too
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	A2SG_GPU_TESTS=$${A2SG_GPU_TESTS:-auto} OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# The processor waits for the card most of the time: more tests at once than cores.
+test-gpu: $(READY)  ## the tests for a CUDA card, in three minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 -m gpu
 
 # Processes that tests start count too. Of the figures, the files with most lines that nothing ran stand first.
 coverage: $(READY)  ## the share of src that the everyday tests run

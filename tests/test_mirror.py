@@ -9,7 +9,7 @@ from places import ROOT
 PACKAGE, TESTS = ROOT / "src" / "a2sg", ROOT / "tests"
 SCREEN = 60
 """Lines; a module of more has tests."""
-APART = {"support", "peers", "platforms", "packaging"}
+APART = {"support", "peers", "platforms", "packaging", "gpu"}
 """Folders of tests that mirror no room."""
 
 TOGETHER = {

@@ -10,13 +10,10 @@ import a2sg
 import reference
 from a2sg import IF, LIF, PLIF
 from a2sg.surrogate import Arctan, Asymmetric, Boxcar
-from neurons import Setting, draw, spikes_and_gradients
+from neurons import Setting, check_against_the_plain_loop, draw, spikes_and_gradients
 from reference import BY_NAME, CASES
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
-
-# Twice the rounding of a 16-bit output; for float32 what a few dozen operations may add up to.
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 
 
 def table():
@@ -40,29 +37,7 @@ def table():
 
 @pytest.mark.parametrize("setting", table(), ids=str)
 def test_spikes_and_gradients_are_those_of_the_plain_loop(setting):
-    current, weights, windows = draw(setting, (2, 3, 5))
-    neuron = setting.neuron(windows)
-    spikes, grad = spikes_and_gradients(neuron, current, weights)
-    assert spikes.dtype == grad.dtype == setting.dtype
-    assert spikes.shape == current.shape
-
-    twin = setting.reference(neuron)
-    wide = current.double().requires_grad_()
-    done = reference.run(twin, wide, windows.double())
-    scale = setting.levels if setting.kind == "integer" else 1
-    torch.testing.assert_close(
-        spikes, (done.spikes / scale).to(setting.dtype), rtol=0, atol=torch.finfo(setting.dtype).eps
-    )
-    (done.spikes / scale * weights.double()).sum().backward()
-    # Per element against the largest gradient of its step: sums of terms of both signs may cancel.
-    size = wide.grad.abs().flatten(1).amax(1).clamp_min(1e-3).reshape(-1, 1, 1, 1)
-    tolerance = TOLERANCE[setting.dtype]
-    assert ((grad.double() - wide.grad).abs() <= tolerance * size).all()
-    if setting.kind == "plif" and (setting.steps > 1 or setting.order == "scaled"):
-        d = twin.decay
-        expected = (d.grad * d * (1 - d)).item()  # decay = sigmoid(raw)
-        rough = max(abs(expected), 1.0)
-        assert neuron.raw_decay.grad.item() == pytest.approx(expected, abs=max(tolerance, 1e-10) * rough)
+    check_against_the_plain_loop(setting, (2, 3, 5))
 
 
 def test_the_table_meets_spikes_and_silence_and_gradients():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,13 @@ from torch import Tensor
 
 import reference
 from a2sg import IF, LIF, PLIF, IntegerLIF
+from a2sg.kernels.backends import BackendName
 from a2sg.kernels.dynamics import Order, Reset
 from a2sg.neuron import SpikingNeuron
 from reference import BY_NAME
+
+# Twice the rounding of a 16-bit output; for float32 what a few dozen operations may add up to.
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,54 @@ def draw(setting: Setting, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor
         if not reference.ambiguous(twin, done, windows.double(), margin):
             return current, weights, windows
     raise AssertionError("every input drawn came too close to an edge")
+
+
+def check_against_the_plain_loop(
+    setting: Setting,
+    shape: Sequence[int],
+    *,
+    device: torch.device | str = "cpu",
+    backend: BackendName = "auto",
+    arrange: Callable[[Tensor], Tensor] = lambda current: current,
+) -> None:
+    """Spikes to the bit and gradients to rounding, against a float64 loop on the CPU.
+
+    Args:
+        setting: the neuron.
+        shape: of a step `[B, ...]`.
+        device: where it runs.
+        backend: how.
+        arrange: puts the input into another layout in memory.
+    """
+    current, weights, windows = draw(setting, shape)
+    neuron = setting.neuron(windows).to(device)
+    neuron.backend = backend
+    spikes, grad = spikes_and_gradients(neuron, arrange(current.to(device)), weights.to(device))
+    assert grad is not None
+    assert spikes.dtype == grad.dtype == setting.dtype
+    assert spikes.shape == current.shape
+
+    twin = setting.reference(neuron.cpu())
+    wide = current.double().requires_grad_()
+    done = reference.run(twin, wide, windows.double())
+    scale = setting.levels if setting.kind == "integer" else 1
+    torch.testing.assert_close(
+        spikes.cpu(), (done.spikes / scale).to(setting.dtype), rtol=0, atol=torch.finfo(setting.dtype).eps
+    )
+    (done.spikes / scale * weights.double()).sum().backward()
+    assert wide.grad is not None
+    # Per element against the largest gradient of its step: sums of terms of both signs may cancel.
+    size = wide.grad.abs().flatten(1).amax(1).clamp_min(1e-3).reshape(-1, *[1] * len(shape))
+    tolerance = TOLERANCE[setting.dtype]
+    assert ((grad.cpu().double() - wide.grad).abs() <= tolerance * size).all()
+    if isinstance(neuron, PLIF) and (setting.steps > 1 or setting.order == "scaled"):
+        d = twin.decay
+        assert isinstance(d, Tensor)
+        assert d.grad is not None
+        assert neuron.raw_decay.grad is not None
+        expected = (d.grad * d * (1 - d)).item()  # decay = sigmoid(raw)
+        rough = max(abs(expected), 1.0)
+        assert abs(neuron.raw_decay.grad.item() - expected) <= max(tolerance, 1e-10) * rough
 
 
 def spikes_and_gradients(
