@@ -52,7 +52,7 @@ def main() -> None:
                 if row in found["other"]:
                     pairs.setdefault(row, []).append((seconds, found["other"][row]))
             print(f"round {number + 1} of {chosen.rounds} done", file=sys.stderr, flush=True)
-    facts = {**machine("cpu"), "revision": chosen.revision, "bench": bench}
+    facts = {**machine("cpu"), "peers": {}, "revision": chosen.revision, "bench": bench}
     if chosen.out:
         write_json(chosen.out, {**facts, "pairs": pairs})
     print(f"| what | this tree, ms | {chosen.revision}, ms | its time to this tree's: median (all pairs) |")
