@@ -102,8 +102,9 @@ def train_command(words: list[str]) -> int:
     )
     options, config = read_run(parser, words)
 
+    from a2sg.training.folders import read_run_config, read_summary
     from a2sg.training.pictures import run_pictures
-    from a2sg.training.run import SUMMARY, Interrupted, read_run_config, train
+    from a2sg.training.run import Interrupted, train
     from a2sg.training.tables import print_summary
 
     if options.resume is not None:
@@ -113,7 +114,7 @@ def train_command(words: list[str]) -> int:
         )
         out = Path(options.resume)
         config = read_run_config(out)
-        if (out / SUMMARY).is_file():
+        if read_summary(out) is not None:
             print(f"{out} is finished: nothing to resume")
             return 0
     else:

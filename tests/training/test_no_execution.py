@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import pytest
@@ -17,11 +16,14 @@ from a2sg import cli
 from a2sg.data import create_data, list_data
 from a2sg.data.sets import DATA
 from a2sg.errors import InputError
+from a2sg.training import folders
 from a2sg.training import run as runs
 from a2sg.training.arms import apply_arm, parse_arm
 from a2sg.training.build import build_data
+from a2sg.training.checkpoints import CHECKPOINT
 from a2sg.training.config import RunConfig
 from a2sg.training.fields import kinds, walk
+from a2sg.training.folders import read_run_config
 from a2sg.training.recipe import load_recipe
 from a2sg.training.task import SpikingTask
 
@@ -224,6 +226,7 @@ class Evil:
 
 def poison(path, how):
     """Put a pickle in the place of a checkpoint that runs a command, or imports, as soon as it is loaded."""
+    path.with_stem("last-1").unlink(missing_ok=True)  # else the one before is taken
     if how == "torch":
         state = torch.load(path, weights_only=True)
         torch.save({**state, "state_dict": Evil()}, path)
@@ -239,7 +242,7 @@ def poison(path, how):
 def test_no_checkpoint_is_unpickled(home, copied, reader, how, capsys):
     if reader in ("resume", "weights"):
         (copied / "summary.json").unlink()
-    poison(copied / runs.CHECKPOINT, how)
+    poison(copied / CHECKPOINT, how)
     with trap.untouched(*home):
         assert "is damaged" in one_line(capsys, READERS[reader](str(copied)))
 
@@ -257,10 +260,10 @@ def test_lightning_unpickles_none_either(home, copied, how, monkeypatch):
     """Also one that changes between our look at it and Lightning's, where torch is told to unpickle."""
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     (copied / "summary.json").unlink()
-    poison(copied / runs.CHECKPOINT, how)
-    monkeypatch.setattr(runs, "read_checkpoint", lambda path: {})
-    with trap.untouched(*home), pytest.raises(UnpicklingError):
-        runs.train(runs.read_run_config(copied), copied, resume=True, quiet=True)
+    poison(copied / CHECKPOINT, how)
+    monkeypatch.setattr(folders, "newest_checkpoint", lambda folder, aside: folder / CHECKPOINT)
+    with trap.untouched(*home), pytest.raises(InputError, match="is damaged"):
+        runs.train(read_run_config(copied), copied, resume=True, quiet=True)
 
 
 @pytest.mark.parametrize(

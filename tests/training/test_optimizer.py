@@ -6,9 +6,10 @@ from torch import nn
 
 from a2sg.errors import InputError
 from a2sg.training.build import build_data, build_model, build_optimizer, build_schedule
+from a2sg.training.checkpoints import CHECKPOINT, read_checkpoint
 from a2sg.training.config import OptimizerConfig
 from a2sg.training.recipe import load_recipe
-from a2sg.training.run import CHECKPOINT, read_checkpoint, take_weights, train
+from a2sg.training.run import take_weights, train
 
 
 def rates(config, iterations, epochs, model=None):

@@ -56,6 +56,7 @@ def found(tmp_path_factory):
 def test_all_files_are_there_and_agree(found):
     out, content = found
     assert {path.name for path in out.iterdir()} == {
+        ".lock",
         "config.yaml",
         "profile.json",
         "profile.csv",

@@ -12,17 +12,10 @@ import pytest
 import torch
 
 from a2sg.errors import InputError
+from a2sg.training.checkpoints import CHECKPOINT, epoch_checkpoint, kept_epochs, read_checkpoint
+from a2sg.training.folders import read_run_config
 from a2sg.training.recipe import load_recipe
-from a2sg.training.run import (
-    CHECKPOINT,
-    epoch_checkpoint,
-    kept_epochs,
-    load_run,
-    load_weights,
-    read_checkpoint,
-    read_run_config,
-    train,
-)
+from a2sg.training.run import load_run, load_weights, train
 from interruption import interrupted
 from saved import metrics, timeless
 

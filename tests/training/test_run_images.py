@@ -9,9 +9,10 @@ import torch
 from a2sg import cli
 from a2sg.data import create_data
 from a2sg.errors import InputError
+from a2sg.training.checkpoints import CHECKPOINT, read_checkpoint
 from a2sg.training.evaluate import evaluate
 from a2sg.training.recipe import load_recipe
-from a2sg.training.run import CHECKPOINT, load_run, read_checkpoint, train
+from a2sg.training.run import load_run, train
 from interruption import interrupted
 from layouts import write_idx, write_tree
 

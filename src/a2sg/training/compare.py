@@ -6,7 +6,6 @@ command skips what is finished and resumes what is not.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +20,8 @@ from a2sg.statistics import bonferroni
 from a2sg.training import pictures, tables
 from a2sg.training.arms import Arm, apply_arms
 from a2sg.training.config import RunConfig
-from a2sg.training.recipe import read_config, read_yaml
+from a2sg.training.folders import CONFIG, blank, read_run_config, read_summary
+from a2sg.training.recipe import read_yaml
 from a2sg.training.tables import ArmResult, arm_results
 
 Train = Callable[..., dict[str, Any]]
@@ -69,8 +69,7 @@ class _Run:
     @property
     def summary(self) -> dict[str, Any] | None:
         """What the run found; None until it is finished."""
-        path = self.folder / "summary.json"
-        return dict(json.loads(path.read_text())) if path.is_file() else None
+        return read_summary(self.folder)
 
 
 def compare(
@@ -135,7 +134,7 @@ def _train_all(runs: Sequence[_Run], arms: int, train: Train) -> None:
         finished = run.summary is not None
         print(f"{label} (finished before)" if finished else label, file=sys.stderr)
         if not finished:
-            train(run.config, run.folder, resume=(run.folder / "config.yaml").is_file())
+            train(run.config, run.folder, resume=(run.folder / CONFIG).is_file())
         if not (finished and any((run.folder / f"{score.name}.png").is_file() for score in SCORES.values())):
             baseline = runs[number - number % arms]
             pictures.run_pictures(run.folder, None if baseline is run else baseline.folder)
@@ -189,7 +188,7 @@ def _check_folder(out: Path, overwrite: bool) -> None:
     if not out.exists():
         return
     require(out.is_dir(), f"{out} is a file, not a folder: choose another --out")
-    children = list(out.iterdir())
+    children = [child for child in out.iterdir() if not blank(child)]
     runs = [child for child in children if _is_run(child)]
     require(
         not children or len(runs) > 0,
@@ -204,7 +203,7 @@ def _check_folder(out: Path, overwrite: bool) -> None:
 
 def _is_run(folder: Path) -> bool:
     """Whether a folder is a run that a comparison made: its name is that of the arm and seed inside."""
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     if folder.is_symlink() or not path.is_file():
         return False
     try:
@@ -216,11 +215,12 @@ def _is_run(folder: Path) -> bool:
 
 def _require_same(run: _Run) -> None:
     """Raise `InputError` if the folder of a run holds something else."""
-    if not run.folder.exists() or not any(run.folder.iterdir()):
+    if blank(run.folder):
         return
-    path = run.folder / "config.yaml"
-    require(path.is_file(), f"{run.folder} holds something else than a run: choose another --out")
-    there, here = _flat(asdict(read_config(path))), _flat(asdict(run.config))
+    require(
+        (run.folder / CONFIG).is_file(), f"{run.folder} holds something else than a run: choose another --out"
+    )
+    there, here = _flat(asdict(read_run_config(run.folder))), _flat(asdict(run.config))
     for name in sorted(there.keys() | here.keys()):
         require(
             there.get(name) == here.get(name),

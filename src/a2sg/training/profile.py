@@ -25,9 +25,10 @@ from a2sg.training import profile_report
 from a2sg.training.build import build_data
 from a2sg.training.callbacks import EpochSeed
 from a2sg.training.config import RunConfig
+from a2sg.training.folders import opened
 from a2sg.training.kinds import Work, work
 from a2sg.training.phases import PHASES, Iteration, PhaseProfiler, SampleCount
-from a2sg.training.run import make_trainer, open_folder
+from a2sg.training.run import make_trainer
 from a2sg.training.task import SpikingTask
 
 WARM_UP, TRACED = 5, 4
@@ -63,7 +64,14 @@ def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any
     task = SpikingTask(watched, build_data(config))
     updates = _updates(task)
     _compile_early(task, updates, device)
-    open_folder(config, out, resume=False)
+    with opened(config, out, resume=False):
+        return _measure(config, task, out, device, iterations, updates)
+
+
+def _measure(
+    config: RunConfig, task: SpikingTask, out: Path, device: torch.device, iterations: int, updates: int
+) -> dict[str, Any]:
+    """Train for some iterations, into an open folder, and write what that shows."""
     first_traced = WARM_UP + iterations
     if device.type == "cpu":
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it tells the terminal when it starts and stops

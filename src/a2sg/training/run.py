@@ -6,7 +6,6 @@ import logging
 import os
 import platform
 import warnings
-from dataclasses import asdict
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -32,9 +31,19 @@ from a2sg.training.callbacks import (
     TrainingClock,
     WindowsFile,
 )
+from a2sg.training.checkpoints import (
+    CHECKPOINT,
+    FOLDER,
+    DurableCheckpoints,
+    epoch_checkpoint,
+    has_checkpoint,
+    kept_epochs,
+    newest_checkpoint,
+    read_checkpoint,
+)
 from a2sg.training.config import RunConfig
 from a2sg.training.evaluate import evaluate
-from a2sg.training.recipe import read_config, write_config
+from a2sg.training.folders import CONFIG, SUMMARY, opened, read_run_config, unwritable
 from a2sg.training.task import SpikingTask
 
 __all__ = [
@@ -47,7 +56,6 @@ __all__ = [
     "train",
 ]
 
-CONFIG, SUMMARY, CHECKPOINT = "config.yaml", "summary.json", "checkpoints/last.ckpt"
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -74,12 +82,19 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
     device = find_device(config.device)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = SpikingTask(config, build_data(config))
-    begins = not (resume and (out / CHECKPOINT).is_file())
-    if config.model.weights is not None and begins:
+    if config.model.weights is not None and not (resume and has_checkpoint(out)):
         taken = take_weights(task.model, Path(config.model.weights))
         if not quiet:
             Console(stderr=True).print(f"{taken} from {config.model.weights}", highlight=False)
-    checkpoint = open_folder(config, out, resume)
+    with opened(config, out, resume=resume) as checkpoint:
+        return _train(task, out, device, checkpoint, quiet)
+
+
+def _train(
+    task: SpikingTask, out: Path, device: torch.device, checkpoint: Path | None, quiet: bool
+) -> dict[str, Any]:
+    """Train in an open folder, from a checkpoint if there is one."""
+    config = task.config
     clock = TrainingClock()
     callbacks: list[pl.Callback] = [
         EpochSeed(config.seed),
@@ -87,7 +102,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
         MetricsFile(out / "metrics.csv", clock),
         WindowsFile(out / "windows.csv"),
         ModelCheckpoint(
-            out / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+            out / FOLDER, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
         ),
     ]
     if config.keep_every is not None:
@@ -102,6 +117,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
         max_epochs=config.epochs,
         callbacks=callbacks,
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        plugins=[DurableCheckpoints()],
         default_root_dir=out,
         log_every_n_steps=10,
     )
@@ -109,6 +125,8 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
         trainer.fit(task, ckpt_path=checkpoint, weights_only=True)  # no pickled objects
     except SystemExit as stopped:  # how Lightning ends after Ctrl-C
         raise Interrupted(str(out)) from stopped
+    except OSError as error:
+        raise unwritable(out, error) from error
     summary = summarize(task, device, clock.seconds)
     write_json(out / SUMMARY, summary)
     return summary
@@ -177,12 +195,11 @@ def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None) -> N
         InputError: if there is no such checkpoint, or it cannot be read or does not fit.
     """
     if epoch is None:
-        path = folder / CHECKPOINT
-        problem = f"has no {CHECKPOINT} yet: train it with a2sg train --resume {folder}"
+        path = _newest(folder, f"train it with a2sg train --resume {folder}")
     else:
         path = epoch_checkpoint(folder, epoch)
-        problem = f"kept no weights after epoch {epoch}: it has {kept_epochs(folder) or 'none'}"
-    require(path.is_file(), f"{folder} {problem}")
+        kept = kept_epochs(folder) or "none"
+        require(path.is_file(), f"{folder} kept no weights after epoch {epoch}: it has {kept}")
     state = read_checkpoint(path)
     try:
         task.load_state_dict(state["state_dict"])
@@ -191,17 +208,6 @@ def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None) -> N
         raise InputError(f"{path} does not fit {folder / CONFIG}: was one of them changed?") from error
     for site in task.windows.sites.values():
         site.observer = None  # which the next iteration of training may have been for
-
-
-def epoch_checkpoint(folder: Path, epoch: int) -> Path:
-    """Where a run keeps the weights that it had after an epoch, from 1."""
-    return folder / "checkpoints" / f"epoch-{epoch}.ckpt"
-
-
-def kept_epochs(folder: Path) -> list[int]:
-    """The epochs, from 1, whose weights a run has kept (`RunConfig.keep_every`), ascending."""
-    names = (path.stem.removeprefix("epoch-") for path in (folder / "checkpoints").glob("epoch-*.ckpt"))
-    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def take_weights(model: nn.Module, folder: Path) -> str:
@@ -214,8 +220,7 @@ def take_weights(model: nn.Module, folder: Path) -> str:
         InputError: if the folder is no run, its checkpoint cannot be read, or nothing in it fits.
     """
     read_run_config(folder)
-    path = folder / CHECKPOINT
-    require(path.is_file(), f"model.weights: {folder} has no {CHECKPOINT} yet")
+    path = _newest(folder, "model.weights are those of a trained run")
     trained = {
         name.removeprefix("model."): value
         for name, value in read_checkpoint(path)["state_dict"].items()
@@ -235,56 +240,11 @@ def take_weights(model: nn.Module, folder: Path) -> str:
     return f"{len(fitting)} of {len(own)} weights and statistics"
 
 
-def read_run_config(folder: Path) -> RunConfig:
-    """The config of a run folder."""
-    require(
-        (folder / CONFIG).is_file(),
-        f"{folder} is no run folder: it has no {CONFIG} (a2sg train writes one)",
-    )
-    return read_config(folder / CONFIG)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint.
-
-    Raises:
-        InputError: if the file is damaged.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        again = ", and a2sg train --resume starts the run again" if path.name == Path(CHECKPOINT).name else ""
-        raise InputError(
-            f"the checkpoint {path} is damaged ({type(error).__name__}): delete it{again}"
-        ) from error
-    return state
-
-
-def open_folder(config: RunConfig, out: Path, resume: bool) -> Path | None:
-    """Make the run folder; return the checkpoint to go on from, if any.
-
-    Raises:
-        InputError: if it is not empty, cannot be written, or with `resume` holds another run.
-    """
-    if resume:
-        require(
-            asdict(read_run_config(out)) == asdict(config), f"{out} holds another run than the one to resume"
-        )
-        checkpoint = out / CHECKPOINT
-        if checkpoint.is_file():
-            read_checkpoint(checkpoint)
-            return checkpoint
-        return None
-    try:
-        require(
-            not out.exists() or not any(out.iterdir()),
-            f"{out} is not empty: choose another --out, or go on with a2sg train --resume {out}",
-        )
-        out.mkdir(parents=True, exist_ok=True)
-        write_config(config, out / CONFIG)
-    except OSError as error:
-        raise InputError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
-    return None
+def _newest(folder: Path, hint: str) -> Path:
+    path = newest_checkpoint(folder)
+    if path is None:
+        raise InputError(f"{folder} has no {CHECKPOINT} yet: {hint}")
+    return path
 
 
 def _calm_lightning() -> None:

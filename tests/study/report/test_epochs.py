@@ -18,9 +18,10 @@ from a2sg.study.report.landscape import FORWARD, POINTS, landscape
 from a2sg.study.report.prediction import _groupings
 from a2sg.study.subject import training_batches
 from a2sg.training.arms import parse_arm
+from a2sg.training.checkpoints import epoch_checkpoint
 from a2sg.training.compare import compare
 from a2sg.training.recipe import load_recipe
-from a2sg.training.run import epoch_checkpoint, load_run, load_weights
+from a2sg.training.run import load_run, load_weights
 
 SAMPLES, BATCH = 8, 16
 EPOCHS = 3

@@ -1,0 +1,167 @@
+"""Checkpoints that survive: written beside, synced, renamed, looked through when they are read.
+
+A run keeps its last few: `last.ckpt`, the one before as `last-1.ckpt`, and so on. At every moment at least
+one of them is whole, whatever kills the process or fills the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from a2sg.errors import InputError, require
+
+log = logging.getLogger("a2sg")
+
+FOLDER = "checkpoints"
+CHECKPOINT = f"{FOLDER}/last.ckpt"
+KEPT = 2
+"""How many of the last ones a run keeps."""
+
+
+class DurableCheckpoints(TorchCheckpointIO):
+    """How Lightning writes and reads the checkpoints of a run."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        write_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write `path` whole or not at all; what was there is kept as the one before, if it is the last one.
+
+    Raises:
+        InputError: if it cannot be written; what was there is then untouched.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.name == Path(CHECKPOINT).name:
+            _make_room(path.parent)
+        os.replace(part, path)
+        _sync(path.parent)
+    except (OSError, RuntimeError) as error:  # torch gives a RuntimeError where a disk is full
+        part.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise InputError(
+            f"cannot write the checkpoint {path} ({reason}): the one before is kept; mend that, then go on "
+            f"with a2sg train --resume {path.parent.parent}"
+        ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU.
+
+    Raises:
+        InputError: if the file is damaged, be it by a single bit.
+    """
+    try:
+        _look_through(path)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        last = path.name == Path(CHECKPOINT).name
+        raise InputError(
+            f"the checkpoint {path} is damaged ({_why(error)}): delete it"
+            + (", and a2sg train --resume starts the run again" if last else "")
+        ) from error
+    return state
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run has a last checkpoint, whole or not."""
+    return any(path.is_file() for path in _places(folder / FOLDER))
+
+
+def newest_checkpoint(folder: Path, *, aside: bool = False) -> Path | None:
+    """The newest whole one of a run's last checkpoints; None if it has none yet.
+
+    A damaged one is passed over, with a warning, for the one before.
+
+    Args:
+        folder: of the run.
+        aside: whether to rename damaged ones, so that none takes the place of a whole one later.
+
+    Raises:
+        InputError: if every one that is there is damaged.
+    """
+    damaged: dict[Path, InputError] = {}
+    for path in filter(Path.is_file, _places(folder / FOLDER)):
+        try:
+            read_checkpoint(path)
+        except InputError as error:
+            damaged[path] = error
+            continue
+        for bad in damaged:
+            log.warning("the checkpoint %s is damaged: the one before, %s, is taken", bad, path.name)
+            if aside:
+                os.replace(bad, bad.with_suffix(".damaged"))
+        return path
+    if damaged:
+        raise next(iter(damaged.values()))
+    return None
+
+
+def epoch_checkpoint(folder: Path, epoch: int) -> Path:
+    """Where a run keeps the weights that it had after an epoch, from 1."""
+    return folder / FOLDER / f"epoch-{epoch}.ckpt"
+
+
+def kept_epochs(folder: Path) -> list[int]:
+    """The epochs, from 1, whose weights a run has kept (`RunConfig.keep_every`), ascending."""
+    names = (path.stem.removeprefix("epoch-") for path in (folder / FOLDER).glob("epoch-*.ckpt"))
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _places(folder: Path) -> list[Path]:
+    last = folder / Path(CHECKPOINT).name
+    return [last, *(last.with_stem(f"{last.stem}-{number}") for number in range(1, KEPT))]
+
+
+def _make_room(folder: Path) -> None:
+    """Move every last checkpoint one place back."""
+    places = _places(folder)
+    for newer, older in reversed(list(pairwise(places))):
+        if newer.is_file():
+            os.replace(newer, older)
+
+
+def _look_through(path: Path) -> None:
+    """Compare every part of an archive with its checksum, which torch itself does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        require(all(part.compress_type == zipfile.ZIP_STORED for part in parts), "it is compressed")
+        bad = archive.testzip()
+        require(bad is None, f"the checksum of {bad} differs")
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else type(error).__name__
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on the disk too, where a system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)

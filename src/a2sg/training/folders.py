@@ -1,0 +1,104 @@
+"""Run folders: what tells one, who may write into it, and what its files say."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from a2sg.errors import InputError, require
+from a2sg.training.checkpoints import newest_checkpoint
+from a2sg.training.config import RunConfig
+from a2sg.training.recipe import read_config, write_config
+
+log = logging.getLogger("a2sg")
+
+CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
+REMAINS = {LOCK, f"{CONFIG}.part"}
+"""What a process that was killed as it began leaves in a folder."""
+
+
+def blank(folder: Path) -> bool:
+    """Whether nothing is lost if a run begins in `folder`: it is not there, or as good as empty."""
+    return not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= REMAINS)
+
+
+def read_run_config(folder: Path) -> RunConfig:
+    """The config of a run folder."""
+    require(
+        (folder / CONFIG).is_file(),
+        f"{folder} is no run folder: it has no {CONFIG} (a2sg train writes one)",
+    )
+    return read_config(folder / CONFIG)
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """What a run found; None until it is finished. A damaged summary counts as none: it is written again."""
+    path = folder / SUMMARY
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if isinstance(found, dict) and found:
+        return found
+    log.warning("%s is damaged, so its run counts as unfinished", path)
+    return None
+
+
+@contextmanager
+def opened(config: RunConfig, out: Path, *, resume: bool) -> Iterator[Path | None]:
+    """Make the folder of a run, and keep other processes out of it as long as the context lasts.
+
+    Yields:
+        The checkpoint to go on from, if there is one.
+
+    Raises:
+        InputError: if it is not empty, cannot be written, is in use, or with `resume` holds another run.
+    """
+    if resume:
+        require(
+            asdict(read_run_config(out)) == asdict(config), f"{out} holds another run than the one to resume"
+        )
+    else:
+        require(
+            blank(out),
+            f"{out} is not empty: choose another --out, or go on with a2sg train --resume {out}",
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / LOCK)
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise InputError(
+            f"{out} is in use: another process trains there; wait for it, or choose another --out"
+        ) from error
+    except OSError as error:
+        raise unwritable(out, error) from error
+    try:
+        if resume:
+            yield newest_checkpoint(out, aside=True)
+        else:
+            _write(config, out)
+            yield None
+    finally:
+        lock.release()
+
+
+def unwritable(out: Path, error: OSError) -> InputError:
+    """The error for a folder that cannot be written."""
+    return InputError(f"cannot write to {out}: {error.strerror or error}; choose another --out")
+
+
+def _write(config: RunConfig, out: Path) -> None:
+    try:
+        write_config(config, out / CONFIG)
+    except OSError as error:
+        raise unwritable(out, error) from error

@@ -1,0 +1,127 @@
+"""Run folders: who may write into one, and what is left of a run that was killed or ran out of room."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from a2sg.errors import InputError
+from a2sg.training.arms import parse_arm
+from a2sg.training.checkpoints import CHECKPOINT
+from a2sg.training.compare import compare
+from a2sg.training.folders import CONFIG, LOCK, SUMMARY, blank, opened, read_summary
+from a2sg.training.recipe import load_recipe
+from a2sg.training.run import train
+from saved import metrics, timeless
+
+TINY = {
+    "epochs": 3,
+    "windows.every": 5,
+    "data.batch_size": 256,
+    "model.name": "mlp_small",
+    "model.steps": 2,
+    "model.options": {"hidden": [8]},
+}
+
+
+def tiny(**overrides):
+    return load_recipe("digits", {**TINY, **overrides})
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from a2sg.training.folders import opened, read_run_config
+out = Path(sys.argv[1])
+with opened(read_run_config(out), out, resume=True):
+    print("mine", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    train(tiny(epochs=1), tmp_path / "run", quiet=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "mine\n"
+        before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+        with pytest.raises(InputError, match="is in use: another process trains there"):
+            train(tiny(epochs=1), tmp_path / "run", resume=True, quiet=True)
+        assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    finally:
+        other.kill()  # as a lock must not outlive the process that was killed
+        other.wait()
+        other.stdout.close()
+    train(tiny(epochs=1), tmp_path / "run", resume=True, quiet=True)
+
+
+@pytest.mark.parametrize("left", [[LOCK], [LOCK, f"{CONFIG}.part"], []])
+def test_a_folder_whose_run_was_killed_as_it_began_is_as_good_as_empty(tmp_path, left):
+    out = tmp_path / "c" / "fixed-s0"
+    out.mkdir(parents=True)
+    for name in left:
+        (out / name).write_text("half of")
+    assert blank(out)
+    compare(tiny(epochs=1), [parse_arm("fixed")], [0], tmp_path / "c")
+    assert read_summary(out) is not None
+    assert not blank(out)
+
+
+def test_overwrite_clears_one_too(tmp_path):
+    (tmp_path / "c" / "fixed-s0").mkdir(parents=True)
+    (tmp_path / "c" / "fixed-s0" / f"{CONFIG}.part").write_text("half of")
+    compare(tiny(epochs=1), [parse_arm("fixed")], [0], tmp_path / "c", overwrite=True)
+    assert read_summary(tmp_path / "c" / "fixed-s0") is not None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}"])
+def test_a_damaged_summary_is_written_again(tmp_path, content, caplog):
+    out = tmp_path / "c" / "fixed-s0"
+    compare(tiny(), [parse_arm("fixed")], [0], tmp_path / "c")
+    whole = json.loads((out / SUMMARY).read_text())
+    (out / SUMMARY).write_text(content)
+    compare(tiny(), [parse_arm("fixed")], [0], tmp_path / "c")
+    assert "summary.json is damaged" in caplog.text
+    assert timeless(json.loads((out / SUMMARY).read_text())) == timeless(whole)
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path):
+    whole = train(tiny(), tmp_path / "whole", quiet=True)
+    train(tiny(), tmp_path / "run", quiet=True)
+    (tmp_path / "run" / SUMMARY).unlink()
+    path = tmp_path / "run" / CHECKPOINT
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    again = train(tiny(), tmp_path / "run", resume=True, quiet=True)
+    assert timeless(again) == timeless(whole)
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+    windows = [(tmp_path / name / "windows.csv").read_text() for name in ("run", "whole")]
+    assert windows[0] == windows[1]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_is_told(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot write to"):
+        train(tiny(), tmp_path / "run", quiet=True)
+
+
+def test_neither_is_a_temporary_folder_needed_nor_filled(tmp_path, monkeypatch):
+    """On clusters it is often small, and another file system than that of the runs."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "is-not-there"))
+    train(tiny(epochs=2), tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / CHECKPOINT).is_file()
+
+
+def test_an_opened_folder_is_free_afterwards(tmp_path):
+    with opened(tiny(), tmp_path / "run", resume=False) as checkpoint:
+        assert checkpoint is None
+    with opened(tiny(), tmp_path / "run", resume=True) as checkpoint:
+        assert checkpoint is None
+    with pytest.raises(InputError, match="is not empty"), opened(tiny(), tmp_path / "run", resume=False):
+        pass
