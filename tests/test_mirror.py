@@ -42,7 +42,7 @@ TOGETHER = {
     " prediction runs search theory tradeoff variation ways /study/run",
     "surrogate/test_shape.py": "affine smooth",
     "test_core_alone.py": "__init__ analysis",
-    "test_extending.py": "listing /study/report/parts /training/policies",
+    "test_extending.py": "listing /training/policies",
     "training/test_compare.py": "tables",
     "training/test_losses.py": "regularizers",
     "training/test_optimizer.py": "build",

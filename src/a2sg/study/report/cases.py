@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -34,6 +34,8 @@ TRIALS = 3
 """Gradients that are timed once everything is warm."""
 LONG_ENOUGH = 2.0
 """Seconds after which no more are than one, once warm."""
+WHOLE = "whole"
+"""Stands for the whole network where layers are named."""
 Item = TypeVar("Item")
 
 
@@ -104,6 +106,16 @@ class Study:
             f"Left out: {name} would take about {gradients * self.seconds:,.0f} s per run, and the budget is "
             f"{self.options.budget:g} s: give a larger --budget, or fewer --samples."
         )
+
+    def afford(self, name: str, gradients: float, notes: list[str]) -> bool:
+        """Whether a measurement fits into the budget; if it does not, the notes say so."""
+        if not self.affordable(gradients):
+            notes.append(self.too_slow(name, gradients))
+        return self.affordable(gradients)
+
+    def each(self, title: str, measure: Callable[[Case], Item]) -> dict[str, Item]:
+        """What a measurement gives for every run, by its label, with a progress bar."""
+        return {case.label: measure(case) for case in self.over(self.cases, title)}
 
     def over(self, items: Iterable[Item], title: str) -> Iterator[Item]:
         """The items, with a progress bar."""

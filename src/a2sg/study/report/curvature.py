@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from a2sg.errors import InputError
 from a2sg.study.measure.batches import BatchSpread
 from a2sg.study.measure.curvature_results import Curvature, GradNormSq
 from a2sg.study.measure.sharpness import Sharpness
 from a2sg.study.report import draw
-from a2sg.study.report.cases import Study
-from a2sg.study.report.panel import Panel, Row, Section, Table
+from a2sg.study.report.cases import WHOLE, Study
+from a2sg.study.report.panel import Panel, Row, Section, tabled
 from a2sg.study.report.ways import REPEATS, RHO, largest, measures
-from a2sg.study.text import number, with_error
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-WHOLE = "whole"
-"""Stands for the whole network where layers are named."""
 
 
 def curvature(study: Study) -> Section:
@@ -54,69 +47,38 @@ def curvature(study: Study) -> Section:
         panels.append(_batches(spreads))
     if balls := found.get("worst_case_sharpness"):
         panels.append(_sharpness(balls))
-    return Section("Curvature", panels, notes, _plain(found), _glance(rows, balls or {}))
-
-
-def _plain(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        name: {
-            label: [part.to_dict() for part in one] if isinstance(one, list) else one.to_dict()
-            for label, one in runs.items()
-        }
-        for name, runs in found.items()
-    }
+    return Section("Curvature", panels, notes, found, _glance(rows, balls or {}))
 
 
 def _glance(rows: Sequence[Row], balls: Mapping[str, Sharpness]) -> dict[str, dict[str, float | None]]:
-    found: dict[str, dict[str, float | None]] = {}
-    for name, text in (
-        ("empirical_fisher", "λmax of the empirical Fisher"),
-        ("gauss_newton", "λmax of the Gauss-Newton matrix"),
-    ):
-        found[text] = {
-            row["run"]: row["largest"] for row in rows if (row["quantity"], row["layer"]) == (name, WHOLE)
-        }
-    found[f"worst rise of the loss, ρ = {RHO:g} filter norms"] = {
-        label: ball.increase for label, ball in balls.items()
-    }
+    found = {}
+    for name, text in (("empirical_fisher", "empirical Fisher"), ("gauss_newton", "Gauss-Newton matrix")):
+        whole = draw.picked(rows, quantity=name, layer=WHOLE)
+        found[f"λmax of the {text}"] = {row["run"]: row["largest"] for row in whole}
+    worst = {label: ball.increase for label, ball in balls.items()}
+    found[f"worst rise of the loss, ρ = {RHO:g} filter norms"] = worst
     return {what: values for what, values in found.items() if values}
 
 
 def _rows(label: str, quantity: str, found: Curvature | GradNormSq) -> list[Row]:
-    row: Row = {"run": label, "quantity": quantity}
-    if isinstance(found, GradNormSq):
-        values = {WHOLE: found.whole, **found.layers}
-        nothing = dict.fromkeys(("smallest", "trace", "trace_error", "asymmetry", "asymmetry_error"))
-        return [{**row, "layer": layer, "largest": value, **nothing} for layer, value in values.items()]
+    """What there is of each number; the squared norm stands where others have the largest eigenvalue."""
+    names = ("trace", "trace_error", "asymmetry", "asymmetry_error")
     return [
         {
-            **row,
+            "run": label,
+            "quantity": quantity,
             "layer": layer,
-            "largest": largest(spectrum.top[0]),
-            "smallest": next(iter(getattr(spectrum, "bottom", ())), None),
-            "trace": spectrum.trace,
-            "trace_error": spectrum.trace_error,
-            "asymmetry": getattr(spectrum, "asymmetry", None),
-            "asymmetry_error": getattr(spectrum, "asymmetry_error", None),
+            "largest": one if isinstance(one, float) else largest(one.top[0]),
+            "smallest": next(iter(getattr(one, "bottom", ())), None),
+            **{name: getattr(one, name, None) for name in names},
         }
-        for layer, spectrum in {WHOLE: found.whole, **found.layers}.items()
+        for layer, one in {WHOLE: found.whole, **found.layers}.items()
     ]
 
 
 def _panel(study: Study, rows: Sequence[Row]) -> Panel:
-    heads = ("whole network", "run", "largest eigenvalue", "smallest", "trace", "asymmetry")
-    lines = [
-        [
-            row["quantity"],
-            row["run"],
-            number(row["largest"]),
-            number(row["smallest"]),
-            with_error(row["trace"], row["trace_error"]),
-            with_error(row["asymmetry"], row["asymmetry_error"]),
-        ]
-        for row in rows
-        if row["layer"] == WHOLE
-    ]
+    shown = {"whole network": "quantity", "run": "run", "largest eigenvalue": "largest"}
+    shown |= {"smallest": "smallest", "trace": "trace±", "asymmetry": "asymmetry±"}
     return Panel(
         "curvature",
         "Curvature, by its exact names",
@@ -131,16 +93,12 @@ def _panel(study: Study, rows: Sequence[Row]) -> Panel:
         "does.",
         rows,
         partial(_draw, rows, study.labels),
-        [Table(heads, lines)],
+        [tabled(draw.picked(rows, layer=WHOLE), shown)],
     )
 
 
-def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    by_layer = [
-        name
-        for name in draw.distinct(rows, "quantity")
-        if any(row["layer"] != WHOLE for row in draw.picked(rows, quantity=name))
-    ]
+def _draw(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    by_layer = draw.distinct([row for row in rows if row["layer"] != WHOLE], "quantity")
     layers = draw.distinct(rows, "layer")  # the whole network is the first
     titles = [
         f"{name}\n{'(no curvature)' if name == 'grad_norm_sq' else 'largest eigenvalue'}" for name in by_layer
@@ -152,8 +110,7 @@ def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
         draw.runs_by_layer(axes, mine, "largest", labels, layers)
         draw.log_if_positive(axes, [row["largest"] for row in mine])
         axes.axvline(0.5, color="#BBBBBB", linewidth=0.8)
-    draw.legend_below(figure, panels[0])
-    return figure
+    return draw.legend_below(figure, panels[0])
 
 
 def _batches(spreads: Mapping[str, Sequence[BatchSpread]]) -> Panel:
@@ -175,7 +132,7 @@ def _batches(spreads: Mapping[str, Sequence[BatchSpread]]) -> Panel:
     )
 
 
-def _draw_batches(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+def _draw_batches(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     sizes = sorted(draw.distinct(rows, "samples"))
     figure, (panels,) = draw.frame(1, len(sizes), 3.4, 1.1 + 0.35 * len(labels), sharey=True, sharex=True)
     for axes, size in zip(panels, sizes, strict=True):
@@ -210,7 +167,7 @@ def _sharpness(balls: Mapping[str, Sharpness]) -> Panel:
     )
 
 
-def _draw_sharpness(balls: Mapping[str, Sharpness]) -> Figure:
+def _draw_sharpness(balls: Mapping[str, Sharpness]) -> draw.Figure:
     figure, ((axes,),) = draw.frame(1, 1, 6.5, 3.2)
     for at, (label, ball) in enumerate(balls.items()):
         rises = [0.0, *ball.ascent]
@@ -220,5 +177,4 @@ def _draw_sharpness(balls: Mapping[str, Sharpness]) -> Figure:
     axes.set_xticks([*range(steps + 2)], [*map(str, range(steps + 1)), "random"])
     axes.set_xlabel("step of the ascent")
     axes.set_ylabel("rise of the loss")
-    draw.legend_below(figure, axes)
-    return figure
+    return draw.legend_below(figure, axes)

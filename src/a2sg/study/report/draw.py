@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
-
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from a2sg.colours import COLOURS
 from a2sg.colours import GREY as GREY
 from a2sg.study.files import framed
 
-Rows = Sequence[Mapping[str, Any]]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Figure
+
+Rows = Sequence[dict[str, Any]]
 LINES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 ACROSS = 3
 """Columns beside each other: more would be too small on any screen."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def frame(
@@ -50,8 +50,8 @@ def columns(
         [places[at // across * rows + row][at % across] for at in range(len(titles))] for row in range(rows)
     ]
     used = {id(axes) for line in grid for axes in line}
-    for axes in (axes for line in places for axes in line if id(axes) not in used):
-        axes.set_visible(False)
+    for axes in figure.axes:
+        axes.set_visible(id(axes) in used)
     for line, text in zip(grid, texts, strict=True):
         for at, axes in enumerate(line):
             if at % across == 0:
@@ -84,6 +84,8 @@ def line(at: int) -> str:
 
 def depths(layers: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """A colour for each layer, dark at the input."""
+    from matplotlib import colormaps
+
     last = max(1, len(layers) - 1)
     return {layer: colormaps["viridis"](0.9 * at / last) for at, layer in enumerate(layers)}
 
@@ -95,19 +97,25 @@ def short(layer: str) -> str:
     return layer or "model"
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    """One legend for all panels."""
+def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> Figure:
+    """The figure, with one legend for all panels."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         place: dict[str, Any] = {"loc": "outside lower center", "ncols": min(columns, len(labels))}
         figure.legend(handles, labels, frameon=False, fontsize=9, **place)
+    return figure
+
+
+def _turned(axes: Axes, turn: bool) -> None:
+    """Names below on a slope where there are many."""
+    if turn:
+        axes.tick_params(axis="x", labelrotation=60, labelsize=8)
 
 
 def label_layers(axes: Axes, layers: Sequence[str]) -> None:
     """Layers below, one a place."""
     axes.set_xticks(range(len(layers)), [short(name) for name in layers])
-    if len(layers) > 4:
-        axes.tick_params(axis="x", labelrotation=60, labelsize=8)
+    _turned(axes, len(layers) > 4)
 
 
 def label_steps(axes: Axes, keys: Sequence[tuple[str, int]]) -> None:
@@ -121,30 +129,26 @@ def label_steps(axes: Axes, keys: Sequence[tuple[str, int]]) -> None:
         axes.axvline(at - 0.5, color="#BBBBBB", linewidth=0.8)
     axes.set_xticks(starts, names)
     axes.tick_params(axis="x", length=0)
-    if len(names) > 8:
-        axes.tick_params(axis="x", labelrotation=60, labelsize=8)
+    _turned(axes, len(names) > 8)
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-0.5, at - 0.5)
 
 
-def log_if_positive(axes: Axes, values: Sequence[float | None], axis: str = "y") -> None:
+def log_if_positive(axes: Axes, values: Iterable[float | None], axis: str = "y") -> None:
     """A logarithmic axis, if there is anything to show on one."""
     if any(value is not None and value > 0 for value in values):
         axes.set(**{f"{axis}scale": "log"})
 
 
-def picked(rows: Rows, **columns: Any) -> list[Mapping[str, Any]]:
+def picked(rows: Rows, **columns: Any) -> list[dict[str, Any]]:
     """The rows that have these values."""
     return [row for row in rows if all(row[name] == value for name, value in columns.items())]
 
 
 def distinct(rows: Rows, *columns: str) -> list[Any]:
     """The values of a column, or the tuples of several, each once and in order."""
-    return list(
-        dict.fromkeys(
-            row[columns[0]] if len(columns) == 1 else tuple(row[name] for name in columns) for row in rows
-        )
-    )
+    values = (tuple(row[name] for name in columns) for row in rows)
+    return [value[0] if len(columns) == 1 else value for value in dict.fromkeys(values)]
 
 
 def plot(
@@ -172,19 +176,24 @@ def runs_by_layer(axes: Axes, rows: Rows, column: str, runs: Sequence[str], laye
     label_layers(axes, layers)
 
 
-def by_layer(rows: Rows, column: str, runs: Sequence[str], text: str) -> tuple[Figure, Axes]:
-    """One panel of `runs_by_layer`."""
+def by_layer(rows: Rows, column: str, runs: Sequence[str], text: str, **limits: Any) -> Figure:
+    """One panel of `runs_by_layer`; limits are those of `Axes.set_ylim`."""
     layers = distinct(rows, "layer")
     figure, ((axes,),) = frame(1, 1, min(16.0, 4 + 0.4 * len(layers)), 3.2)
     runs_by_layer(axes, rows, column, runs, layers)
     axes.set_ylabel(text)
-    legend_below(figure, axes)
-    return figure, axes
+    axes.set_ylim(**limits)
+    return legend_below(figure, axes)
 
 
 def by_step(
-    rows: Rows, texts: Mapping[str, str], runs: Sequence[str], height: float, filled: str | None = None
-) -> tuple[Figure, list[Axes]]:
+    rows: Rows,
+    texts: Mapping[str, str],
+    runs: Sequence[str],
+    height: float,
+    finish: Callable[[Axes, str], object],
+    filled: str | None = None,
+) -> Figure:
     """A panel for each of some columns, with a mark per run, layer and step.
 
     Args:
@@ -192,6 +201,7 @@ def by_step(
         texts: beside the panels, by column.
         runs: in their order.
         height: of a panel, in inches.
+        finish: called with each panel and its column.
         filled: the column that says whether a mark is; None fills all.
     """
     keys = distinct(rows, "layer", "step")
@@ -218,5 +228,5 @@ def by_step(
                 )
         axes.set_ylabel(text, fontsize=9)
         label_steps(axes, keys)
-    legend_below(figure, grid[0][0])
-    return figure, [axes for (axes,) in grid]
+        finish(axes, column)
+    return legend_below(figure, grid[0][0])

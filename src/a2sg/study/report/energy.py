@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from a2sg.study.measure.energy_table import EnergyTable, energy_table
 from a2sg.study.report import draw
 from a2sg.study.report.cases import Study
-from a2sg.study.report.panel import Panel, Row, Section, Table
+from a2sg.study.report.panel import Panel, Row, Section, Table, rows_of
 from a2sg.study.report.tradeoff import ArmPoint, RunPoint, arm_points
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def energy(study: Study) -> Section:
     """Operations and energy per layer, spikes per layer and step, accuracy and energy of all runs."""
-    tables = {
-        case.label: energy_table(case.model, case.batch[0], real_input=study.data.steps is None)
-        for case in study.over(study.cases, "energy")
-    }
+    events = study.data.steps is not None
+    tables = study.each("energy", lambda case: energy_table(case.model, case.batch[0], real_input=not events))
     arms = arm_points(study.points)
     measure = study.points[0].measure
     return Section(
         "Energy",
         [_layers(study, tables), _spikes(tables), _tradeoff(study.points, arms, measure)],
         [],
-        {
-            "energy_table": {label: one.to_dict() for label, one in tables.items()},
-            "run_points": [point.to_dict() for point in study.points],
-            "arm_points": [arm.to_dict() for arm in arms],
-        },
+        {"energy_table": tables, "run_points": study.points, "arm_points": arms},
         {
             f"test {measure}": {case.label: case.summary[measure] for case in study.cases},
             "energy, nJ per sample": {label: one.picojoules / 1000 for label, one in tables.items()},
@@ -57,17 +47,10 @@ def _layers(study: Study, tables: Mapping[str, EnergyTable]) -> Panel:
         for layer in one.layers
     ]
     heads = ("run", "MACs", "accumulates", "nJ", "with ReLU, nJ", "ratio")
-    lines = [
-        [
-            label,
-            f"{one.macs:,.0f}",
-            f"{one.accumulates:,.0f}",
-            f"{one.picojoules / 1000:,.1f}",
-            f"{one.relu_picojoules / 1000:,.1f}",
-            f"{one.ratio:.2f}",
-        ]
-        for label, one in tables.items()
-    ]
+    lines = []
+    for label, one in tables.items():
+        nanojoules = [f"{energy / 1000:,.1f}" for energy in (one.picojoules, one.relu_picojoules)]
+        lines.append([label, f"{one.macs:,.0f}", f"{one.accumulates:,.0f}", *nanojoules, f"{one.ratio:.2f}"])
     return Panel(
         "energy",
         "Energy by layer",
@@ -81,49 +64,30 @@ def _layers(study: Study, tables: Mapping[str, EnergyTable]) -> Panel:
     )
 
 
-def _draw_layers(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+def _draw_layers(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     layers = draw.distinct(rows, "layer")
     figure, ((axes,),) = draw.frame(1, 1, min(16.0, 4 + 0.5 * len(layers)), 3.2)
-    bars = {
-        label: {row["layer"]: row["nanojoules"] for row in draw.picked(rows, run=label)} for label in labels
-    }
-    bars["with ReLU"] = {row["layer"]: row["relu_nanojoules"] for row in rows}
-    draw.bars(
-        axes, {label: [values[layer] for layer in layers] for label, values in bars.items()}, ["#BBBBBB"]
-    )
+    # Rows of a run have all layers, in their order.
+    bars = {label: [row["nanojoules"] for row in draw.picked(rows, run=label)] for label in labels}
+    bars["with ReLU"] = [row["relu_nanojoules"] for row in draw.picked(rows, run=labels[-1])]
+    draw.bars(axes, bars, ["#BBBBBB"])
     draw.label_layers(axes, layers)
     axes.set_ylabel("nJ per sample")
-    draw.legend_below(figure, axes)
-    return figure
+    return draw.legend_below(figure, axes)
 
 
 def _spikes(tables: Mapping[str, EnergyTable]) -> Panel:
-    rows = [
-        {
-            "run": label,
-            "layer": spikes.layer,
-            "step": spikes.step,
-            "neurons": spikes.neurons,
-            "rate": spikes.rate,
-            "spikes": spikes.spikes,
-        }
-        for label, one in tables.items()
-        for spikes in one.spikes
-    ]
+    rows = rows_of({label: one.spikes for label, one in tables.items()})
     return Panel(
         "spikes",
         "Spikes by layer and step",
         "Spikes per neuron, each layer's steps from left to right; an integer spike counts its level.",
         "A rate is a mean over neurons: dead and always-firing neurons are shown by a2sg inspect.",
         rows,
-        partial(_draw_spikes, rows, list(tables)),
+        lambda: draw.by_step(
+            rows, {"rate": "spikes per neuron"}, list(tables), 2.8, lambda axes, _: axes.set_ylim(bottom=0)
+        ),
     )
-
-
-def _draw_spikes(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    figure, (axes,) = draw.by_step(rows, {"rate": "spikes per neuron"}, labels, 2.8)
-    axes.set_ylim(bottom=0)
-    return figure
 
 
 def _tradeoff(points: Sequence[RunPoint], arms: Sequence[ArmPoint], measure: str) -> Panel:
@@ -138,7 +102,7 @@ def _tradeoff(points: Sequence[RunPoint], arms: Sequence[ArmPoint], measure: str
     )
 
 
-def _draw_tradeoff(points: Sequence[RunPoint], arms: Sequence[ArmPoint], measure: str) -> Figure:
+def _draw_tradeoff(points: Sequence[RunPoint], arms: Sequence[ArmPoint], measure: str) -> draw.Figure:
     figure, ((axes,),) = draw.frame(1, 1, 6.5, 3.6)
     for at, arm in enumerate(arms):
         mine = [point for point in points if point.arm == arm.arm]
@@ -149,5 +113,4 @@ def _draw_tradeoff(points: Sequence[RunPoint], arms: Sequence[ArmPoint], measure
     axes.set_ylabel(f"test {measure}, %")
     axes.ticklabel_format(useOffset=False)
     axes.margins(0.15)
-    draw.legend_below(figure, axes)
-    return figure
+    return draw.legend_below(figure, axes)

@@ -6,26 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING, Any
-
-from matplotlib.ticker import MaxNLocator
+from typing import Any
 
 from a2sg.errors import InputError
 from a2sg.study.measure.curvature_results import Curvature
-from a2sg.study.measure.variation import BatchVariation, StepVariation
+from a2sg.study.measure.variation import BatchVariation
 from a2sg.study.report import draw
-from a2sg.study.report.cases import BATCH_PRICE, Study, spread
+from a2sg.study.report.cases import BATCH_PRICE, WHOLE, Study, spread
 from a2sg.study.report.panel import Panel, Row
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MOST = 8
 """Epochs that are looked at of a run."""
 FISHER = 10
 """Gradients of the samples that the Fisher costs about as much as."""
-WHOLE = "whole"
-"""Stands for the whole network where layers are named."""
 QUANTITIES = {
     "loss": "loss of the samples",
     "largest": "λmax of the\nempirical Fisher",
@@ -37,19 +30,12 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run after an epoch.
-
-    Attributes:
-        run: its label.
-        epoch: from 1.
-        fisher: of the samples.
-        variation: of the batches.
-    """
+    """A run, by its label, after an epoch: the Fisher of the samples, the variation of the batches."""
 
     run: str
     epoch: int
-    fisher: Curvature
-    variation: BatchVariation
+    empirical_fisher: Curvature
+    batch_variation: BatchVariation
 
 
 def snapshots(study: Study) -> tuple[list[Snapshot], list[str]]:
@@ -83,13 +69,7 @@ def snapshots(study: Study) -> tuple[list[Snapshot], list[str]]:
 
 
 def over_epochs(found: Sequence[Snapshot], fed_by: Mapping[str, str], labels: Sequence[str]) -> Panel:
-    """Curves over the epochs.
-
-    Args:
-        found: of all runs, of several epochs.
-        fed_by: the weights before each spiking layer.
-        labels: the runs.
-    """
+    """Curves over the epochs of all runs, with the weights before each spiking layer."""
     rows = [row for one in found for row in _rows(one, fed_by)]
     return Panel(
         "theory-epochs",
@@ -105,27 +85,24 @@ def over_epochs(found: Sequence[Snapshot], fed_by: Mapping[str, str], labels: Se
 
 
 def _rows(one: Snapshot, fed_by: Mapping[str, str]) -> list[Row]:
-    layers: dict[str, list[StepVariation]] = {}
-    for step in one.variation.steps:
-        layers.setdefault(step.layer, []).append(step)
-    whole = one.fisher.whole
-    rows: list[Row] = [_row(one, WHOLE, WHOLE, whole, {"sgv": None, "cv": None, "loss": one.fisher.loss})]
-    for layer, steps in layers.items():
-        if layer in fed_by:
+    fisher = one.empirical_fisher
+
+    def row(layer: str, weights: str, spectrum: Any, **more: float | None) -> Row:
+        place = {"run": one.run, "epoch": one.epoch, "layer": layer, "weights": weights}
+        return {**place, "largest": spectrum.top[0], "trace": spectrum.trace, **more}
+
+    rows = [row(WHOLE, WHOLE, fisher.whole, sgv=None, cv=None, loss=fisher.loss)]
+    for layer, weights in fed_by.items():
+        if steps := [step for step in one.batch_variation.steps if step.layer == layer]:
             known = [step.cv.mean for step in steps if step.cv.mean is not None]
-            spectrum = one.fisher.layers[fed_by[layer]]
             cv = median(known) if known else None
-            found = {"sgv": steps[-1].sgv.mean, "cv": cv, "loss": None}
-            rows.append(_row(one, layer, fed_by[layer], spectrum, found))
+            rows.append(row(layer, weights, fisher.layers[weights], sgv=steps[-1].sgv.mean, cv=cv, loss=None))
     return rows
 
 
-def _row(one: Snapshot, layer: str, weights: str, spectrum: Any, more: Row) -> Row:
-    place = {"run": one.run, "epoch": one.epoch, "layer": layer, "weights": weights}
-    return {**place, "largest": spectrum.top[0], "trace": spectrum.trace, **more}
+def _draw(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    from matplotlib.ticker import MaxNLocator
 
-
-def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
     figure, grid = draw.columns(labels, list(QUANTITIES.values()), 5.2, 1.8)
     layers = [layer for layer in draw.distinct(rows, "layer") if layer != WHOLE]
     colours = {WHOLE: "black", **draw.depths(layers)}
@@ -140,5 +117,4 @@ def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    draw.legend_below(figure, grid[1][0], 8)
-    return figure
+    return draw.legend_below(figure, grid[1][0], 8)

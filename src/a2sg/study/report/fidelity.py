@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from a2sg.study.measure.fidelity import FidelityRow, own_fidelity, surrogate_fidelity
 from a2sg.study.report import draw
 from a2sg.study.report.case import Case
 from a2sg.study.report.cases import Study
-from a2sg.study.report.panel import Panel, Row, Section
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from a2sg.study.report.panel import Panel, Row, Section, rows_of
 
 TITLE = "Fidelity of the surrogate gradient"
 WINDOWS = (0.25, 0.5, 1.0, 2.0)
@@ -23,78 +20,8 @@ NOISE: dict[str, Any] = {"samples": 16, "replicates": 4}
 """Of the finite differences."""
 NOISY_SAMPLES = 32
 """Training samples that these are taken on, at most."""
-
-
-def fidelity(study: Study) -> Section:
-    """Cosines of a run's own surrogate gradient, and of every shape and window, with true gradients."""
-    notes: list[str] = []
-    found: dict[str, list[FidelityRow]] = {}
-    every = study.affordable(PRICE)
-    if not every:
-        notes.append(study.too_slow("surrogate_fidelity (every shape and window)", PRICE))
-    if study.options.noise is None:
-        notes.append(
-            "Finite differences of the expected loss under noise were not asked for: --noise 0.25 has "
-            "them for small networks, and takes long."
-        )
-    if not study.affordable(OWN_PRICE):
-        notes.append(study.too_slow("own_fidelity", OWN_PRICE))
-        return Section(TITLE, [], notes, {})
-    for case in study.over(study.cases, "fidelity"):
-        rows = own_fidelity(case.model, case.batch, case.loss)
-        if every:
-            rows += surrogate_fidelity(case.model, case.batch, case.loss, windows=WINDOWS)
-        if study.options.noise is not None:
-            rows += _under_noise(case, study)
-        found[case.label] = rows
-    panels = [_own(found)]
-    if every:
-        panels.append(_shapes(found, "smoothed"))
-    if study.options.noise is not None:
-        panels.append(_shapes(found, "noise"))
-    glance = {
-        label: next(row.cosine for row in rows if (row.shape, row.layer) == ("own", "all"))
-        for label, rows in found.items()
-    }
-    return Section(
-        TITLE,
-        panels,
-        notes,
-        {
-            "own_fidelity": {k: [r.to_dict() for r in rows if r.shape == "own"] for k, rows in found.items()},
-            "surrogate_fidelity": {
-                k: [r.to_dict() for r in rows if r.shape != "own"] for k, rows in found.items()
-            },
-        },
-        {"cosine with the smoothed network's gradient": glance},
-    )
-
-
-def _under_noise(case: Case, study: Study) -> list[FidelityRow]:
-    """Against finite differences alone: the smoothed network is looked at on all samples."""
-    few = case.objective.subset(range(min(NOISY_SAMPLES, len(case.objective))))
-    assert study.options.noise is not None
-    rows = surrogate_fidelity(
-        case.model,
-        (few.inputs, few.labels),
-        case.loss,
-        windows=WINDOWS,
-        noises=(study.options.noise,),
-        seed=study.options.seed,
-        batch_dim=few.samples_dim,
-        **NOISE,
-    )
-    return [row for row in rows if row.reference == "noise"]
-
-
-def _rows(found: Mapping[str, Sequence[FidelityRow]]) -> list[Row]:
-    return [{"run": label, **row.to_dict()} for label, rows in found.items() for row in rows]
-
-
-def _own(found: Mapping[str, Sequence[FidelityRow]]) -> Panel:
-    rows = [row for row in _rows(found) if row["shape"] == "own"]
-    return Panel(
-        "fidelity-own",
+ABOUT = {
+    "own": (
         "Each run's own surrogate, layer by layer",
         "Cosine of the surrogate gradient, shape and windows as trained, with the true gradient of the "
         "smoothed network, whose spikes rise from 0 to 1 as the integral of the surrogate does: 1 if the two "
@@ -103,53 +30,83 @@ def _own(found: Mapping[str, Sequence[FidelityRow]]) -> Panel:
         "A gradient can be useful without being faithful. Each run has a smoothed network of its own: a wide "
         "window makes an easier one, and a ramp one that fires less. At the end of training the gradient is "
         "small, and the smoothed network is at no minimum of its own.",
-        rows,
-        partial(_draw_own, rows, list(found)),
-    )
+    ),
+    "smoothed": (
+        "Every shape and window: the smoothed network",
+        "Cosine of what the gradient of each run's weights would be under other surrogates of area 1, "
+        "with that of the network smoothed by the same surrogate; all parameters (the CSV file has "
+        "the layers). The dotted line is the run's own.",
+        "The weights were trained under the run's own surrogate. A wide surrogate makes another, easier "
+        "network of the smoothed one: more cosine is not better training.",
+    ),
+    "noise": (
+        "Every shape and window: the expected loss under noise",
+        "Cosine with the gradient of the expected loss under noise on the potentials, by finite "
+        f"differences, on at most {NOISY_SAMPLES} samples. That reference knows no surrogate.",
+        "The noise has a width and shape, which favour surrogates like it. The estimate is noisy: the "
+        "CSV file has standard errors, and the ceiling that the true gradient itself could reach.",
+    ),
+}
+"""Titles of the panels, what they show, and what they cannot."""
 
 
-def _draw_own(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    figure, axes = draw.by_layer(rows, "cosine", labels, "cosine with the smoothed network's")
-    axes.set_ylim(top=1.02)
-    return figure
+def fidelity(study: Study) -> Section:
+    """Cosines of a run's own surrogate gradient, and of every shape and window, with true gradients."""
+    notes: list[str] = []
+    every = study.afford("surrogate_fidelity (every shape and window)", PRICE, notes)
+    noise = study.options.noise
+    if noise is None:
+        notes.append(
+            "Finite differences of the expected loss under noise were not asked for: --noise 0.25 has "
+            "them for small networks, and takes long."
+        )
+    if not study.afford("own_fidelity", OWN_PRICE, notes):
+        return Section(TITLE, [], notes, {})
+
+    def measured(case: Case) -> list[FidelityRow]:
+        rows = own_fidelity(case.model, case.batch, case.loss)
+        if every:
+            rows += surrogate_fidelity(case.model, case.batch, case.loss, windows=WINDOWS)
+        return rows if noise is None else rows + _under_noise(case, noise, study.options.seed)
+
+    found = study.each("fidelity", measured)
+    own = {label: [row for row in rows if row.shape == "own"] for label, rows in found.items()}
+    others = {label: [row for row in rows if row.shape != "own"] for label, rows in found.items()}
+    whole = {label: next(row.cosine for row in rows if row.layer == "all") for label, rows in own.items()}
+    rows = rows_of(own)
+    text, bound = "cosine with the smoothed network's", {"top": 1.02}
+    draw_own = partial(draw.by_layer, rows, "cosine", list(found), text, **bound)
+    panels = [Panel("fidelity-own", *ABOUT["own"], rows, draw_own)]
+    for reference, wanted in (("smoothed", every), ("noise", noise is not None)):
+        if wanted:
+            rows = draw.picked(rows_of(others), reference=reference)
+            lines = whole if reference == "smoothed" else dict.fromkeys(whole)
+            drawing = partial(_draw_shapes, rows, lines)
+            panels.append(Panel(f"fidelity-{reference}", *ABOUT[reference], rows, drawing))
+    numbers = {"own_fidelity": own, "surrogate_fidelity": others}
+    return Section(TITLE, panels, notes, numbers, {"cosine with the smoothed network's gradient": whole})
 
 
-def _shapes(found: Mapping[str, Sequence[FidelityRow]], reference: str) -> Panel:
-    rows = [row for row in _rows(found) if row["shape"] != "own" and row["reference"] == reference]
-    about = {
-        "smoothed": (
-            "Every shape and window: the smoothed network",
-            "Cosine of what the gradient of each run's weights would be under other surrogates of area 1, "
-            "with that of the network smoothed by the same surrogate; all parameters (the CSV file has "
-            "the layers). The dotted line is the run's own.",
-            "The weights were trained under the run's own surrogate. A wide surrogate makes another, easier "
-            "network of the smoothed one: more cosine is not better training.",
-        ),
-        "noise": (
-            "Every shape and window: the expected loss under noise",
-            "Cosine with the gradient of the expected loss under noise on the potentials, by finite "
-            f"differences, on at most {NOISY_SAMPLES} samples. That reference knows no surrogate.",
-            "The noise has a width and shape, which favour surrogates like it. The estimate is noisy: the "
-            "CSV file has standard errors, and the ceiling that the true gradient itself could reach.",
-        ),
-    }
-    title, shows, limits = about[reference]
-    return Panel(f"fidelity-{reference}", title, shows, limits, rows, partial(_draw_shapes, rows, found))
+def _under_noise(case: Case, noise: float, seed: int) -> list[FidelityRow]:
+    """Against finite differences alone: the smoothed network is looked at on all samples."""
+    few = case.objective.subset(range(min(NOISY_SAMPLES, len(case.objective))))
+    batch, options = (few.inputs, few.labels), {"seed": seed, "batch_dim": few.samples_dim, **NOISE}
+    rows = surrogate_fidelity(case.model, batch, case.loss, windows=WINDOWS, noises=(noise,), **options)
+    return [row for row in rows if row.reference == "noise"]
 
 
-def _draw_shapes(rows: Sequence[Row], found: Mapping[str, Sequence[FidelityRow]]) -> Figure:
+def _draw_shapes(rows: Sequence[Row], own: Mapping[str, float | None]) -> draw.Figure:
+    """Cosines by window, a panel for each run, and that of its own surrogate."""
     whole = draw.picked(rows, layer="all")
-    figure, (panels,) = draw.columns(list(found), ("cosine",), 4.8, 3.6)
-    for axes, (label, every) in zip(panels, found.items(), strict=True):
+    figure, (panels,) = draw.columns(list(own), ("cosine",), 4.8, 3.6)
+    for axes, (label, cosine) in zip(panels, own.items(), strict=True):
         for at, shape in enumerate(draw.distinct(whole, "shape")):
             mine = draw.picked(whole, run=label, shape=shape)
             x, y = ([row[column] for row in mine] for column in ("window", "cosine"))
             draw.plot(axes, x, y, at, draw.marker(at) + draw.line(at), label=shape, markersize=4)
-        own = next(row.cosine for row in every if (row.shape, row.layer) == ("own", "all"))
-        if own is not None and whole[0]["reference"] == "smoothed":
-            axes.axhline(own, color="black", linewidth=1, linestyle=":")
+        if cosine is not None:
+            axes.axhline(cosine, color="black", linewidth=1, linestyle=":")
         axes.set_xscale("log", base=2)
         axes.set_xticks(WINDOWS, [f"{window:g}" for window in WINDOWS])
         axes.set_xlabel("window")
-    draw.legend_below(figure, panels[0])
-    return figure
+    return draw.legend_below(figure, panels[0])

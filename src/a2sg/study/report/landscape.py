@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from a2sg.study.measure.landscape import Slice, Statistics, loss_slice
 from a2sg.study.report import draw
 from a2sg.study.report.cases import Study, spread
 from a2sg.study.report.panel import Panel, Row, Section
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 POINTS, ACROSS = 21, 15
 """Places on a line, and along each direction of a plane."""
 REACH = 1.0
 FORWARD = 0.4
 """Of a gradient, that a forward pass costs about."""
-WHOLE = "all layers"
+ALL = "all layers"
 LIMITS = (
     "Random directions miss the few sharp ones: see the worst case and the largest eigenvalues for those. "
     "Each run is cut in units of its own filters."
 )
 
-Lines = dict[str, dict[str, dict[str, Slice]]]
-"""By whose weights move, by the statistics of batch norms, by run."""
+Runs = Mapping[str, Slice]
+"""By label."""
 
 
 def landscape(study: Study) -> Section:
@@ -41,56 +38,35 @@ def landscape(study: Study) -> Section:
             "--budget allows."
         )
     slices: list[tuple[str, Statistics, dict[str, Any], int]] = [
-        (WHOLE, "kept", {}, POINTS),
-        (WHOLE, "re-estimated", {}, 2 * POINTS),
+        (ALL, "kept", {}, POINTS),
+        (ALL, "re-estimated", {}, 2 * POINTS),
         *((layer, "kept", {"layer": layer}, POINTS) for layer in layers),
         ("plane", "re-estimated", {"dimensions": 2, "points": ACROSS}, 2 * ACROSS**2),
     ]
-    planned = []
-    for layer, statistics, options, forwards in slices:
-        if study.affordable(FORWARD * forwards):
-            planned.append((layer, statistics, options))
-        else:
-            notes.append(
-                study.too_slow(f"the slice of {layer} ({statistics} statistics)", FORWARD * forwards)
-            )
-    lines: Lines = {}
-    for (layer, statistics, options), case in study.over(
+    planned = [
+        one
+        for one in slices
+        if study.afford(f"the slice of {one[0]} ({one[1]} statistics)", FORWARD * one[3], notes)
+    ]
+    lines: dict[str, dict[str, dict[str, Slice]]] = {}
+    common: dict[str, Any] = {"points": POINTS, "reach": REACH, "show_progress": False}
+    for (moving, statistics, options, _), case in study.over(
         [(plan, case) for plan in planned for case in study.cases], "landscape"
     ):
-        lines.setdefault(layer, {}).setdefault(statistics, {})[case.label] = loss_slice(
-            case.objective,
-            **{"points": POINTS, "reach": REACH, "seed": study.options.seed, **options},
-            statistics=statistics,
-            show_progress=False,
-        )
+        found = loss_slice(case.objective, seed=study.options.seed, statistics=statistics, **common | options)
+        lines.setdefault(moving, {}).setdefault(statistics, {})[case.label] = found
     planes = lines.pop("plane", {}).get("re-estimated", {})
     panels = []
-    if WHOLE in lines:
-        panels.append(_whole(lines[WHOLE], study))
-    by_layer = {layer: lines[layer]["kept"] for layer in layers if layer in lines}
-    if by_layer:
+    if ALL in lines:
+        panels.append(_whole(lines[ALL], study))
+    if by_layer := {layer: lines[layer]["kept"] for layer in layers if layer in lines}:
         panels.append(_layers(by_layer, study))
     if planes:
-        panels.append(_plane(planes, study))
-    return Section(
-        "Loss landscape",
-        panels,
-        notes,
-        {
-            "lines": {
-                layer: {
-                    statistics: {label: one.to_dict() for label, one in runs.items()}
-                    for statistics, runs in by_statistics.items()
-                }
-                for layer, by_statistics in lines.items()
-            },
-            "planes": {label: one.to_dict() for label, one in planes.items()},
-        },
-    )
+        panels.append(_plane(planes))
+    return Section("Loss landscape", panels, notes, {"lines": lines, "planes": planes})
 
 
-def _rows(what: str, lines: Mapping[str, Mapping[str, Slice]]) -> list[Row]:
+def _rows(what: str, lines: Mapping[str, Runs]) -> list[Row]:
     """Every place on every line; what the lines are told apart by is a column."""
     return [
         {"run": label, what: name, "at": at, "loss": loss}
@@ -100,8 +76,7 @@ def _rows(what: str, lines: Mapping[str, Mapping[str, Slice]]) -> list[Row]:
     ]
 
 
-def _whole(lines: Mapping[str, Mapping[str, Slice]], study: Study) -> Panel:
-    rows = _rows("statistics", lines)
+def _whole(lines: Mapping[str, Runs], study: Study) -> Panel:
     return Panel(
         "landscape-line",
         "A line through all weights",
@@ -110,31 +85,29 @@ def _whole(lines: Mapping[str, Mapping[str, Slice]], study: Study) -> Panel:
         "right with statistics taken anew at each place, which leaves out what comes of statistics that "
         "no longer fit.",
         LIMITS,
-        rows,
-        partial(_draw_lines, {f"statistics {name}": runs for name, runs in lines.items()}, 2, study.labels),
+        _rows("statistics", lines),
+        partial(_draw_lines, {f"statistics {name}": runs for name, runs in lines.items()}, 2),
     )
 
 
-def _layers(lines: Mapping[str, Mapping[str, Slice]], study: Study) -> Panel:
-    rows = _rows("layer", lines)
+def _layers(lines: Mapping[str, Runs], study: Study) -> Panel:
     return Panel(
         "landscape-layers",
         "Layer by layer",
         "Loss along the same direction with the weights of one layer moving at a time (running statistics "
         "kept): which layers the loss is sensitive to.",
         LIMITS,
-        rows,
-        partial(_draw_lines, {draw.short(layer): runs for layer, runs in lines.items()}, 4, study.labels),
+        _rows("layer", lines),
+        partial(_draw_lines, {draw.short(layer): runs for layer, runs in lines.items()}, 4),
     )
 
 
-def _draw_lines(lines: Mapping[str, Mapping[str, Slice]], columns: int, labels: Sequence[str]) -> Figure:
+def _draw_lines(lines: Mapping[str, Runs], columns: int) -> draw.Figure:
     columns = min(columns, len(lines))
     rows = math.ceil(len(lines) / columns)
-    figure, grid = draw.frame(
-        rows, columns, 12 / max(columns, 3), 3.2 if rows == 1 else 2.3, sharey=True, sharex=True
-    )
-    places = [axes for line in grid for axes in line]
+    width, height = 12 / max(columns, 3), 3.2 if rows == 1 else 2.3
+    figure, grid = draw.frame(rows, columns, width, height, sharey=True, sharex=True)
+    places = figure.axes
     for axes, (title, runs) in zip(places, lines.items(), strict=False):
         for at, (label, one) in enumerate(runs.items()):
             draw.plot(axes, one.at, one.losses, at, draw.line(at), label=label)
@@ -145,11 +118,10 @@ def _draw_lines(lines: Mapping[str, Mapping[str, Slice]], columns: int, labels: 
         line[0].set_ylabel("loss")
     for axes in grid[-1]:
         axes.set_xlabel("distance, in filter norms", fontsize=9)
-    draw.legend_below(figure, places[0])
-    return figure
+    return draw.legend_below(figure, places[0])
 
 
-def _plane(planes: Mapping[str, Slice], study: Study) -> Panel:
+def _plane(planes: Runs) -> Panel:
     rows = [
         {"run": label, "first": a, "second": b, "loss": loss}
         for label, one in planes.items()
@@ -167,7 +139,7 @@ def _plane(planes: Mapping[str, Slice], study: Study) -> Panel:
     )
 
 
-def _draw_planes(planes: Mapping[str, Slice]) -> Figure:
+def _draw_planes(planes: Runs) -> draw.Figure:
     from matplotlib.colors import LogNorm
 
     figure, (panels,) = draw.columns(list(planes), ("second direction",), 4.4, 3.8)
@@ -180,8 +152,8 @@ def _draw_planes(planes: Mapping[str, Slice]) -> Figure:
         mesh = axes.pcolormesh(
             one.at, one.at, turned, norm=norm, cmap="magma_r", shading="nearest", rasterized=True
         )
-        levels = [min(known) * (max(known) / min(known)) ** (k / 10) for k in range(1, 10)] if norm else []
-        if levels:
+        if norm:
+            levels = [min(known) * (max(known) / min(known)) ** (k / 10) for k in range(1, 10)]
             axes.contour(one.at, one.at, turned, levels=levels, colors="white", linewidths=0.7)
         axes.plot(0, 0, "+", color="#0072B2", markersize=12, markeredgewidth=2)
         axes.set_aspect("equal")

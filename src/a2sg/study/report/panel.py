@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from a2sg.study.text import number
+from a2sg.study.measure.variation import Estimate
+from a2sg.study.text import number, with_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +56,7 @@ class Section:
         title: above it.
         panels: in order.
         notes: what was left out, and why.
-        found: what the functions of `a2sg.analysis` gave, as plain data, by their name.
+        found: what the functions of `a2sg.analysis` gave, records or plain data, by their name.
         glance: one number per run, by what it is: for the table at the top of the page.
     """
 
@@ -107,13 +108,40 @@ class AnalysisData:
         )
 
 
+def rows_of(found: Mapping[str, Iterable[Any]], names: str = "") -> list[Row]:
+    """A row for each record of each run, of all fields or those named; an estimate has its error, too."""
+    rows = []
+    for label, records in found.items():
+        for record in records:
+            row: Row = {"run": label}
+            for name in names.split() or [one.name for one in fields(record)]:
+                value = getattr(record, name)
+                estimated = isinstance(value, Estimate)
+                row |= {name: value.mean, f"{name}_error": value.error} if estimated else {name: value}
+            rows.append(row)
+    return rows
+
+
+def tabled(rows: Iterable[Row], columns: Mapping[str, str]) -> Table:
+    """Some columns of rows below their heads; a column with ± has its error behind it."""
+
+    def cell(row: Row, column: str) -> str:
+        if isinstance(value := row[column.rstrip("±")], str):
+            return value
+        return with_error(value, row[f"{column[:-1]}_error"]) if column[-1] == "±" else number(value)
+
+    return Table(tuple(columns), [[cell(row, column) for column in columns.values()] for row in rows])
+
+
 def glanced(value: float | None) -> str:
     """A number as the glance has it."""
     return f"{value:,.0f}" if value is not None and 1e3 <= abs(value) < 1e6 else number(value)
 
 
 def plain(value: Any) -> Any:
-    """Data as JSON can hold them: what is no finite number is None, and keys are text."""
+    """Records and data as JSON can hold them: what is no finite number is None, and keys are text."""
+    if is_dataclass(value):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

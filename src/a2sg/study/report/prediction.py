@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,6 @@ from a2sg.study.report.cases import Study
 from a2sg.study.report.epochs import Snapshot, over_epochs, snapshots
 from a2sg.study.report.panel import Panel, Row, Table
 from a2sg.study.text import number
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PRICE = 8
 """Gradients that the Fisher costs about as much as."""
@@ -39,8 +36,9 @@ WITHIN: dict[str, tuple[str, ...]] = {
 
 def prediction(study: Study) -> tuple[list[Panel], dict[str, Any], list[str]]:
     """The scatter with its rank correlations, curves over epochs; plain data; and what was left out."""
-    if not study.affordable(PRICE):
-        return [], {}, [study.too_slow("λmax(F) by layer, and what predicts it", PRICE)]
+    notes: list[str] = []
+    if not study.afford("λmax(F) by layer, and what predicts it", PRICE, notes):
+        return [], {}, notes
     found, notes = snapshots(study)
     first = study.cases[0]
     fed_by = feeding(first.model, first.objective.inputs, first.weights)
@@ -51,26 +49,14 @@ def prediction(study: Study) -> tuple[list[Panel], dict[str, Any], list[str]]:
         for name, within in _groupings(rows).items():
             try:
                 correlations[f"{text} and λmax(F), {name}"] = correlate(
-                    rows, column, "lambda", within, clusters, seed=study.options.seed
+                    rows, x=column, within=within, cluster=clusters, seed=study.options.seed
                 )
             except InputError as error:
                 notes.append(f"No rank correlation of {text}, {name}: {error}.")
     panels = [_panel(rows, study.labels, correlations, clusters)]
     if len({one.epoch for one in found}) > 1:
         panels.append(over_epochs(found, fed_by, study.labels))
-    plain: dict[str, Any] = {
-        "over_epochs": [
-            {
-                "run": one.run,
-                "epoch": one.epoch,
-                "empirical_fisher": one.fisher.to_dict(),
-                "batch_variation": one.variation.to_dict(),
-            }
-            for one in found
-        ],
-        "correlate": {name: one.to_dict() for name, one in correlations.items()},
-    }
-    return panels, plain, notes
+    return panels, {"over_epochs": found, "correlate": correlations}, notes
 
 
 def _groupings(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
@@ -98,14 +84,14 @@ def feeding(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str
     found: dict[str, str] = {}
     last = [""]
 
-    def layer_ran(name: str) -> Any:
-        return lambda *_: last.__setitem__(0, name)
+    def layer_ran(name: str, *_: Any) -> None:
+        last[0] = name
 
-    def site_runs(name: str) -> Any:
-        return lambda *_: found.__setitem__(name, last[0])  # None: a hook that gives something changes inputs
+    def site_runs(name: str, *_: Any) -> None:
+        found[name] = last[0]
 
-    hooks = [modules[name].register_forward_hook(layer_ran(name)) for name in layers]
-    hooks += [modules[name].register_forward_pre_hook(site_runs(name)) for name in find_sites(model)]
+    hooks = [modules[name].register_forward_hook(partial(layer_ran, name)) for name in layers]
+    hooks += [modules[name].register_forward_pre_hook(partial(site_runs, name)) for name in find_sites(model)]
     try:
         with torch.no_grad():
             model(inputs)
@@ -127,9 +113,9 @@ def _rows(one: Snapshot, fed_by: Mapping[str, str]) -> list[Row]:
             "step": step.step,
             "sgv": step.sgv.mean,
             "cv": step.cv.mean,
-            "lambda": one.fisher.layers[fed_by[step.layer]].top[0],
+            "lambda": one.empirical_fisher.layers[fed_by[step.layer]].top[0],
         }
-        for step in one.variation.steps
+        for step in one.batch_variation.steps
         if step.layer in fed_by
     ]
 
@@ -147,7 +133,7 @@ def _panel(
         [name, number(one.rho), _interval(one), str(one.points), str(one.clusters)]
         for name, one in found.items()
     ]
-    heads = {"run": "runs drawn", "layer of a run": "layers drawn"}
+    heads = ["rank correlation", "Spearman's ρ", "interval", "points", f"{clusters.split()[0]}s drawn"]
     drawn = {
         "run": "draws whole runs: it says what other runs would give. With fewer than about ten it is too "
         "narrow.",
@@ -167,11 +153,11 @@ def _panel(
         f"the same for all its steps. The interval (95 %, bootstrap) {drawn}",
         rows,
         partial(_draw, rows, labels),
-        [Table(("rank correlation", "Spearman's ρ", "interval", "points", heads[clusters]), lines)],
+        [Table(heads, lines)],
     )
 
 
-def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+def _draw(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     figure, (panels,) = draw.frame(1, len(PAIRS), 5.2, 3.6, sharey=True)
     layers = draw.distinct(rows, "layer")
     epochs = sorted({row["epoch"] for row in rows})
@@ -192,5 +178,4 @@ def _draw(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
         panels[0].plot([], [], "o", color=colours[layer], label=draw.short(layer))
     for at, label in enumerate(labels):
         panels[0].plot([], [], draw.marker(at), color=draw.GREY, label=label)
-    draw.legend_below(figure, panels[0], 6)
-    return figure
+    return draw.legend_below(figure, panels[0], 6)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from a2sg.modes import in_mode
-from a2sg.statistics import mean
 from a2sg.study.measure.search_gain import SearchGain, search_gain
+from a2sg.study.measure.variation import estimate
 from a2sg.study.report import draw
 from a2sg.study.report.case import Case
 from a2sg.study.report.cases import Study
 from a2sg.study.report.panel import Panel, Row, Table
 from a2sg.study.text import number
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 GROUPS = (1, 4)
 """Batches per search: as the paper has it, and as many as leave two searches to compare."""
@@ -30,12 +26,10 @@ Found = Mapping[str, Mapping[int, Sequence[SearchGain]]]
 """By run and batches per search."""
 
 
-def searches(study: Study) -> tuple[list[Panel], dict[str, Any]]:
-    """The panels, and their numbers as plain data."""
-    found: dict[str, dict[int, Sequence[SearchGain]]] = {}
+def searches(study: Study) -> tuple[list[Panel], Found]:
+    """The panels, and their numbers."""
     groups = [size for size in GROUPS if 2 * size <= len(study.cases[0].batches)]
-    for case in study.over(study.cases, "searches"):
-        found[case.label] = {size: _gains(case, size) for size in groups}
+    found = study.each("searches", lambda case: {size: _gains(case, size) for size in groups})
     rows: list[Row] = [
         {
             "run": label,
@@ -52,11 +46,7 @@ def searches(study: Study) -> tuple[list[Panel], dict[str, Any]]:
         for size, steps in sizes.items()
         for step in steps
     ]
-    plain = {
-        label: {size: [asdict(step) for step in steps] for size, steps in sizes.items()}
-        for label, sizes in found.items()
-    }
-    return [_windows(study, rows, found), _gain(rows, found)], plain
+    return [_windows(study, rows, found), _gain(rows, found)], found
 
 
 def _gains(case: Case, size: int) -> list[SearchGain]:
@@ -85,7 +75,7 @@ def _windows(study: Study, rows: Sequence[Row], found: Found) -> Panel:
     )
 
 
-def _draw_windows(found: Found) -> Figure:
+def _draw_windows(found: Found) -> draw.Figure:
     first = next(iter(found.values()))
     keys = [(step.layer, step.step) for step in first[GROUPS[0]]]
     places = {key: place for place, key in enumerate(keys)}
@@ -102,8 +92,7 @@ def _draw_windows(found: Found) -> Figure:
         axes.set_ylabel("window", fontsize=9)
         axes.set_title(label, fontsize=10)
         draw.label_steps(axes, keys)
-    draw.legend_below(figure, grid[0][0])
-    return figure
+    return draw.legend_below(figure, grid[0][0])
 
 
 def _gain(rows: Sequence[Row], found: Found) -> Panel:
@@ -112,9 +101,9 @@ def _gain(rows: Sequence[Row], found: Found) -> Panel:
     for label, sizes in found.items():
         for size, steps in sizes.items():
             for spatial, text in OBJECTIVES.items():
-                means = {kind: _mean(steps, spatial, kind) for kind in KINDS}
-                if any(value is not None for value in means.values()):
-                    lines.append([label, str(size), text, *(number(means[kind]) for kind in KINDS)])
+                means = [number(_mean(steps, spatial, kind)) for kind in KINDS]
+                if any(means):
+                    lines.append([label, str(size), text, *means])
     return Panel(
         "search-gain",
         "What it promises and what is left",
@@ -132,15 +121,11 @@ def _gain(rows: Sequence[Row], found: Found) -> Panel:
 
 
 def _mean(steps: Sequence[SearchGain], spatial: bool, kind: str, layer: str | None = None) -> float | None:
-    known = [
-        getattr(step, kind).mean
-        for step in steps
-        if step.spatial == spatial and layer in (None, step.layer) and getattr(step, kind).mean is not None
-    ]
-    return mean(known) if known else None
+    mine = [step for step in steps if step.spatial == spatial and layer in (None, step.layer)]
+    return estimate(getattr(step, kind).mean for step in mine).mean
 
 
-def _draw_gain(found: Found) -> Figure:
+def _draw_gain(found: Found) -> draw.Figure:
     figure, grid = draw.frame(len(found), 2, 4.2, 2.1, sharex=True, sharey="col")
     for line, (label, sizes) in zip(grid, found.items(), strict=True):
         steps = sizes[GROUPS[0]]
@@ -155,5 +140,4 @@ def _draw_gain(found: Found) -> Figure:
             axes.set_ylabel(text, fontsize=9)
             axes.set_title(label, fontsize=10)
             draw.label_layers(axes, layers)
-    draw.legend_below(figure, grid[0][0])
-    return figure
+    return draw.legend_below(figure, grid[0][0])

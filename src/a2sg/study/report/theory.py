@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -12,13 +12,10 @@ from a2sg.modes import in_mode
 from a2sg.study.measure.bridge import Bridge, bridges
 from a2sg.study.measure.theory import Theorems, check_theorems
 from a2sg.study.report import draw
+from a2sg.study.report.case import Case
 from a2sg.study.report.cases import Study
-from a2sg.study.report.panel import Panel, Row, Section, Table
+from a2sg.study.report.panel import Panel, Row, Section, Table, rows_of, tabled
 from a2sg.study.report.prediction import prediction
-from a2sg.study.text import number
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PRICE, BRIDGE_PRICE = 60, 3
 """Gradients that the theorems' shapes, and the bridge, cost about as much as."""
@@ -26,6 +23,8 @@ DEEPEST = 1e3
 """The picture of the bridge ends this far below the least λmax."""
 BRIDGE = {"bound": "bound by CV", "trace": "trace", "top": "λmax(F)", "aligned": "left at CV 0"}
 """Sizes of the bridge in the picture."""
+CONDITION = {"kappa": "κ", "l_kappa_over_variance": "Lκ/σ²"}
+"""Panels of the picture of Theorem 4.2."""
 SHOWN = ("boxcar", "triangle", "asymmetric 0.5", "asymmetric 0.6", "asymmetric 0.8")
 """Shapes in the picture; the CSV file has all."""
 
@@ -35,47 +34,37 @@ def theory(study: Study) -> Section:
     notes: list[str] = []
     panels: list[Panel] = []
     found: dict[str, Any] = {}
-    if study.affordable(PRICE):
-        theorems = {}
-        for case in study.over(study.cases, "theory"):
-            with in_mode(case.model, training=True):  # potentials are those of training
-                theorems[case.label] = check_theorems(case.model, case.batch, case.loss)
-        panels += [_shapes(theorems), _condition(theorems)]
-        found["check_theorems"] = {label: one.to_dict() for label, one in theorems.items()}
-    else:
-        notes.append(study.too_slow("check_theorems", PRICE))
+    if study.afford("check_theorems", PRICE, notes):
+        found["check_theorems"] = study.each("theory", _checked)
+        panels += [_shapes(found["check_theorems"]), _condition(found["check_theorems"])]
     predicting, numbers, said = prediction(study)
     panels += predicting
     found |= numbers
     notes += said
     if not any(isinstance(module, nn.Linear) for module in study.cases[0].model.modules()):
         notes.append("The bridge is about dense layers, of which this network has none.")
-    elif not study.affordable(BRIDGE_PRICE):
-        notes.append(study.too_slow("bridges", BRIDGE_PRICE))
-    else:
-        dense = {case.label: bridges(case.model, case.batch, case.loss) for case in study.cases}
-        panels.append(_bridge(dense))
-        found["bridges"] = {label: [one.to_dict() for one in many] for label, many in dense.items()}
+    elif study.afford("bridges", BRIDGE_PRICE, notes):
+        found["bridges"] = {case.label: bridges(case.model, case.batch, case.loss) for case in study.cases}
+        panels.append(_bridge(found["bridges"]))
     return Section("Theory", panels, notes, found)
 
 
+def _checked(case: Case) -> Theorems:
+    with in_mode(case.model, training=True):  # potentials are those of training
+        return check_theorems(case.model, case.batch, case.loss)
+
+
 def _shapes(theorems: Mapping[str, Theorems]) -> Panel:
-    heads = (
-        "CV of ds/du at one window, measured",
-        "run",
-        "Lκ > σ²",
-        "less than the triangle",
-        "less than the boxcar",
-    )
+    heads = ["CV of ds/du at one window, measured", "run", "Lκ > σ²"]
+    heads += ["less than the triangle", "less than the boxcar"]
     lines = []
     for label, one in theorems.items():
-        counts = {(row.asymmetric, row.symmetric, row.condition): row for row in one.ramps()}
-        for asymmetric in dict.fromkeys(row.asymmetric for row in one.ramps()):
-            for condition in (True, False):
-                cells = [counts[asymmetric, symmetric, condition] for symmetric in ("triangle", "boxcar")]
-                if cells[0].total:
-                    text = [f"{cell.less} of {cell.total}" for cell in cells]
-                    lines.append([asymmetric, label, "holds" if condition else "does not", *text])
+        counts = {(row.symmetric, row.asymmetric, row.condition): row for row in one.ramps()}
+        for (symmetric, asymmetric, condition), row in counts.items():
+            if symmetric == "triangle" and row.total:
+                both = (row, counts["boxcar", asymmetric, condition])
+                cells = [f"{cell.less} of {cell.total}" for cell in both]
+                lines.append([asymmetric, label, "holds" if condition else "does not", *cells])
     return Panel(
         "theory-shapes",
         "Theorems 4.1 and 4.2: CV of ds/du under each shape",
@@ -91,7 +80,7 @@ def _shapes(theorems: Mapping[str, Theorems]) -> Panel:
     )
 
 
-def _draw_shapes(theorems: Mapping[str, Theorems]) -> Figure:
+def _draw_shapes(theorems: Mapping[str, Theorems]) -> draw.Figure:
     texts = ("CV of ds/du, measured", "under the Gaussian")
     figure, grid = draw.columns(list(theorems), texts, 6, 2.6)
     for column, one in enumerate(theorems.values()):
@@ -103,8 +92,7 @@ def _draw_shapes(theorems: Mapping[str, Theorems]) -> Figure:
                 fill = "none" if at > 1 else "full"
                 draw.plot(axes, range(len(values)), values, at, label=name, markersize=4, fillstyle=fill)
             draw.label_steps(axes, keys)
-    draw.legend_below(figure, grid[0][0], len(SHOWN))
-    return figure
+    return draw.legend_below(figure, grid[0][0], len(SHOWN))
 
 
 def _condition(theorems: Mapping[str, Theorems]) -> Panel:
@@ -113,16 +101,11 @@ def _condition(theorems: Mapping[str, Theorems]) -> Panel:
         for label, one in theorems.items()
         for step in one.steps
     ]
-    known = [row for row in rows if row["holds"] is not None]
-    lines = [
-        [
-            label,
-            f"{sum(row['holds'] for row in mine)} of {len(mine)}",
-            f"{sum(row['looks_gaussian'] for row in mine)} of {len(mine)}",
-        ]
-        for label in theorems
-        if (mine := [row for row in known if row["run"] == label])
-    ]
+    lines = []
+    for label in theorems:
+        if known := [row for row in draw.picked(rows, run=label) if row["holds"] is not None]:
+            counts = [sum(row[column] for row in known) for column in ("holds", "looks_gaussian")]
+            lines.append([label, *(f"{count} of {len(known)}" for count in counts)])
     return Panel(
         "theory-condition",
         "Theorem 4.2: where its condition holds",
@@ -132,30 +115,20 @@ def _condition(theorems: Mapping[str, Theorems]) -> Panel:
         "Where the condition holds, the linear density that the theorem assumes is negative at the window's "
         "upper edge: the theorem's assumptions and its condition do not go together there.",
         rows,
-        partial(_draw_condition, rows, list(theorems)),
+        partial(draw.by_step, rows, CONDITION, list(theorems), 2.1, _finish_condition, "looks_gaussian"),
         [Table(("run", "condition holds", "looks Gaussian"), lines)],
     )
 
 
-def _draw_condition(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    texts = {"kappa": "κ", "l_kappa_over_variance": "Lκ/σ²"}
-    figure, (_, below) = draw.by_step(rows, texts, labels, 2.1, filled="looks_gaussian")
-    below.axhline(1, color="black", linewidth=0.8, linestyle=":")
-    return figure
+def _finish_condition(axes: Any, column: str) -> None:
+    if column == "l_kappa_over_variance":
+        axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
 
 
 def _bridge(dense: Mapping[str, Sequence[Bridge]]) -> Panel:
-    rows: list[Row] = [{"run": label, **one.to_dict()} for label, many in dense.items() for one in many]
-    heads = ("layer", "run", "step", "CV of δ", "λmax(F)", "left at CV 0", "bound", "trace of F")
-    lines = [
-        [
-            row["layer"],
-            row["run"],
-            str(row["step"] or ""),
-            *(number(row[name]) for name in ("cv", "top", "aligned", "bound", "trace")),
-        ]
-        for row in rows
-    ]
+    rows = rows_of(dense)
+    columns = {name: name for name in ("layer", "run", "step")}
+    columns |= {"CV of δ": "cv", "λmax(F)": "top", "left at CV 0": "aligned", "bound": "bound"}
     return Panel(
         "theory-bridge",
         "The bridge from variation to curvature, on dense layers",
@@ -166,11 +139,11 @@ def _bridge(dense: Mapping[str, Sequence[Bridge]]) -> Panel:
         "classes has an infinite CV but for rounding.",
         rows,
         partial(_draw_bridge, rows, list(dense)),
-        [Table(heads, lines)],
+        [tabled(rows, columns | {"trace of F": "trace"})],
     )
 
 
-def _draw_bridge(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
+def _draw_bridge(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     figure, (panels,) = draw.columns(labels, ("",), 5, 3.2)
     for axes, label in zip(panels, labels, strict=True):
         mine = draw.picked(rows, run=label)
@@ -181,5 +154,4 @@ def _draw_bridge(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
         if tops := [row["top"] for row in rows if row["top"] > 0]:
             axes.set_ylim(bottom=min(tops) / DEEPEST)  # below are sums that are 0 but for rounding
         draw.label_steps(axes, [(row["layer"], row["step"] or 1) for row in mine])
-    draw.legend_below(figure, panels[0])
-    return figure
+    return draw.legend_below(figure, panels[0])

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from a2sg.errors import InputError
 from a2sg.statistics import mean
-from a2sg.study.measure.variation import HistoryPoint
+from a2sg.study.measure.variation import HistoryPoint, estimate
 from a2sg.study.report import draw
 from a2sg.study.report.case import Case
 from a2sg.study.report.cases import BATCHES, Study
-from a2sg.study.report.panel import Panel, Row, Section, Table
+from a2sg.study.report.panel import Panel, Row, Section, rows_of, tabled
 from a2sg.study.report.search import searches
 from a2sg.study.run import run_history
-from a2sg.study.text import number, with_error
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SEARCH_PRICE = 15
 """Gradients of as many samples that the searches of a batch cost: six passes, all of them observed."""
@@ -47,19 +42,14 @@ def variation(study: Study) -> Section:
     panels += [_steps(study), _signals(study)]
     batches = study.cases[0].batches
     price = SEARCH_PRICE * len(batches) * study.options.batch_size / study.options.samples
-    if study.affordable(price):
-        found_windows, gains = searches(study)
-        panels += found_windows
-    else:
-        gains = {}
-        notes.append(study.too_slow("what a search promises", price))
+    more, gains = searches(study) if study.afford("what a search promises", price, notes) else ([], {})
     return Section(
         "Variation of gradients",
-        panels,
+        [*panels, *more],
         notes,
         {
-            "run_history": {label: [asdict(p) for p in points] for label, points in histories.items()},
-            "batch_variation": {case.label: case.variation.to_dict() for case in study.cases},
+            "run_history": histories,
+            "batch_variation": {case.label: case.variation for case in study.cases},
             "search_gain": gains,
         },
         _glance(study, histories),
@@ -82,32 +72,29 @@ def _history(case: Case, notes: list[str]) -> list[HistoryPoint]:
 def _glance(
     study: Study, histories: Mapping[str, Sequence[HistoryPoint]]
 ) -> dict[str, dict[str, float | None]]:
-    over = {label: _means(points) for label, points in histories.items()}
-    found = {
-        "SGV at step T, mean over training": {label: sgv for label, (sgv, _) in over.items()},
-        "TGC before T, mean over training": {label: tgc for label, (_, tgc) in over.items()},
-    }
-    cvs, snrs = {}, {}
+    found: dict[str, dict[str, float | None]] = {}
+    for text, name in (("SGV at step T", "sgv"), ("TGC before T", "tgc")):
+        found[f"{text}, mean over training"] = {
+            label: estimate(_shown(points, name)).mean for label, points in histories.items()
+        }
     for case in study.cases:
         known = [step.cv.mean for step in case.variation.steps if step.cv.mean is not None]
-        cvs[case.label] = median(known) if known else None
-        snrs[case.label] = case.variation.signals[-1].snr
-    found["CV of δ, median of layers and steps"] = cvs
-    found["signal to noise of the gradient"] = snrs
+        for what, value in (
+            ("CV of δ, median of layers and steps", median(known) if known else None),
+            ("signal to noise of the gradient", case.variation.signals[-1].snr),
+        ):
+            found.setdefault(what, {})[case.label] = value
     return {what: values for what, values in found.items() if values}
 
 
-def _means(points: Sequence[HistoryPoint]) -> tuple[float | None, float | None]:
+def _shown(points: Sequence[HistoryPoint], name: str) -> list[float]:
+    """What there is of a quantity: of SGV that of the last step alone."""
     last = max(point.step for point in points)
-    sgv = [point.sgv for point in points if point.step == last and point.sgv is not None]
-    tgc = [point.tgc for point in points if point.tgc is not None]
-    return (mean(sgv) if sgv else None), (mean(tgc) if tgc else None)
+    shown = [getattr(point, name) for point in points if name != "sgv" or point.step == last]
+    return [value for value in shown if value is not None]
 
 
 def _training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Panel:
-    rows: list[Row] = [
-        {"run": label, **asdict(point)} for label, points in histories.items() for point in points
-    ]
     return Panel(
         "variation-training",
         "Over training",
@@ -117,14 +104,14 @@ def _training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Panel:
         "training.",
         "SGV scales with the gradient, which shrinks as the loss does: a falling SGV is no sign of less "
         "variation, and runs of other shapes or losses are on another scale.",
-        rows,
+        rows_of(histories),
         partial(_draw_training, histories),
     )
 
 
-def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Figure:
+def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> draw.Figure:
     every = [point for points in histories.values() for point in points]
-    more = [name for name in ("cv", "norm", "sparsity") if any(_known(every, name))]
+    more = [name for name in ("cv", "norm", "sparsity") if any(_shown(every, name))]
     titles = {"sgv": "SGV, step T", "tgc": "TGC, mean of steps t < T", "window": "window, mean of steps"}
     titles |= {name: QUANTITIES[name][0] for name in more}
     figure, grid = draw.columns(list(histories), list(titles.values()), 5.2, 2.0)
@@ -134,35 +121,32 @@ def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Figure:
         last = max(point.step for point in points)
         for layer in layers:
             for line, name in zip(grid, titles, strict=True):
-                means: dict[int, list[float]] = {}
+                found: dict[int, list[float]] = {}
                 for point in points:
                     value = getattr(point, name)
                     if point.layer == layer and value is not None and (name != "sgv" or point.step == last):
-                        means.setdefault(point.iteration, []).append(value)
-                style: dict[str, Any] = {"color": colours[layer], "label": draw.short(layer)}
-                values = [mean(found) for found in means.values()]
-                line[column].plot(list(means), values, ".-", linewidth=1, markersize=3, **style)
+                        found.setdefault(point.iteration, []).append(value)
+                style = {"color": colours[layer], "linewidth": 1, "markersize": 3}
+                means = map(mean, found.values())
+                draw.plot(line[column], found, means, 0, ".-", label=draw.short(layer), **style)
         grid[-1][column].set_xlabel("iteration")
     for line, name in zip(grid, titles, strict=True):
         if name in QUANTITIES and QUANTITIES[name][1]:
-            draw.log_if_positive(line[0], _known(every, name))
-    draw.legend_below(figure, grid[0][0], 8)
-    return figure
-
-
-def _known(points: Sequence[HistoryPoint], name: str) -> list[float]:
-    return [value for point in points if (value := getattr(point, name)) is not None]
+            draw.log_if_positive(line[0], [getattr(point, name) for point in every])
+    return draw.legend_below(figure, grid[0][0], 8)
 
 
 def _steps(study: Study) -> Panel:
-    rows = []
-    for case in study.cases:
-        for step in case.variation.steps:
-            row: Row = {"run": case.label, "layer": step.layer, "step": step.step, "window": step.window}
-            for name in (*QUANTITIES, "surrogate_cv", "inside"):
-                found = getattr(step, name)
-                row |= {name: found.mean, f"{name}_error": found.error}
-            rows.append(row)
+    steps = {case.label: case.variation.steps for case in study.cases}
+    rows = rows_of(steps, f"layer step window {' '.join(QUANTITIES)} surrogate_cv inside")
+    shown = {
+        name: text for name, (text, _) in QUANTITIES.items() if any(row[name] is not None for row in rows)
+    }
+
+    def finish(axes: Any, name: str) -> None:
+        if QUANTITIES[name][1]:
+            draw.log_if_positive(axes, [row[name] for row in rows])
+
     return Panel(
         "variation-batches",
         "Now, on fresh batches",
@@ -172,19 +156,8 @@ def _steps(study: Study) -> Panel:
         "SGV and ‖δ‖ carry the scale of gradient and shape. CV is huge where gradients cancel; in a layer "
         "behind which they sum to 0 it is a ratio of rounding errors.",
         rows,
-        partial(_draw_steps, rows, study.labels),
+        partial(draw.by_step, rows, shown, study.labels, 1.7, finish),
     )
-
-
-def _draw_steps(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    shown = {
-        name: text for name, (text, _) in QUANTITIES.items() if any(row[name] is not None for row in rows)
-    }
-    figure, panels = draw.by_step(rows, shown, labels, 1.7)
-    for axes, name in zip(panels, shown, strict=True):
-        if QUANTITIES[name][1]:
-            draw.log_if_positive(axes, [row[name] for row in rows])
-    return figure
 
 
 def _signals(study: Study) -> Panel:
@@ -203,12 +176,8 @@ def _signals(study: Study) -> Panel:
         for case in study.cases
         for signal in case.variation.signals
     ]
-    heads = ("run", "‖g‖ of a mini-batch", "signal to noise", "its square ± error")
-    lines = []
-    for row in rows:
-        if row["layer"] == "all":
-            square = with_error(row["squared_snr"], row["squared_snr_error"])
-            lines.append([row["run"], number(row["norm"]), number(row["snr"]), square])
+    shown = {"run": "run", "‖g‖ of a mini-batch": "norm", "signal to noise": "snr"}
+    shown["its square ± error"] = "squared_snr±"
     return Panel(
         "signal-to-noise",
         "Signal to noise of the weights' gradients",
@@ -217,12 +186,6 @@ def _signals(study: Study) -> Panel:
         f"At a minimum the signal goes to 0 however good the surrogate is, and {BATCHES} batches know it "
         "roughly: see the errors.",
         rows,
-        partial(_draw_signals, rows, study.labels),
-        [Table(heads, lines)],
+        partial(draw.by_layer, rows, "snr", study.labels, "signal to noise", bottom=0),
+        [tabled(draw.picked(rows, layer="all"), shown)],
     )
-
-
-def _draw_signals(rows: Sequence[Row], labels: Sequence[str]) -> Figure:
-    figure, axes = draw.by_layer(rows, "snr", labels, "signal to noise")
-    axes.set_ylim(bottom=0)
-    return figure

@@ -15,7 +15,6 @@ from a2sg.study.measure.curvature import (
     grad_norm_sq,
     surrogate_field_jacobian,
 )
-from a2sg.study.measure.curvature_results import Curvature
 from a2sg.study.measure.sharpness import worst_case_sharpness
 from a2sg.study.report.case import Case
 
@@ -27,12 +26,7 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class Measure:
-    """One way to measure, and its price.
-
-    Attributes:
-        gradients: of the samples, that it costs about as much as.
-        run: measures a run.
-    """
+    """One way to measure a run, with a seed; `gradients` of the samples cost about as much."""
 
     gradients: float
     run: Callable[[Case, int], Any]
@@ -46,51 +40,40 @@ def measures(classes: int, samples: int, layers: Sequence[str]) -> dict[str, lis
         samples: of the objective.
         layers: which to look at where each costs products of its own.
     """
+
+    def by_products(price: float, function: Callable[..., Any]) -> list[Measure]:
+        """By layer, else of the whole network alone; the price is that of a matrix."""
+
+        def run(case: Case, seed: int, some: Sequence[str]) -> Any:
+            return function(case.objective, layers=some, seed=seed)
+
+        return [Measure(price * (1 + len(some)), partial(run, some=some)) for some in (layers, ())]
+
+    def newton(case: Case, seed: int) -> Any:
+        return gauss_newton(case.objective, method="gram", show_progress=False)
+
+    def ball(case: Case, seed: int) -> Any:
+        return worst_case_sharpness(case.objective, rho=RHO, scale="filter", seed=seed)
+
+    by_products_of_newton = by_products(40, partial(gauss_newton, probes=0, tolerance=1e-2))
     return {
         "grad_norm_sq": [Measure(1, lambda case, seed: grad_norm_sq(case.objective))],
         "empirical_fisher": [Measure(8, lambda case, seed: case.fisher)],
-        "gauss_newton": [
-            Measure(
-                8 * classes,
-                lambda case, seed: gauss_newton(case.objective, method="gram", show_progress=False),
-            ),
-            *_by_products(40, layers, partial(gauss_newton, probes=0, tolerance=1e-2)),
-        ],
-        "double_backward_hessian": _by_products(60, layers, double_backward_hessian),
-        "surrogate_field_jacobian": _by_products(60, layers, surrogate_field_jacobian),
+        "gauss_newton": [Measure(8 * classes, newton), *by_products_of_newton],
+        "double_backward_hessian": by_products(60, double_backward_hessian),
+        "surrogate_field_jacobian": by_products(60, surrogate_field_jacobian),
         "over_batches": [Measure(30, lambda case, seed: _by_batch(case, samples, seed))],
-        "worst_case_sharpness": [
-            Measure(
-                10, lambda case, seed: worst_case_sharpness(case.objective, RHO, scale="filter", seed=seed)
-            )
-        ],
+        "worst_case_sharpness": [Measure(10, ball)],
     }
-
-
-def _by_products(price: float, layers: Sequence[str], function: Callable[..., Curvature]) -> list[Measure]:
-    """By layer, else of the whole network alone.
-
-    Args:
-        price: of a matrix.
-        layers: which.
-        function: called with the objective, layers and seed.
-    """
-
-    def measure(some: Sequence[str]) -> Measure:
-        return Measure(
-            price * (1 + len(some)), lambda case, seed: function(case.objective, layers=some, seed=seed)
-        )
-
-    return [measure(layers), measure(())]
 
 
 def _by_batch(case: Case, samples: int, seed: int) -> list[BatchSpread]:
     return over_batches(
         lambda batch: largest(empirical_fisher(batch, show_progress=False).whole.top[0]),
         case.objective,
-        sorted({max(1, samples // 8), samples // 2}),
-        REPEATS,
-        seed,
+        sizes=sorted({max(1, samples // 8), samples // 2}),
+        repeats=REPEATS,
+        seed=seed,
         show_progress=False,
     )
 
