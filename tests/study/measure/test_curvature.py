@@ -19,7 +19,7 @@ from a2sg.analysis import (
     surrogate_field_jacobian,
 )
 from a2sg.errors import InputError
-from a2sg.study.measure.estimators import ends, largest, trace
+from a2sg.study.measure.estimators import Estimates
 from a2sg.study.measure.gram import gram
 from a2sg.study.measure.operators import (
     Operator,
@@ -211,8 +211,8 @@ def test_a_sum_of_squares_is_an_operator_as_any_other(plan):
     operator = SquaresFamily(objective, vectors.__getitem__, grams).block(range(len(objective.parameters)))
     matrix = rows.T @ rows / len(objective)
     close(operator.dense(), matrix)
-    close(torch.tensor(trace(operator, 0, 0)), torch.stack([matrix.trace(), torch.zeros(())]))
-    close(torch.tensor(largest(operator, 3, 1e-4, 0)), torch.linalg.eigvalsh(matrix)[-3:].flip(0))
+    close(torch.tensor(Estimates(probes=0).trace(operator)), torch.stack([matrix.trace(), torch.zeros(())]))
+    close(torch.tensor(Estimates(3).largest(operator)), torch.linalg.eigvalsh(matrix)[-3:].flip(0))
     close(operator.shifted(2.0).dense(), matrix + 2 * torch.eye(operator.size))
 
 
@@ -506,7 +506,7 @@ def test_ends_are_found_to_a_share_of_the_largest(values):
         products.append(1)
         return matrix @ vector
 
-    (top,), (bottom,) = ends(Operator(400, product), 1, 1e-4, seed=0)
+    (top,), (bottom,) = Estimates().ends(Operator(400, product))
     largest = float(values.abs().max())
     assert bottom == pytest.approx(float(values.min()), abs=1e-4 * largest)
     assert top == pytest.approx(float(values.max()), abs=1e-4 * largest)

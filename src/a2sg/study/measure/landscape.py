@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from a2sg.errors import InputError, require_choice, require_count, require_positive
 from a2sg.progress import progress
-from a2sg.study.measure.filters import filter_norms, has_filters
+from a2sg.study.measure.directions import around, filter_norms, flat, has_filters, normal
 from a2sg.study.measure.objective import Objective
 from a2sg.study.measure.result import Result
 
@@ -88,16 +88,13 @@ def loss_slice(
     require_choice("statistics", statistics, get_args(Statistics))
     half = points // 2
     at = [reach * step / half for step in range(-half, half + 1)]
-    directions = [_direction(objective, layer, seed, number, others) for number in range(dimensions)]
-    places = [(a,) for a in at] if dimensions == 1 else [(a, b) for a in at for b in at]
+    ways = [flat(_direction(objective, layer, seed, number, others)) for number in range(dimensions)]
+    places = list(product(at, repeat=dimensions))
     losses: list[Any] = []
-    with objective.ready(parameters=True):
+    with around(objective) as move:
         objective.model.eval()
-        centre = [parameter.detach().clone() for parameter in objective.parameters]
         for place in progress(places, "loss landscape", len(places), show_progress):
-            with torch.no_grad():
-                for parameter, start, *ways in zip(objective.parameters, centre, *directions, strict=True):
-                    parameter.copy_(start + sum(a * way for a, way in zip(place, ways, strict=True)))
+            move(torch.stack([a * way for a, way in zip(place, ways, strict=True)]).sum(0))
             if statistics == "re-estimated":
                 _re_estimate(objective)
             value = objective.value()
@@ -107,21 +104,18 @@ def loss_slice(
     return Slice(at, losses, len(objective), layer, seed, statistics, others)
 
 
-def _direction(
-    objective: Objective, layer: str | None, seed: int, number: int, others: bool
-) -> Sequence[Tensor]:
+def _direction(objective: Objective, layer: str | None, seed: int, number: int, others: bool) -> list[Tensor]:
     """The first or second direction of a seed, scaled to the network's filters."""
     moving = set(range(len(objective.parameters)) if layer is None else objective.blocks([layer])[layer])
     generator = torch.Generator().manual_seed(2 * seed + number)
     found = []
-    for index, parameter in enumerate(objective.parameters):
-        drawn = torch.randn(parameter.shape, generator=generator).to(parameter)
+    for index, drawn in enumerate(normal(objective, generator)):
+        parameter = objective.parameters[index]
         if index not in moving or not (others or has_filters(parameter)):
-            found.append(torch.zeros_like(parameter))
-        elif has_filters(parameter):
-            found.append(drawn * (filter_norms(parameter) / filter_norms(drawn).clamp(min=1e-12)))
-        else:
-            found.append(drawn * (parameter.detach().norm() / drawn.norm().clamp(min=1e-12)))
+            found.append(torch.zeros_like(drawn))
+            continue
+        norms = filter_norms if has_filters(parameter) else torch.norm
+        found.append(drawn * (norms(parameter.detach()) / norms(drawn).clamp(min=1e-12)))
     if not any(bool(part.any()) for part in found):
         raise InputError(f"layer {layer!r} has no weights that would move" if layer else "no weights move")
     return found

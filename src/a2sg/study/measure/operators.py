@@ -7,14 +7,15 @@ gives a function that multiplies with it: vectors are one tensor for each parame
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from a2sg.study.measure.directions import flat, split
 from a2sg.study.measure.objective import Objective
 from a2sg.study.measure.unrolled import SurrogateSpike, unrolled
 
@@ -29,10 +30,12 @@ class Operator:
     Attributes:
         size: its rows P.
         product: called with v `[P]`; gives A v.
+        gram: a smaller symmetric matrix with the same trace and eigenvalues, but for zeros, if one is known.
     """
 
     size: int
     product: Callable[[Tensor], Tensor]
+    gram: Tensor | None = None
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         return self.product(vector)
@@ -45,34 +48,32 @@ class Operator:
         """The whole matrix `[P, P]`, of P products."""
         return torch.stack([self @ row for row in torch.eye(self.size, dtype=torch.float64)], 1)
 
-    def gram(self) -> Tensor | None:
-        """A smaller symmetric matrix with the same trace and eigenvalues, but for zeros, if one is known."""
-        return None
 
-
-@dataclass(frozen=True)
-class Squares(Operator):
-    """Σ v vᵀ / N, with the scalar products of its vectors `[M, M]` over N."""
-
-    products_of_vectors: Tensor
-
-    def gram(self) -> Tensor:
-        return self.products_of_vectors
-
-
-class Family(Protocol):
+class Family(ABC):
     """A matrix over all parameters of an objective."""
 
-    products: int
-    """Products that it took so far."""
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.products = 0
+        """Products that it took so far."""
 
     def block(self, block: Block) -> Operator:
         """The part of it that belongs to some of the parameters."""
-        ...
+
+        def product(vector: Tensor) -> Tensor:
+            self.products += 1
+            return self.multiply(vector, block)
+
+        size = sum(self.objective.parameters[at].numel() for at in block)
+        return Operator(size, product)
+
+    @abstractmethod
+    def multiply(self, vector: Tensor, block: Block) -> Tensor:
+        """A block's product with a vector."""
 
 
-class SquaresFamily:
-    """Σ v vᵀ / N over the vectors of a number, each one tensor per parameter.
+class SquaresFamily(Family):
+    """Σ v vᵀ / N over the vectors of a number, each one tensor per parameter; blocks are of whole layers.
 
     Args:
         objective: whose parameters they are.
@@ -83,25 +84,21 @@ class SquaresFamily:
     def __init__(
         self, objective: Objective, vector: Callable[[int], Sequence[Tensor]], grams: Mapping[str, Tensor]
     ) -> None:
-        self.products = 0
-        self._objective, self._vector, self._grams = objective, vector, grams
+        super().__init__(objective)
+        self._vector, self._grams = vector, grams
 
     def block(self, block: Block) -> Operator:
-        """See `Family`; of whole layers."""
-        held, count = self._objective, len(self._objective)
-        layers = [name for name, own in held.layers.items() if set(own) <= set(block)]
-        gram = sum((self._grams[name] for name in layers), torch.zeros(())) / count
+        layers = [name for name, own in self.objective.layers.items() if set(own) <= set(block)]
+        gram = sum((self._grams[name] for name in layers), torch.zeros(())) / len(self.objective)
+        return replace(super().block(block), gram=gram)
 
-        def product(vector: Tensor) -> Tensor:
-            self.products += 1
-            total = torch.zeros_like(vector)
-            for number in range(len(gram)):
-                parts = self._vector(number)
-                row = torch.cat([parts[at].flatten() for at in block]).to("cpu", torch.float64)
-                total.add_(row, alpha=float(row @ vector) / count)
-            return total
-
-        return Squares(sum(held.parameters[at].numel() for at in block), product, gram)
+    def multiply(self, vector: Tensor, block: Block) -> Tensor:
+        total = torch.zeros_like(vector)
+        for number in range(len(next(iter(self._grams.values())))):
+            parts = self._vector(number)
+            row = flat([parts[at] for at in block]).to("cpu", torch.float64)
+            total.add_(row, alpha=float(row @ vector) / len(self.objective))
+        return total
 
 
 Multiply = Callable[[Sequence[Tensor], Block], Sequence[Tensor]]
@@ -147,36 +144,22 @@ def transposed_field_of(objective: Objective, samples: range, spike: SurrogateSp
     return with_constant_spikes
 
 
-class Matrix:
+class Matrix(Family):
     """The mean over the batch of a curvature matrix; inside `opened`."""
 
     def __init__(self, objective: Objective, build: Build, spike: SurrogateSpike) -> None:
-        self.objective = objective
-        self.products = 0
-        self._build = build
-        self._spike = spike
-        self._chunks = objective.chunks()
-        self._whole = build(objective, self._chunks[0], self._spike) if len(self._chunks) == 1 else None
+        super().__init__(objective)
+        self._build, self._spike, self._chunks = build, spike, objective.chunks()
+        self._whole = build(objective, self._chunks[0], spike) if len(self._chunks) == 1 else None
 
-    def block(self, block: Block) -> Operator:
-        """See `Family`."""
-        parameters = [self.objective.parameters[at] for at in block]
-        sizes = [parameter.numel() for parameter in parameters]
-
-        def product(vector: Tensor) -> Tensor:
-            self.products += 1
-            parts = [
-                part.to(parameter.device, parameter.dtype).view_as(parameter)
-                for part, parameter in zip(vector.split(sizes), parameters, strict=True)
-            ]
-            total = torch.zeros(sum(sizes), dtype=torch.float64)
-            for samples in self._chunks:
-                multiply = self._whole or self._build(self.objective, samples, self._spike)
-                found = torch.cat([part.flatten() for part in multiply(parts, block)])
-                total.add_(found.to("cpu", torch.float64), alpha=len(samples) / len(self.objective))
-            return total
-
-        return Operator(sum(sizes), product)
+    def multiply(self, vector: Tensor, block: Block) -> Tensor:
+        parts = split(vector, [self.objective.parameters[at] for at in block])
+        total = torch.zeros_like(vector)
+        for samples in self._chunks:
+            multiply = self._whole or self._build(self.objective, samples, self._spike)
+            found = flat(multiply(parts, block)).to("cpu", torch.float64)
+            total.add_(found, alpha=len(samples) / len(self.objective))
+        return total
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from a2sg.errors import require_choice, require_count, require_positive
-from a2sg.study.measure.filters import filter_norms
+from a2sg.study.measure.directions import around, filter_norms, flat, normal
 from a2sg.study.measure.objective import Objective
 from a2sg.study.measure.result import Result
 
@@ -75,82 +74,36 @@ def worst_case_sharpness(
     require_choice("scale", scale, get_args(Scale))
     require_count("steps", steps)
     require_count("directions", directions, least=0)
-    with objective.ready(parameters=True):
-        ball = _Ball(objective, rho, scale)
+    with around(objective) as move:
+        unit, generator = _unit(objective, scale), torch.Generator().manual_seed(seed)
         loss, gradient = objective.value_and_gradient()
-        ascent = _ascend(objective, ball, gradient, steps, loss)
-        generator = torch.Generator().manual_seed(seed)
-        rises = []
+
+        def at_edge(eta: Tensor) -> Tensor:
+            norm = float(eta.double().norm())
+            return eta * (rho / norm if norm > 0 else 0.0)
+
+        def uphill(gradient: Sequence[Tensor]) -> Tensor:
+            return at_edge(flat(gradient) * unit)
+
+        eta, ascent, random = torch.zeros_like(unit), list[float](), list[float]()
+        stride = min(1.0, 2 / steps)  # one step reaches the edge, more of them can go along it
+        while len(ascent) < steps and (towards := uphill(gradient)).any():
+            eta = eta + stride * towards
+            eta = at_edge(eta) if float(eta.double().norm()) > rho else eta
+            move(unit * eta)
+            last = len(ascent) + 1 == steps
+            value, gradient = (objective.value(), gradient) if last else objective.value_and_gradient()
+            ascent.append(value - loss)
         for _ in range(directions):
-            ball.move_to(ball.edge([_normal(p, generator) for p in objective.parameters]))
-            rises.append(objective.value() - loss)
-    increase = max([0.0, *ascent, *rises])
-    return Sharpness(rho, scale, len(objective), loss, loss + increase, increase, ascent, rises)
+            move(unit * at_edge(flat(normal(objective, generator)) * (unit > 0)))
+            random.append(objective.value() - loss)
+    increase = max([0.0, *ascent, *random])
+    return Sharpness(rho, scale, len(objective), loss, loss + increase, increase, ascent, random)
 
 
-class _Ball:
-    """Points θ + u · η with ‖η‖ <= rho, u a unit for each weight."""
-
-    def __init__(self, objective: Objective, rho: float, scale: Scale) -> None:
-        self._parameters = objective.parameters
-        self._centre = [parameter.detach().clone() for parameter in self._parameters]
-        self.radius = rho
-        if scale == "filter":
-            self.units = [filter_norms(parameter) for parameter in self._parameters]
-        else:
-            unit = _norm(self._centre) if scale == "norm" else 1.0
-            self.units = [parameter.new_tensor(unit) for parameter in self._centre]
-
-    def edge(self, direction: Sequence[Tensor]) -> list[Tensor]:
-        """η on the edge, in a direction given in units; 0 has none."""
-        parts = [d * (u > 0) for d, u in zip(direction, self.units, strict=True)]
-        return self._at_edge(parts)
-
-    def uphill(self, gradient: Sequence[Tensor]) -> list[Tensor]:
-        """η on the edge in the direction of steepest ascent."""
-        return self._at_edge([g * u for g, u in zip(gradient, self.units, strict=True)])
-
-    def inside(self, eta: Sequence[Tensor]) -> list[Tensor]:
-        """The nearest η in the ball."""
-        norm = _norm(eta)
-        return list(eta) if norm <= self.radius else self._at_edge(eta)
-
-    @torch.no_grad()
-    def move_to(self, eta: Sequence[Tensor]) -> None:
-        """Set the parameters to θ + u · η."""
-        for parameter, centre, u, e in zip(self._parameters, self._centre, self.units, eta, strict=True):
-            parameter.copy_(centre + u * e)
-
-    def _at_edge(self, parts: Sequence[Tensor]) -> list[Tensor]:
-        norm = _norm(parts)
-        factor = self.radius / norm if norm > 0 else 0.0
-        return [part * factor for part in parts]
-
-
-def _ascend(
-    objective: Objective, ball: _Ball, gradient: list[Tensor], steps: int, loss: float
-) -> list[float]:
-    """Rises of the loss along the way; ends early where there is no gradient."""
-    stride = min(1.0, 2 / steps)  # one step reaches the edge, more of them can go along it
-    eta = [torch.zeros_like(part) for part in gradient]
-    rises: list[float] = []
-    for step in range(steps):
-        towards = ball.uphill(gradient)
-        if _norm(towards) == 0:
-            break
-        eta = ball.inside([e + stride * t for e, t in zip(eta, towards, strict=True)])
-        ball.move_to(eta)
-        if step + 1 < steps:
-            value, gradient = objective.value_and_gradient()
-        else:
-            value = objective.value()
-        rises.append(value - loss)
-    return rises
-
-
-def _norm(parts: Sequence[Tensor]) -> float:
-    return math.sqrt(math.fsum(part.double().square().sum().item() for part in parts))
-
-
-def _normal(parameter: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(parameter.shape, generator=generator).to(parameter)
+def _unit(objective: Objective, scale: Scale) -> Tensor:
+    """What a change of 1 of each weight `[P]` is measured in: η times it is ε, and the ball is that of η."""
+    whole = flat([parameter.detach() for parameter in objective.parameters])
+    if scale == "filter":
+        return flat([filter_norms(one).expand_as(one) for one in objective.parameters])
+    return torch.full_like(whole, float(whole.double().norm()) if scale == "norm" else 1.0)
