@@ -85,9 +85,8 @@ def paired_difference(
     elif spread <= rounding:
         verdict = SAME if abs(center) <= rounding else NO_SPREAD
     else:
-        reach = student_t(level, len(differences) - 1) * spread / math.sqrt(len(differences))
-        low, high = center - reach, center + reach
-        verdict = BETTER if low > 0 else WORSE if high < 0 else SAME
+        _, low, high = student_interval(differences, level)
+        verdict = BETTER if (low or 0) > 0 else WORSE if (high or 0) < 0 else SAME
     return Difference(len(differences), center, low, high, level, verdict)
 
 
@@ -96,6 +95,15 @@ def bonferroni(level: float, comparisons: int) -> float:
     require(0 < level < 1, f"level must be between 0 and 1, not {level}")
     require_count("comparisons", comparisons)
     return 1 - (1 - level) / comparisons
+
+
+def student_interval(values: Sequence[float], level: float) -> tuple[float, float | None, float | None]:
+    """The mean of values, and the ends of its two-sided Student-t interval; None of a single value."""
+    center, spread = mean(values), deviation(values)
+    if spread is None:
+        return center, None, None
+    reach = student_t(level, len(values) - 1) * spread / math.sqrt(len(values))
+    return center, center - reach, center + reach
 
 
 def student_t(level: float, degrees: int) -> float:

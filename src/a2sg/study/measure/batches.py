@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 
 from a2sg.errors import require, require_count
 from a2sg.progress import progress
+from a2sg.statistics import deviation, mean
 from a2sg.study.measure.objective import Objective
 from a2sg.study.measure.result import Result
 
@@ -66,18 +66,13 @@ def over_batches(
         require_count("size", size)
         require(size <= len(objective), f"a batch of {size} cannot be drawn from {len(objective)} samples")
     generator = torch.Generator().manual_seed(seed)
-    draws = [
-        (size, torch.randperm(len(objective), generator=generator)[:size])
-        for size in sizes
-        for _ in range(repeats)
+    every = [size for size in sizes for _ in range(repeats)]
+    values = []
+    for size in progress(every, "batches", len(every), show_progress):
+        index = torch.randperm(len(objective), generator=generator)[:size]
+        values.append(measure(objective.subset(index)))
+    parts = [values[at : at + repeats] for at in range(0, len(values), repeats)]
+    return [
+        BatchSpread(size, part, mean(part), deviation(part) or 0.0)
+        for size, part in zip(sizes, parts, strict=True)
     ]
-    values = [
-        measure(objective.subset(index)) for _, index in progress(draws, "batches", len(draws), show_progress)
-    ]
-    return [_spread(size, values[at * repeats : (at + 1) * repeats]) for at, size in enumerate(sizes)]
-
-
-def _spread(size: int, values: list[float]) -> BatchSpread:
-    mean = math.fsum(values) / len(values)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return BatchSpread(size, values, mean, math.sqrt(variance))

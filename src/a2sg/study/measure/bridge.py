@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, require
+from a2sg.errors import require
 from a2sg.study.measure.probe import Forward, copied
 from a2sg.study.measure.result import Result
 
@@ -123,7 +124,7 @@ def bridges(
     layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     require(bool(layers), "the model has no dense layers (nn.Linear): the bridge is about those")
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
-    hooks = [layer.register_forward_hook(_keep(seen[name])) for name, layer in layers.items()]
+    hooks = [layer.register_forward_hook(partial(_keep, seen[name])) for name, layer in layers.items()]
     with torch.enable_grad():
         value = loss(forward(model, inputs) if forward else model(inputs), targets)
     for hook in hooks:
@@ -133,11 +134,8 @@ def bridges(
     return [one for name, calls in seen.items() for one in _of_layer(name, calls, gradients, samples)]
 
 
-def _keep(calls: list[tuple[Tensor, Tensor]]) -> Callable[..., None]:
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        calls.append((inputs[0].detach(), output))
-
-    return hook
+def _keep(calls: list[tuple[Tensor, Tensor]], _: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+    calls.append((inputs[0].detach(), output))
 
 
 def _of_layer(name: str, calls: list[tuple[Tensor, Tensor]], gradients: Any, samples: int) -> list[Bridge]:
@@ -145,11 +143,11 @@ def _of_layer(name: str, calls: list[tuple[Tensor, Tensor]], gradients: Any, sam
     pairs: list[tuple[Tensor, Tensor]] = []
     for inputs, _ in calls:
         a, gradient = inputs.flatten(0, -2), next(gradients)
-        if len(a) % samples:
-            raise InputError(
-                f"layer {name!r} reads {len(a)} rows, no multiple of the {samples} targets: inputs must be "
-                "[T, B, features], or [B, features] once a step"
-            )
+        require(
+            len(a) % samples == 0,
+            f"layer {name!r} reads {len(a)} rows, no multiple of the {samples} targets: inputs must be "
+            "[T, B, features], or [B, features] once a step",
+        )
         if gradient is not None:
             pairs += zip(a.split(samples), gradient.flatten(0, -2).split(samples), strict=True)
     once = len(pairs) == 1

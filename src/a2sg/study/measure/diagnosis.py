@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -161,12 +162,14 @@ def diagnose(probed: Probed, look: Look, names: Sequence[str]) -> list[LayerDiag
         look: what was looked at.
         names: of the shapes of `look`.
     """
+    nothing = torch.zeros((), dtype=torch.float64)
     squares = {
-        name: torch.stack([_square(sums) for sums in layer.steps]) for name, layer in probed.layers.items()
+        name: torch.stack([nothing if sums is None else sums.own[-1, Sums.SQUARE] for sums in layer.steps])
+        for name, layer in probed.layers.items()
     }
-    order = list(probed.layers)
     found = []
-    for name, after in zip(order, [*order[1:], None], strict=True):
+    for name, after in pairwise([*probed.layers, None]):
+        assert name is not None
         layer, square = probed.layers[name], squares[name]
         later = torch.tensor([]) if after is None else squares[after]
         neurons, silent, busy = layer.neurons()
@@ -194,15 +197,14 @@ def _steps(
     """Every step that a backward pass came to; `square` and `later` are Σδ² by step here and a layer on."""
     known = [(t, sums) for t, sums in enumerate(layer.steps) if sums is not None]
     last = torch.tensor([t == len(layer.steps) - 1 for t, _ in known])
-
-    def variations(delta: Sequence[Tensor], value: Sequence[Tensor]) -> list[Variation]:
-        return _variations(torch.stack(list(delta)), torch.stack(list(value)), last, look)
-
-    own = variations([sums.own for _, sums in known], [sums.own_value for _, sums in known])
+    own, own_value, deltas, values = (
+        torch.stack([getattr(sums, name) for _, sums in known])
+        for name in ("own", "own_value", "delta", "value")
+    )
     shapes = {
-        name: variations([sums.delta[at] for _, sums in known], [sums.value[at] for _, sums in known])
-        for at, name in enumerate(names)
+        name: _variations(deltas[:, at], values[:, at], last, look.windows) for at, name in enumerate(names)
     }
+    of_own = _variations(own, own_value, last, look.windows)
     ratio = (square / later).sqrt() if square.shape == later.shape else torch.full_like(square, torch.nan)
     return [
         StepDiagnosis(
@@ -218,7 +220,7 @@ def _steps(
             gradient_norm=_number(square[t].sqrt()),
             gradient_ratio=_number(ratio[t]),
             potential=_potential(sums, layer, t),
-            own=own[row],
+            own=of_own[row],
             shapes={name: rows[row] for name, rows in shapes.items()},
             histogram=[int(count) for count in sums.histogram],
             held=(sums.held[:-1] / sums.elements).tolist(),
@@ -227,30 +229,26 @@ def _steps(
     ]
 
 
-def _variations(delta: Tensor, value: Tensor, last: Tensor, look: Look) -> list[Variation]:
-    """Of one shape at every known step.
+def _variations(delta: Tensor, value: Tensor, last: Tensor, windows: Tensor) -> list[Variation]:
+    """Of one shape at K known steps, of which some are T, from sums of δ `[K, C + 1, 6]` and ds/du `[K, 6]`.
 
-    Args:
-        delta: rows of sums of δ `[K, C + 1, 6]`, the window in use last.
-        value: of ds/du at the window in use `[K, 6]`.
-        last: which of the steps is T `[K]`.
-        look: has the C windows.
+    Those of δ are at C windows and, last, that in use; those of ds/du at that in use.
     """
     rows = Rows(last, torch.ones_like(last), torch.arange(len(last)))
-    found = solve(delta, rows, Exact(look.windows))
+    found = solve(delta, rows, Exact(windows))
     nothing = delta[..., Sums.ABS] == 0
     sgv = found.sgv.masked_fill(nothing, torch.nan)
     tgc = found.tgc.masked_fill(nothing | (delta[..., Sums.LATER] == 0), torch.nan)
     score = torch.where(last[:, None], sgv, tgc)
     cv, value_cv = cv_from_sums(delta[:, -1]), cv_from_sums(value)
-    choices = [int(at) if at < len(look.windows) else None for at in found.choice]
+    choices = [int(at) if at < len(windows) else None for at in found.choice]
     return [
         Variation(
             sgv=_number(sgv[row, -1]),
             tgc=_number(tgc[row, -1]),
             cv=_number(cv[row]),
             surrogate_cv=_number(value_cv[row]),
-            best_window=None if at is None else look.windows[at].item(),
+            best_window=None if at is None else windows[at].item(),
             best_score=None if at is None else _number(score[row, at]),
             by_window=[_number(one) for one in score[row, :-1]],
         )
@@ -265,31 +263,17 @@ def _potential(sums: StepSums, layer: LayerProbe, t: int) -> Potential:
     if variance <= ROUNDING * second:
         variance = 0.0
     skewness = kurtosis = kappa = condition = None
+    gaussian = False
     if variance > 0:
         skewness = (third - 3 * mean * second + 2 * mean**3) / variance**1.5
         central = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
         kurtosis = central / variance**2 - 3
+        gaussian = abs(skewness) <= SKEWNESS and abs(kurtosis) <= KURTOSIS
     if not several(layer.gate):
         window = layer.window[t].item()
         kappa = -window - mean
         condition = 2 * window * kappa / variance if variance > 0 else None
-    return Potential(
-        mean=mean,
-        deviation=math.sqrt(variance),
-        skewness=skewness,
-        kurtosis=kurtosis,
-        gaussian=skewness is not None
-        and kurtosis is not None
-        and abs(skewness) <= SKEWNESS
-        and abs(kurtosis) <= KURTOSIS,
-        kappa=kappa,
-        condition=condition,
-    )
-
-
-def _square(sums: StepSums | None) -> Tensor:
-    """Σδ² of a step; 0 where no backward pass came to it."""
-    return torch.zeros((), dtype=torch.float64) if sums is None else sums.own[-1, Sums.SQUARE]
+    return Potential(mean, math.sqrt(variance), skewness, kurtosis, gaussian, kappa, condition)
 
 
 def _number(value: Tensor) -> float | None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from a2sg.adopt.site import SpikeSite
@@ -14,7 +13,7 @@ from a2sg.energy import (
     ACCUMULATE_PICOJOULES,
     MAC_PICOJOULES,
     Energy,
-    EnergyMeter,
+    LayerOperations,
     batch_dimension,
     measure,
 )
@@ -117,38 +116,27 @@ def energy_table(
     Raises:
         InputError: for a constant that is not above 0, or a model without spiking neurons.
     """
-    require_positive("mac_picojoules", mac_picojoules)
-    require_positive("accumulate_picojoules", accumulate_picojoules)
-    energy = measure(
-        model,
-        inputs,
-        forward=forward,
-        mac_picojoules=mac_picojoules,
-        accumulate_picojoules=accumulate_picojoules,
-        real_input=real_input,
-    )
+    costs: dict[str, Any] = {"mac_picojoules": mac_picojoules, "accumulate_picojoules": accumulate_picojoules}
+    for name, cost in costs.items():
+        require_positive(name, cost)
+    energy = measure(model, inputs, forward=forward, real_input=real_input, **costs)
     require(bool(energy.layers), "the model has no synaptic layers (nn.Linear, nn.Conv1d, nn.Conv2d)")
     relu = _relu_macs(model, inputs, forward, energy)
+
+    def beside(one: Energy | LayerOperations, own: float, macs: float) -> tuple[float, ...]:
+        theirs = macs * mac_picojoules
+        return one.macs, one.accumulates, own, macs, theirs, own / theirs
+
     layers = []
     for layer in energy.layers:
         own = layer.macs * mac_picojoules + layer.accumulates * accumulate_picojoules
-        theirs = relu[layer.name] * mac_picojoules
-        layers.append(
-            LayerEnergy(
-                layer.name, layer.macs, layer.accumulates, own, relu[layer.name], theirs, own / theirs
-            )
-        )
-    relu_macs = sum(relu.values())
-    return EnergyTable(
-        layers=layers,
-        spikes=_spikes(energy),
-        macs=energy.macs,
-        accumulates=energy.accumulates,
-        picojoules=energy.picojoules,
-        relu_macs=relu_macs,
-        relu_picojoules=relu_macs * mac_picojoules,
-        ratio=energy.picojoules / (relu_macs * mac_picojoules),
-    )
+        layers.append(LayerEnergy(layer.name, *beside(layer, own, relu[layer.name])))
+    spikes = [
+        StepSpikes(layer, step, energy.neurons[layer], rate, rate * energy.neurons[layer])
+        for layer, rates in energy.firing_rates.items()
+        for step, rate in enumerate(rates, start=1)
+    ]
+    return EnergyTable(layers, spikes, *beside(energy, energy.picojoules, sum(relu.values())))
 
 
 def relu_twin(model: nn.Module) -> nn.Module:
@@ -171,24 +159,9 @@ def _relu_macs(
     model: nn.Module, inputs: Tensor, forward: Callable[[nn.Module, Tensor], Any] | None, energy: Energy
 ) -> dict[str, float]:
     """MACs per sample of every layer with ReLU."""
-    sites = find_sites(model).values()
-    foreign = [site for site in sites if isinstance(site, SpikeSite)]
+    foreign = [site for site in find_sites(model).values() if isinstance(site, SpikeSite)]
     if foreign:
         return {layer.name: layer.connections / foreign[0].steps for layer in energy.layers}
-    batch = batch_dimension(inputs)
-    twin = relu_twin(model).eval()
-    once = inputs if batch == 0 else inputs[:1]
-    with torch.no_grad(), EnergyMeter(twin) as meter:
-        if forward is None:
-            twin(once)
-        else:
-            forward(twin, once)
-    return {layer.name: layer.connections for layer in meter.result(inputs.shape[batch]).layers}
-
-
-def _spikes(energy: Energy) -> list[StepSpikes]:
-    return [
-        StepSpikes(layer, step, energy.neurons[layer], rate, rate * energy.neurons[layer])
-        for layer, rates in energy.firing_rates.items()
-        for step, rate in enumerate(rates, start=1)
-    ]
+    once = inputs if batch_dimension(inputs) == 0 else inputs[:1]
+    found = measure(relu_twin(model), once, forward=forward)
+    return {layer.name: layer.connections for layer in found.layers}

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from a2sg.errors import require, require_positive
 from a2sg.kernels.gate import Gate
-from a2sg.study.measure.noise import noisy_gradient
+from a2sg.study.measure.noise import NoisyGradient, noisy_gradient
+from a2sg.study.measure.objective import by_module
 from a2sg.study.measure.probe import copied
 from a2sg.study.measure.result import Result
 from a2sg.study.measure.unrolled import neurons_of, unrolled
@@ -103,10 +104,9 @@ def surrogate_fidelity(
         for window in windows:
             dressed = with_surrogate(model, shape, window)
             own = surrogate_gradient(dressed, batch, loss)
-            smooth = smoothed_gradient(dressed, batch, loss)
-            rows += _compared(name, window, own, {key: value[None] for key, value in smooth.items()}, None)
+            rows += _compared(name, window, own, smoothed_gradient(dressed, batch, loss))
             for reference in noisy:
-                rows += _compared(name, window, own, reference.estimates, reference.deviation)
+                rows += _compared(name, window, own, reference)
     return rows
 
 
@@ -127,8 +127,7 @@ def own_fidelity(
     own = surrogate_gradient(model, batch, loss)
     for neuron in neurons_of(model):
         neuron.surrogate = replace(neuron.surrogate, area="unit")
-    smooth = smoothed_gradient(model, batch, loss)
-    return _compared("own", None, own, {name: part[None] for name, part in smooth.items()}, None)
+    return _compared("own", None, own, smoothed_gradient(model, batch, loss))
 
 
 def with_surrogate(model: nn.Module, shape: Surrogate, window: float) -> nn.Module:
@@ -148,11 +147,9 @@ def surrogate_gradient(
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.enable_grad():
         value = loss(model(inputs), targets)
-        found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(parameter) if gradient is None else gradient
-        for (name, parameter), gradient in zip(parameters.items(), found, strict=True)
-    }
+        wanted = list(parameters.values())
+        found = torch.autograd.grad(value, wanted, allow_unused=True, materialize_grads=True)
+    return dict(zip(parameters, found, strict=True))
 
 
 def smoothed_gradient(
@@ -172,47 +169,29 @@ def smooth_spike(gate: Gate, potential: Tensor, window: Tensor | float) -> Tenso
 
 
 def _compared(
-    shape: str, window: float | None, own: Gradients, reference: Mapping[str, Tensor], noise: float | None
+    shape: str, window: float | None, own: Gradients, reference: Gradients | NoisyGradient
 ) -> list[FidelityRow]:
-    """A row per module with parameters, and one of all.
-
-    Args:
-        shape: its name.
-        window: half-width, if it is one.
-        own: the surrogate gradient.
-        reference: replicates of the true one, by parameter `[R, *shape]`.
-        noise: σ; None for a reference without noise, of one replicate.
-    """
-    layers: dict[str, list[str]] = {}
-    for parameter in own:
-        layers.setdefault(parameter.rpartition(".")[0], []).append(parameter)
-    layers["all"] = list(own)
+    """A row per module with parameters, and one of all."""
+    noise: float | None = None
+    kind = "smoothed"
+    if isinstance(reference, NoisyGradient):
+        kind, noise, reference = "noise", reference.deviation, reference.estimates
+    layers = {**by_module(own), "all": list(own)}
     rows = []
     for layer, names in layers.items():
         g = torch.cat([own[name].flatten().double().cpu() for name in names])
-        true = torch.cat([reference[name].flatten(1).double().cpu() for name in names], 1)
+        parts = [reference[name].reshape(-1, own[name].numel()).double().cpu() for name in names]
+        true = torch.cat(parts, 1)
         error = reliability = ceiling = None
         if noise is not None:
             error, reliability = _error(g, true), _cosine(true[::2].mean(0), true[1::2].mean(0))
             if reliability is not None and reliability > 0:
                 ceiling = (2 * reliability / (1 + reliability)) ** 0.5
         best = true.mean(0)
-        norm = float(best.norm())
-        rows.append(
-            FidelityRow(
-                shape=shape,
-                window=window,
-                reference="smoothed" if noise is None else "noise",
-                noise=noise,
-                layer=layer,
-                parameters=len(g),
-                cosine=_cosine(g, best),
-                error=error,
-                reliability=reliability,
-                ceiling=ceiling,
-                ratio=float(g.norm()) / norm if norm else None,
-            )
-        )
+        norm, cosine = float(best.norm()), _cosine(g, best)
+        ratio = float(g.norm()) / norm if norm else None
+        about = (shape, window, kind, noise, layer, len(g))
+        rows.append(FidelityRow(*about, cosine, error, reliability, ceiling, ratio))
     return rows
 
 
@@ -223,7 +202,5 @@ def _cosine(a: Tensor, b: Tensor) -> float | None:
 
 def _error(own: Tensor, true: Tensor) -> float | None:
     """Standard error of the cosine with the mean of R replicates `[R, P]`, each left out once."""
-    count = len(true)
-    total = true.sum(0)
-    parts = [_cosine(own, (total - row) / (count - 1)) for row in true]
-    return None if None in parts else jackknife(parts)
+    total, others = true.sum(0), len(true) - 1
+    return jackknife([_cosine(own, (total - row) / others) for row in true])

@@ -11,8 +11,7 @@ step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,10 +136,13 @@ def noisy_gradient(
         for name, parameter in parameters.items():
             count, title = parameter.numel(), f"noise {deviation:g}, {name}"
             for at in show_progress(range(count), title, count, None if progress else False):
-                with _moved(parameter, at, step):
-                    above = losses()
-                with _moved(parameter, at, -step):
-                    below = losses()
+                place = torch.unravel_index(torch.tensor(at), parameter.shape)
+                before = parameter[place].clone()
+                parameter[place] = before + step
+                above = losses()
+                parameter[place] = before - step
+                below = losses()
+                parameter[place] = before
                 estimates[name][:, at] = ((above - below) / (2 * step)).cpu()
     shaped = {name: rows.view(-1, *parameters[name].shape) for name, rows in estimates.items()}
     return NoisyGradient(deviation, shaped)
@@ -157,15 +159,3 @@ def repeated(batch: tuple[Tensor, Tensor], times: int, batch_dim: int | None) ->
         "which one with batch_dim",
     )
     return inputs.repeat_interleave(times, batch_dim), targets.repeat_interleave(times, 0)
-
-
-@contextmanager
-def _moved(parameter: Tensor, at: int, by: float) -> Iterator[None]:
-    """One element of a parameter moved while the context lasts, and exactly as it was afterwards."""
-    place = torch.unravel_index(torch.tensor(at), parameter.shape)
-    before = parameter[place].clone()
-    parameter[place] = before + by
-    try:
-        yield
-    finally:
-        parameter[place] = before

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, require, require_count
+from a2sg.errors import require, require_count
 from a2sg.modes import kept
 
 
@@ -65,14 +65,10 @@ class Objective:
             not training or self.chunk >= len(self),
             "training=True takes statistics over the whole batch: leave chunk at None",
         )
-        self.names: list[str] = []
-        self.parameters: list[nn.Parameter] = []
-        self.layers: dict[str, list[int]] = {}
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                self.layers.setdefault(name.rpartition(".")[0], []).append(len(self.names))
-                self.names.append(name)
-                self.parameters.append(parameter)
+        trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+        self.names, self.parameters = list(trained), list(trained.values())
+        layers = by_module(self.names)
+        self.layers = {layer: [self.names.index(name) for name in held] for layer, held in layers.items()}
         require(bool(self.parameters), "the model has no parameters that are trained")
 
     def __len__(self) -> int:
@@ -84,15 +80,8 @@ class Objective:
         index = torch.as_tensor(samples, device=self.labels.device)
         picked = self.inputs.index_select(self.samples_dim, index.to(self.inputs.device))
         chunk = None if self.chunk >= len(self) else self.chunk
-        return Objective(
-            self.model,
-            (picked, self.labels[index]),
-            self.loss,
-            self.forward,
-            samples_dim=self.samples_dim,
-            training=self.training,
-            chunk=chunk,
-        )
+        options: dict[str, Any] = {"training": self.training, "chunk": chunk, "samples_dim": self.samples_dim}
+        return Objective(self.model, (picked, self.labels[index]), self.loss, self.forward, **options)
 
     @contextmanager
     def ready(self, parameters: bool = False) -> Iterator[None]:
@@ -146,10 +135,8 @@ class Objective:
     @torch.no_grad()
     def value(self) -> float:
         """The mean loss; inside `ready`."""
-        return sum(
-            len(samples) / len(self) * self.of_output(self.output(samples), samples).item()
-            for samples in self.chunks()
-        )
+        values = ((len(part), self.of_output(self.output(part), part).item()) for part in self.chunks())
+        return sum(size / len(self) * value for size, value in values)
 
     def blocks(self, layers: Sequence[str] | None) -> dict[str, list[int]]:
         """Which parameters each of some layers holds; None stands for all layers.
@@ -160,11 +147,17 @@ class Objective:
         if layers is None:
             return self.layers
         for layer in layers:
-            if layer not in self.layers:
-                raise InputError(
-                    f"no layer {layer!r} holds trained parameters: there are {', '.join(self.layers)}"
-                )
+            there = f"there are {', '.join(self.layers)}"
+            require(layer in self.layers, f"no layer {layer!r} holds trained parameters: {there}")
         return {layer: self.layers[layer] for layer in layers}
+
+
+def by_module(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of parameters by the name of the module that holds them."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.rpartition(".")[0], []).append(name)
+    return found
 
 
 def one_number(loss: Any) -> Tensor:

@@ -133,16 +133,13 @@ class LayerProbe(Observer):
         look, u, g = self.look, layer.potential, layer.upstream
         edges, window = look.edges.to(u.device), window.to(u.device, torch.float64)
         shape = layer.gate.surrogate
-        windows = torch.cat([edges[: look.candidates], window[None]])
-        shapes: Sequence[Surrogate] = look.shapes
-        if isinstance(shape, WindowedAffine):
-            shapes = [*shapes, shape]
-        tables = gather(layer, shapes, edges, look.candidates, window)
-        if isinstance(shape, WindowedAffine):
+        affine = isinstance(shape, WindowedAffine)
+        tables = gather(layer, [*look.shapes, *[shape] * affine], edges, look.candidates, window)
+        if affine:
             own = tables.delta[-1].clone()
             own[-1] = sums_of(delta, layer.later)  # where windows overlap, too
         else:
-            own = blocked(layer, windows)
+            own = blocked(layer, torch.cat([edges[: look.candidates], window[None]]))
         x = first(layer.gate, u.double())
         firing = (spikes > 0).sum(0)
         parts = StepSums(
@@ -205,25 +202,25 @@ def probe(
         site.observer = probes[name]
         if isinstance(site, SpikingNeuron):
             site.backend = "reference"  # which shows steps in the shape [B, ...]
-    with _random_state_kept(model), torch.enable_grad():
-        value = loss(forward(model, inputs) if forward else model(inputs), targets)
-        _require_loss(value)
+    devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
+    with torch.random.fork_rng([device.index for device in devices]), torch.enable_grad():
+        value = one_number(loss(forward(model, inputs) if forward else model(inputs), targets))
+        require(value.requires_grad, "the loss has no gradient: are all parameters frozen?")
+        require(bool(value.isfinite()), f"the loss is {value.item()}: check the batch and the weights")
         value.backward()
     for site in sites.values():
         if isinstance(site, SpikeSite) and (misfit := site.count.finish()):
             raise InputError(misfit)
     require(bool(seen), "no backward pass came to a spiking layer: are all parameters before them frozen?")
     names = {id(watcher): name for name, watcher in probes.items()}
-    order = [names[id(watcher)] for watcher in reversed(seen)]
+    layers = {names[id(watcher)]: watcher for watcher in reversed(seen)}
     modules = dict(model.named_modules())
     return Probed(
-        layers={name: probes[name] for name in order},
+        layers,
         kinds={name: type(modules[name]).__name__ for name in sites},
-        unreached=[name for name in probes if name not in order],
+        unreached=[name for name in probes if name not in layers],
         loss=value.item(),
-        gradients={
-            name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None
-        },
+        gradients={name: one.grad for name, one in model.named_parameters() if one.grad is not None},
     )
 
 
@@ -233,8 +230,7 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
     Raises:
         InputError: if there are none, or windows differ within a step.
     """
-    sites: dict[str, Site] = {name: swap.site for name, _, swap in swaps(model)}
-    sites = sites_of(model) | sites
+    sites: dict[str, Site] = sites_of(model) | {name: swap.site for name, _, swap in swaps(model)}
     require(
         bool(sites),
         "found no spiking neurons in the model: adapt another library's with a2sg.adapt(model, steps=T)",
@@ -253,24 +249,11 @@ def copied(model: nn.Module) -> nn.Module:
     model = getattr(model, "_orig_mod", model)  # of torch.compile
     if isinstance(model, nn.parallel.DistributedDataParallel):
         model = model.module
-    observers: dict[int, Any] = {
-        id(site.observer): None for site in find_sites(model).values() if site.observer
-    }
+    nobody: dict[int, Any] = {id(site.observer): None for site in find_sites(model).values() if site.observer}
     try:
-        return copy.deepcopy(model, observers)
+        return copy.deepcopy(model, nobody)
     except Exception as error:
         why = str(error).partition(".")[0]
         raise InputError(
             f"the model cannot be copied ({why}): if its neurons hold states, reset them first"
         ) from error
-
-
-def _random_state_kept(model: nn.Module) -> Any:
-    devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
-    return torch.random.fork_rng([device.index for device in devices])
-
-
-def _require_loss(value: Any) -> None:
-    one_number(value)
-    require(value.requires_grad, "the loss has no gradient: are all parameters frozen?")
-    require(bool(value.isfinite()), f"the loss is {value.item()}: check the batch and the weights")

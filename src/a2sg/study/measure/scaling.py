@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from a2sg.errors import require, require_count, require_positive
 from a2sg.neuron import LIF
-from a2sg.statistics import bonferroni, deviation, mean, student_t
+from a2sg.statistics import bonferroni, mean, student_interval
 from a2sg.study.measure.result import Result
 from a2sg.surrogate import Surrogate, WindowedAffine
 from a2sg.surrogate.registry import side_by_side
@@ -53,23 +55,17 @@ class Controlled:
         """The network, float64, with the weights of a seed."""
         generator = torch.Generator().manual_seed(seed)
         layers: list[nn.Module] = []
-        features = self.inputs
-        for neurons in self.hidden:
-            linear = nn.Linear(features, neurons)
-            layers += [linear, LIF(self.steps, surrogate=surrogate, window=window)]
-            features = neurons
-        layers += [nn.Linear(features, self.outputs), MeanOverTime()]
+        for features, neurons in pairwise((self.inputs, *self.hidden)):
+            layers += [nn.Linear(features, neurons), LIF(self.steps, surrogate=surrogate, window=window)]
+        layers += [nn.Linear((self.inputs, *self.hidden)[-1], self.outputs), MeanOverTime()]
         network = nn.Sequential(*layers).double()
         with torch.no_grad():
             for parameter in network.parameters():
                 # Potentials spread as far as a threshold, about half of it.
-                scale = 1.0 if parameter.dim() > 1 else 0.1
-                size = parameter.shape[-1] ** 0.5 if parameter.dim() > 1 else 1.0
-                parameter.copy_(
-                    scale / size * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-                )
-                if parameter.dim() == 1:
-                    parameter.add_(0.5)
+                weight = parameter.dim() > 1
+                scale = 1 / parameter.shape[-1] ** 0.5 if weight else 0.1
+                drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                parameter.copy_(scale * drawn if weight else scale * drawn + 0.5)
         return network
 
     def batch(self, samples: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -178,37 +174,14 @@ def _fit(shape: str, points: Sequence[ScalePoint], level: float) -> PowerLaw:
     slopes, squares, used = [], [], 0
     for seed in dict.fromkeys(point.seed for point in points):
         known = [p for p in points if p.seed == seed and math.isfinite(p.curvature) and p.curvature > 0]
-        x = [math.log(point.window) for point in known]
-        y = [math.log(point.curvature) for point in known]
-        require(
-            len(set(x)) >= 2,
-            f"{shape}, seed {seed}: a slope needs at least 2 windows with a curvature above 0, not "
-            f"{len(set(x))}",
-        )
-        slope, rest = _line(x, y)
-        slopes.append(slope)
-        squares += [r * r for r in rest]
+        x, y = (np.log([getattr(point, name) for point in known]) for name in ("window", "curvature"))
+        few = len(set(x))
+        text = f"{shape}, seed {seed}: a slope needs at least 2 windows with a curvature above 0, not {few}"
+        require(few >= 2, text)
+        x, y = x - x.mean(), y - y.mean()
+        slopes.append(float(x @ y / (x @ x)))
+        squares += ((y - slopes[-1] * x) ** 2).tolist()
         used += len(known)
-    exponent, spread = mean(slopes), deviation(slopes)
-    reach = None
-    if spread is not None:
-        reach = student_t(level, len(slopes) - 1) * spread / math.sqrt(len(slopes))
-    return PowerLaw(
-        shape=shape,
-        exponent=exponent,
-        low=None if reach is None else exponent - reach,
-        high=None if reach is None else exponent + reach,
-        level=level,
-        seeds=len(slopes),
-        left_out=len(points) - used,
-        residual=math.sqrt(mean(squares)),
-    )
-
-
-def _line(x: Sequence[float], y: Sequence[float]) -> tuple[float, list[float]]:
-    """The slope of the least-squares line, and what it leaves."""
-    cx, cy = mean(x), mean(y)
-    slope = math.fsum((a - cx) * (b - cy) for a, b in zip(x, y, strict=True)) / math.fsum(
-        (a - cx) ** 2 for a in x
-    )
-    return slope, [b - cy - slope * (a - cx) for a, b in zip(x, y, strict=True)]
+    exponent, low, high = student_interval(slopes, level)
+    residual = math.sqrt(mean(squares))
+    return PowerLaw(shape, exponent, low, high, level, len(slopes), len(points) - used, residual)

@@ -93,16 +93,15 @@ def search_gain(
         f"{len(every)} batches make {len(groups)} groups of {size}: give at least {2 * size}, so that each "
         "search can be tried on another's",
     )
-    run = forward or (lambda twin, inputs: twin(inputs))
+    watch = {"spatial": False, "temporal": False, "gradient": options.get("gradient", "spike")}
     found: list[tuple[Scores, Scores, Scores]] = []
     rows = None
     for at, mine in progress(list(enumerate(groups)), "searches", len(groups), show_progress):
         twin = copy.deepcopy(model)
-        search = _observed(twin, mine, loss, run, options)
+        search = _observed(twin, mine, loss, forward, options)
         rows = search.rows
-        watch = {"spatial": False, "temporal": False, "gradient": options.get("gradient", "spike")}
-        same = _observed(twin, mine, loss, run, watch)
-        other = _observed(twin, groups[(at + 1) % len(groups)], loss, run, watch)
+        same = _observed(twin, mine, loss, forward, watch)
+        other = _observed(twin, groups[(at + 1) % len(groups)], loss, forward, watch)
         found.append((search.history, same.history, other.history))
     assert rows is not None
     return [_gain(place, bool(rows.spatial[place]), found) for place in rows.wanted.nonzero()[:, 0].tolist()]
@@ -112,14 +111,14 @@ def _observed(
     model: nn.Module,
     batches: Sequence[Batch],
     loss: Callable[[Any, Any], Tensor],
-    forward: Callable[[nn.Module, Any], Any],
+    forward: Forward | None,
     options: dict[str, Any],
 ) -> AdaptiveWindows:
     """One search over the batches; with both parts off it only looks."""
     windows = AdaptiveWindows(model, every=len(batches), start=0, batches=len(batches), **options)
     for inputs, targets in batches:
         model.zero_grad()
-        loss(forward(model, inputs), targets).backward()
+        loss(forward(model, inputs) if forward else model(inputs), targets).backward()
         windows.step()
     windows.detach()
     return windows
@@ -135,22 +134,15 @@ def _gain(place: int, spatial: bool, found: Sequence[tuple[Scores, Scores, Score
             return after - before
         return math.log(before / after) if before > 0 and after > 0 else None
 
-    searches = [search[place] for search, _, _ in found]
-    next_ones = [*searches[1:], searches[0]]
-    kept = [bool(row["kept"]) for row in searches]
+    searches, same, other = ([scores[place] for scores in kind] for kind in zip(*found, strict=True))
+    before = [row[f"{score}_before"] for row in searches]
     return SearchGain(
         layer=searches[0]["layer"],
         step=searches[0]["step"],
         spatial=spatial,
         window=searches[0]["window_before"],
-        windows=[None if bad else row["window"] for row, bad in zip(searches, kept, strict=True)],
-        promised=estimate(gain(row[f"{score}_before"], row[score]) for row in searches),
-        same=estimate(
-            gain(row[f"{score}_before"], same[place][f"{score}_before"])
-            for row, (_, same, _) in zip(searches, found, strict=True)
-        ),
-        other=estimate(
-            gain(row[f"{score}_before"], other[place][f"{score}_before"])
-            for row, (_, _, other) in zip(next_ones, found, strict=True)
-        ),
+        windows=[None if row["kept"] else row["window"] for row in searches],
+        promised=estimate(map(gain, before, [row[score] for row in searches])),
+        same=estimate(map(gain, before, [row[f"{score}_before"] for row in same])),
+        other=estimate(map(gain, [*before[1:], before[0]], [row[f"{score}_before"] for row in other])),
     )

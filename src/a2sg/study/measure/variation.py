@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from a2sg.errors import require
 from a2sg.statistics import deviation, mean
 from a2sg.study.measure.diagnosis import StepDiagnosis, diagnose
+from a2sg.study.measure.objective import by_module
 from a2sg.study.measure.probe import Forward, Look, probe
 from a2sg.study.measure.result import Result
 from a2sg.surrogate import Boxcar
@@ -199,11 +200,13 @@ def batch_variation(
         for layer in diagnose(probed, LOOK, ["boxcar"]):
             for step in layer.steps:
                 found.setdefault((layer.name, step.step), []).append(step)
-        for name, gradient in _by_module(probed.gradients).items():
-            gradients.setdefault(name, []).append(gradient)
+        for name, held in by_module(probed.gradients).items():
+            row = torch.cat([probed.gradients[one].flatten().float() for one in held])
+            gradients.setdefault(name, []).append(row)
         count += 1
     require(count > 0, "batches holds none: give at least one pair (inputs, targets)")
-    grams = {name: _gram(rows) for name, rows in gradients.items()}
+    stacked = ((name, torch.stack(rows).double()) for name, rows in gradients.items())
+    grams = {name: table @ table.T for name, table in stacked}
     sizes = {name: len(rows[0]) for name, rows in gradients.items()}
     signals = [_signal(name, sizes[name], gram) for name, gram in grams.items()]
     whole = [gram for gram in grams.values() if len(gram) == count]
@@ -212,52 +215,35 @@ def batch_variation(
 
 
 def _step(layer: str, number: int, steps: Sequence[StepDiagnosis]) -> StepVariation:
+    own = ("sgv", "tgc", "cv", "surrogate_cv")
     return StepVariation(
-        layer=layer,
-        step=number,
-        window=steps[0].window,
-        sgv=estimate(step.own.sgv for step in steps),
-        tgc=estimate(step.own.tgc for step in steps),
-        cv=estimate(step.own.cv for step in steps),
-        surrogate_cv=estimate(step.own.surrogate_cv for step in steps),
+        layer,
+        number,
+        steps[0].window,
+        **{name: estimate(getattr(step.own, name) for step in steps) for name in own},
         sparsity=estimate(1 - step.passing for step in steps),
         norm=estimate(step.gradient_norm for step in steps),
         inside=estimate(step.inside for step in steps),
     )
 
 
-def jackknife(left_out: Sequence[float | None]) -> float:
-    """Standard error of an estimate, from what it is with each of its n parts left out once."""
+def jackknife(left_out: Sequence[float | None]) -> float | None:
+    """Standard error of an estimate, from what it is with each of its parts left out once; None if one is."""
+    if not left_out or None in left_out:
+        return None
     spread = torch.tensor(left_out, dtype=torch.float64)
     return float((spread.var(correction=0) * (len(left_out) - 1)).sqrt())
 
 
-def _by_module(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All gradients of a module's own parameters in one row `[P]`."""
-    rows: dict[str, list[Tensor]] = {}
-    for name, gradient in gradients.items():
-        rows.setdefault(name.rpartition(".")[0], []).append(gradient.flatten().float())
-    return {name: torch.cat(parts) for name, parts in rows.items()}
-
-
-def _gram(rows: Sequence[Tensor]) -> Tensor:
-    """Inner products of K gradients `[K, K]`, float64."""
-    table = torch.stack(list(rows)).double()
-    return table @ table.T
-
-
 def _signal(layer: str, parameters: int, gram: Tensor) -> Signal:
+    """See `Signal`, from inner products of K gradients `[K, K]`."""
     batches = len(gram)
     squared = _squared_snr(gram)
     snr = None if squared is None else max(squared, 0.0) ** 0.5
-    error = None
-    if batches >= 3 and squared is not None:
-        kept = [torch.arange(batches) != left_out for left_out in range(batches)]
-        parts = [_squared_snr(gram[keep][:, keep]) for keep in kept]
-        if all(part is not None for part in parts):
-            error = jackknife(parts)
+    kept = [torch.arange(batches) != left_out for left_out in range(batches)] if batches >= 3 else []
+    error = jackknife([_squared_snr(gram[keep][:, keep]) for keep in kept])
     norm = estimate(gram.diagonal().sqrt().tolist())
-    return Signal(layer, parameters, norm, snr, squared, error, batches)
+    return Signal(layer, parameters, norm, snr, squared, None if squared is None else error, batches)
 
 
 def _squared_snr(gram: Tensor) -> float | None:
