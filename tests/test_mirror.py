@@ -34,12 +34,12 @@ TOGETHER = {
     "peers/test_peers.py": "/adopt/sinabs /adopt/spikingjelly",
     "study/inspect/test_inspection_files.py": "charts page pictures table"
     " /study/files /study/html /study/subject",
-    "study/measure/test_curvature.py": "curvature_results estimators gram objective operators output_factors",
+    "study/measure/test_curvature.py": "curvature_results estimators gram objective operators",
     "study/measure/test_fidelity.py": "noise",
     "study/measure/test_variation.py": "batches probe",
     "study/inspect/test_inspection.py": "/study/measure/diagnosis /study/measure/moments",
-    "study/report/test_analysis.py": "case cases curvature energy fidelity files landscape page panel"
-    " prediction runs search theory tradeoff variation ways /study/run",
+    "study/report/test_analysis.py": "cases curvature energy fidelity files landscape page panel"
+    " prediction runs search theory variation /study/run",
     "surrogate/test_shape.py": "affine smooth",
     "test_core_alone.py": "__init__ analysis",
     "test_extending.py": "listing /training/policies",

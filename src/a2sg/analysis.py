@@ -49,7 +49,7 @@ from a2sg.study.report.analysis import Analysis, analyze
 from a2sg.study.report.cases import Case, Study
 from a2sg.study.report.panel import AnalysisData, Panel, Section, Table
 from a2sg.study.report.parts import register_part
-from a2sg.study.report.tradeoff import ArmPoint, RunPoint, arm_points, run_points
+from a2sg.study.report.runs import ArmPoint, RunPoint, arm_points, run_points
 from a2sg.study.run import run_history
 
 if TYPE_CHECKING:

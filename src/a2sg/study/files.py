@@ -1,21 +1,37 @@
-"""Frames of pictures, pictures as bytes, and all files of a result put into their folder together."""
+"""What all results share: when and with what they were made, pictures as bytes, files put into a folder."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from a2sg._version import __version__
 from a2sg.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+def made() -> dict[str, Any]:
+    """Date and versions."""
+    versions = {"a2sg": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {"date": date.today().isoformat(), "versions": versions}
+
+
+def versions(facts: Mapping[str, Any]) -> str:
+    """Those of `made`, in words."""
+    return ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
 
 
 def framed(

@@ -31,14 +31,7 @@ KINDS = {"png": "image/png", "svg": "image/svg+xml"}
 
 
 def document(title: str, about: str, parts: Iterable[str], style: str = "") -> str:
-    """A page.
-
-    Args:
-        title: of the window, and above all.
-        about: a paragraph below it.
-        parts: HTML, one below the other.
-        style: besides the common one.
-    """
+    """A page: its title, a paragraph, and parts in HTML, with a style besides the common one."""
     body = "\n".join([heading(1, title), paragraph(about), *parts])
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -75,12 +68,6 @@ def table(heads: Iterable[str], lines: Iterable[Sequence[str]], longest: int | N
 
 
 def picture(content: bytes, kind: str, about: str) -> str:
-    """A picture that is part of the page; scrolls by itself on a narrow screen.
-
-    Args:
-        content: of its file.
-        kind: `"png"` or `"svg"`.
-        about: what it shows, in words.
-    """
+    """A PNG or SVG that is part of the page, and in words; scrolls by itself on a narrow screen."""
     data = base64.b64encode(content).decode()
     return f'<div class="wide"><img alt="{escape(about)}" src="data:{KINDS[kind]};base64,{data}"></div>'

@@ -24,35 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
-
-    Attributes:
-        folder: where it is.
-        task: its network, loss and data.
-    """
+    """A finished run in its folder; the loss is without terms added to it (im, rmp)."""
 
     folder: Path
     task: SpikingTask
-
-    @property
-    def config(self) -> RunConfig:
-        """Its description."""
-        return self.task.config
-
-    @property
-    def model(self) -> nn.Module:
-        """Its network."""
-        return self.task.model
-
-    @property
-    def loss(self) -> Loss:
-        """What it was trained with; terms added to it (im, rmp) are left out."""
-        return self.task.loss
-
-    @property
-    def data(self) -> ImageData:
-        """What it was trained on."""
-        return self.task.data
+    config: RunConfig
+    model: nn.Module
+    loss: Loss
+    data: ImageData
 
     @cached_property
     def epochs(self) -> list[int]:
@@ -88,7 +67,8 @@ def open_run(folder: Path) -> Run:
     """
     from a2sg.training.run import load_run
 
-    return Run(folder, load_run(folder))
+    task = load_run(folder)
+    return Run(folder, task, task.config, task.model, task.loss, task.data)
 
 
 def run_history(folder: str | Path) -> list[HistoryPoint]:
@@ -107,7 +87,7 @@ def run_history(folder: str | Path) -> list[HistoryPoint]:
         "windows.start iterations?",
     )
     ends = [(row["epoch"], row["iteration"]) for row in read_rows(folder / "metrics.csv")]
-    return history_points(rows, ends)
+    return history_points(rows, ends=ends)
 
 
 def usual_loss() -> Callable[[Tensor, Tensor], Tensor]:

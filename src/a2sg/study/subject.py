@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from a2sg.data.standardize import Standardize, to_unit
 from a2sg.errors import InputError, require, require_choice
 from a2sg.models import create_model, list_models
 from a2sg.study.inspect.inspection import Inspection, inspect
+from a2sg.study.measure.objective import Batch, Loss
 from a2sg.study.run import open_run, usual_loss
 
 RANDOM = (3, 32, 32)
@@ -30,8 +31,8 @@ class Subject:
     """A network, a batch for it, and how both are called."""
 
     model: nn.Module
-    batch: tuple[Tensor, Tensor]
-    loss: Callable[[Tensor, Tensor], Tensor]
+    batch: Batch
+    loss: Loss
     facts: dict[str, str]
 
     def inspect(self, device: torch.device) -> Inspection:
@@ -63,17 +64,15 @@ def find_subject(name: str, data: str | None, size: int, steps: int | None, seed
     require(
         data is None and steps is None, f"{name} is a run: --data and --steps are those of its config.yaml"
     )
-    return _run(Path(name), size, seed)
+    run = open_run(Path(name))
+    batch = next(training_batches(run.data, size, seed))
+    return _named(run.model, f"{run.config.model.name} of {name}", batch, run.config.data.name, run.loss)
 
 
-def _run(folder: Path, size: int, seed: int) -> Subject:
-    run = open_run(folder)
-    config, batch = run.config, next(training_batches(run.data, size, seed))
-    facts = {
-        "model": f"{config.model.name} of {folder}",
-        "batch": f"{len(batch[1])} training samples of {config.data.name}",
-    }
-    return Subject(run.model, batch, run.loss, facts)
+def _named(model: nn.Module, name: str, batch: Any, data: str, loss: Loss) -> Subject:
+    """A subject, and what it is called."""
+    samples = f"{len(batch[1])} training samples of {data}"
+    return Subject(model, batch, loss, {"model": name, "batch": samples})
 
 
 def _fresh(name: str, data: str | None, size: int, steps: int, seed: int) -> Subject:
@@ -88,19 +87,16 @@ def _fresh(name: str, data: str | None, size: int, steps: int, seed: int) -> Sub
     channels, side, _ = RANDOM
     model = create_model(name, num_classes=CLASSES, steps=steps, in_channels=channels, image_size=side)
     images = torch.randn(size, *RANDOM)
-    labels = torch.randint(CLASSES, (size, *_logits(model, images).shape[3:]))
-    batch = f"{size} random images of {side}x{side} pixels"
-    return Subject(
-        model, (images, labels), usual_loss(), {"model": f"{name} with fresh weights", "batch": batch}
-    )
+    batch = images, torch.randint(CLASSES, (size, *_logits(model, images).shape[3:]))
+    facts = {"model": f"{name} with fresh weights", "batch": f"{size} random images of {side}x{side} pixels"}
+    return Subject(model, batch, usual_loss(), facts)
 
 
 def _on_data(name: str, data_name: str, size: int, steps: int, seed: int) -> Subject:
     data = create_data(data_name, **({"steps": steps} if DATA.takes(data_name, "steps") else {}))
     channels, *sides = data.shape
-    model = create_model(
-        name, num_classes=len(data.classes), steps=steps, in_channels=channels, image_size=sides
-    )
+    shape: dict[str, Any] = {"num_classes": len(data.classes), "in_channels": channels, "image_size": sides}
+    model = create_model(name, steps=steps, **shape)
     images, labels = next(training_batches(data, size, seed))
     logits = _logits(model, images)
     require(
@@ -108,8 +104,7 @@ def _on_data(name: str, data_name: str, size: int, steps: int, seed: int) -> Sub
         f"model {name!r} gives logits {tuple(logits.shape)}, which do not fit the labels of data set "
         f"{data_name!r}: choose another with --data",
     )
-    facts = {"model": f"{name} with fresh weights", "batch": f"{len(labels)} training samples of {data_name}"}
-    return Subject(model, (images, labels), usual_loss(), facts)
+    return _named(model, f"{name} with fresh weights", (images, labels), data_name, usual_loss())
 
 
 def training_batches(data: ImageData, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -14,7 +14,7 @@ from a2sg.models import create_model
 from a2sg.models.attention import SpikeProduct
 from a2sg.models.layers import PerStep
 from a2sg.study.measure.energy_table import energy_table, relu_twin
-from a2sg.study.report.tradeoff import arm_points, run_points
+from a2sg.study.report.runs import arm_points, run_points
 from connections import brute_force, inputs_of, network
 from lookalikes import Looped
 

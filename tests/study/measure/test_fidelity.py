@@ -70,7 +70,7 @@ def test_one_neuron_and_step_has_a_closed_form(noise):
     # The surrogate that is this very density has this very gradient, and the smoothed network is exact here.
     bell = {"bell": Bell(area="unit")}
     rows = surrogate_fidelity(
-        model, data, mean_spike, bell, (noise,), noises=(noise,), samples=1500, replicates=16
+        model, data, mean_spike, shapes=bell, windows=(noise,), noises=(noise,), samples=1500, replicates=16
     )
     assert {(row.reference, row.layer) for row in rows} == {
         (reference, layer) for reference in ("smoothed", "noise") for layer in ("0", "all")
@@ -121,12 +121,9 @@ def test_a_layer_and_step_agree_with_the_sum_over_all_patterns():
 
 def test_noise_says_how_sure_it_is():
     model, data = one_neuron()
-    few = surrogate_fidelity(
-        model, data, mean_spike, {"t": Triangle(area="unit")}, (0.5,), (0.3,), samples=8, replicates=8
-    )
-    many = surrogate_fidelity(
-        model, data, mean_spike, {"t": Triangle(area="unit")}, (0.5,), (0.3,), samples=2000, replicates=8
-    )
+    options = {"shapes": {"t": Triangle(area="unit")}, "windows": (0.5,), "noises": (0.3,), "replicates": 8}
+    few = surrogate_fidelity(model, data, mean_spike, samples=8, **options)
+    many = surrogate_fidelity(model, data, mean_spike, samples=2000, **options)
     rough, fine = (next(row for row in rows if row.noise and row.layer == "all") for rows in (few, many))
     assert fine.reliability > 0.99
     assert rough.error > 3 * fine.error > 0
@@ -213,7 +210,8 @@ def test_images_are_repeated_along_their_own_dimension():
     model = a2sg.create_model("mlp_small", num_classes=2, in_channels=1, image_size=2, steps=2, hidden=(3,))
     data = torch.randn(5, 1, 2, 2), torch.randint(2, (5,))
     loss = lambda out, labels: cross_entropy(out.mean(0), labels)  # noqa: E731
-    rows = surrogate_fidelity(model, data, loss, {"t": Triangle()}, (1.0,), (0.5,), samples=16, replicates=2)
+    options = {"shapes": {"t": Triangle()}, "windows": (1.0,), "noises": (0.5,)}
+    rows = surrogate_fidelity(model, data, loss, samples=16, replicates=2, **options)
     whole = next(row for row in rows if row.noise and row.layer == "all")
     assert whole.parameters == sum(p.numel() for p in model.parameters())
     assert whole.cosine > 0.3

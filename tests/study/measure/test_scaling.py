@@ -102,7 +102,7 @@ def test_narrow_windows_of_one_area_are_sharper():
     small = Controlled(inputs=4, hidden=(4, 4), outputs=3)
     shapes = {name: UNIT_AREA[name] for name in ("boxcar", "triangle")}
     points = curvature_by_window(
-        hessian_norm, shapes, (0.2, 0.5, 1.25), seeds=(0, 1, 2), samples=64, controlled=small
+        hessian_norm, shapes=shapes, windows=(0.2, 0.5, 1.25), seeds=(0, 1, 2), samples=64, controlled=small
     )
     assert all(point.curvature > 0 for point in points)
     for found in power_laws(points):

@@ -197,7 +197,7 @@ def test_curvature_is_that_of_the_functions(content, objective):
         direct = function(objective, layers=["head.layer"], probes=0, seed=3).layers["head.layer"]
         for one, other in zip(mine["head.layer"]["top"], direct.top, strict=True):
             assert one == pytest.approx(other, rel=1e-3)
-    ball = analysis.worst_case_sharpness(objective, curvature_part.RHO, scale="filter", seed=3)
+    ball = analysis.worst_case_sharpness(objective, rho=curvature_part.RHO, scale="filter", seed=3)
     assert found["worst_case_sharpness"][label]["increase"] == pytest.approx(ball.increase)
     assert content["glance"]["λmax of the empirical Fisher"][label] == pytest.approx(fisher.whole.top[0])
 
@@ -209,7 +209,7 @@ def test_landscapes_follow_the_same_directions(content, objective):
     assert mine["a2sg, seed 0"]["losses"] == pytest.approx(line.losses)
     assert mine["a2sg, seed 0"]["seed"] == mine["fixed, seed 0"]["seed"] == 3
     assert mine["a2sg, seed 0"]["losses"] != mine["fixed, seed 0"]["losses"]
-    plane = analysis.loss_slice(objective, 2, 15, seed=3, statistics="re-estimated")
+    plane = analysis.loss_slice(objective, dimensions=2, points=15, seed=3, statistics="re-estimated")
     for row, direct in zip(found["planes"]["a2sg, seed 0"]["losses"], plane.losses, strict=True):
         assert row == pytest.approx(direct)
 

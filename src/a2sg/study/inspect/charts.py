@@ -16,33 +16,25 @@ COLOURS = {"boxcar": "#0072B2", "triangle": "#D55E00", "asymmetric": "#009E73"}
 def histogram(counts: Sequence[int], edges: Sequence[float], window: float, title: str) -> str:
     """Potentials about the threshold, with a window shaded.
 
-    Args:
-        counts: below the lowest edge, between the edges, and from the highest on, `2 len(edges) + 2` of them.
-        edges: on either side of the threshold, ascending.
-        window: half-width.
-        title: whose potentials they are.
+    The counts are those below the lowest edge, between the edges, which are ascending and stand on either
+    side of the threshold, and from the highest on: `2 len(edges) + 2` of them.
     """
-    inner, reach = counts[1:-1], edges[-1]
-    top = max(max(inner), 1)
-    across = WIDTH / len(inner)
+    inner, reach, floor = counts[1:-1], edges[-1], HEIGHT - MARGIN
+    top, across = max(*inner, 1), WIDTH / len(inner)
 
     def at(x: float) -> float:
         return (min(max(x, -reach), reach) + reach) / (2 * reach) * WIDTH
 
-    floor = HEIGHT - MARGIN
     steps = [(i * across, floor * (1 - count / top)) for i, count in enumerate(inner)]
     outline = " ".join(f"{x:.1f},{y:.1f} {x + across:.1f},{y:.1f}" for x, y in steps)
-    total = max(sum(counts), 1)
     low, high = at(-window), at(window)
     parts = [
         f'<rect class="window" x="{low:.1f}" y="0" width="{high - low:.1f}" height="{floor}"/>',
         f'<polygon class="bars" points="0,{floor} {outline} {WIDTH},{floor}"/>',
-        f'<line class="mark" x1="{at(0):.1f}" x2="{at(0):.1f}" y1="0" y2="{floor}"/>',
-        _text(0, f"{-reach:.3g}", "start"),
-        _text(WIDTH / 2, "threshold", "middle"),
-        _text(WIDTH, f"{reach:.3g}", "end"),
+        _upright("mark", at(0)),
+        *_below(f"{-reach:.3g}", "threshold", f"{reach:.3g}"),
     ]
-    beyond = 1 - sum(inner) / total
+    beyond = 1 - sum(inner) / max(sum(counts), 1)
     return _chart(parts, f"{title}; {100 * beyond:.1f} % lie beyond")
 
 
@@ -53,46 +45,39 @@ def curves(
     best: float | None,
     title: str,
 ) -> str:
-    """Scores by window, a line for each shape; those before the first stand back.
+    """Scores by window, ascending, a line for each shape; the last is the layer's own, and others stand back.
 
-    Args:
-        lines: a score at each window, by shape; the last is the layer's own.
-        windows: ascending.
-        used: the window in use.
-        best: the best window of the layer's own shape, marked; None if there is none.
-        title: what the scores are.
+    The window in use is marked, and the best one of the layer's own shape if there is one.
     """
     known = [score for line in lines.values() for score in line if score is not None]
     if not known:
         return _chart([_text(WIDTH / 2, "no gradient", "middle")], title)
-    low, high = min(known), max(known)
-    span, floor = (high - low) or 1.0, HEIGHT - MARGIN
+    low, high, floor = min(known), max(known), HEIGHT - MARGIN
 
-    def across(window: float) -> float:
-        return min(window / windows[-1], 1.0) * WIDTH
+    def place(window: float, score: float) -> tuple[str, str]:
+        up = 4 + (floor - 8) * (1 - (score - low) / ((high - low) or 1.0))
+        return f"{min(window / windows[-1], 1.0) * WIDTH:.1f}", f"{up:.1f}"
 
-    def up(score: float) -> float:
-        return 4 + (floor - 8) * (1 - (score - low) / span)
-
-    parts = [f'<line class="used" x1="{across(used):.1f}" x2="{across(used):.1f}" y1="0" y2="{floor}"/>']
+    parts = [_upright("used", min(used / windows[-1], 1.0) * WIDTH)]
     for name, line in lines.items():
-        points = " ".join(
-            f"{across(window):.1f},{up(score):.1f}"
-            for window, score in zip(windows, line, strict=True)
-            if score is not None
-        )
-        style = f'style="stroke:{_colour(name)}"' if name != "own" else 'class="own"'
+        pairs = zip(windows, line, strict=True)
+        points = " ".join(",".join(place(window, score)) for window, score in pairs if score is not None)
+        colour = COLOURS.get(name.partition(" ")[0], "#707070")
+        style = f'style="stroke:{colour}"' if name != "own" else 'class="own"'
         parts.append(f'<polyline {style} points="{points}"><title>{escape(name)}</title></polyline>')
     own = dict(zip(windows, lines["own"], strict=True))
     if best is not None and (score := own.get(best)) is not None:
-        parts.append(f'<circle class="best" cx="{across(best):.1f}" cy="{up(score):.1f}" r="4"/>')
-    parts += [_text(0, "0", "start"), _text(WIDTH / 2, f"{low:.3g} .. {high:.3g}", "middle")]
-    parts.append(_text(WIDTH, f"{windows[-1]:.3g}", "end"))
-    return _chart(parts, title)
+        x, y = place(best, score)
+        parts.append(f'<circle class="best" cx="{x}" cy="{y}" r="4"/>')
+    return _chart([*parts, *_below("0", f"{low:.3g} .. {high:.3g}", f"{windows[-1]:.3g}")], title)
 
 
-def _colour(name: str) -> str:
-    return COLOURS.get(name.partition(" ")[0], "#707070")
+def _upright(kind: str, x: float) -> str:
+    return f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT - MARGIN}"/>'
+
+
+def _below(left: str, middle: str, right: str) -> list[str]:
+    return [_text(0, left, "start"), _text(WIDTH / 2, middle, "middle"), _text(WIDTH, right, "end")]
 
 
 def _text(x: float, text: str, anchor: str) -> str:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from a2sg.errors import require_count, require_positive
-from a2sg.study.facts import made
-from a2sg.study.files import as_json, put
+from a2sg.study.files import as_json, made, put
 from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.page import page
 from a2sg.study.inspect.pictures import pictures
 from a2sg.study.inspect.table import plain
 from a2sg.study.inspect.verdict import judge, unreached
 from a2sg.study.measure.diagnosis import SHAPES, diagnose
-from a2sg.study.measure.probe import Forward, Look, probe
+from a2sg.study.measure.objective import Batch, Forward, Loss
+from a2sg.study.measure.probe import Look, probe
 
 REACH = 2
 """The histogram goes this many times as far as the widest window."""
@@ -27,8 +25,8 @@ REACH = 2
 
 def inspect(
     model: nn.Module,
-    batch: tuple[Any, Any],
-    loss: Callable[[Any, Any], Tensor],
+    batch: Batch,
+    loss: Loss,
     *,
     forward: Forward | None = None,
     widest: float = 2.0,

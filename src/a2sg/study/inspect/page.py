@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from operator import attrgetter
 
-from a2sg.study.facts import versions
+from a2sg.study.files import versions
 from a2sg.study.html import document, folded, heading, paragraph, picture, table
 from a2sg.study.inspect import charts
 from a2sg.study.inspect.findings import InspectionData
+from a2sg.study.inspect.pictures import ABOUT
 from a2sg.study.inspect.table import HEADERS, rows, sentences
-from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis, Variation
+from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
 from a2sg.study.text import number, share
 
 STYLE = """
@@ -29,22 +31,15 @@ summary { cursor: pointer; font-weight: 600; margin: .4rem 0 }
 """
 """Of the charts of layers."""
 
-ABOUT = {
-    "potentials": "Where the potentials are, and what the window holds of them.",
-    "gradients": "Who gets a gradient, who fires, and how large the gradient is.",
-    "windows": "SGV (least is best) and TGC (most is best) as functions of the window.",
-    "shapes": "CV of ds/du under each shape at the window in use, and the condition of Theorem 4.2.",
-}
-"""By the names of the pictures."""
+HEADS = (
+    "step", "window", "inside", "dL/ds ≠ 0", "δ ≠ 0", "spikes", "dead", "always", "‖dL/ds‖", "‖δ‖",
+    "‖δ‖/next", "mean u - Vth", "σ", "skewness", "kurtosis", "Gaussian", "κ", "Lκ/σ²",
+)  # fmt: skip
+"""Of the table of a layer's steps."""
 
 
 def page(found: InspectionData, pictures: Mapping[str, bytes]) -> str:
-    """The page.
-
-    Args:
-        found: what it is about.
-        pictures: to be shown on it, PNG by name; they become part of it.
-    """
+    """The page; pictures, PNG by name, become part of it."""
     facts = {**found.facts, "loss": f"{found.facts['loss']:.4g}"}
     said = [f"{key}: {value}" for key, value in facts.items() if key not in ("model", "versions")]
     parts = [
@@ -98,35 +93,21 @@ def _over_least(scores: Sequence[float | None]) -> list[float | None]:
 
 
 def _steps(layer: LayerDiagnosis) -> str:
-    heads = (
-        "step", "window", "inside", "dL/ds ≠ 0", "δ ≠ 0", "spikes", "dead", "always", "‖dL/ds‖", "‖δ‖",
-        "‖δ‖/next", "mean u - Vth", "σ", "skewness", "kurtosis", "Gaussian", "κ", "Lκ/σ²",
-    )  # fmt: skip
-
-    def cells(step: StepDiagnosis) -> list[str]:
+    lines = []
+    for step in layer.steps:
         u = step.potential
-        return [
-            str(step.step),
-            number(step.window),
-            *(share(value) for value in (step.inside, step.arriving, step.passing)),
-            number(step.firing_rate),
-            *(share(value) for value in (step.dead, step.saturated)),
-            *(number(value) for value in (step.upstream_norm, step.gradient_norm, step.gradient_ratio)),
-            *(number(value) for value in (u.mean, u.deviation, u.skewness, u.kurtosis)),
-            "yes" if u.gaussian else "no",
-            number(u.kappa),
-            number(u.condition),
-        ]
-
-    return table(heads, map(cells, layer.steps))
+        numbers = (step.upstream_norm, step.gradient_norm, step.gradient_ratio)
+        cells = [str(step.step), number(step.window)]
+        cells += map(share, (step.inside, step.arriving, step.passing))
+        cells += [number(step.firing_rate), *map(share, (step.dead, step.saturated))]
+        cells += map(number, (*numbers, u.mean, u.deviation, u.skewness, u.kurtosis))
+        lines.append([*cells, "yes" if u.gaussian else "no", number(u.kappa), number(u.condition)])
+    return table(HEADS, lines)
 
 
 def _shapes(step: StepDiagnosis) -> str:
     title = f"step {step.step}, window {step.window:.3g}"
     heads = (title, "SGV", "TGC", "CV of δ", "CV of ds/du", "best window", "its score")
-
-    def cells(name: str, shape: Variation) -> list[str]:
-        values = (shape.sgv, shape.tgc, shape.cv, shape.surrogate_cv, shape.best_window, shape.best_score)
-        return [name, *map(number, values)]
-
-    return table(heads, (cells(name, shape) for name, shape in {**step.shapes, "own": step.own}.items()))
+    cells = attrgetter("sgv", "tgc", "cv", "surrogate_cv", "best_window", "best_score")
+    shapes = {**step.shapes, "own": step.own}
+    return table(heads, ([name, *map(number, cells(shape))] for name, shape in shapes.items()))

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from a2sg.colours import COLOURS
 from a2sg.study.files import drawn, framed
 from a2sg.study.inspect.findings import InspectionData
-from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
+from a2sg.study.measure.diagnosis import StepDiagnosis
+from a2sg.study.measure.variation import estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+DPI = 120
 log = logging.getLogger("a2sg")
 
 Rows = Sequence[tuple[str, StepDiagnosis]]
@@ -26,18 +28,18 @@ Rows = Sequence[tuple[str, StepDiagnosis]]
 def pictures(found: InspectionData) -> dict[str, bytes]:
     """The pictures, PNG by name; without matplotlib none, and a warning."""
     try:
-        return {draw.__name__: drawn(draw(found), "png") for draw in (potentials, gradients, windows, shapes)}
+        return {draw.__name__: drawn(draw(found), "png") for draw in PICTURES}
     except ModuleNotFoundError as error:
         log.warning("no pictures, as %s is not installed: pip install 'a2sg[train]'", error.name)
         return {}
 
 
 def potentials(found: InspectionData) -> Figure:
-    """The histogram of potentials of every layer and step (down), with the window in use."""
-    rows = [(name, step) for name, layer in found.layers.items() for step in layer.steps]
+    """Where the potentials are, and what the window holds of them."""
+    rows = _rows(found)
     edges = [-edge for edge in reversed(found.edges)] + [0.0, *found.edges]
     grid = [[count / max(1, sum(step.histogram)) for count in step.histogram[1:-1]] for _, step in rows]
-    figure, (axes,) = _figure(8, 1.6 + _height(rows), 1)
+    figure, ((axes,),) = framed(1, 1, 8, 1.6 + _height(rows), DPI)
     mesh = axes.pcolormesh(edges, range(len(rows) + 1), grid, cmap="magma_r", vmin=0)
     for at, (_, step) in enumerate(rows):
         for side in (-step.window, step.window):
@@ -52,9 +54,9 @@ def potentials(found: InspectionData) -> Figure:
 
 
 def gradients(found: InspectionData) -> Figure:
-    """Who gets a gradient, who fires, and how large the gradient is, over the layers."""
+    """Who gets a gradient, who fires, and how large the gradient is."""
     layers = list(found.layers.values())
-    figure, panels = _figure(4 + max(8.0, 0.5 * len(layers)), 4.4, 3)
+    figure, (panels,) = framed(1, 3, 4 + max(8.0, 0.5 * len(layers)), 4.4, DPI)
     curves: list[dict[str, list[float]]] = [
         {
             "inside the window": [layer.mean("inside") for layer in layers],
@@ -80,13 +82,13 @@ def gradients(found: InspectionData) -> Figure:
 
 
 def windows(found: InspectionData) -> Figure:
-    """SGV and TGC of every layer and step at every window, the best one marked."""
-    every = [(name, step) for name, layer in found.layers.items() for step in layer.steps]
-    last = [(name, step) for name, step in every if step.own.tgc is None]
-    earlier = [(name, step) for name, step in every if step.own.tgc is not None]
+    """SGV (least is best) and TGC (most is best) as functions of the window."""
+    last = [row for row in _rows(found) if row[1].own.tgc is None]
+    earlier = [row for row in _rows(found) if row[1].own.tgc is not None]
     parts = {"SGV at step T: log10 of its ratio to the least": last, "TGC at the steps before T": earlier}
     parts = {title: rows for title, rows in parts.items() if rows}
-    figure, panels = _figure(1 + 5.5 * len(parts), 1.8 + max(map(_height, parts.values())), len(parts))
+    height = 1.8 + max(map(_height, parts.values()))
+    figure, (panels,) = framed(1, len(parts), 1 + 5.5 * len(parts), height, DPI)
     half = found.windows[0] / 2
     edges = [half, *(window + half for window in found.windows)]
     for axes, (title, rows) in zip(panels, parts.items(), strict=True):
@@ -106,20 +108,20 @@ def windows(found: InspectionData) -> Figure:
 
 
 def shapes(found: InspectionData) -> Figure:
-    """Variation of ds/du under each shape, and the condition of Theorem 4.2, over the layers."""
+    """CV of ds/du under each shape at the window in use, and the condition of Theorem 4.2."""
     layers = list(found.layers.values())
-    figure, (left, right) = _figure(4 + max(7.0, 0.45 * len(layers)), 4.4, 2)
+    figure, ((left, right),) = framed(1, 2, 4 + max(7.0, 0.45 * len(layers)), 4.4, DPI)
     names = list(layers[0].steps[0].shapes)
     for colour, name in zip(COLOURS, names, strict=True):
-        left.plot([_mean_cv(layer, name) for layer in layers], "o-", color=colour, label=name, markersize=4)
+        found_cvs = [[step.shapes[name].surrogate_cv for step in layer.steps] for layer in layers]
+        means = [math.nan if (mean := estimate(cvs).mean) is None else mean for cvs in found_cvs]
+        left.plot(means, "o-", color=colour, label=name, markersize=4)
     left.set_ylabel("CV of ds/du, mean over steps")
     for at, layer in enumerate(layers):
         for step in layer.steps:
-            filled = None if step.potential.gaussian else "none"
+            fill = "full" if step.potential.gaussian else "none"
             value = step.potential.condition
-            right.plot(
-                at, math.nan if value is None else value, "o", color="#0072B2", fillstyle=filled or "full"
-            )
+            right.plot(at, math.nan if value is None else value, "o", color="#0072B2", fillstyle=fill)
     right.axhline(1, color="black", linewidth=0.8, linestyle=":")
     right.set_ylabel("Lκ/σ² by step (open: not Gaussian)")
     for axes in (left, right):
@@ -127,6 +129,10 @@ def shapes(found: InspectionData) -> Figure:
     _legend_above(left, 4)
     figure.suptitle("Shapes side by side, and the condition of Theorem 4.2")
     return figure
+
+
+def _rows(found: InspectionData) -> list[tuple[str, StepDiagnosis]]:
+    return [(name, step) for name, layer in found.layers.items() for step in layer.steps]
 
 
 def _scores(step: StepDiagnosis) -> list[float]:
@@ -138,12 +144,6 @@ def _scores(step: StepDiagnosis) -> list[float]:
     return [math.log10(score / least) if score > 0 else math.nan for score in scores]
 
 
-def _mean_cv(layer: LayerDiagnosis, shape: str) -> float:
-    known = [step.shapes[shape].surrogate_cv for step in layer.steps]
-    values = [value for value in known if value is not None]
-    return math.fsum(values) / len(values) if values else math.nan
-
-
 def _label_rows(axes: Axes, rows: Rows) -> None:
     """Name layers beside their rows, from the top, with lines between them."""
     axes.invert_yaxis()
@@ -151,9 +151,8 @@ def _label_rows(axes: Axes, rows: Rows) -> None:
     starts = [at for at, name in enumerate(names) if at == 0 or names[at - 1] != name] + [len(names)]
     for start in starts[1:-1]:
         axes.axhline(start, color="white", linewidth=1.5)
-    axes.set_yticks(
-        [(start + end) / 2 for start, end in pairwise(starts)], [names[start] for start in starts[:-1]]
-    )
+    middles = [(start + end) / 2 for start, end in pairwise(starts)]
+    axes.set_yticks(middles, [names[start] for start in starts[:-1]])
     axes.tick_params(axis="y", length=0, labelsize=8)
     axes.grid(visible=False)
 
@@ -175,7 +174,6 @@ def _height(rows: Rows) -> float:
     return max(1.0, min(0.2, 60 / len(rows)) * len(rows))
 
 
-def _figure(width: float, height: float, count: int) -> tuple[Figure, list[Axes]]:
-    """Panels side by side, in inches."""
-    figure, (panels,) = framed(1, count, width, height, dpi=120)
-    return figure, panels
+PICTURES = (potentials, gradients, windows, shapes)
+ABOUT = {draw.__name__: draw.__doc__ or "" for draw in PICTURES}
+"""What the page says above each."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from math import fsum
+from collections.abc import Iterable, Iterator, Sequence
 
 from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.verdict import Level, Verdict
-from a2sg.study.measure.diagnosis import StepDiagnosis
+from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
+from a2sg.study.measure.variation import estimate
 from a2sg.study.text import aligned, number, share
 
 HEADERS = {
@@ -34,30 +34,26 @@ WIDTH = 110
 def rows(found: InspectionData, by_step: bool = False) -> Iterator[list[str]]:
     """The cells under `HEADERS`, a row per layer, or per layer and step."""
     for layer in found.layers.values():
-        if not by_step:
-            yield cells(layer.name, layer.steps, layer.dead, layer.saturated, layer.gradient_ratio)
-            continue
-        for step in layer.steps:
-            name = f"{layer.name} t={step.step}"
-            yield cells(name, [step], step.dead, step.saturated, step.gradient_ratio)
+        if by_step:
+            yield from (_cells(f"{layer.name} t={step.step}", step, [step]) for step in layer.steps)
+        else:
+            yield _cells(layer.name, layer, layer.steps)
 
 
-def cells(
-    name: str, steps: Sequence[StepDiagnosis], dead: float, always: float, ratio: float | None
-) -> list[str]:
+def _cells(name: str, whole: LayerDiagnosis | StepDiagnosis, steps: Sequence[StepDiagnosis]) -> list[str]:
     """One row of one or more steps: means, and ranges of windows."""
     return [
         name,
-        _span([step.window for step in steps]),
-        share(_mean([step.inside for step in steps])),
-        share(_mean([step.passing for step in steps])),
-        number(_mean([step.firing_rate for step in steps])),
-        share(dead),
-        share(always),
-        number(ratio),
-        number(_mean([step.own.sgv for step in steps if step.own.tgc is None])),
-        number(_mean([step.own.tgc for step in steps])),
-        _span([step.own.best_window for step in steps]),
+        _span(step.window for step in steps),
+        share(estimate(step.inside for step in steps).mean),
+        share(estimate(step.passing for step in steps).mean),
+        number(estimate(step.firing_rate for step in steps).mean),
+        share(whole.dead),
+        share(whole.saturated),
+        number(whole.gradient_ratio),
+        number(estimate(step.own.sgv for step in steps if step.own.tgc is None).mean),
+        number(estimate(step.own.tgc for step in steps).mean),
+        _span(step.own.best_window for step in steps),
     ]
 
 
@@ -103,12 +99,7 @@ def show(found: InspectionData, by_step: bool = False) -> None:
         console.print(Text.assemble((f"{MARKS[verdict.level]} {layer}: ", style), verdict.text))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fsum(known) / len(known) if known else None
-
-
-def _span(values: Sequence[float | None]) -> str:
+def _span(values: Iterable[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return ""

@@ -44,17 +44,17 @@ class Verdict:
     text: str
 
 
-def judge(layer: LayerDiagnosis, windows: Sequence[float]) -> list[Verdict]:
-    """Verdicts on a layer, problems first; at least one.
+Rule = tuple[Level, str, str]
+"""What a verdict is made of."""
 
-    Args:
-        layer: its numbers.
-        windows: those that were looked at, ascending.
-    """
+
+def judge(layer: LayerDiagnosis, windows: Sequence[float]) -> list[Verdict]:
+    """Verdicts on a layer, problems first; at least one. The windows are those that were looked at."""
     if layer.gradient_norm is None:
         text = "gradients are not finite: lower the learning rate, or the loss scale"
         return [Verdict("problem", "not finite", text)]
-    found = [*_gradient(layer, windows), *_spikes(layer), *_flow(layer), *_scores(layer, windows)]
+    rules = [*_gradient(layer, windows), *_spikes(layer), *_flow(layer), *_scores(layer, windows)]
+    found = [Verdict(*rule) for rule in rules]
     if all(verdict.level != "problem" for verdict in found):
         rate = f"{layer.mean('firing_rate'):.2g} spikes per neuron and step"
         text = f"{_percent(layer.mean('passing'))} of neurons get a gradient, {rate}"
@@ -64,42 +64,34 @@ def judge(layer: LayerDiagnosis, windows: Sequence[float]) -> list[Verdict]:
 
 def unreached() -> Verdict:
     """The verdict on a layer that no backward pass came to."""
-    text = (
-        "no backward pass came here: the parameters before it are frozen, or the loss does not depend on it"
-    )
-    return Verdict("problem", "unreached", text)
+    why = "the parameters before it are frozen, or the loss does not depend on it"
+    return Verdict("problem", "unreached", f"no backward pass came here: {why}")
 
 
-def _gradient(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Verdict]:
+def _gradient(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Rule]:
     passing, inside, arriving = (layer.mean(share) for share in ("passing", "inside", "arriving"))
-    none = f"{_percent(1 - passing)} of neurons get no gradient"
+    none, held = f"{_percent(1 - passing)} of neurons get no gradient", _percent(inside)
     if arriving == 0:
-        yield Verdict(
-            "problem", "nothing arrives", f"no gradient comes from {layer.next_layer or 'the loss'}"
-        )
+        yield "problem", "nothing arrives", f"no gradient comes from {layer.next_layer or 'the loss'}"
     elif passing < FEW and inside < ENOUGH and inside <= arriving:
-        yield Verdict("problem", "few gradients", f"{none}: {_cure(layer, windows)}")
+        yield "problem", "few gradients", f"{none}: {_cure(layer, windows)}"
     elif passing < FEW:
-        text = f"{none}, with {_percent(inside)} inside the window: one comes to {_percent(arriving)} alone"
-        yield Verdict("note", "little arrives", text)
+        come = f"one comes to {_percent(arriving)} alone"
+        yield "note", "little arrives", f"{none}, with {held} inside the window: {come}"
     elif scarce := [str(step.step) for step in layer.steps if step.passing < SCARCE]:
         text = f"fewer than {_percent(SCARCE)} of neurons get a gradient at step {', '.join(scarce)}"
-        yield Verdict("note", "scarce step", text)
+        yield "note", "scarce step", text
     if inside > ALL:
-        text = (
-            f"{_percent(inside)} of potentials are inside the window: a narrower one would choose among them"
-        )
-        yield Verdict("note", "window holds all", text)
+        text = f"{held} of potentials are inside the window: a narrower one would choose among them"
+        yield "note", "window holds all", text
 
 
 def _cure(layer: LayerDiagnosis, windows: Sequence[float]) -> str:
     """Which window would hold enough, and which way the threshold should go."""
-    shares = zip(*(step.held for step in layer.steps), strict=True)
-    held = [sum(share) / len(layer.steps) for share in shares]
     below = sum(step.potential.mean for step in layer.steps) < 0
     threshold = f"{'lower' if below else 'raise'} the threshold"
-    for window, share in zip(windows, held, strict=True):
-        if share >= ENOUGH:
+    for window, *held in zip(windows, *(step.held for step in layer.steps), strict=True):
+        if sum(held) / len(held) >= ENOUGH:
             return f"widen to {window:.3g}, or {threshold}"
     return (
         f"{threshold}, or normalise before the neuron; no window up to {windows[-1]:.3g} holds "
@@ -107,29 +99,24 @@ def _cure(layer: LayerDiagnosis, windows: Sequence[float]) -> str:
     )
 
 
-def _spikes(layer: LayerDiagnosis) -> Iterator[Verdict]:
+def _spikes(layer: LayerDiagnosis) -> Iterator[Rule]:
     if layer.dead > DEAD:
         silent = f"{_percent(layer.dead)} of neurons never fire in this batch"
-        text = f"{silent}: lower the threshold, or raise the input"
-        yield Verdict("problem", "dead", text)
+        yield "problem", "dead", f"{silent}: lower the threshold, or raise the input"
     if layer.saturated > SATURATED:
-        text = (
-            f"{_percent(layer.saturated)} of neurons fire in every sample at every step: raise the threshold"
-        )
-        yield Verdict("problem", "saturated", text)
+        busy = f"{_percent(layer.saturated)} of neurons fire in every sample at every step"
+        yield "problem", "saturated", f"{busy}: raise the threshold"
 
 
-def _flow(layer: LayerDiagnosis) -> Iterator[Verdict]:
-    ratio = layer.gradient_ratio
+def _flow(layer: LayerDiagnosis) -> Iterator[Rule]:
+    ratio, that = layer.gradient_ratio, f"times that of {layer.next_layer}"
     if ratio is not None and 0 < ratio < SHRINKS:
-        text = f"the gradient shrinks to {ratio:.2g} times that of {layer.next_layer}: it vanishes"
-        yield Verdict("problem", "vanishes", text)
+        yield "problem", "vanishes", f"the gradient shrinks to {ratio:.2g} {that}: it vanishes"
     if ratio is not None and ratio > GROWS:
-        text = f"the gradient grows to {ratio:.3g} times that of {layer.next_layer}: it explodes"
-        yield Verdict("problem", "explodes", text)
+        yield "problem", "explodes", f"the gradient grows to {ratio:.3g} {that}: it explodes"
 
 
-def _scores(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Verdict]:
+def _scores(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Rule]:
     """What SGV and TGC say of the windows: not that others train better."""
     gains, best = [], []
     for step in layer.steps:
@@ -145,7 +132,7 @@ def _scores(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Verdict
             gains.append(f"TGC {own.best_score:.2f} for {own.tgc:.2f} at step {step.step}{few}")
     if gains:
         text = f"by SGV and TGC the best windows are {', '.join(best)}: {', '.join(gains)}"
-        yield Verdict("note", "other windows", text)
+        yield "note", "other windows", text
 
 
 def _percent(share: float) -> str:

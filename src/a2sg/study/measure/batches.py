@@ -35,6 +35,7 @@ def over_batches(
     measure: Callable[[Objective], float],
     objective: Objective,
     sizes: Sequence[int],
+    *,
     repeats: int = 5,
     seed: int = 0,
     show_progress: bool | None = None,

@@ -11,16 +11,15 @@ whose last term is |μ| CV(δ) times the size of a. So both are computed, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from a2sg.errors import require
-from a2sg.study.measure.probe import Forward, copied
+from a2sg.study.measure.objective import Batch, Forward, Loss
+from a2sg.study.measure.probe import copied
 from a2sg.study.measure.result import Result
 
 
@@ -54,7 +53,7 @@ class Bridge(Result):
     constant: float | None
 
 
-def dense_bridge(inputs: Tensor, delta: Tensor, layer: str = "", step: int | None = None) -> Bridge:
+def dense_bridge(inputs: Tensor, delta: Tensor, *, layer: str = "", step: int | None = None) -> Bridge:
     """Both sides of the bridge from a dense layer's inputs and gradients.
 
     Args:
@@ -73,36 +72,21 @@ def dense_bridge(inputs: Tensor, delta: Tensor, layer: str = "", step: int | Non
     a, d = inputs.detach().double(), delta.detach().double()
     samples, outputs = d.shape
     mean = float(d.mean())
-    rest = d - mean
-    variance = float((rest * rest).mean())
+    rest = (d - mean).square()
     own = a @ a.T
     # The eigenvalues of E[g gᵀ] that are not 0 are those of the samples' inner products over B.
     gram = own * (d @ d.T)
     top, trace = float(torch.linalg.eigvalsh(gram)[-1]) / samples, float(gram.diagonal().mean())
     aligned = mean**2 * outputs * float(torch.linalg.eigvalsh(own)[-1]) / samples
-    spread = float((own.diagonal() * (rest * rest).sum(1)).mean())
-    cv = variance**0.5 / abs(mean) if mean else float("inf")
+    spread = float((own.diagonal() * rest.sum(1)).mean())
+    cv = float(rest.mean()) ** 0.5 / abs(mean) if mean else float("inf")
     scale = mean**2 * cv if mean else 0.0
-    return Bridge(
-        layer=layer,
-        step=step,
-        samples=samples,
-        mean=mean,
-        cv=cv,
-        top=top,
-        aligned=aligned,
-        bound=(aligned**0.5 + spread**0.5) ** 2,
-        trace=trace,
-        constant=max(top - aligned, 0.0) / scale if scale else None,
-    )
+    constant = max(top - aligned, 0.0) / scale if scale else None
+    bound = (aligned**0.5 + spread**0.5) ** 2
+    return Bridge(layer, step, samples, mean, cv, top, aligned, bound, trace, constant)
 
 
-def bridges(
-    model: nn.Module,
-    batch: tuple[Any, Any],
-    loss: Callable[[Any, Any], Tensor],
-    forward: Forward | None = None,
-) -> list[Bridge]:
+def bridges(model: nn.Module, batch: Batch, loss: Loss, *, forward: Forward | None = None) -> list[Bridge]:
     """The bridge on every dense layer (`nn.Linear`) of a model and every step, on one batch.
 
     A copy runs in evaluation mode, so that a sample's gradient is its own. Costs B x B inner products per
@@ -131,24 +115,22 @@ def bridges(
         hook.remove()
     outputs = [output for calls in seen.values() for _, output in calls]
     gradients = iter(torch.autograd.grad(value * samples, outputs, allow_unused=True))
-    return [one for name, calls in seen.items() for one in _of_layer(name, calls, gradients, samples)]
+    found = []
+    for name, calls in seen.items():
+        # Rows of one call, time first, or a call for each step.
+        pairs: list[tuple[Tensor, Tensor]] = []
+        for a, gradient in zip((inputs.flatten(0, -2) for inputs, _ in calls), gradients, strict=False):
+            require(
+                len(a) % samples == 0,
+                f"layer {name!r} reads {len(a)} rows, no multiple of the {samples} targets: inputs must be "
+                "[T, B, features], or [B, features] once a step",
+            )
+            if gradient is not None:
+                pairs += zip(a.split(samples), gradient.flatten(0, -2).split(samples), strict=True)
+        steps = [None] if len(pairs) == 1 else range(1, len(pairs) + 1)
+        found += [dense_bridge(*pair, layer=name, step=step) for pair, step in zip(pairs, steps, strict=True)]
+    return found
 
 
 def _keep(calls: list[tuple[Tensor, Tensor]], _: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
     calls.append((inputs[0].detach(), output))
-
-
-def _of_layer(name: str, calls: list[tuple[Tensor, Tensor]], gradients: Any, samples: int) -> list[Bridge]:
-    """A layer's steps: rows of one call, time first, or a call for each step."""
-    pairs: list[tuple[Tensor, Tensor]] = []
-    for inputs, _ in calls:
-        a, gradient = inputs.flatten(0, -2), next(gradients)
-        require(
-            len(a) % samples == 0,
-            f"layer {name!r} reads {len(a)} rows, no multiple of the {samples} targets: inputs must be "
-            "[T, B, features], or [B, features] once a step",
-        )
-        if gradient is not None:
-            pairs += zip(a.split(samples), gradient.flatten(0, -2).split(samples), strict=True)
-    once = len(pairs) == 1
-    return [dense_bridge(a, d, name, None if once else step) for step, (a, d) in enumerate(pairs, start=1)]

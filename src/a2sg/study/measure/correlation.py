@@ -48,6 +48,7 @@ class Correlation(Result):
 
 def correlate(
     points: Sequence[Mapping[str, Any]],
+    *,
     x: str = "sgv",
     y: str = "lambda",
     within: Sequence[str] = (),
@@ -83,37 +84,20 @@ def correlate(
         missing = sum(column not in point for point in points)
         require(missing == 0, f"{missing} of {len(points)} points have no column {column!r}")
     usable = [point for point in points if _number(point[x]) and _number(point[y])]
-    require(
-        len(usable) >= 3, f"a rank correlation needs at least 3 points with {x} and {y}, not {len(usable)}"
-    )
+    count = len(usable)
+    require(count >= 3, f"a rank correlation needs at least 3 points with {x} and {y}, not {count}")
     a, b = (np.array([float(point[column]) for point in usable]) for column in (x, y))
     group = _codes([tuple(point[column] for column in within) for point in usable])
     run = _codes([point[cluster] for point in usable])
-    clusters = int(run.max()) + 1
-    low = high = None
-    if clusters >= FEWEST_CLUSTERS:
-        low, high = _interval(a, b, group, run, level, resamples, seed)
-    rho = _rank_correlation(a, b, group)
-    left_out = len(points) - len(usable)
-    return Correlation(x, y, tuple(within), rho, low, high, level, len(usable), left_out, clusters)
-
-
-def _interval(
-    a: np.ndarray, b: np.ndarray, group: np.ndarray, run: np.ndarray, level: float, resamples: int, seed: int
-) -> tuple[float | None, float | None]:
-    """Percentiles of the correlation when runs are drawn with replacement."""
-    generator = np.random.default_rng(seed)
     members = [np.flatnonzero(run == number) for number in range(int(run.max()) + 1)]
-    found = []
-    for _ in range(resamples):
-        drawn = np.concatenate([members[at] for at in generator.integers(len(members), size=len(members))])
-        rho = _rank_correlation(a[drawn], b[drawn], group[drawn])
-        if rho is not None:
-            found.append(rho)
-    if not found:
-        return None, None
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    clusters, generator, found = len(members), np.random.default_rng(seed), []
+    for _ in range(resamples if clusters >= FEWEST_CLUSTERS else 0):
+        drawn = np.concatenate([members[at] for at in generator.integers(clusters, size=clusters)])
+        found.append(_rank_correlation(a[drawn], b[drawn], group[drawn]))
+    known = [rho for rho in found if rho is not None]
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]).tolist() if known else (None, None)
+    rho, left_out = _rank_correlation(a, b, group), len(points) - count
+    return Correlation(x, y, tuple(within), rho, low, high, level, count, left_out, clusters)
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray, group: np.ndarray) -> float | None:

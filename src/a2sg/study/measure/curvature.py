@@ -14,7 +14,7 @@ from torch import Tensor
 from a2sg.errors import require, require_choice, require_positive
 from a2sg.study.measure.curvature_results import Curvature, FieldSpectrum, GradNormSq, Spectrum
 from a2sg.study.measure.estimators import Estimates
-from a2sg.study.measure.gram import Vector, gram
+from a2sg.study.measure.gram import Factors, Vector, gram
 from a2sg.study.measure.objective import Objective
 from a2sg.study.measure.operators import (
     Family,
@@ -25,7 +25,6 @@ from a2sg.study.measure.operators import (
     opened,
     transposed_field_of,
 )
-from a2sg.study.measure.output_factors import Factors
 
 MEMORY = 2.0
 """GiB of gradients held at a time."""
@@ -46,7 +45,7 @@ def grad_norm_sq(objective: Objective) -> GradNormSq:
 
 
 def empirical_fisher(
-    objective: Objective, top: int = 1, memory: float = MEMORY, show_progress: bool | None = None
+    objective: Objective, *, top: int = 1, memory: float = MEMORY, show_progress: bool | None = None
 ) -> Curvature:
     """F = mean over samples of g gᵀ, g a sample's own (surrogate) gradient at its true label.
 
@@ -81,6 +80,7 @@ def empirical_fisher(
 
 def gauss_newton(
     objective: Objective,
+    *,
     top: int = 1,
     layers: Sequence[str] | None = None,
     method: str = "lanczos",
@@ -128,6 +128,7 @@ def gauss_newton(
 
 def double_backward_hessian(
     objective: Objective,
+    *,
     top: int = 1,
     layers: Sequence[str] | None = None,
     probes: int = 16,
@@ -160,6 +161,7 @@ def double_backward_hessian(
 
 def surrogate_field_jacobian(
     objective: Objective,
+    *,
     top: int = 1,
     layers: Sequence[str] | None = None,
     probes: int = 16,

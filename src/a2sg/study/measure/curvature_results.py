@@ -74,13 +74,11 @@ class Curvature(Result):
         """A row per layer: parameters and what there is of eigenvalues, trace and asymmetry."""
         rows = [["layer", "parameters", "largest", "smallest", "trace", "asymmetry"]]
         for name, found in {"whole": self.whole, **self.layers}.items():
-            smallest = asymmetry = ""
-            if isinstance(found, FieldSpectrum):
-                asymmetry = _estimate(found.asymmetry, found.asymmetry_error)
-            elif found.bottom:
-                smallest = _shown(found.bottom[0])
-            trace = _estimate(found.trace, found.trace_error)
-            rows.append([name, f"{found.parameters:,}", _shown(found.top[0]), smallest, trace, asymmetry])
+            smallest = [_shown(value) for value in getattr(found, "bottom", ())[:1]] or [""]
+            asymmetry = getattr(found, "asymmetry", None), getattr(found, "asymmetry_error", None)
+            ends = [_shown(found.top[0]), *smallest]
+            sums = [_estimate(found.trace, found.trace_error), _estimate(*asymmetry)]
+            rows.append([name, f"{found.parameters:,}", *ends, *sums])
         columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
         title = f"{self.kind}, {self.samples} samples, loss {self.loss:.4g}"
         return "\n".join([title, *aligned(list(zip(*columns, strict=True)))])

@@ -157,10 +157,7 @@ class LayerDiagnosis:
 def diagnose(probed: Probed, look: Look, names: Sequence[str]) -> list[LayerDiagnosis]:
     """Numbers of every layer that a backward pass came to, in the order of the forward pass.
 
-    Args:
-        probed: what one batch showed.
-        look: what was looked at.
-        names: of the shapes of `look`.
+    The names are those of the shapes that were looked at.
     """
     nothing = torch.zeros((), dtype=torch.float64)
     squares = {

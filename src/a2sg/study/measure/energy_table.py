@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from a2sg.energy import (
 from a2sg.errors import require, require_positive
 from a2sg.models.layers import Frames
 from a2sg.neuron import SpikingNeuron
+from a2sg.study.measure.objective import Forward
 from a2sg.study.measure.probe import copied, find_sites
 from a2sg.study.measure.result import Result
 
@@ -94,7 +94,8 @@ class EnergyTable(Result):
 def energy_table(
     model: nn.Module,
     inputs: Tensor,
-    forward: Callable[[nn.Module, Tensor], Any] | None = None,
+    *,
+    forward: Forward | None = None,
     mac_picojoules: float = MAC_PICOJOULES,
     accumulate_picojoules: float = ACCUMULATE_PICOJOULES,
     real_input: bool = True,
@@ -155,9 +156,7 @@ def relu_twin(model: nn.Module) -> nn.Module:
     return twin
 
 
-def _relu_macs(
-    model: nn.Module, inputs: Tensor, forward: Callable[[nn.Module, Tensor], Any] | None, energy: Energy
-) -> dict[str, float]:
+def _relu_macs(model: nn.Module, inputs: Tensor, forward: Forward | None, energy: Energy) -> dict[str, float]:
     """MACs per sample of every layer with ReLU."""
     foreign = [site for site in find_sites(model).values() if isinstance(site, SpikeSite)]
     if foreign:

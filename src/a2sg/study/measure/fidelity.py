@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from a2sg.errors import require, require_positive
 from a2sg.kernels.gate import Gate
 from a2sg.study.measure.noise import NoisyGradient, noisy_gradient
-from a2sg.study.measure.objective import by_module
+from a2sg.study.measure.objective import Batch, Loss, by_module
 from a2sg.study.measure.probe import copied
 from a2sg.study.measure.result import Result
 from a2sg.study.measure.unrolled import neurons_of, unrolled
@@ -70,8 +70,9 @@ class FidelityRow(Result):
 
 def surrogate_fidelity(
     model: nn.Module,
-    batch: tuple[Tensor, Tensor],
-    loss: Callable[[Any, Any], Tensor],
+    batch: Batch,
+    loss: Loss,
+    *,
     shapes: Mapping[str, Surrogate] = SHAPES,
     windows: Sequence[float] = WINDOWS,
     noises: Sequence[float] = (),
@@ -110,9 +111,7 @@ def surrogate_fidelity(
     return rows
 
 
-def own_fidelity(
-    model: nn.Module, batch: tuple[Tensor, Tensor], loss: Callable[[Any, Any], Tensor]
-) -> list[FidelityRow]:
+def own_fidelity(model: nn.Module, batch: Batch, loss: Loss) -> list[FidelityRow]:
     """The cosine of a model's own surrogate gradient, shapes and windows as they are, with a smoothed one.
 
     The smoothed network's spikes are the integral of the surrogate scaled to area 1: they rise from 0 to 1
@@ -139,9 +138,7 @@ def with_surrogate(model: nn.Module, shape: Surrogate, window: float) -> nn.Modu
     return model
 
 
-def surrogate_gradient(
-    model: nn.Module, batch: tuple[Any, Any], loss: Callable[[Any, Any], Tensor]
-) -> Gradients:
+def surrogate_gradient(model: nn.Module, batch: Batch, loss: Loss) -> Gradients:
     """The gradient that training would follow; zeros for parameters without one."""
     inputs, targets = batch
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -152,9 +149,7 @@ def surrogate_gradient(
     return dict(zip(parameters, found, strict=True))
 
 
-def smoothed_gradient(
-    model: nn.Module, batch: tuple[Any, Any], loss: Callable[[Any, Any], Tensor]
-) -> Gradients:
+def smoothed_gradient(model: nn.Module, batch: Batch, loss: Loss) -> Gradients:
     """The true gradient of the network whose spikes are the integral of the surrogate, resets included."""
     model = copied(model)
     for neuron in neurons_of(model):

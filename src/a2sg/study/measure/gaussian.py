@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from a2sg.errors import InputError, require_positive
+from a2sg.errors import require, require_positive
 from a2sg.surrogate import Surrogate
 
 REACH = 12.0
 """Standard deviations beyond which the density is below 1e-31."""
-NODES = 32
-"""Of a panel, on which shape and density are smooth."""
+RULE = np.polynomial.legendre.leggauss(32)
+"""Nodes and weights of a panel, on which shape and density are smooth."""
 
 
 @dataclass(frozen=True)
 class Stretched(Surrogate):
-    """A shape at `factor` times the window: shapes of one area and height have different widths.
-
-    Args:
-        shape: any.
-        factor: above 0.
-    """
+    """A shape at `factor` times the window, above 0: shapes of one area and height have different widths."""
 
     shape: Surrogate
     factor: float
@@ -80,15 +74,15 @@ def gaussian_cv(shape: Surrogate, window: float, mean: float, deviation: float) 
         InputError: for a window or deviation out of range, or a mean that is no finite number.
     """
     require_positive("window", window)
-    if not (math.isfinite(mean) and math.isfinite(deviation) and deviation >= 0):
-        raise InputError(
-            f"mean and deviation must be finite, the deviation at least 0, not {mean} and {deviation}"
-        )
+    require(
+        math.isfinite(mean) and math.isfinite(deviation) and deviation >= 0,
+        f"mean and deviation must be finite, the deviation at least 0, not {mean} and {deviation}",
+    )
     if deviation == 0:
         value = shape.derivative(torch.tensor(mean, dtype=torch.float64), window)
         return 0.0 if value > 0 else None
     ends = _panels(shape, window, mean, deviation)
-    nodes, weights = _rule()
+    nodes, weights = RULE
     half = np.diff(ends)[:, None] / 2
     x = (ends[:-1, None] + half) + half * nodes
     # The density up to a factor that drops out below: relative to its largest value on the panels.
@@ -120,9 +114,3 @@ def _panels(shape: Surrogate, window: float, mean: float, deviation: float) -> n
         [[low, high], bends, mean + deviation * steps, deviation * steps, np.linspace(low, high, 65)]
     )
     return np.unique(ends[(ends >= low) & (ends <= high)])
-
-
-@cache
-def _rule() -> tuple[np.ndarray, np.ndarray]:
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    return nodes, weights

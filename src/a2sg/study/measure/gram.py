@@ -1,4 +1,4 @@
-"""Matrices of the form Σ v vᵀ through the products of their vectors: never parameters by parameters."""
+"""Matrices of the form Σ v vᵀ through the products of their vectors, and the Gauss-Newton matrix as one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from a2sg.errors import require
 from a2sg.progress import progress
+from a2sg.study.measure.objective import Objective
+from a2sg.study.measure.operators import grad
 
+LARGEST = 4096
+"""Outputs of a sample, over all steps, up to which their Hessian is written out."""
+ROUNDING = 1e-6
+"""Eigenvalues of the Hessian this far from the largest one are 0."""
 Vector = Callable[[int], Sequence[Tensor]]
 """The vector of a number, as one tensor per parameter."""
 
@@ -23,16 +30,9 @@ def gram(
 ) -> dict[str, Tensor]:
     """The scalar products of vectors, layer by layer.
 
-    The nonzero eigenvalues of Σ v vᵀ are those of this matrix, and so is its trace. As many vectors are
-    held as fit into `memory`; if these are not all, later ones are computed again for each such block.
-
-    Args:
-        vector: computes a vector.
-        count: how many there are, M.
-        layers: which of a vector's tensors belong to each layer.
-        memory: bytes for vectors; at least one is held.
-        title: of the progress bar.
-        show: see `progress`.
+    The nonzero eigenvalues of Σ v vᵀ are those of this matrix, and so is its trace. As many of the M vectors
+    are held as fit into so many bytes of memory, and one at least; if these are not all, later ones are
+    computed again for each such block. Layers say which of a vector's tensors are theirs.
 
     Returns:
         `[M, M]` of each layer, float64, on the CPU. That of all parameters is their sum.
@@ -62,3 +62,52 @@ def gram(
 
 def _flat(vector: Sequence[Tensor], layers: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     return {name: torch.cat([vector[at].flatten() for at in indices]) for name, indices in layers.items()}
+
+
+class Factors:
+    """Vectors v = Jᵀ q √λ, (λ, q) the eigenpairs of each sample's H: Σ v vᵀ = Σ Jᵀ H J.
+
+    Args:
+        objective: must be `ready` here and in `pulled_back`.
+
+    Raises:
+        InputError: if samples have too many outputs, or the loss is not convex in them.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self._factors = [self._of_sample(sample) for sample in range(len(objective))]
+        self._order = [(n, c) for n, rows in enumerate(self._factors) for c in range(len(rows))]
+        self._output: tuple[int, Tensor] | None = None
+        require(bool(self._order), "the loss does not bend with the outputs: its Gauss-Newton matrix is 0")
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def pulled_back(self, number: int) -> Sequence[Tensor]:
+        """One of the vectors, as one tensor per parameter."""
+        sample, row = self._order[number]
+        if self._output is None or self._output[0] != sample:
+            self._output = (sample, self._objective.output(range(sample, sample + 1)))
+        output = self._output[1]
+        weights = self._factors[sample][row].to(output).view_as(output)
+        return grad([output], self._objective.parameters, [weights])
+
+    def _of_sample(self, sample: int) -> Tensor:
+        """√λ q, a row each, float64 on the CPU."""
+        samples = range(sample, sample + 1)
+        with torch.no_grad():
+            output = self._objective.output(samples)
+        many = f"a sample has {output.numel():,} outputs, too many to write out their Hessian"
+        require(output.numel() <= LARGEST, f"{many}: take method='lanczos'")
+        hessian = torch.autograd.functional.hessian(
+            lambda z: self._objective.of_output(z, samples), output
+        ).reshape(output.numel(), output.numel())
+        values, vectors = torch.linalg.eigh(hessian.to("cpu", torch.float64))
+        least = ROUNDING * values.abs().max()
+        require(
+            bool((values >= -least).all()),
+            "the loss is not convex in the outputs: take method='lanczos'",
+        )
+        kept = values > least
+        return vectors[:, kept].T * values[kept].sqrt()[:, None]

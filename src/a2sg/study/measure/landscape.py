@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, require_choice, require_count, require_positive
+from a2sg.errors import require, require_choice, require_count, require_positive
 from a2sg.progress import progress
 from a2sg.study.measure.directions import around, filter_norms, flat, has_filters, normal
 from a2sg.study.measure.objective import Objective
@@ -45,6 +45,7 @@ class Slice(Result):
 
 def loss_slice(
     objective: Objective,
+    *,
     dimensions: int = 1,
     points: int = 21,
     reach: float = 1.0,
@@ -80,10 +81,9 @@ def loss_slice(
     Raises:
         InputError: for an option out of range, a layer that there is not, or one without weights.
     """
-    if dimensions not in (1, 2):
-        raise InputError(f"dimensions must be 1 or 2, not {dimensions!r}")
-    if require_count("points", points, least=3) % 2 == 0:
-        raise InputError(f"points must be odd, so that the weights are one of them, not {points}")
+    require(dimensions in (1, 2), f"dimensions must be 1 or 2, not {dimensions!r}")
+    odd = require_count("points", points, least=3) % 2 == 1
+    require(odd, f"points must be odd, so that the weights are one of them, not {points}")
     require_positive("reach", reach)
     require_choice("statistics", statistics, get_args(Statistics))
     half = points // 2
@@ -116,8 +116,8 @@ def _direction(objective: Objective, layer: str | None, seed: int, number: int, 
             continue
         norms = filter_norms if has_filters(parameter) else torch.norm
         found.append(drawn * (norms(parameter.detach()) / norms(drawn).clamp(min=1e-12)))
-    if not any(bool(part.any()) for part in found):
-        raise InputError(f"layer {layer!r} has no weights that would move" if layer else "no weights move")
+    said = f"layer {layer!r} has no weights that would move" if layer else "no weights move"
+    require(any(bool(part.any()) for part in found), said)
     return found
 
 

@@ -59,14 +59,10 @@ class Tables(NamedTuple):
 def gather(
     layer: Observation, shapes: Sequence[Surrogate], edges: Tensor, candidates: int, window: Tensor
 ) -> Tables:
-    """Look at one layer and step once.
+    """Look at one layer and step once, with S shapes.
 
-    Args:
-        layer: its data.
-        shapes: of the surrogate, S of them.
-        edges: ascending `[E]`, float64. The histogram has them on either side of the threshold.
-        candidates: how many of the edges, from the first, are windows; with the one in use there are W.
-        window: the one in use, 0-d, float64; the last of the W.
+    The histogram has the edges, ascending `[E]` float64, on either side of the threshold. Windows are as many
+    `candidates` of them, from the first, and last the window in use, 0-d float64: W in all.
     """
     x = nearest(layer.gate, layer.potential.double()).flatten()
     bins, order = _binned(x, layer, torch.cat([edges, window[None]]))
@@ -77,26 +73,17 @@ def gather(
 
     taken = torch.cat([torch.arange(candidates), torch.tensor([-1])])
     rows = inside[..., taken.to(inside.device)].unbind()
-    moments = Moments(rows[3:5], rows[5:7], rows[7:10], rows[10:12])
-    ones = rows[0:3]
-    of_ones = Moments(ones, ones, ones, ones)
     windows = torch.cat([edges[:candidates], window[None]])
-    apart = windows <= reach(layer.gate)
-    delta, value = [], []
-    for shape in shapes:
-        if isinstance(shape, WindowedAffine):
-            delta.append(_sums(layer, shape, windows, moments))
-            value.append(_sums(_of_ones(layer), shape, windows, of_ones))
-        else:
-            delta.append(_one_by_one(layer, shape, windows))
-            value.append(_one_by_one(_of_ones(layer), shape, windows))
-    overlap = torch.where(apart, 0.0, torch.nan)[:, None]
-    return Tables(
-        torch.cat([below.flip(0), above]),
-        ones[0].sum(0),
-        torch.stack(delta) + overlap,
-        torch.stack(value) + overlap,
+    overlap = torch.where(windows <= reach(layer.gate), 0.0, torch.nan)[:, None]
+    ones = rows[0:3]
+    moments = Moments(rows[3:5], rows[5:7], rows[7:10], rows[10:12])
+    # As if every gradient that arrives were 1: δ is f.
+    flat = layer._replace(upstream=torch.ones_like(layer.upstream), later=None)
+    delta, value = (
+        torch.stack([_sums(seen, shape, windows, found) for shape in shapes]) + overlap
+        for seen, found in ((layer, moments), (flat, Moments(ones, ones, ones, ones)))
     )
+    return Tables(torch.cat([below.flip(0), above]), ones[0].sum(0), delta, value)
 
 
 def nearest(gate: Gate, potential: Tensor) -> Tensor:
@@ -158,17 +145,21 @@ def _binned(x: Tensor, layer: Observation, windows: Tensor) -> tuple[Tensor, Ten
     return total.view(12, 2, bins), order
 
 
-def _sums(layer: Observation, shape: WindowedAffine, windows: Tensor, moments: Moments) -> Tensor:
-    """Rows of sums of δ = g·f `[W, 6]`, from moments."""
+def _sums(layer: Observation, shape: Surrogate, windows: Tensor, moments: Moments) -> Tensor:
+    """Rows of sums of δ = g·f `[W, 6]`, from moments if these are enough, else every window by itself."""
+    if not isinstance(shape, WindowedAffine):
+        return _one_by_one(layer, shape, windows)
     p, q = shape.coefficients(windows)
     q = torch.stack([-q if shape.symmetric else q, q])  # on either side of the threshold
     table = torch.zeros(len(windows), len(Sums), dtype=torch.float64, device=windows.device)
     table[:, Sums.COUNT] = layer.upstream.numel()
-    table[:, Sums.DELTA] = _first(p, q, moments.gradient)
-    table[:, Sums.ABS] = _first(p, q, moments.size)
-    table[:, Sums.SQUARE] = _second(p, q, moments.square)
+    linear = {Sums.DELTA: moments.gradient, Sums.ABS: moments.size}
+    linear |= {} if layer.later is None else {Sums.CROSS: moments.cross}
+    for column, powers in linear.items():
+        table[:, column] = (p * powers[0] + q * powers[1]).sum(0)
+    ones, firsts, squares = moments.square
+    table[:, Sums.SQUARE] = (p * p * ones + 2 * p * q * firsts + q * q * squares).sum(0)
     if layer.later is not None:
-        table[:, Sums.CROSS] = _first(p, q, moments.cross)
         table[:, Sums.LATER] = layer.later.double().square().sum()
     # Anew where f all but vanishes on the elements inside: there the moments cancel to rounding.
     doubtful = table[:, Sums.SQUARE] < CANCELLED * (p * p * moments.square[0].sum(0))
@@ -177,23 +168,8 @@ def _sums(layer: Observation, shape: WindowedAffine, windows: Tensor, moments: M
     return table
 
 
-def _of_ones(layer: Observation) -> Observation:
-    """The layer as if every gradient that arrives were 1: its δ is f."""
-    return layer._replace(upstream=torch.ones_like(layer.upstream), later=None)
-
-
 def _one_by_one(layer: Observation, shape: Surrogate, windows: Tensor) -> Tensor:
     """The rows of sums of δ, every window by itself `[W, 6]`."""
     if isinstance(layer.gate, Multiples) and not shape.bounded:
         return torch.full((len(windows), len(Sums)), torch.nan, dtype=torch.float64, device=windows.device)
     return blocked(layer._replace(gate=replace(layer.gate, surrogate=shape)), windows)
-
-
-def _first(p: Tensor, q: Tensor, powers: Powers) -> Tensor:
-    """Σ w f over the elements inside."""
-    return (p * powers[0] + q * powers[1]).sum(0)
-
-
-def _second(p: Tensor, q: Tensor, powers: Powers) -> Tensor:
-    """Σ w f²."""
-    return (p * p * powers[0] + 2 * p * q * powers[1] + q * q * powers[2]).sum(0)

@@ -11,9 +11,7 @@ step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +20,7 @@ from a2sg.energy import batch_dimension
 from a2sg.errors import require, require_count, require_positive
 from a2sg.kernels.gate import Gate
 from a2sg.progress import progress as show_progress
+from a2sg.study.measure.objective import Batch, Loss
 from a2sg.study.measure.probe import copied
 from a2sg.study.measure.unrolled import unrolled
 
@@ -30,12 +29,7 @@ LIMIT = 20_000
 
 
 class NoisySpike:
-    """Fires where u + noise reaches the threshold, with the same noise in every forward pass.
-
-    Args:
-        deviation: σ of the noise, in the unit of the potential.
-        seed: of the noise.
-    """
+    """Fires where u + noise of a deviation σ reaches the threshold; forward passes have the same noise."""
 
     def __init__(self, deviation: float, seed: int) -> None:
         self.deviation = deviation
@@ -75,9 +69,10 @@ class NoisyGradient:
 
 def noisy_gradient(
     model: nn.Module,
-    batch: tuple[Tensor, Tensor],
-    loss: Callable[[Any, Any], Tensor],
+    batch: Batch,
+    loss: Loss,
     deviation: float,
+    *,
     samples: int = 128,
     replicates: int = 8,
     step: float | None = None,
@@ -114,10 +109,8 @@ def noisy_gradient(
     model = copied(model).eval()
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     count = sum(parameter.numel() for parameter in parameters.values())
-    require(
-        0 < count <= LIMIT,
-        f"the model has {count:,} trained parameters: finite differences are for 1 to {LIMIT:,}",
-    )
+    few = f"finite differences are for 1 to {LIMIT:,}"
+    require(0 < count <= LIMIT, f"the model has {count:,} trained parameters: {few}")
     inputs, targets = repeated(batch, samples, batch_dim)
     spikes = [NoisySpike(deviation, seed * 1_000_003 + number) for number in range(replicates)]
 
@@ -129,30 +122,27 @@ def noisy_gradient(
                 values.append(loss(model(inputs), targets))
         return torch.stack(values).double()
 
-    estimates = {
-        name: torch.zeros(replicates, p.numel(), dtype=torch.float64) for name, p in parameters.items()
-    }
+    estimates = {}
     with torch.no_grad():
         for name, parameter in parameters.items():
             count, title = parameter.numel(), f"noise {deviation:g}, {name}"
+            found = torch.zeros(replicates, count, dtype=torch.float64)
             for at in show_progress(range(count), title, count, None if progress else False):
                 place = torch.unravel_index(torch.tensor(at), parameter.shape)
                 before = parameter[place].clone()
                 parameter[place] = before + step
                 above = losses()
                 parameter[place] = before - step
-                below = losses()
+                found[:, at] = ((above - losses()) / (2 * step)).cpu()
                 parameter[place] = before
-                estimates[name][:, at] = ((above - below) / (2 * step)).cpu()
-    shaped = {name: rows.view(-1, *parameters[name].shape) for name, rows in estimates.items()}
-    return NoisyGradient(deviation, shaped)
+            estimates[name] = found.view(-1, *parameter.shape)
+    return NoisyGradient(deviation, estimates)
 
 
-def repeated(batch: tuple[Tensor, Tensor], times: int, batch_dim: int | None) -> tuple[Tensor, Tensor]:
+def repeated(batch: Batch, times: int, batch_dim: int | None) -> tuple[Tensor, Tensor]:
     """Every sample of a batch `times` times in a row."""
     inputs, targets = batch
-    if batch_dim is None:
-        batch_dim = batch_dimension(inputs)
+    batch_dim = batch_dimension(inputs) if batch_dim is None else batch_dim
     require(
         batch_dim < inputs.dim() and inputs.shape[batch_dim] == len(targets),
         f"inputs {tuple(inputs.shape)} do not hold {len(targets)} samples in dimension {batch_dim}: say "

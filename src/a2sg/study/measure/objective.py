@@ -12,6 +12,13 @@ from torch import Tensor, nn
 from a2sg.errors import require, require_count
 from a2sg.modes import kept
 
+Batch = tuple[Any, Any]
+"""Inputs and targets, on the model's device."""
+Loss = Callable[[Any, Any], Tensor]
+"""Called with a model's output and the targets; gives one number."""
+Forward = Callable[[Any, Any], Any]
+"""Called with a model and the inputs of a batch, if it is not `model(inputs)`; gives what the loss takes."""
+
 
 class Objective:
     """A network, a batch and a loss; `empirical_fisher` and its like take one.
@@ -40,31 +47,26 @@ class Objective:
     def __init__(
         self,
         model: nn.Module,
-        batch: tuple[Tensor, Tensor],
-        loss: Callable[[Any, Tensor], Tensor],
-        forward: Callable[[nn.Module, Tensor], Any] | None = None,
+        batch: Batch,
+        loss: Loss,
+        forward: Forward | None = None,
         *,
         samples_dim: int | None = None,
         training: bool = False,
         chunk: int | None = None,
     ) -> None:
         require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
-        require(
-            isinstance(batch, tuple | list)
-            and len(batch) == 2
-            and all(isinstance(part, Tensor) and part.dim() > 0 for part in batch),
-            "batch must be a pair of tensors (inputs, labels)",
-        )
+        pair = isinstance(batch, tuple | list) and len(batch) == 2
+        tensors = pair and all(isinstance(part, Tensor) and part.dim() > 0 for part in batch)
+        require(tensors, "batch must be a pair of tensors (inputs, labels)")
         self.model, self.loss, self.forward = model, loss, forward
         self.inputs, self.labels = (part.detach() for part in batch)
         require(len(self.labels) > 0, "the batch is empty")
         self.samples_dim = _samples_dim(self.inputs, len(self.labels), samples_dim)
         self.training = training
         self.chunk = len(self) if chunk is None else require_count("chunk", chunk)
-        require(
-            not training or self.chunk >= len(self),
-            "training=True takes statistics over the whole batch: leave chunk at None",
-        )
+        whole = not training or self.chunk >= len(self)
+        require(whole, "training=True takes statistics over the whole batch: leave chunk at None")
         trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
         self.names, self.parameters = list(trained), list(trained.values())
         layers = by_module(self.names)
@@ -174,10 +176,8 @@ def one_number(loss: Any) -> Tensor:
 def _samples_dim(inputs: Tensor, count: int, given: int | None) -> int:
     shape = tuple(inputs.shape)
     if given is not None:
-        require(
-            0 <= given < inputs.dim() and shape[given] == count,
-            f"samples_dim={given} does not fit inputs {shape} with {count} labels",
-        )
+        fits = 0 <= given < len(shape) and shape[given] == count
+        require(fits, f"samples_dim={given} does not fit inputs {shape} with {count} labels")
         return given
     usual = {4: 0, 5: 1}.get(inputs.dim())  # images, and recordings with time first
     if usual is not None and shape[usual] == count:

@@ -73,12 +73,9 @@ class Family(ABC):
 
 
 class SquaresFamily(Family):
-    """Σ v vᵀ / N over the vectors of a number, each one tensor per parameter; blocks are of whole layers.
+    """Σ v vᵀ / N over vectors, computed by number, with their scalar products by layer.
 
-    Args:
-        objective: whose parameters they are.
-        vector: computes one.
-        grams: their scalar products, by layer.
+    A vector is one tensor per parameter; blocks are of whole layers.
     """
 
     def __init__(
@@ -109,15 +106,15 @@ def gauss_newton_of(objective: Objective, samples: range, spike: SurrogateSpike)
     """Jᵀ H J v: J of the outputs by the parameters through the surrogate, H of the loss by the outputs."""
     output = objective.output(samples)
     leaf = output.detach().requires_grad_()
-    (slope,) = _grad([objective.of_output(leaf, samples)], [leaf], create_graph=True)
+    (slope,) = grad([objective.of_output(leaf, samples)], [leaf], create_graph=True)
     # Jᵀ c is linear in c: its derivative by c, backwards, is J.
     cotangent = torch.zeros_like(output, requires_grad=True)
-    pulled = _grad([output], objective.parameters, [cotangent], create_graph=True)
+    pulled = grad([output], objective.parameters, [cotangent], create_graph=True)
 
     def multiply(vector: Sequence[Tensor], block: Block) -> Sequence[Tensor]:
-        (pushed,) = _grad([pulled[at] for at in block], [cotangent], vector)
-        bent = _grad([slope], [leaf], [pushed])
-        return _grad([output], [objective.parameters[at] for at in block], bent)
+        (pushed,) = grad([pulled[at] for at in block], [cotangent], vector)
+        bent = grad([slope], [leaf], [pushed])
+        return grad([output], [objective.parameters[at] for at in block], bent)
 
     return multiply
 
@@ -125,10 +122,10 @@ def gauss_newton_of(objective: Objective, samples: range, spike: SurrogateSpike)
 def hessian_of(objective: Objective, samples: range, spike: SurrogateSpike) -> Multiply:
     """Backward through backward, the surrogate in both: symmetric."""
     value = objective.of_output(objective.output(samples), samples)
-    gradient = _grad([value], objective.parameters, create_graph=True)
+    gradient = grad([value], objective.parameters, create_graph=True)
 
     def multiply(vector: Sequence[Tensor], block: Block) -> Sequence[Tensor]:
-        return _grad([gradient[at] for at in block], [objective.parameters[at] for at in block], vector)
+        return grad([gradient[at] for at in block], [objective.parameters[at] for at in block], vector)
 
     return multiply
 
@@ -174,7 +171,7 @@ def opened(objective: Objective, build: Build) -> Iterator[Matrix]:
         yield Matrix(objective, build, spike)
 
 
-def _grad(
+def grad(
     outputs: Sequence[Tensor],
     inputs: Sequence[Tensor],
     weights: Sequence[Tensor] | None = None,
@@ -185,12 +182,6 @@ def _grad(
     pairs = [(o, w) for o, w in zip(outputs, weights, strict=True) if o.requires_grad]
     if not pairs:
         return [torch.zeros_like(one) for one in inputs]
-    return torch.autograd.grad(
-        [o for o, _ in pairs],
-        list(inputs),
-        [w for _, w in pairs],
-        retain_graph=True,
-        create_graph=create_graph,
-        allow_unused=True,
-        materialize_grads=True,
-    )
+    found, factors = zip(*pairs, strict=True)
+    options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+    return torch.autograd.grad(found, list(inputs), factors, create_graph=create_graph, **options)

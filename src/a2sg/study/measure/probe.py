@@ -7,7 +7,7 @@ a table of all potentials. The sums add up over the uses of a layer that is call
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -22,13 +22,10 @@ from a2sg.kernels.watch import Look as See
 from a2sg.kernels.watch import Step
 from a2sg.neuron import SpikingNeuron
 from a2sg.study.measure.moments import first, gather, levels
-from a2sg.study.measure.objective import one_number
+from a2sg.study.measure.objective import Forward, Loss, one_number
 from a2sg.surrogate import Surrogate, WindowedAffine
 from a2sg.window.observer import Observer
 from a2sg.window.site import Site, require_windows_by_step, sites_of
-
-Forward = Callable[[Any, Any], Any]
-"""Called with the model and the inputs of a batch; gives what the loss takes."""
 
 
 class Look(NamedTuple):
@@ -83,13 +80,7 @@ class StepSums(NamedTuple):
 
 
 class LayerProbe(Observer):
-    """An observer that keeps the statistics of each step.
-
-    Attributes:
-        gate: thresholds and surrogate; None as long as no backward pass has come by.
-        window: the windows in use `[T]`.
-        steps: statistics by step; None where no backward pass has come by.
-    """
+    """An observer that keeps the statistics of each step, as backward passes come by."""
 
     def __init__(self, steps: int, look: Look, seen: list[LayerProbe]) -> None:
         super().__init__(steps, look.windows[:0], None, "spike")
@@ -176,12 +167,8 @@ class Probed(NamedTuple):
     """dL/dθ of every parameter that has one, by name."""
 
 
-def probe(
-    model: nn.Module, batch: Any, loss: Callable[[Any, Any], Tensor], forward: Forward | None, look: Look
-) -> Probed:
+def probe(model: nn.Module, batch: Any, loss: Loss, forward: Forward | None, look: Look) -> Probed:
     """Run one forward and backward pass of a copy of `model`; nothing else changes, random state included.
-
-    `forward` is called with the copy and the inputs, if it is not `model(inputs)`.
 
     Raises:
         InputError: for a model without sites or that cannot be copied, a batch that is no pair, or a loss

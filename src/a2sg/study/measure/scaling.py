@@ -119,6 +119,7 @@ class PowerLaw(Result):
 
 def curvature_by_window(
     curvature: Curvature,
+    *,
     shapes: Mapping[str, Surrogate] = UNIT_AREA,
     windows: Sequence[float] = WINDOWS,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
@@ -151,7 +152,7 @@ def curvature_by_window(
     ]
 
 
-def power_laws(points: Sequence[ScalePoint], level: float = 0.95) -> list[PowerLaw]:
+def power_laws(points: Sequence[ScalePoint], *, level: float = 0.95) -> list[PowerLaw]:
     """Fit curvature ~ window ** exponent to the points of every shape.
 
     Points of one network hang together, so a line is fitted to each, and the interval is over their slopes.

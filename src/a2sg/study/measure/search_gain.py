@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from a2sg.errors import require, require_count
 from a2sg.progress import progress
-from a2sg.study.measure.probe import Forward
+from a2sg.study.measure.objective import Batch, Forward, Loss
 from a2sg.study.measure.variation import Estimate, estimate
 from a2sg.window import AdaptiveWindows
 
-Batch = tuple[Any, Any]
 Scores = list[dict[str, Any]]
 OWN = ("every", "start", "batches")
 """Options of the search that are set here."""
@@ -54,7 +53,8 @@ class SearchGain:
 def search_gain(
     model: nn.Module,
     batches: Iterable[Batch],
-    loss: Callable[[Any, Any], Tensor],
+    loss: Loss,
+    *,
     forward: Forward | None = None,
     group: int = 1,
     show_progress: bool | None = None,
@@ -85,8 +85,7 @@ def search_gain(
     """
     for name in OWN:
         require(name not in options, f"{name} is not an option here: every group is one search")
-    size = require_count("group", group)
-    every = list(batches)
+    size, every = require_count("group", group), list(batches)
     groups = [every[at : at + size] for at in range(0, len(every) - size + 1, size)]
     require(
         len(groups) > 1,
@@ -108,11 +107,7 @@ def search_gain(
 
 
 def _observed(
-    model: nn.Module,
-    batches: Sequence[Batch],
-    loss: Callable[[Any, Any], Tensor],
-    forward: Forward | None,
-    options: dict[str, Any],
+    model: nn.Module, batches: Sequence[Batch], loss: Loss, forward: Forward | None, options: dict[str, Any]
 ) -> AdaptiveWindows:
     """One search over the batches; with both parts off it only looks."""
     windows = AdaptiveWindows(model, every=len(batches), start=0, batches=len(batches), **options)

@@ -44,6 +44,7 @@ class Sharpness(Result):
 
 def worst_case_sharpness(
     objective: Objective,
+    *,
     rho: float = 0.05,
     scale: Scale = "absolute",
     steps: int = 5,

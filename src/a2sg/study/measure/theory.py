@@ -9,17 +9,18 @@ is taken for granted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from a2sg.errors import require_choice
 from a2sg.study.measure.diagnosis import SHAPES, Potential, StepDiagnosis, diagnose
 from a2sg.study.measure.gaussian import Stretched, gaussian_cv
-from a2sg.study.measure.probe import Forward, Look, probe
+from a2sg.study.measure.objective import Batch, Forward, Loss
+from a2sg.study.measure.probe import Look, probe
 from a2sg.study.measure.result import Result
 from a2sg.surrogate import Surrogate
 from a2sg.surrogate.registry import side_by_side
@@ -40,8 +41,8 @@ def equal_area(shape: Surrogate) -> Stretched:
 SAME_AREA: dict[str, Surrogate] = {name: equal_area(shape) for name, shape in SYMMETRIC.items()}
 """Symmetric shapes of height 1 and area β: a boxcar half as wide as the triangle, and so on."""
 
-
-COMPARISONS = ("same_window", "same_area")
+SHAPES_OF = {"same_window": SAME_WINDOW, "same_area": SAME_AREA}
+COMPARISONS = tuple(SHAPES_OF)
 MEASURES = ("gaussian", "measured", "gradient")
 """Of the variation of a shape; see `ShapeVariation`."""
 
@@ -157,16 +158,16 @@ class Theorems(Result):
         """Theorem 4.2: asymmetric against boxcar and triangle, where its condition holds and where not."""
         require_choice("measure", measure, MEASURES)
         rows = []
-        for asymmetric in (name for name in SAME_WINDOW if name.startswith("asymmetric")):
-            for symmetric in ("triangle", "boxcar"):
-                for condition in (True, False):
-                    steps = [step.same_window for step in self.steps if step.condition is condition]
-                    pairs = [
-                        (getattr(cvs[asymmetric], measure), getattr(cvs[symmetric], measure)) for cvs in steps
-                    ]
-                    known = [(a, b) for a, b in pairs if a is not None and b is not None]
-                    less = sum(a < b for a, b in known)
-                    rows.append(RampCount(asymmetric, symmetric, measure, condition, less, len(known)))
+        ramps = [name for name in SAME_WINDOW if name.startswith("asymmetric")]
+        for ramp, symmetric, condition in product(ramps, ("triangle", "boxcar"), (True, False)):
+            cvs = [
+                [getattr(step.same_window[name], measure) for name in (ramp, symmetric)]
+                for step in self.steps
+                if step.condition is condition
+            ]
+            known = [(a, b) for a, b in cvs if a is not None and b is not None]
+            less = sum(a < b for a, b in known)
+            rows.append(RampCount(ramp, symmetric, measure, condition, less, len(known)))
         return rows
 
     def rows(self) -> list[dict[str, Any]]:
@@ -185,12 +186,7 @@ class Theorems(Result):
         ]
 
 
-def check_theorems(
-    model: nn.Module,
-    batch: tuple[Any, Any],
-    loss: Callable[[Any, Any], Tensor],
-    forward: Forward | None = None,
-) -> Theorems:
+def check_theorems(model: nn.Module, batch: Batch, loss: Loss, *, forward: Forward | None = None) -> Theorems:
     """The CV of every shape per layer and step, and where the conditions of the paper's theorems hold.
 
     A copy of the model runs forward and backward once; see `a2sg.inspect`, also for other libraries' neurons.
@@ -204,24 +200,25 @@ def check_theorems(
     Raises:
         InputError: as `a2sg.inspect`.
     """
-    names = [("same_window", name) for name in SAME_WINDOW] + [("same_area", name) for name in SAME_AREA]
-    shapes = [*SAME_WINDOW.values(), *SAME_AREA.values()]
-    look = Look(torch.ones(1, dtype=torch.float64), 1, shapes)
+    shapes = {f"{kind} {name}": shape for kind in COMPARISONS for name, shape in SHAPES_OF[kind].items()}
+    look = Look(torch.ones(1, dtype=torch.float64), 1, list(shapes.values()))
     probed = probe(model, batch, loss, forward, look)
-    layers = diagnose(probed, look, [f"{comparison} {name}" for comparison, name in names])
-    return Theorems([_checked(layer.name, step, names, shapes) for layer in layers for step in layer.steps])
+    layers = diagnose(probed, look, list(shapes))
+    return Theorems([_checked(layer.name, step) for layer in layers for step in layer.steps])
 
 
-def _checked(
-    layer: str, step: StepDiagnosis, names: Sequence[tuple[str, str]], shapes: Sequence[Surrogate]
-) -> TheoremStep:
+def _checked(layer: str, step: StepDiagnosis) -> TheoremStep:
     potential = step.potential
-    found: dict[str, dict[str, ShapeVariation]] = {comparison: {} for comparison in COMPARISONS}
-    for (comparison, name), shape in zip(names, shapes, strict=True):
-        gaussian = None
+
+    def variation(kind: str, name: str, shape: Surrogate) -> ShapeVariation:
+        measured, gaussian = step.shapes[f"{kind} {name}"], None
         if potential.kappa is not None:  # one threshold
             gaussian = gaussian_cv(shape, step.window, potential.mean, potential.deviation)
-        measured = step.shapes[f"{comparison} {name}"]
-        found[comparison][name] = ShapeVariation(gaussian, measured.surrogate_cv, measured.cv)
+        return ShapeVariation(gaussian, measured.surrogate_cv, measured.cv)
+
+    found = {
+        kind: {name: variation(kind, name, shape) for name, shape in SHAPES_OF[kind].items()}
+        for kind in COMPARISONS
+    }
     condition = None if potential.condition is None else potential.condition > 1
     return TheoremStep(layer, step.step, step.window, potential, condition, **found)

@@ -78,8 +78,7 @@ class SurrogateSpike:
     @contextmanager
     def spikes_constant(self) -> Iterator[None]:
         """Backward passes do not go through spikes while this lasts, as these are piecewise constant."""
-        before = self.constant
-        self.constant = True
+        self.constant, before = True, self.constant
         try:
             yield
         finally:

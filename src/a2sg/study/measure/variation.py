@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from a2sg.errors import require
 from a2sg.statistics import deviation, mean
 from a2sg.study.measure.diagnosis import StepDiagnosis, diagnose
-from a2sg.study.measure.objective import by_module
-from a2sg.study.measure.probe import Forward, Look, probe
+from a2sg.study.measure.objective import Batch, Forward, Loss, by_module
+from a2sg.study.measure.probe import Look, probe
 from a2sg.study.measure.result import Result
 from a2sg.surrogate import Boxcar
 
@@ -77,7 +77,7 @@ class HistoryPoint:
 
 
 def history_points(
-    history: Iterable[Mapping[str, Any]], ends: Sequence[tuple[int, int]] = ()
+    history: Iterable[Mapping[str, Any]], *, ends: Sequence[tuple[int, int]] = ()
 ) -> list[HistoryPoint]:
     """What a training observed, as rows.
 
@@ -88,14 +88,12 @@ def history_points(
     return [
         HistoryPoint(
             epoch=next((epoch for epoch, done in ends if row["iteration"] < done), None),
-            iteration=row["iteration"],
-            layer=row["layer"],
-            step=row["step"],
-            window=row["window_before"],
-            sgv=row["sgv_before"],
-            tgc=row["tgc_before"],
             next_window=row["window"],
-            **{name: row.get(name) for name in ("cv", "norm", "sparsity")},
+            **{name: row[name] for name in ("iteration", "layer", "step")},
+            **{name: row[f"{name}_before"] for name in ("window", "sgv", "tgc")},
+            cv=row.get("cv"),
+            norm=row.get("norm"),
+            sparsity=row.get("sparsity"),
         )
         for row in history
     ]
@@ -173,10 +171,7 @@ class BatchVariation(Result):
 
 
 def batch_variation(
-    model: nn.Module,
-    batches: Iterable[tuple[Any, Any]],
-    loss: Callable[[Any, Any], Tensor],
-    forward: Forward | None = None,
+    model: nn.Module, batches: Iterable[Batch], loss: Loss, *, forward: Forward | None = None
 ) -> BatchVariation:
     """SGV, TGC, CV, sparsity, norm and signal-to-noise of a model's gradients, over several batches.
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from a2sg.devices import find_device
-from a2sg.errors import InputError, require, require_choice
-from a2sg.study.facts import made
+from a2sg.errors import require, require_choice
+from a2sg.study.files import made
+from a2sg.study.measure.noise import LIMIT
 from a2sg.study.report.cases import Options, open_study
 from a2sg.study.report.panel import AnalysisData
+from a2sg.study.report.parts import PARTS
 from a2sg.study.text import aligned
 
 
@@ -85,8 +85,6 @@ def analyze(
         InputError: for a folder that is no finished run, runs that do not compare, or an option out of range.
         ModuleNotFoundError: without the packages of the extra `train`.
     """
-    from a2sg.study.report.parts import PARTS
-
     names = list(PARTS) if only is None else list(only)
     require(len(names) > 0, f"only names no part: choose of {', '.join(PARTS)}")
     for name in names:
@@ -94,39 +92,29 @@ def analyze(
     options = Options(samples, batch_size, seed, noise, budget)
     folders = [runs] if isinstance(runs, str | Path) else list(runs)
     study = open_study(folders, options, find_device(device), show_progress)
+    first = study.cases[0]
     if noise is not None and "fidelity" in names:
-        _require_small(study.cases[0].model)
-    sections = {name: part(study) for name, part in PARTS.items() if name in names}
-    config = study.cases[0].run.config
-    return Analysis(
-        {
-            "runs": [
-                {
-                    "label": case.label,
-                    "folder": str(case.run.folder),
-                    "arm": case.run.config.arm,
-                    "seed": case.run.config.seed,
-                    "epochs": case.run.config.epochs,
-                }
-                for case in study.cases
-            ],
-            "model": config.model.name,
-            "steps": config.model.steps,
-            "data": config.data.name,
-            "options": asdict(options),
-            "left_out": list(study.left_out),
-            "device": str(study.cases[0].objective.labels.device),
-            **made(),
-        },
-        sections,
-    )
-
-
-def _require_small(model: torch.nn.Module) -> None:
-    from a2sg.study.measure.noise import LIMIT
-
-    count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    if count > LIMIT:
-        raise InputError(
+        count = sum(parameter.numel() for parameter in first.objective.parameters)
+        said = (
             f"noise is for networks of at most {LIMIT:,} parameters, and this one has {count:,}: leave it out"
         )
+        require(count <= LIMIT, said)
+    sections = {name: part(study) for name, part in PARTS.items() if name in names}
+    config = first.run.config
+    facts = {
+        "runs": [
+            {
+                "label": case.label,
+                "folder": str(case.run.folder),
+                **{name: getattr(case.run.config, name) for name in ("arm", "seed", "epochs")},
+            }
+            for case in study.cases
+        ],
+        "model": config.model.name,
+        "steps": config.model.steps,
+        "data": config.data.name,
+        "options": asdict(options),
+        "left_out": list(study.left_out),
+        "device": str(first.objective.labels.device),
+    }
+    return Analysis(facts | made(), sections)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from a2sg.errors import require, require_count, require_positive
+from a2sg.modes import in_mode
 from a2sg.progress import progress
+from a2sg.study.measure.curvature import empirical_fisher
+from a2sg.study.measure.curvature_results import Curvature
 from a2sg.study.measure.objective import Objective
-from a2sg.study.report.case import Case
-from a2sg.study.report.runs import find_runs
-from a2sg.study.report.tradeoff import RunPoint
+from a2sg.study.measure.variation import BatchVariation, batch_variation
+from a2sg.study.report.runs import RunPoint, find_runs
 from a2sg.study.run import Run, open_run
 
 if TYPE_CHECKING:
@@ -41,18 +45,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Options:
-    """What an analysis looks at, and how long it may take.
-
-    Attributes:
-        samples: training samples for curvature, landscape, theory, fidelity and energy.
-        batch_size: of each of the fresh batches for variation.
-        seed: of the samples, directions and random vectors.
-        noise: σ of the noise on potentials for finite differences; None leaves them out.
-        budget: seconds that a measurement of one run may take; what would take longer is left out.
-
-    Raises:
-        InputError: for a value out of range.
-    """
+    """What an analysis looks at, and how long it may take: see `a2sg.analyze`, which has it checked here."""
 
     samples: int = 64
     batch_size: int = 32
@@ -67,6 +60,70 @@ class Options:
         require_positive("budget", self.budget)
         if self.noise is not None:
             require_positive("noise", self.noise)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A finished run.
+
+    Attributes:
+        label: its name on the page.
+        run: its network, in evaluation mode, and all that is in its folder.
+        summary: what it found.
+        objective: its network and loss on the samples.
+        batches: of the variation.
+    """
+
+    label: str
+    run: Run = field(repr=False)
+    summary: dict[str, Any]
+    objective: Objective
+    batches: Sequence[tuple[Tensor, Tensor]] = field(repr=False)
+
+    @property
+    def model(self) -> nn.Module:
+        """The run's network."""
+        return self.run.model
+
+    @property
+    def loss(self) -> Callable[[Any, Tensor], Tensor]:
+        """What the run was trained with."""
+        return self.run.loss
+
+    @cached_property
+    def fisher(self) -> Curvature:
+        """The empirical Fisher: curvature shows it, and theory has it predicted."""
+        return empirical_fisher(self.objective, show_progress=False)
+
+    @cached_property
+    def variation(self) -> BatchVariation:
+        """Of the gradients of training, and so with batch norms in training mode."""
+        with in_mode(self.model, training=True):
+            return batch_variation(self.model, self.batches, self.loss)
+
+    @property
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """The samples: (inputs, labels)."""
+        return self.objective.inputs, self.objective.labels
+
+    @property
+    def weights(self) -> list[str]:
+        """The layers that hold weights, of two or more dimensions: others have scales and biases alone."""
+        held = self.objective
+        return [
+            name for name, block in held.layers.items() if any(held.parameters[at].dim() > 1 for at in block)
+        ]
+
+    @contextmanager
+    def at(self, epoch: int) -> Iterator[Case]:
+        """The case as it was after one of the run's epochs: the same network, with those weights meanwhile.
+
+        Raises:
+            InputError: if these weights cannot be read.
+        """
+        with self.run.at(epoch):
+            # One that knows nothing yet of what this one has measured, unless they are the same.
+            yield self if epoch == self.run.config.epochs else replace(self)
 
 
 @dataclass(frozen=True)
@@ -146,27 +203,28 @@ def open_study(
     first = runs[0]
     for run in runs[1:]:
         _require_comparable(first, run)
-    samples = _on(device, next(training_batches(first.data, options.samples, options.seed)))
+
+    def drawn(size: int, seed: int, most: int) -> list[tuple[Tensor, Tensor]]:
+        batches = islice(training_batches(first.data, size, seed), most)
+        return [(inputs.to(device), labels.to(device)) for inputs, labels in batches]
+
+    (samples,) = drawn(options.samples, options.seed, 1)
+    there, size = len(samples[1]), options.batch_size
     require(
-        len(samples[1]) == options.samples,
-        f"samples must be at most the {len(samples[1])} training samples of {first.config.data.name}, not "
+        there == options.samples,
+        f"samples must be at most the {there} training samples of {first.config.data.name}, not "
         f"{options.samples}",
     )
-    drawn = islice(training_batches(first.data, options.batch_size, options.seed + 1), BATCHES)
-    batches = [_on(device, batch) for batch in drawn]
-    whole = [batch for batch in batches if len(batch[1]) == options.batch_size]
-    require(
-        len(whole) > 1,
-        f"batch_size {options.batch_size} leaves {len(whole)} whole batches of the training samples: take "
-        "less",
-    )
-    labels = _labels(runs)
-    dim = 0 if first.data.steps is None else 1
-    chunk = _chunk(Objective(first.model.to(device).eval(), samples, first.loss, samples_dim=dim))
-    objectives = [
-        Objective(run.model.to(device).eval(), samples, run.loss, samples_dim=dim, chunk=chunk)
-        for run in runs
-    ]
+    whole = [batch for batch in drawn(size, options.seed + 1, BATCHES) if len(batch[1]) == size]
+    said = f"batch_size {size} leaves {len(whole)} whole batches of the training samples: take less"
+    require(len(whole) > 1, said)
+
+    def objective(run: Run, chunk: int | None) -> Objective:
+        dim = 0 if first.data.steps is None else 1
+        return Objective(run.model.to(device).eval(), samples, run.loss, samples_dim=dim, chunk=chunk)
+
+    chunk = _chunk(objective(first, None))
+    objectives = [objective(run, chunk) for run in runs]
     (seconds,) = progress((_seconds(objectives[0]) for _ in range(1)), "timing", 1, show_progress)
     price = BATCH_PRICE * options.batch_size / options.samples * seconds
     few = whole[: max(FEWEST_BATCHES, int(options.budget / price))]
@@ -177,7 +235,7 @@ def open_study(
         )
     cases = [
         Case(label, run, json.loads((run.folder / "summary.json").read_text()), objective, few)
-        for label, run, objective in zip(labels, runs, objectives, strict=True)
+        for label, run, objective in zip(_labels(runs), runs, objectives, strict=True)
     ]
     named = [point if point.arm else replace(point, arm=first.config.recipe) for point in points]
     return Study(cases, named, first.data, options, left_out, seconds, show_progress)
@@ -212,18 +270,11 @@ def _seconds(objective: Objective) -> float:
     return min(took)
 
 
-def _on(device: torch.device, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    inputs, labels = batch
-    return inputs.to(device), labels.to(device)
-
-
 def _labels(runs: Sequence[Run]) -> list[str]:
     """Arm and seed; with the folder where that is not one of a kind."""
     short = [f"{run.config.arm or run.config.recipe}, seed {run.config.seed}" for run in runs]
-    return [
-        name if short.count(name) == 1 else f"{name} ({run.folder})"
-        for name, run in zip(short, runs, strict=True)
-    ]
+    pairs = zip(short, runs, strict=True)
+    return [name if short.count(name) == 1 else f"{name} ({run.folder})" for name, run in pairs]
 
 
 def _require_comparable(one: Run, other: Run) -> None:
@@ -240,8 +291,6 @@ def _require_comparable(one: Run, other: Run) -> None:
         ("label smoothing", a.loss.label_smoothing, b.loss.label_smoothing),
     ):
         require(x == y, f"{pair}: their {what} is {x} and {y}")
-    require(_shapes(one.model) == _shapes(other.model), f"{pair}: their parameters have other shapes")
-
-
-def _shapes(model: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
-    return [(name, tuple(p.shape)) for name, p in model.named_parameters() if p.requires_grad]
+    models = one.model, other.model
+    mine, theirs = ([(n, p.shape) for n, p in m.named_parameters() if p.requires_grad] for m in models)
+    require(mine == theirs, f"{pair}: their parameters have other shapes")

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from a2sg.errors import InputError
-from a2sg.study.measure.batches import BatchSpread
+from a2sg.study.measure.batches import over_batches
+from a2sg.study.measure.curvature import (
+    double_backward_hessian,
+    empirical_fisher,
+    gauss_newton,
+    grad_norm_sq,
+    surrogate_field_jacobian,
+)
 from a2sg.study.measure.curvature_results import Curvature, GradNormSq
-from a2sg.study.measure.sharpness import Sharpness
+from a2sg.study.measure.objective import Objective
+from a2sg.study.measure.sharpness import Sharpness, worst_case_sharpness
 from a2sg.study.report import draw
-from a2sg.study.report.cases import WHOLE, Study
-from a2sg.study.report.panel import Panel, Row, Section, tabled
-from a2sg.study.report.ways import REPEATS, RHO, largest, measures
+from a2sg.study.report.cases import WHOLE, Case, Study
+from a2sg.study.report.panel import Row, Section, panel, tabled
+
+RHO = 0.3
+"""Radius of the ball, in units of each filter's norm."""
+REPEATS = 5
+"""Batches of each size."""
+Way = tuple[float, Callable[[Case], Any]]
+"""To measure a run: how many gradients of the samples cost about as much, and what measures."""
 
 
 def curvature(study: Study) -> Section:
@@ -21,18 +35,17 @@ def curvature(study: Study) -> Section:
     notes: list[str] = []
     found: dict[str, dict[str, Any]] = {}
     chosen = {}
-    layers = study.cases[0].weights
-    for name, ways in measures(len(study.data.classes), study.options.samples, layers).items():
-        way = next((way for way in ways if study.affordable(way.gradients)), None)
-        if way is None:
-            notes.append(study.too_slow(name, min(way.gradients for way in ways)))
-            continue
-        chosen[name] = way
-        if len(ways) > 1 and way is ways[-1]:
-            notes.append(study.too_slow(f"{name} by layer", min(way.gradients for way in ways[:-1])))
+    for name, ways in _ways(study).items():
+        prices = [price for price, _ in ways]
+        at = next((at for at, price in enumerate(prices) if study.affordable(price)), len(ways))
+        if at < len(ways):
+            chosen[name] = ways[at][1]
+        if at and at >= len(ways) - 1:
+            what = name if at == len(ways) else f"{name} by layer"
+            notes.append(study.too_slow(what, min(prices[:at])))
     for name, case in study.over([(n, c) for n in chosen for c in study.cases], "curvature"):
         try:
-            found.setdefault(name, {})[case.label] = chosen[name].run(case, study.options.seed)
+            found.setdefault(name, {})[case.label] = chosen[name](case)
         except InputError as error:
             notes.append(f"Left out: {name} of {case.label}: {error}.")
     rows = [
@@ -42,11 +55,28 @@ def curvature(study: Study) -> Section:
         if isinstance(one, Curvature | GradNormSq)
         for row in _rows(label, name, one)
     ]
-    panels = [_panel(study, rows)] if rows else []
+    panels = []
+    if rows:
+        shown = {"whole network": "quantity", "run": "run", "largest eigenvalue": "largest"}
+        shown |= {"smallest": "smallest", "trace": "trace±", "asymmetry": "asymmetry±"}
+        tables, samples = [tabled(draw.picked(rows, layer=WHOLE), shown)], study.options.samples
+        panels.append(panel("curvature", rows, _largest, study.labels, tables=tables, samples=samples))
     if spreads := found.get("over_batches"):
-        panels.append(_batches(spreads))
+        scattered = [
+            {"run": label, "samples": spread.size, "number": at, "largest": value}
+            for label, sizes in spreads.items()
+            for spread in sizes
+            for at, value in enumerate(spread.values, start=1)
+        ]
+        panels.append(panel("curvature-batches", scattered, _scattered, list(spreads), repeats=REPEATS))
     if balls := found.get("worst_case_sharpness"):
-        panels.append(_sharpness(balls))
+        rises = [
+            {"run": label, "way": way, "number": at, "rise": rise}
+            for label, ball in balls.items()
+            for way, many in (("ascent", ball.ascent), ("random", ball.random))
+            for at, rise in enumerate(many, start=1)
+        ]
+        panels.append(panel("sharpness", rises, _sharpness, balls, rho=RHO))
     return Section("Curvature", panels, notes, found, _glance(rows, balls or {}))
 
 
@@ -76,28 +106,19 @@ def _rows(label: str, quantity: str, found: Curvature | GradNormSq) -> list[Row]
     ]
 
 
-def _panel(study: Study, rows: Sequence[Row]) -> Panel:
-    shown = {"whole network": "quantity", "run": "run", "largest eigenvalue": "largest"}
-    shown |= {"smallest": "smallest", "trace": "trace±", "asymmetry": "asymmetry±"}
-    return Panel(
-        "curvature",
-        "Curvature, by its exact names",
-        f"Of {study.options.samples} training samples, the same for all runs, whole and by layer. "
-        "gauss_newton is the one for claims about flatness; empirical_fisher says how gradients vary "
-        "between samples; double_backward_hessian and surrogate_field_jacobian (its largest modulus) are "
-        "what others call the Hessian, and are not of the same thing.",
-        "grad_norm_sq is no curvature: it is what the A2SG research code calls the Fisher's top "
-        "eigenvalue, the squared norm of the mean gradient, and says how far training is from a "
-        "stationary point. All but the loss itself pass through each run's own surrogate and windows: "
-        "part of a difference between runs is that of the surrogates. empirical_fisher falls as the loss "
-        "does.",
-        rows,
-        partial(_draw, rows, study.labels),
-        [tabled(draw.picked(rows, layer=WHOLE), shown)],
-    )
+def _largest(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    """Curvature, by its exact names
 
+    Of {samples} training samples, the same for all runs, whole and by layer. gauss_newton is the one for
+    claims about flatness; empirical_fisher says how gradients vary between samples; double_backward_hessian
+    and surrogate_field_jacobian (its largest modulus) are what others call the Hessian, and are not of the
+    same thing.
 
-def _draw(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    grad_norm_sq is no curvature: it is what the A2SG research code calls the Fisher's top eigenvalue, the
+    squared norm of the mean gradient, and says how far training is from a stationary point. All but the loss
+    itself pass through each run's own surrogate and windows: part of a difference between runs is that of the
+    surrogates. empirical_fisher falls as the loss does.
+    """
     by_layer = draw.distinct([row for row in rows if row["layer"] != WHOLE], "quantity")
     layers = draw.distinct(rows, "layer")  # the whole network is the first
     titles = [
@@ -113,26 +134,15 @@ def _draw(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     return draw.legend_below(figure, panels[0])
 
 
-def _batches(spreads: Mapping[str, Sequence[BatchSpread]]) -> Panel:
-    rows = [
-        {"run": label, "samples": spread.size, "number": at, "largest": value}
-        for label, sizes in spreads.items()
-        for spread in sizes
-        for at, value in enumerate(spread.values, start=1)
-    ]
-    return Panel(
-        "curvature-batches",
-        "How much depends on the batch",
-        f"λmax of the empirical Fisher on {REPEATS} random batches of two sizes out of the same samples: a "
-        "difference between runs that is smaller than this scatter shows nothing.",
-        "Small batches look sharper whatever the network: compare at one size. Training seeds scatter, too, "
-        "and are not in this picture.",
-        rows,
-        partial(_draw_batches, rows, list(spreads)),
-    )
+def _scattered(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    """How much depends on the batch
 
+    λmax of the empirical Fisher on {repeats} random batches of two sizes out of the same samples: a
+    difference between runs that is smaller than this scatter shows nothing.
 
-def _draw_batches(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    Small batches look sharper whatever the network: compare at one size. Training seeds scatter, too, and are
+    not in this picture.
+    """
     sizes = sorted(draw.distinct(rows, "samples"))
     figure, (panels,) = draw.frame(1, len(sizes), 3.4, 1.1 + 0.35 * len(labels), sharey=True, sharex=True)
     for axes, size in zip(panels, sizes, strict=True):
@@ -147,27 +157,16 @@ def _draw_batches(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     return figure
 
 
-def _sharpness(balls: Mapping[str, Sharpness]) -> Panel:
-    rows = [
-        {"run": label, "way": way, "number": at, "rise": rise}
-        for label, ball in balls.items()
-        for way, rises in (("ascent", ball.ascent), ("random", ball.random))
-        for at, rise in enumerate(rises, start=1)
-    ]
-    return Panel(
-        "sharpness",
-        "The worst case in a ball",
-        f"Rise of the loss along gradient ascent within {RHO:g} times the norm of each filter (line, step by "
-        "step), and in random directions of that length (crosses). The loss is that of the spiking network, "
-        "and no derivative is taken twice.",
-        "The worst that was found is a lower bound of the worst there is, and the surrogate that searches "
-        "for it is each run's own.",
-        rows,
-        partial(_draw_sharpness, balls),
-    )
+def _sharpness(rows: Sequence[Row], balls: Mapping[str, Sharpness]) -> draw.Figure:
+    """The worst case in a ball
 
+    Rise of the loss along gradient ascent within {rho:g} times the norm of each filter (line, step by step),
+    and in random directions of that length (crosses). The loss is that of the spiking network, and no
+    derivative is taken twice.
 
-def _draw_sharpness(balls: Mapping[str, Sharpness]) -> draw.Figure:
+    The worst that was found is a lower bound of the worst there is, and the surrogate that searches for it is
+    each run's own.
+    """
     figure, ((axes,),) = draw.frame(1, 1, 6.5, 3.2)
     for at, (label, ball) in enumerate(balls.items()):
         rises = [0.0, *ball.ascent]
@@ -178,3 +177,46 @@ def _draw_sharpness(balls: Mapping[str, Sharpness]) -> draw.Figure:
     axes.set_xlabel("step of the ascent")
     axes.set_ylabel("rise of the loss")
     return draw.legend_below(figure, axes)
+
+
+def _ways(study: Study) -> dict[str, list[Way]]:
+    """What is measured, by its exact name; the first way that fits into the budget is taken."""
+    seed, samples, layers = study.options.seed, study.options.samples, study.cases[0].weights
+
+    def by_products(price: float, function: Callable[..., Any]) -> list[Way]:
+        """By layer, else of the whole network alone; the price is that of a matrix."""
+
+        def run(case: Case, some: Sequence[str]) -> Any:
+            return function(case.objective, layers=some, seed=seed)
+
+        return [(price * (1 + len(some)), partial(run, some=some)) for some in (layers, ())]
+
+    def by_gram(case: Case) -> Any:
+        return gauss_newton(case.objective, method="gram", show_progress=False)
+
+    def by_batch(case: Case) -> Any:
+        sizes, options = sorted({max(1, samples // 8), samples // 2}), {"repeats": REPEATS, "seed": seed}
+        return over_batches(_top_of_fisher, case.objective, sizes, show_progress=False, **options)
+
+    def ball(case: Case) -> Any:
+        return worst_case_sharpness(case.objective, rho=RHO, scale="filter", seed=seed)
+
+    newton = by_products(40, partial(gauss_newton, probes=0, tolerance=1e-2))
+    return {
+        "grad_norm_sq": [(1, lambda case: grad_norm_sq(case.objective))],
+        "empirical_fisher": [(8, lambda case: case.fisher)],
+        "gauss_newton": [(8 * len(study.data.classes), by_gram), *newton],
+        "double_backward_hessian": by_products(60, double_backward_hessian),
+        "surrogate_field_jacobian": by_products(60, surrogate_field_jacobian),
+        "over_batches": [(30, by_batch)],
+        "worst_case_sharpness": [(10, ball)],
+    }
+
+
+def _top_of_fisher(batch: Objective) -> float:
+    return largest(empirical_fisher(batch, show_progress=False).whole.top[0])
+
+
+def largest(value: float | tuple[float, float]) -> float:
+    """An eigenvalue, or the modulus of a complex one."""
+    return (value[0] ** 2 + value[1] ** 2) ** 0.5 if isinstance(value, tuple) else value

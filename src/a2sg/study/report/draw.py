@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +34,8 @@ def columns(
 ) -> tuple[Figure, list[list[Axes]]]:
     """A column of panels for each title, such as a run, a few of them beside each other.
 
-    Args:
-        titles: above the columns.
-        texts: beside the panels of a column, from above.
-        width: of each panel, in inches.
-        height: likewise.
-        share: whether the panels beside each other have one y axis.
-
-    Returns:
-        The figure, and its panels by text and title.
+    The texts stand beside the panels of a column, which are so many inches wide and high; panels beside each
+    other may share a y axis. Gives the figure, and its panels by text and title.
     """
     across, rows = min(len(titles), ACROSS), len(texts)
     figure, places = frame(rows * math.ceil(len(titles) / across), across, width, height)
@@ -187,22 +180,12 @@ def by_layer(rows: Rows, column: str, runs: Sequence[str], text: str, **limits: 
 
 
 def by_step(
-    rows: Rows,
-    texts: Mapping[str, str],
-    runs: Sequence[str],
-    height: float,
-    finish: Callable[[Axes, str], object],
-    filled: str | None = None,
-) -> Figure:
-    """A panel for each of some columns, with a mark per run, layer and step.
+    rows: Rows, texts: Mapping[str, str], runs: Sequence[str], height: float, filled: str | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A panel for each of some columns, by its text, with a mark per run, layer and step.
 
-    Args:
-        rows: with `run`, `layer`, `step`, the columns, and `…_error` of those that have one.
-        texts: beside the panels, by column.
-        runs: in their order.
-        height: of a panel, in inches.
-        finish: called with each panel and its column.
-        filled: the column that says whether a mark is; None fills all.
+    Rows have `run`, `layer`, `step`, the columns, and `…_error` of those that have one. Another column may
+    say whether a mark is filled; else all are.
     """
     keys = distinct(rows, "layer", "step")
     figure, grid = frame(len(texts), 1, min(16.0, 3 + 0.28 * len(keys)), height, sharex=True)
@@ -215,18 +198,11 @@ def by_step(
                     for row in picked(rows, run=run)
                     if row[column] is not None and (filled is None or row[filled]) == full
                 ]
-                axes.errorbar(
-                    [keys.index((row["layer"], row["step"])) + beside for row in mine],
-                    [row[column] for row in mine],
-                    [row.get(f"{column}_error") or 0.0 for row in mine],
-                    fmt=marker(at),
-                    color=colour(at),
-                    label=run if full else None,
-                    fillstyle="full" if full else "none",
-                    markersize=4,
-                    linewidth=1,
-                )
+                x = [keys.index((row["layer"], row["step"])) + beside for row in mine]
+                y, errors = [row[column] for row in mine], [row.get(f"{column}_error") or 0.0 for row in mine]
+                style: dict[str, Any] = {"fmt": marker(at), "color": colour(at), "markersize": 4}
+                style |= {"label": run, "fillstyle": "full"} if full else {"fillstyle": "none"}
+                axes.errorbar(x, y, errors, linewidth=1, **style)
         axes.set_ylabel(text, fontsize=9)
         label_steps(axes, keys)
-        finish(axes, column)
-    return legend_below(figure, grid[0][0])
+    return legend_below(figure, grid[0][0]), [axes for (axes,) in grid]

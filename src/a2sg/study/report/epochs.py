@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import median
 from typing import Any
 
@@ -13,7 +12,7 @@ from a2sg.study.measure.curvature_results import Curvature
 from a2sg.study.measure.variation import BatchVariation
 from a2sg.study.report import draw
 from a2sg.study.report.cases import BATCH_PRICE, WHOLE, Study, spread
-from a2sg.study.report.panel import Panel, Row
+from a2sg.study.report.panel import Panel, Row, panel
 
 MOST = 8
 """Epochs that are looked at of a run."""
@@ -70,18 +69,7 @@ def snapshots(study: Study) -> tuple[list[Snapshot], list[str]]:
 
 def over_epochs(found: Sequence[Snapshot], fed_by: Mapping[str, str], labels: Sequence[str]) -> Panel:
     """Curves over the epochs of all runs, with the weights before each spiking layer."""
-    rows = [row for one in found for row in _rows(one, fed_by)]
-    return Panel(
-        "theory-epochs",
-        "Variation and curvature over training",
-        "After each epoch whose weights were kept: the loss of the samples, λmax and trace of the empirical "
-        "Fisher of the weights that feed each spiking layer (black: of the whole network), and SGV and CV of "
-        "the layer's δ on fresh batches. All runs and epochs on the same samples and batches.",
-        "The Fisher's gradients shrink as the loss does, and so do λmax, trace and SGV: that they fall "
-        "together is no flat minimum. CV is free of the gradient's scale.",
-        rows,
-        partial(_draw, rows, labels),
-    )
+    return panel("theory-epochs", [row for one in found for row in _rows(one, fed_by)], _curves, labels)
 
 
 def _rows(one: Snapshot, fed_by: Mapping[str, str]) -> list[Row]:
@@ -100,7 +88,16 @@ def _rows(one: Snapshot, fed_by: Mapping[str, str]) -> list[Row]:
     return rows
 
 
-def _draw(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+def _curves(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    """Variation and curvature over training
+
+    After each epoch whose weights were kept: the loss of the samples, λmax and trace of the empirical Fisher
+    of the weights that feed each spiking layer (black: of the whole network), and SGV and CV of the layer's
+    δ on fresh batches. All runs and epochs on the same samples and batches.
+
+    The Fisher's gradients shrink as the loss does, and so do λmax, trace and SGV: that they fall together is
+    no flat minimum. CV is free of the gradient's scale.
+    """
     from matplotlib.ticker import MaxNLocator
 
     figure, grid = draw.columns(labels, list(QUANTITIES.values()), 5.2, 1.8)

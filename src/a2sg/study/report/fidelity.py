@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from a2sg.study.measure.fidelity import FidelityRow, own_fidelity, surrogate_fidelity
 from a2sg.study.report import draw
-from a2sg.study.report.case import Case
-from a2sg.study.report.cases import Study
-from a2sg.study.report.panel import Panel, Row, Section, rows_of
+from a2sg.study.report.cases import Case, Study
+from a2sg.study.report.panel import Row, Section, panel, rows_of
 
 TITLE = "Fidelity of the surrogate gradient"
 WINDOWS = (0.25, 0.5, 1.0, 2.0)
@@ -20,34 +18,6 @@ NOISE: dict[str, Any] = {"samples": 16, "replicates": 4}
 """Of the finite differences."""
 NOISY_SAMPLES = 32
 """Training samples that these are taken on, at most."""
-ABOUT = {
-    "own": (
-        "Each run's own surrogate, layer by layer",
-        "Cosine of the surrogate gradient, shape and windows as trained, with the true gradient of the "
-        "smoothed network, whose spikes rise from 0 to 1 as the integral of the surrogate does: 1 if the two "
-        "agree. Up to a factor they differ in the forward pass alone, so this says what hard spikes do to "
-        "the gradient.",
-        "A gradient can be useful without being faithful. Each run has a smoothed network of its own: a wide "
-        "window makes an easier one, and a ramp one that fires less. At the end of training the gradient is "
-        "small, and the smoothed network is at no minimum of its own.",
-    ),
-    "smoothed": (
-        "Every shape and window: the smoothed network",
-        "Cosine of what the gradient of each run's weights would be under other surrogates of area 1, "
-        "with that of the network smoothed by the same surrogate; all parameters (the CSV file has "
-        "the layers). The dotted line is the run's own.",
-        "The weights were trained under the run's own surrogate. A wide surrogate makes another, easier "
-        "network of the smoothed one: more cosine is not better training.",
-    ),
-    "noise": (
-        "Every shape and window: the expected loss under noise",
-        "Cosine with the gradient of the expected loss under noise on the potentials, by finite "
-        f"differences, on at most {NOISY_SAMPLES} samples. That reference knows no surrogate.",
-        "The noise has a width and shape, which favour surrogates like it. The estimate is noisy: the "
-        "CSV file has standard errors, and the ceiling that the true gradient itself could reach.",
-    ),
-}
-"""Titles of the panels, what they show, and what they cannot."""
 
 
 def fidelity(study: Study) -> Section:
@@ -73,16 +43,13 @@ def fidelity(study: Study) -> Section:
     own = {label: [row for row in rows if row.shape == "own"] for label, rows in found.items()}
     others = {label: [row for row in rows if row.shape != "own"] for label, rows in found.items()}
     whole = {label: next(row.cosine for row in rows if row.layer == "all") for label, rows in own.items()}
-    rows = rows_of(own)
-    text, bound = "cosine with the smoothed network's", {"top": 1.02}
-    draw_own = partial(draw.by_layer, rows, "cosine", list(found), text, **bound)
-    panels = [Panel("fidelity-own", *ABOUT["own"], rows, draw_own)]
-    for reference, wanted in (("smoothed", every), ("noise", noise is not None)):
-        if wanted:
-            rows = draw.picked(rows_of(others), reference=reference)
-            lines = whole if reference == "smoothed" else dict.fromkeys(whole)
-            drawing = partial(_draw_shapes, rows, lines)
-            panels.append(Panel(f"fidelity-{reference}", *ABOUT[reference], rows, drawing))
+    panels = [panel("fidelity-own", rows_of(own), _own, study.labels)]
+    rows = rows_of(others)
+    if every:
+        panels.append(panel("fidelity-smoothed", draw.picked(rows, reference="smoothed"), _smoothed, whole))
+    if noise is not None:
+        few = draw.picked(rows, reference="noise")
+        panels.append(panel("fidelity-noise", few, _noise, study.labels, samples=NOISY_SAMPLES))
     numbers = {"own_fidelity": own, "surrogate_fidelity": others}
     return Section(TITLE, panels, notes, numbers, {"cosine with the smoothed network's gradient": whole})
 
@@ -95,11 +62,50 @@ def _under_noise(case: Case, noise: float, seed: int) -> list[FidelityRow]:
     return [row for row in rows if row.reference == "noise"]
 
 
-def _draw_shapes(rows: Sequence[Row], own: Mapping[str, float | None]) -> draw.Figure:
-    """Cosines by window, a panel for each run, and that of its own surrogate."""
+def _own(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    """Each run's own surrogate, layer by layer
+
+    Cosine of the surrogate gradient, shape and windows as trained, with the true gradient of the smoothed
+    network, whose spikes rise from 0 to 1 as the integral of the surrogate does: 1 if the two agree. Up to a
+    factor they differ in the forward pass alone, so this says what hard spikes do to the gradient.
+
+    A gradient can be useful without being faithful. Each run has a smoothed network of its own: a wide window
+    makes an easier one, and a ramp one that fires less. At the end of training the gradient is small, and the
+    smoothed network is at no minimum of its own.
+    """
+    return draw.by_layer(rows, "cosine", labels, "cosine with the smoothed network's", top=1.02)
+
+
+def _smoothed(rows: Sequence[Row], own: Mapping[str, float | None]) -> draw.Figure:
+    """Every shape and window: the smoothed network
+
+    Cosine of what the gradient of each run's weights would be under other surrogates of area 1, with that of
+    the network smoothed by the same surrogate; all parameters (the CSV file has the layers). The dotted line
+    is the run's own.
+
+    The weights were trained under the run's own surrogate. A wide surrogate makes another, easier network of
+    the smoothed one: more cosine is not better training.
+    """
+    return _by_window(rows, own)
+
+
+def _noise(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    """Every shape and window: the expected loss under noise
+
+    Cosine with the gradient of the expected loss under noise on the potentials, by finite differences, on at
+    most {samples} samples. That reference knows no surrogate.
+
+    The noise has a width and shape, which favour surrogates like it. The estimate is noisy: the CSV file has
+    standard errors, and the ceiling that the true gradient itself could reach.
+    """
+    return _by_window(rows, dict.fromkeys(labels))
+
+
+def _by_window(rows: Sequence[Row], lines: Mapping[str, float | None]) -> draw.Figure:
+    """A panel for each run, with a line if it has one."""
     whole = draw.picked(rows, layer="all")
-    figure, (panels,) = draw.columns(list(own), ("cosine",), 4.8, 3.6)
-    for axes, (label, cosine) in zip(panels, own.items(), strict=True):
+    figure, (panels,) = draw.columns(list(lines), ("cosine",), 4.8, 3.6)
+    for axes, (label, cosine) in zip(panels, lines.items(), strict=True):
         for at, shape in enumerate(draw.distinct(whole, "shape")):
             mine = draw.picked(whole, run=label, shape=shape)
             x, y = ([row[column] for row in mine] for column in ("window", "cosine"))

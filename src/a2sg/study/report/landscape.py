@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from a2sg.study.measure.landscape import Slice, Statistics, loss_slice
 from a2sg.study.report import draw
 from a2sg.study.report.cases import Study, spread
-from a2sg.study.report.panel import Panel, Row, Section
+from a2sg.study.report.panel import Row, Section, panel
 
 POINTS, ACROSS = 21, 15
 """Places on a line, and along each direction of a plane."""
@@ -22,14 +21,13 @@ LIMITS = (
     "Random directions miss the few sharp ones: see the worst case and the largest eigenvalues for those. "
     "Each run is cut in units of its own filters."
 )
-
 Runs = Mapping[str, Slice]
 """By label."""
 
 
 def landscape(study: Study) -> Section:
     """Lines through the weights of all layers and of each, and a plane."""
-    every = study.cases[0].weights
+    every, seed = study.cases[0].weights, study.options.seed
     layers = spread(every, int(study.options.budget / (FORWARD * POINTS * study.seconds)))
     notes: list[str] = []
     if len(layers) < len(every):
@@ -49,20 +47,29 @@ def landscape(study: Study) -> Section:
         if study.afford(f"the slice of {one[0]} ({one[1]} statistics)", FORWARD * one[3], notes)
     ]
     lines: dict[str, dict[str, dict[str, Slice]]] = {}
-    common: dict[str, Any] = {"points": POINTS, "reach": REACH, "show_progress": False}
+    common: dict[str, Any] = {"points": POINTS, "reach": REACH, "seed": seed, "show_progress": False}
     for (moving, statistics, options, _), case in study.over(
         [(plan, case) for plan in planned for case in study.cases], "landscape"
     ):
-        found = loss_slice(case.objective, seed=study.options.seed, statistics=statistics, **common | options)
+        found = loss_slice(case.objective, statistics=statistics, **common | options)
         lines.setdefault(moving, {}).setdefault(statistics, {})[case.label] = found
     planes = lines.pop("plane", {}).get("re-estimated", {})
     panels = []
-    if ALL in lines:
-        panels.append(_whole(lines[ALL], study))
+    if whole := lines.get(ALL):
+        titled = {f"statistics {name}": runs for name, runs in whole.items()}
+        rows = _rows("statistics", whole)
+        panels.append(panel("landscape-line", rows, _whole, titled, seed=seed, limits=LIMITS))
     if by_layer := {layer: lines[layer]["kept"] for layer in layers if layer in lines}:
-        panels.append(_layers(by_layer, study))
+        titled = {draw.short(layer): runs for layer, runs in by_layer.items()}
+        panels.append(panel("landscape-layers", _rows("layer", by_layer), _layers, titled, limits=LIMITS))
     if planes:
-        panels.append(_plane(planes))
+        rows = [
+            {"run": label, "first": a, "second": b, "loss": loss}
+            for label, one in planes.items()
+            for a, line in zip(one.at, one.losses, strict=True)
+            for b, loss in zip(one.at, line, strict=True)
+        ]
+        panels.append(panel("landscape-plane", rows, _planes, planes, limits=LIMITS))
     return Section("Loss landscape", panels, notes, {"lines": lines, "planes": planes})
 
 
@@ -76,33 +83,30 @@ def _rows(what: str, lines: Mapping[str, Runs]) -> list[Row]:
     ]
 
 
-def _whole(lines: Mapping[str, Runs], study: Study) -> Panel:
-    return Panel(
-        "landscape-line",
-        "A line through all weights",
-        f"Loss along one random direction (seed {study.options.seed}), the same for all runs, each filter "
-        "of it scaled to the run's own. Left with the running statistics of batch norm, as deployed; "
-        "right with statistics taken anew at each place, which leaves out what comes of statistics that "
-        "no longer fit.",
-        LIMITS,
-        _rows("statistics", lines),
-        partial(_draw_lines, {f"statistics {name}": runs for name, runs in lines.items()}, 2),
-    )
+def _whole(rows: Sequence[Row], lines: Mapping[str, Runs]) -> draw.Figure:
+    """A line through all weights
+
+    Loss along one random direction (seed {seed}), the same for all runs, each filter of it scaled to the
+    run's own. Left with the running statistics of batch norm, as deployed; right with statistics taken anew
+    at each place, which leaves out what comes of statistics that no longer fit.
+
+    {limits}
+    """
+    return _lines(lines, 2)
 
 
-def _layers(lines: Mapping[str, Runs], study: Study) -> Panel:
-    return Panel(
-        "landscape-layers",
-        "Layer by layer",
-        "Loss along the same direction with the weights of one layer moving at a time (running statistics "
-        "kept): which layers the loss is sensitive to.",
-        LIMITS,
-        _rows("layer", lines),
-        partial(_draw_lines, {draw.short(layer): runs for layer, runs in lines.items()}, 4),
-    )
+def _layers(rows: Sequence[Row], lines: Mapping[str, Runs]) -> draw.Figure:
+    """Layer by layer
+
+    Loss along the same direction with the weights of one layer moving at a time (running statistics kept):
+    which layers the loss is sensitive to.
+
+    {limits}
+    """
+    return _lines(lines, 4)
 
 
-def _draw_lines(lines: Mapping[str, Runs], columns: int) -> draw.Figure:
+def _lines(lines: Mapping[str, Runs], columns: int) -> draw.Figure:
     columns = min(columns, len(lines))
     rows = math.ceil(len(lines) / columns)
     width, height = 12 / max(columns, 3), 3.2 if rows == 1 else 2.3
@@ -121,29 +125,18 @@ def _draw_lines(lines: Mapping[str, Runs], columns: int) -> draw.Figure:
     return draw.legend_below(figure, places[0])
 
 
-def _plane(planes: Runs) -> Panel:
-    rows = [
-        {"run": label, "first": a, "second": b, "loss": loss}
-        for label, one in planes.items()
-        for a, line in zip(one.at, one.losses, strict=True)
-        for b, loss in zip(one.at, line, strict=True)
-    ]
-    return Panel(
-        "landscape-plane",
-        "A plane through all weights",
-        "Loss over two random directions, the same for all runs and on the same colours; the cross is the "
-        "trained network. Batch norm's statistics are taken anew at each place.",
-        LIMITS,
-        rows,
-        partial(_draw_planes, planes),
-    )
+def _planes(rows: Sequence[Row], planes: Runs) -> draw.Figure:
+    """A plane through all weights
 
+    Loss over two random directions, the same for all runs and on the same colours; the cross is the trained
+    network. Batch norm's statistics are taken anew at each place.
 
-def _draw_planes(planes: Runs) -> draw.Figure:
+    {limits}
+    """
     from matplotlib.colors import LogNorm
 
     figure, (panels,) = draw.columns(list(planes), ("second direction",), 4.4, 3.8)
-    known = [loss for one in planes.values() for line in one.losses for loss in line if loss]
+    known = [row["loss"] for row in rows if row["loss"]]
     norm = LogNorm(min(known), max(known)) if known and min(known) < max(known) else None
     for axes, one in zip(panels, planes.values(), strict=True):
         losses = [[math.nan if loss is None else loss for loss in line] for line in one.losses]

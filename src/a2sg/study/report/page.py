@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from a2sg.study.facts import versions
+from a2sg.study.files import versions
 from a2sg.study.html import document, heading, paragraph, picture, table
 from a2sg.study.report.panel import AnalysisData, Panel
 
@@ -28,12 +28,7 @@ LONGEST = 12
 
 
 def page(found: AnalysisData, pictures: Mapping[str, bytes]) -> str:
-    """The page.
-
-    Args:
-        found: what it is about.
-        pictures: SVG by the name of the panel.
-    """
+    """The page, with pictures, SVG by the name of the panel."""
     facts = found.facts
     options = facts["options"]
     about = (

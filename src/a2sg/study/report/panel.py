@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
 from a2sg.study.measure.variation import Estimate
@@ -108,14 +110,41 @@ class AnalysisData:
         )
 
 
+def panel(
+    name: str,
+    rows: Sequence[Row],
+    picture: Callable[..., Figure],
+    *more: Any,
+    tables: Sequence[Table] = (),
+    **values: Any,
+) -> Panel:
+    """A panel whose words are the docstring of its picture: title, what it shows, what it cannot show.
+
+    Args:
+        name: of the files.
+        rows: its data.
+        picture: draws, from the rows and more.
+        *more: what else it takes.
+        tables: below the picture.
+        **values: of what stands in braces in the docstring.
+    """
+    words = cleandoc(picture.__doc__ or "").format(**values).split("\n\n")
+    title, shows, limits = (" ".join(paragraph.split()) for paragraph in words)
+    return Panel(name, title, shows, limits, rows, partial(picture, rows, *more), tables)
+
+
 def rows_of(found: Mapping[str, Iterable[Any]], names: str = "") -> list[Row]:
-    """A row for each record of each run, of all fields or those named; an estimate has its error, too."""
+    """A row for each record of each run, of all fields or those named; an estimate has its error, too.
+
+    A name `column=field` is that of a column that is called otherwise.
+    """
     rows = []
     for label, records in found.items():
         for record in records:
             row: Row = {"run": label}
             for name in names.split() or [one.name for one in fields(record)]:
-                value = getattr(record, name)
+                name, _, other = name.partition("=")
+                value = getattr(record, other or name)
                 estimated = isinstance(value, Estimate)
                 row |= {name: value.mean, f"{name}_error": value.error} if estimated else {name: value}
             rows.append(row)

@@ -15,7 +15,7 @@ from a2sg.study.measure.probe import find_sites
 from a2sg.study.report import draw
 from a2sg.study.report.cases import Study
 from a2sg.study.report.epochs import Snapshot, over_epochs, snapshots
-from a2sg.study.report.panel import Panel, Row, Table
+from a2sg.study.report.panel import Panel, Row, Table, panel
 from a2sg.study.text import number
 
 PRICE = 8
@@ -53,7 +53,19 @@ def prediction(study: Study) -> tuple[list[Panel], dict[str, Any], list[str]]:
                 )
             except InputError as error:
                 notes.append(f"No rank correlation of {text}, {name}: {error}.")
-    panels = [_panel(rows, study.labels, correlations, clusters)]
+    lines = [
+        [name, number(one.rho), _interval(one), str(one.points), str(one.clusters)]
+        for name, one in correlations.items()
+    ]
+    heads = ["rank correlation", "Spearman's ρ", "interval", "points", f"{clusters.split()[0]}s drawn"]
+    drawn = {
+        "run": "draws whole runs: it says what other runs would give. With fewer than about ten it is too "
+        "narrow.",
+        "layer of a run": f"draws layers of these runs, which are fewer than {FEWEST}: it says what other "
+        "layers of theirs would give, and nothing of other runs.",
+    }[clusters]
+    tables = [Table(heads, lines)]
+    panels = [panel("theory-prediction", rows, _scatter, study.labels, tables=tables, drawn=drawn)]
     if len({one.epoch for one in found}) > 1:
         panels.append(over_epochs(found, fed_by, study.labels))
     return panels, {"over_epochs": found, "correlate": correlations}, notes
@@ -73,13 +85,7 @@ def _groupings(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
 
 
 def feeding(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str, str]:
-    """The layer, of those named, that ran last before each spiking layer.
-
-    Args:
-        model: the network; its forward pass runs once.
-        inputs: what it takes.
-        layers: names of modules.
-    """
+    """The layer, of those named, that ran last before each spiking layer in one forward pass."""
     modules = dict(model.named_modules())
     found: dict[str, str] = {}
     last = [""]
@@ -126,38 +132,18 @@ def _interval(found: Correlation) -> str:
     return f"{found.low:.2f} .. {found.high:.2f}"
 
 
-def _panel(
-    rows: Sequence[Row], labels: Sequence[str], found: Mapping[str, Correlation], clusters: str
-) -> Panel:
-    lines = [
-        [name, number(one.rho), _interval(one), str(one.points), str(one.clusters)]
-        for name, one in found.items()
-    ]
-    heads = ["rank correlation", "Spearman's ρ", "interval", "points", f"{clusters.split()[0]}s drawn"]
-    drawn = {
-        "run": "draws whole runs: it says what other runs would give. With fewer than about ten it is too "
-        "narrow.",
-        "layer of a run": f"draws layers of these runs, which are fewer than {FEWEST}: it says what other "
-        "layers of theirs would give, and nothing of other runs.",
-    }[clusters]
-    return Panel(
-        "theory-prediction",
-        "Does variation predict curvature?",
-        "Each point is a layer and step of a run after an epoch (the earlier, the fainter): SGV or CV of its "
-        "δ on fresh batches against λmax of the empirical Fisher of the weights that feed it. The table has "
-        "Spearman's rank correlations, of all points and of ranks taken within groups of them. Within an "
-        "epoch tells layers and runs apart, within a layer and step epochs and runs, within those of a run "
-        "epochs alone.",
-        "SGV scales with the gradient, and λmax(F) with its square, so that they go together over layers and "
-        "over training even if neither has to do with flatness; CV is free of that. λmax is that of a layer, "
-        f"the same for all its steps. The interval (95 %, bootstrap) {drawn}",
-        rows,
-        partial(_draw, rows, labels),
-        [Table(heads, lines)],
-    )
+def _scatter(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    """Does variation predict curvature?
 
+    Each point is a layer and step of a run after an epoch (the earlier, the fainter): SGV or CV of its δ on
+    fresh batches against λmax of the empirical Fisher of the weights that feed it. The table has Spearman's
+    rank correlations, of all points and of ranks taken within groups of them. Within an epoch tells layers
+    and runs apart, within a layer and step epochs and runs, within those of a run epochs alone.
 
-def _draw(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    SGV scales with the gradient, and λmax(F) with its square, so that they go together over layers and over
+    training even if neither has to do with flatness; CV is free of that. λmax is that of a layer, the same
+    for all its steps. The interval (95 %, bootstrap) {drawn}
+    """
     figure, (panels,) = draw.frame(1, len(PAIRS), 5.2, 3.6, sharey=True)
     layers = draw.distinct(rows, "layer")
     epochs = sorted({row["epoch"] for row in rows})

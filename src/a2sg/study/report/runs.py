@@ -1,23 +1,120 @@
-"""Which runs the folders of an analysis stand for."""
+"""Which runs the folders of an analysis stand for, and their accuracy and energy."""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from a2sg.errors import require
-from a2sg.study.report.tradeoff import RunPoint, run_points
+from a2sg.errors import InputError, require
+from a2sg.score import score_in
+from a2sg.statistics import deviation, mean
+from a2sg.study.measure.result import Result
+
+
+@dataclass(frozen=True)
+class RunPoint(Result):
+    """One run.
+
+    Attributes:
+        arm: its label.
+        seed: of the run.
+        measure: what the score is: "accuracy" or "miou".
+        score: 0 .. 1.
+        energy_nj: estimated energy of a sample's forward pass, in nJ; see `EnergyMeter`.
+        spikes: per sample.
+    """
+
+    arm: str
+    seed: int
+    measure: str
+    score: float
+    energy_nj: float
+    spikes: float
+
+
+@dataclass(frozen=True)
+class ArmPoint(Result):
+    """All runs of one arm.
+
+    Attributes:
+        arm: its label.
+        runs: how many.
+        score: mean.
+        score_deviation: sample standard deviation; None of one run.
+        energy_nj: mean.
+        energy_deviation: likewise.
+        dominated: whether another arm has at least its mean score for at most its mean energy, and one of
+            them better. Of means: it says nothing of chance.
+    """
+
+    arm: str
+    runs: int
+    score: float
+    score_deviation: float | None
+    energy_nj: float
+    energy_deviation: float | None
+    dominated: bool
+
+
+def run_points(folder: str | Path) -> list[RunPoint]:
+    """A point for every finished run of a comparison's folder, or for the run folder given.
+
+    Raises:
+        InputError: if there is no finished run, or a summary cannot be read.
+    """
+    folder = Path(folder)
+    paths = sorted(folder.glob("*/summary.json")) or sorted(folder.glob("summary.json"))
+    require(
+        bool(paths),
+        f"{folder} has no finished runs (no ARM-sSEED/summary.json): a2sg compare writes them",
+    )
+    return [_point(path) for path in paths]
+
+
+def arm_points(points: Sequence[RunPoint]) -> list[ArmPoint]:
+    """The mean of every arm's runs, in the order of their first run.
+
+    Raises:
+        InputError: if the runs were judged by different measures.
+    """
+    measures = sorted({point.measure for point in points})
+    require(len(measures) <= 1, f"runs judged by {' and '.join(measures)} do not fit into one picture")
+    arms: dict[str, list[RunPoint]] = {}
+    for point in points:
+        arms.setdefault(point.arm, []).append(point)
+    found = []
+    for arm, runs in arms.items():
+        scores, energies = [run.score for run in runs], [run.energy_nj for run in runs]
+        spread = deviation(scores), mean(energies), deviation(energies)
+        found.append(ArmPoint(arm, len(runs), mean(scores), *spread, dominated=False))
+
+    def beaten(one: ArmPoint) -> bool:
+        own = one.score, one.energy_nj
+        pairs = ((other.score, other.energy_nj) for other in found)
+        return any(pair != own and pair[0] >= own[0] and pair[1] <= own[1] for pair in pairs)
+
+    return [replace(one, dominated=beaten(one)) for one in found]
+
+
+def _point(path: Path) -> RunPoint:
+    try:
+        summary = json.loads(path.read_text())
+        name = score_in(summary).name
+        costs = summary["energy_nj_per_sample"], summary["spikes_per_sample"]
+        return RunPoint(summary["arm"], summary["seed"], name, summary[name], *costs)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is no summary of a finished run: delete it and train the run again"
+        ) from error
 
 
 def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], list[str]]:
-    """Run folders, and what was left out.
+    """Run folders; accuracy and energy, also of a comparison's other seeds; sentences on what was left out.
 
     A comparison's folder stands for the finished run with the smallest seed of each of its arms.
-
-    Returns:
-        Run folders; accuracy and energy of these and of a comparison's other seeds; sentences on what was
-        left out.
 
     Raises:
         InputError: for a folder that holds no run, or none that is finished.

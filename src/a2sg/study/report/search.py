@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from a2sg.modes import in_mode
 from a2sg.study.measure.search_gain import SearchGain, search_gain
 from a2sg.study.measure.variation import estimate
 from a2sg.study.report import draw
-from a2sg.study.report.case import Case
-from a2sg.study.report.cases import Study
-from a2sg.study.report.panel import Panel, Row, Table
+from a2sg.study.report.cases import Case, Study
+from a2sg.study.report.panel import Panel, Row, Table, panel
 from a2sg.study.text import number
 
 GROUPS = (1, 4)
@@ -46,7 +44,19 @@ def searches(study: Study) -> tuple[list[Panel], Found]:
         for size, steps in sizes.items()
         for step in steps
     ]
-    return [_windows(study, rows, found), _gain(rows, found)], found
+    lines = []
+    for label, sizes in found.items():
+        for size, steps in sizes.items():
+            for spatial, text in OBJECTIVES.items():
+                means = [number(_mean(steps, spatial, kind)) for kind in KINDS]
+                if any(means):
+                    lines.append([label, str(size), text, *means])
+    table = Table(("run", "batches per search", "objective", *KINDS.values()), lines)
+    case, size = study.cases[0], study.options.batch_size
+    held: dict[str, Any] = {"batches": len(case.batches), "size": size}
+    held["trained"] = case.run.config.data.batch_size
+    windows = panel("search-windows", rows, _windows, found, group=GROUPS[1], **held)
+    return [windows, panel("search-gain", rows, _gain, found, tables=[table])], found
 
 
 def _gains(case: Case, size: int) -> list[SearchGain]:
@@ -60,22 +70,15 @@ def _gains(case: Case, size: int) -> list[SearchGain]:
         return search_gain(case.model, case.batches, case.loss, group=size, show_progress=False, **options)
 
 
-def _windows(study: Study, rows: Sequence[Row], found: Found) -> Panel:
-    return Panel(
-        "search-windows",
-        "What a search finds",
-        f"The window that a search would set now, for {len(study.cases[0].batches)} batches of "
-        f"{study.options.batch_size} one by one (dots) and {GROUPS[1]} at a time (diamonds); the dash is in "
-        "use. Each layer's steps from left to right. Dots far apart say that one batch does not know the "
-        "best window: observe more batches per search (windows.batches).",
-        f"Batches of training held {study.cases[0].run.config.data.batch_size} samples: larger ones "
-        "know more.",
-        rows,
-        partial(_draw_windows, found),
-    )
+def _windows(rows: Sequence[Row], found: Found) -> draw.Figure:
+    """What a search finds
 
+    The window that a search would set now, for {batches} batches of {size} one by one (dots) and {group} at a
+    time (diamonds); the dash is in use. Each layer's steps from left to right. Dots far apart say that one
+    batch does not know the best window: observe more batches per search (windows.batches).
 
-def _draw_windows(found: Found) -> draw.Figure:
+    Batches of training held {trained} samples: larger ones know more.
+    """
     first = next(iter(found.values()))
     keys = [(step.layer, step.step) for step in first[GROUPS[0]]]
     places = {key: place for place, key in enumerate(keys)}
@@ -95,37 +98,22 @@ def _draw_windows(found: Found) -> draw.Figure:
     return draw.legend_below(figure, grid[0][0])
 
 
-def _gain(rows: Sequence[Row], found: Found) -> Panel:
-    heads = ("run", "batches per search", "objective", *KINDS.values())
-    lines = []
-    for label, sizes in found.items():
-        for size, steps in sizes.items():
-            for spatial, text in OBJECTIVES.items():
-                means = [number(_mean(steps, spatial, kind)) for kind in KINDS]
-                if any(means):
-                    lines.append([label, str(size), text, *means])
-    return Panel(
-        "search-gain",
-        "What it promises and what is left",
-        "A search looks at each layer and step alone, on its own batch, while all else stays. Promised is "
-        "the gain that it sees there; kept on the batch, that on the same batch once all windows are set "
-        "together; kept on the next, that on the batch of the next search. Bars are means over a layer's "
-        "steps, for one batch per search.",
-        "Below 0 the windows in use were better than those that the search would set. Gains of SGV are "
-        "logarithms and carry the gradient's scale: a later layer that passes less gradient lowers the SGV "
-        "of all before it.",
-        rows,
-        partial(_draw_gain, found),
-        [Table(heads, lines)],
-    )
-
-
 def _mean(steps: Sequence[SearchGain], spatial: bool, kind: str, layer: str | None = None) -> float | None:
     mine = [step for step in steps if step.spatial == spatial and layer in (None, step.layer)]
     return estimate(getattr(step, kind).mean for step in mine).mean
 
 
-def _draw_gain(found: Found) -> draw.Figure:
+def _gain(rows: Sequence[Row], found: Found) -> draw.Figure:
+    """What it promises and what is left
+
+    A search looks at each layer and step alone, on its own batch, while all else stays. Promised is the gain
+    that it sees there; kept on the batch, that on the same batch once all windows are set together; kept on
+    the next, that on the batch of the next search. Bars are means over a layer's steps, for one batch per
+    search.
+
+    Below 0 the windows in use were better than those that the search would set. Gains of SGV are logarithms
+    and carry the gradient's scale: a later layer that passes less gradient lowers the SGV of all before it.
+    """
     figure, grid = draw.frame(len(found), 2, 4.2, 2.1, sharex=True, sharey="col")
     for line, (label, sizes) in zip(grid, found.items(), strict=True):
         steps = sizes[GROUPS[0]]

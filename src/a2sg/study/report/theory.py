@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from torch import nn
 
 from a2sg.modes import in_mode
-from a2sg.study.measure.bridge import Bridge, bridges
+from a2sg.study.measure.bridge import bridges
 from a2sg.study.measure.theory import Theorems, check_theorems
 from a2sg.study.report import draw
-from a2sg.study.report.case import Case
-from a2sg.study.report.cases import Study
-from a2sg.study.report.panel import Panel, Row, Section, Table, rows_of, tabled
+from a2sg.study.report.cases import Case, Study
+from a2sg.study.report.panel import Panel, Row, Section, Table, panel, rows_of, tabled
 from a2sg.study.report.prediction import prediction
 
 PRICE, BRIDGE_PRICE = 60, 3
@@ -23,8 +21,15 @@ DEEPEST = 1e3
 """The picture of the bridge ends this far below the least λmax."""
 BRIDGE = {"bound": "bound by CV", "trace": "trace", "top": "λmax(F)", "aligned": "left at CV 0"}
 """Sizes of the bridge in the picture."""
-CONDITION = {"kappa": "κ", "l_kappa_over_variance": "Lκ/σ²"}
-"""Panels of the picture of Theorem 4.2."""
+COLUMNS = {name: name for name in ("layer", "run", "step")}
+COLUMNS |= {
+    "CV of δ": "cv",
+    "λmax(F)": "top",
+    "left at CV 0": "aligned",
+    "bound": "bound",
+    "trace of F": "trace",
+}
+"""Of its table."""
 SHOWN = ("boxcar", "triangle", "asymmetric 0.5", "asymmetric 0.6", "asymmetric 0.8")
 """Shapes in the picture; the CSV file has all."""
 
@@ -36,7 +41,7 @@ def theory(study: Study) -> Section:
     found: dict[str, Any] = {}
     if study.afford("check_theorems", PRICE, notes):
         found["check_theorems"] = study.each("theory", _checked)
-        panels += [_shapes(found["check_theorems"]), _condition(found["check_theorems"])]
+        panels += _of_theorems(found["check_theorems"])
     predicting, numbers, said = prediction(study)
     panels += predicting
     found |= numbers
@@ -45,7 +50,8 @@ def theory(study: Study) -> Section:
         notes.append("The bridge is about dense layers, of which this network has none.")
     elif study.afford("bridges", BRIDGE_PRICE, notes):
         found["bridges"] = {case.label: bridges(case.model, case.batch, case.loss) for case in study.cases}
-        panels.append(_bridge(found["bridges"]))
+        rows = rows_of(found["bridges"])
+        panels.append(panel("theory-bridge", rows, _bridge, study.labels, tables=[tabled(rows, COLUMNS)]))
     return Section("Theory", panels, notes, found)
 
 
@@ -54,33 +60,43 @@ def _checked(case: Case) -> Theorems:
         return check_theorems(case.model, case.batch, case.loss)
 
 
-def _shapes(theorems: Mapping[str, Theorems]) -> Panel:
+def _of_theorems(theorems: Mapping[str, Theorems]) -> list[Panel]:
     heads = ["CV of ds/du at one window, measured", "run", "Lκ > σ²"]
     heads += ["less than the triangle", "less than the boxcar"]
     lines = []
     for label, one in theorems.items():
-        counts = {(row.symmetric, row.asymmetric, row.condition): row for row in one.ramps()}
-        for (symmetric, asymmetric, condition), row in counts.items():
+        ramps = {(row.symmetric, row.asymmetric, row.condition): row for row in one.ramps()}
+        for (symmetric, asymmetric, condition), row in ramps.items():
             if symmetric == "triangle" and row.total:
-                both = (row, counts["boxcar", asymmetric, condition])
+                both = (row, ramps["boxcar", asymmetric, condition])
                 cells = [f"{cell.less} of {cell.total}" for cell in both]
                 lines.append([asymmetric, label, "holds" if condition else "does not", *cells])
-    return Panel(
-        "theory-shapes",
-        "Theorems 4.1 and 4.2: CV of ds/du under each shape",
-        "Each layer's steps from left to right, at the window in use: above under the potentials themselves, "
-        "below under a Gaussian of their mean and deviation. The table counts in how many layer-steps an "
-        "asymmetric shape varies less than a symmetric one, where the condition of Theorem 4.2 holds and "
-        "where it does not.",
-        "At one window no shape can vary less than the boxcar, a constant. CV of ds/du is not CV of δ, which "
-        "also has the gradients that arrive, and no CV says what training makes of it.",
-        [{"run": label, **row} for label, one in theorems.items() for row in one.rows()],
-        partial(_draw_shapes, theorems),
-        [Table(heads, lines)],
-    )
+    of_shapes = [{"run": label, **row} for label, one in theorems.items() for row in one.rows()]
+    shapes = panel("theory-shapes", of_shapes, _shapes, theorems, tables=[Table(heads, lines)])
+    rows: list[Row] = [
+        {"run": label, **step.row(), "holds": step.condition}
+        for label, one in theorems.items()
+        for step in one.steps
+    ]
+    lines = []
+    for label in theorems:
+        if known := [row for row in draw.picked(rows, run=label) if row["holds"] is not None]:
+            counts = [sum(row[column] for row in known) for column in ("holds", "looks_gaussian")]
+            lines.append([label, *(f"{count} of {len(known)}" for count in counts)])
+    table = Table(("run", "condition holds", "looks Gaussian"), lines)
+    return [shapes, panel("theory-condition", rows, _condition, list(theorems), tables=[table])]
 
 
-def _draw_shapes(theorems: Mapping[str, Theorems]) -> draw.Figure:
+def _shapes(rows: Sequence[Row], theorems: Mapping[str, Theorems]) -> draw.Figure:
+    """Theorems 4.1 and 4.2: CV of ds/du under each shape
+
+    Each layer's steps from left to right, at the window in use: above under the potentials themselves, below
+    under a Gaussian of their mean and deviation. The table counts in how many layer-steps an asymmetric shape
+    varies less than a symmetric one, where the condition of Theorem 4.2 holds and where it does not.
+
+    At one window no shape can vary less than the boxcar, a constant. CV of ds/du is not CV of δ, which also
+    has the gradients that arrive, and no CV says what training makes of it.
+    """
     texts = ("CV of ds/du, measured", "under the Gaussian")
     figure, grid = draw.columns(list(theorems), texts, 6, 2.6)
     for column, one in enumerate(theorems.values()):
@@ -95,55 +111,32 @@ def _draw_shapes(theorems: Mapping[str, Theorems]) -> draw.Figure:
     return draw.legend_below(figure, grid[0][0], len(SHOWN))
 
 
-def _condition(theorems: Mapping[str, Theorems]) -> Panel:
-    rows: list[Row] = [
-        {"run": label, **step.row(), "holds": step.condition}
-        for label, one in theorems.items()
-        for step in one.steps
-    ]
-    lines = []
-    for label in theorems:
-        if known := [row for row in draw.picked(rows, run=label) if row["holds"] is not None]:
-            counts = [sum(row[column] for row in known) for column in ("holds", "looks_gaussian")]
-            lines.append([label, *(f"{count} of {len(known)}" for count in counts)])
-    return Panel(
-        "theory-condition",
-        "Theorem 4.2: where its condition holds",
-        "κ, from the mean potential up to the window's lower edge, and Lκ/σ², L the window's width. Above "
-        "the dotted line Lκ > σ² holds. Open points are of potentials that do not look Gaussian (skewness "
-        "beyond ±0.5, or excess kurtosis beyond ±1).",
-        "Where the condition holds, the linear density that the theorem assumes is negative at the window's "
-        "upper edge: the theorem's assumptions and its condition do not go together there.",
-        rows,
-        partial(draw.by_step, rows, CONDITION, list(theorems), 2.1, _finish_condition, "looks_gaussian"),
-        [Table(("run", "condition holds", "looks Gaussian"), lines)],
-    )
+def _condition(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    """Theorem 4.2: where its condition holds
+
+    κ, from the mean potential up to the window's lower edge, and Lκ/σ², L the window's width. Above the
+    dotted line Lκ > σ² holds. Open points are of potentials that do not look Gaussian (skewness beyond ±0.5,
+    or excess kurtosis beyond ±1).
+
+    Where the condition holds, the linear density that the theorem assumes is negative at the window's upper
+    edge: the theorem's assumptions and its condition do not go together there.
+    """
+    texts = {"kappa": "κ", "l_kappa_over_variance": "Lκ/σ²"}
+    figure, (_, below) = draw.by_step(rows, texts, labels, 2.1, filled="looks_gaussian")
+    below.axhline(1, color="black", linewidth=0.8, linestyle=":")
+    return figure
 
 
-def _finish_condition(axes: Any, column: str) -> None:
-    if column == "l_kappa_over_variance":
-        axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
+def _bridge(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    """The bridge from variation to curvature, on dense layers
 
+    λmax of the Fisher of each dense layer and step, the part of it that is left if δ does not vary, the bound
+    by CV, and the trace. The bound says something only where it is below the trace, which bounds λmax without
+    any theory.
 
-def _bridge(dense: Mapping[str, Sequence[Bridge]]) -> Panel:
-    rows = rows_of(dense)
-    columns = {name: name for name in ("layer", "run", "step")}
-    columns |= {"CV of δ": "cv", "λmax(F)": "top", "left at CV 0": "aligned", "bound": "bound"}
-    return Panel(
-        "theory-bridge",
-        "The bridge from variation to curvature, on dense layers",
-        "λmax of the Fisher of each dense layer and step, the part of it that is left if δ does not vary, "
-        "the bound by CV, and the trace. The bound says something only where it is below the trace, which "
-        "bounds λmax without any theory.",
-        "It is about dense layers alone, and the paper needs a small CV. A read-out whose δ sums to 0 over "
-        "classes has an infinite CV but for rounding.",
-        rows,
-        partial(_draw_bridge, rows, list(dense)),
-        [tabled(rows, columns | {"trace of F": "trace"})],
-    )
-
-
-def _draw_bridge(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    It is about dense layers alone, and the paper needs a small CV. A read-out whose δ sums to 0 over classes
+    has an infinite CV but for rounding.
+    """
     figure, (panels,) = draw.columns(labels, ("",), 5, 3.2)
     for axes, label in zip(panels, labels, strict=True):
         mine = draw.picked(rows, run=label)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from statistics import median
-from typing import Any
 
 from a2sg.errors import InputError
 from a2sg.statistics import mean
 from a2sg.study.measure.variation import HistoryPoint, estimate
 from a2sg.study.report import draw
-from a2sg.study.report.case import Case
-from a2sg.study.report.cases import BATCHES, Study
-from a2sg.study.report.panel import Panel, Row, Section, rows_of, tabled
+from a2sg.study.report.cases import BATCHES, Case, Study
+from a2sg.study.report.panel import Row, Section, panel, rows_of, tabled
 from a2sg.study.report.search import searches
 from a2sg.study.run import run_history
 
@@ -27,6 +24,10 @@ QUANTITIES = {
     "norm": ("‖δ‖", True),
 }
 """Of a layer and step: what it is, and whether on a logarithmic axis."""
+SIGNALS = "layer parameters norm snr squared_snr=squared squared_snr_error=squared_error batches"
+SIGNAL = {"run": "run", "‖g‖ of a mini-batch": "norm", "signal to noise": "snr"}
+SIGNAL |= {"its square ± error": "squared_snr±"}
+"""Columns of a file, and of the table under it."""
 
 
 def variation(study: Study) -> Section:
@@ -38,10 +39,19 @@ def variation(study: Study) -> Section:
         if points:
             histories[case.label] = points
         _ = case.variation
-    panels = [_training(histories)] if histories else []
-    panels += [_steps(study), _signals(study)]
-    batches = study.cases[0].batches
-    price = SEARCH_PRICE * len(batches) * study.options.batch_size / study.options.samples
+    steps = {case.label: case.variation.steps for case in study.cases}
+    rows = rows_of(steps, f"layer step window {' '.join(QUANTITIES)} surrogate_cv inside")
+    every = {case.label: case.variation.signals for case in study.cases}
+    signals = rows_of(every, SIGNALS)
+    tables = [tabled(draw.picked(signals, layer="all"), SIGNAL)]
+    batches, size = study.cases[0].batches, study.options.batch_size
+    panels = [
+        panel("variation-batches", rows, _steps, study.labels, batches=len(batches), size=size),
+        panel("signal-to-noise", signals, _signals, study.labels, tables=tables, most=BATCHES),
+    ]
+    if histories:
+        panels.insert(0, panel("variation-training", rows_of(histories), _training, histories))
+    price = SEARCH_PRICE * len(batches) * size / study.options.samples
     more, gains = searches(study) if study.afford("what a search promises", price, notes) else ([], {})
     return Section(
         "Variation of gradients",
@@ -72,18 +82,18 @@ def _history(case: Case, notes: list[str]) -> list[HistoryPoint]:
 def _glance(
     study: Study, histories: Mapping[str, Sequence[HistoryPoint]]
 ) -> dict[str, dict[str, float | None]]:
-    found: dict[str, dict[str, float | None]] = {}
-    for text, name in (("SGV at step T", "sgv"), ("TGC before T", "tgc")):
-        found[f"{text}, mean over training"] = {
-            label: estimate(_shown(points, name)).mean for label, points in histories.items()
-        }
+    texts = {"sgv": "SGV at step T, mean over training", "tgc": "TGC before T, mean over training"}
+    found = {
+        text: {label: estimate(_shown(points, name)).mean for label, points in histories.items()}
+        for name, text in texts.items()
+    }
+    medians: dict[str, float | None] = {}
     for case in study.cases:
         known = [step.cv.mean for step in case.variation.steps if step.cv.mean is not None]
-        for what, value in (
-            ("CV of δ, median of layers and steps", median(known) if known else None),
-            ("signal to noise of the gradient", case.variation.signals[-1].snr),
-        ):
-            found.setdefault(what, {})[case.label] = value
+        medians[case.label] = median(known) if known else None
+    found["CV of δ, median of layers and steps"] = medians
+    snrs = {case.label: case.variation.signals[-1].snr for case in study.cases}
+    found["signal to noise of the gradient"] = snrs
     return {what: values for what, values in found.items() if values}
 
 
@@ -94,22 +104,16 @@ def _shown(points: Sequence[HistoryPoint], name: str) -> list[float]:
     return [value for value in shown if value is not None]
 
 
-def _training(histories: Mapping[str, Sequence[HistoryPoint]]) -> Panel:
-    return Panel(
-        "variation-training",
-        "Over training",
-        "SGV at the last step and TGC before it, of the gradients that training used, and the windows, on "
-        "the observed iterations; below, CV, norm and share of zeros of these gradients, means over steps. "
-        "A2SG lowers SGV and raises TGC among windows of one batch; this is what was left of that over the "
-        "training.",
-        "SGV scales with the gradient, which shrinks as the loss does: a falling SGV is no sign of less "
-        "variation, and runs of other shapes or losses are on another scale.",
-        rows_of(histories),
-        partial(_draw_training, histories),
-    )
+def _training(rows: Sequence[Row], histories: Mapping[str, Sequence[HistoryPoint]]) -> draw.Figure:
+    """Over training
 
+    SGV at the last step and TGC before it, of the gradients that training used, and the windows, on the
+    observed iterations; below, CV, norm and share of zeros of these gradients, means over steps. A2SG lowers
+    SGV and raises TGC among windows of one batch; this is what was left of that over the training.
 
-def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> draw.Figure:
+    SGV scales with the gradient, which shrinks as the loss does: a falling SGV is no sign of less variation,
+    and runs of other shapes or losses are on another scale.
+    """
     every = [point for points in histories.values() for point in points]
     more = [name for name in ("cv", "norm", "sparsity") if any(_shown(every, name))]
     titles = {"sgv": "SGV, step T", "tgc": "TGC, mean of steps t < T", "window": "window, mean of steps"}
@@ -136,56 +140,31 @@ def _draw_training(histories: Mapping[str, Sequence[HistoryPoint]]) -> draw.Figu
     return draw.legend_below(figure, grid[0][0], 8)
 
 
-def _steps(study: Study) -> Panel:
-    steps = {case.label: case.variation.steps for case in study.cases}
-    rows = rows_of(steps, f"layer step window {' '.join(QUANTITIES)} surrogate_cv inside")
-    shown = {
-        name: text for name, (text, _) in QUANTITIES.items() if any(row[name] is not None for row in rows)
-    }
+def _steps(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    """Now, on fresh batches
 
-    def finish(axes: Any, name: str) -> None:
+    Each layer's steps from left to right, on {batches} batches of {size} training samples that are the same
+    for all runs, with standard errors. CV and TGC are free of the gradient's scale and compare across runs.
+
+    SGV and ‖δ‖ carry the scale of gradient and shape. CV is huge where gradients cancel; in a layer behind
+    which they sum to 0 it is a ratio of rounding errors.
+    """
+    known = {name for name in QUANTITIES if any(row[name] is not None for row in rows)}
+    shown = {name: text for name, (text, _) in QUANTITIES.items() if name in known}
+    figure, panels = draw.by_step(rows, shown, labels, 1.7)
+    for axes, name in zip(panels, shown, strict=True):
         if QUANTITIES[name][1]:
             draw.log_if_positive(axes, [row[name] for row in rows])
-
-    return Panel(
-        "variation-batches",
-        "Now, on fresh batches",
-        f"Each layer's steps from left to right, on {study.cases[0].variation.batches} batches of "
-        f"{study.options.batch_size} training samples that are the same for all runs, with standard errors. "
-        "CV and TGC are free of the gradient's scale and compare across runs.",
-        "SGV and ‖δ‖ carry the scale of gradient and shape. CV is huge where gradients cancel; in a layer "
-        "behind which they sum to 0 it is a ratio of rounding errors.",
-        rows,
-        partial(draw.by_step, rows, shown, study.labels, 1.7, finish),
-    )
+    return figure
 
 
-def _signals(study: Study) -> Panel:
-    rows: list[Row] = [
-        {
-            "run": case.label,
-            "layer": signal.layer,
-            "parameters": signal.parameters,
-            "norm": signal.norm.mean,
-            "norm_error": signal.norm.error,
-            "snr": signal.snr,
-            "squared_snr": signal.squared,
-            "squared_snr_error": signal.squared_error,
-            "batches": signal.batches,
-        }
-        for case in study.cases
-        for signal in case.variation.signals
-    ]
-    shown = {"run": "run", "‖g‖ of a mini-batch": "norm", "signal to noise": "snr"}
-    shown["its square ± error"] = "squared_snr±"
-    return Panel(
-        "signal-to-noise",
-        "Signal to noise of the weights' gradients",
-        "‖mean gradient‖ over the deviation of a mini-batch's gradient from it, by the modules that hold "
-        "parameters: what an optimizer gets. More is steadier.",
-        f"At a minimum the signal goes to 0 however good the surrogate is, and {BATCHES} batches know it "
-        "roughly: see the errors.",
-        rows,
-        partial(draw.by_layer, rows, "snr", study.labels, "signal to noise", bottom=0),
-        [tabled(draw.picked(rows, layer="all"), shown)],
-    )
+def _signals(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
+    """Signal to noise of the weights' gradients
+
+    ‖mean gradient‖ over the deviation of a mini-batch's gradient from it, by the modules that hold
+    parameters: what an optimizer gets. More is steadier.
+
+    At a minimum the signal goes to 0 however good the surrogate is, and {most} batches know it roughly: see
+    the errors.
+    """
+    return draw.by_layer(rows, "snr", labels, "signal to noise", bottom=0)
