@@ -128,8 +128,10 @@ def panel(
         tables: below the picture.
         **values: of what stands in braces in the docstring.
     """
-    words = cleandoc(picture.__doc__ or "").format(**values).split("\n\n")
-    title, shows, limits = (" ".join(paragraph.split()) for paragraph in words)
+    title, shows, limits = name, "", ""
+    if picture.__doc__:  # python -OO has none
+        words = cleandoc(picture.__doc__).format(**values).split("\n\n")
+        title, shows, limits = (" ".join(paragraph.split()) for paragraph in words)
     return Panel(name, title, shows, limits, rows, partial(picture, rows, *more), tables)
 
 
