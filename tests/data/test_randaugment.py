@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from a2sg.data.standardize import to_unit
+from augmented import applied, seeded
 from labelled_images import GREY, smooth_pictures
 
 kornia = pytest.importorskip("kornia", reason="needs a2sg[train]")
@@ -117,8 +118,8 @@ def test_randaugment_draws_for_every_image_and_changes_the_share_asked_for():
     from a2sg.data.randaugment import OPERATIONS, RandAugment
 
     images = to_unit(smooth_pictures(batch=1)).expand(3000, -1, -1, -1)
-    torch.manual_seed(0)
-    results = RandAugment(1, 9.0, 0.0, 0.5)(images, torch.tensor(GREY))
+    augment = RandAugment(1, 9.0, 0.0, 0.5)
+    results = augment(images, torch.tensor(GREY), applied(augment.draw(seeded(), 3000)))
     changed = (results != images).flatten(1).any(1)
     assert abs(changed.float().mean().item() - 0.5) < 4 * 0.5 / math.sqrt(3000)
     kinds = {image.numpy().tobytes() for image in results[changed]}
@@ -133,4 +134,16 @@ def test_randaugment_of_no_image_changes_none():
     from a2sg.data.randaugment import RandAugment
 
     images = to_unit(smooth_pictures(batch=5))
-    assert torch.equal(RandAugment(2, 9.0, 0.4, 0.0)(images, torch.tensor(GREY)), images)
+    augment = RandAugment(2, 9.0, 0.4, 0.0)
+    assert torch.equal(augment(images, torch.tensor(GREY), applied(augment.draw(seeded(), 5))), images)
+
+
+def test_strengths_spread_as_asked_within_their_range():
+    from a2sg.data.randaugment import RandAugment
+
+    strengths = RandAugment(1, 9.0, 0.4, 1.0).draw(seeded(), 20_000)["strength_0"]
+    assert abs((strengths > 0).mean() - 0.5) < 4 * 0.5 / math.sqrt(20_000)
+    assert np.abs(strengths).max() <= 1
+    assert np.median(np.abs(strengths)) == pytest.approx(0.9, abs=0.002)
+    # Of a normal distribution a 16th percentile lies a deviation below the mean.
+    assert np.quantile(np.abs(strengths), 0.15866) == pytest.approx(0.9 - 0.04, abs=0.002)

@@ -136,6 +136,7 @@ def test_a_slow_data_set_shows_as_waiting(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(ArrayImages, "__getitems__", slow)
     words = ["--profile", "4", "--out", str(tmp_path / "run"), "--model.name", "mlp_small"]
+    words += ["--data.resident", "false"]
     assert cli.main(["train", "digits", "--data.batch_size", "16", *words, "--model.options", "{}"]) == 0
     out = capsys.readouterr().out
     content = json.loads((tmp_path / "run" / "profile.json").read_text())
@@ -180,7 +181,7 @@ def test_phases_are_timed_without_overlap(monkeypatch):
         spend(
             "[Strategy]SingleDeviceStrategy.batch_to_device",
             2,
-            ("[LightningModule]SpikingTask.on_after_batch_transfer", 4),
+            (AUGMENTATION, 4),
         )
         spend("[Callback]SampleCount.on_train_batch_start", 8)
         phases.saw(7)
@@ -331,16 +332,16 @@ def test_shares_are_those_of_the_run():
     ],
 )
 def test_the_verdict_names_what_sticks_out(phases, kinds, words):
-    assert words in verdict(quick(), {**dict.fromkeys(PHASES, 0.0), **phases}, kinds)
+    assert words in verdict(quick(), 0, {**dict.fromkeys(PHASES, 0.0), **phases}, kinds)
 
 
 def test_a_slow_search_is_told_to_be_exact():
-    text = verdict(quick(**{"windows.search": "grid"}), {**dict.fromkeys(PHASES, 0.0), SUMS: 0.5}, {})
+    text = verdict(quick(**{"windows.search": "grid"}), 0, {**dict.fromkeys(PHASES, 0.0), SUMS: 0.5}, {})
     assert text.endswith("the search of windows: set windows.search to exact (now grid)")
 
 
 def test_more_workers_than_cores_are_not_advised():
-    text = verdict(quick(**{"data.workers": 4096}), {**dict.fromkeys(PHASES, 0.0), WAITING: 0.5}, {})
+    text = verdict(quick(), 4096, {**dict.fromkeys(PHASES, 0.0), WAITING: 0.5}, {})
     assert "make samples cheaper" in text
 
 

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from a2sg.data.mix import cutmix, erase, mixup, probabilities
+from a2sg.data.draws import Drawn, Draws, by_sample, sent
+from a2sg.data.mix import (
+    cutmix,
+    draw_cutmix,
+    draw_erased,
+    draw_mixup,
+    draw_partner,
+    erase,
+    mixup,
+    probabilities,
+)
 from a2sg.errors import InputError, require, require_count, require_share
+
+if TYPE_CHECKING:
+    from a2sg.data.randaugment import RandAugment
 
 
 class Augment:
     """Changes training images at random: crop, flip, RandAugment, erasing, then CutMix or MixUp.
 
-    With both CutMix and MixUp, each batch gets one of them, by chance. Numbers are drawn from torch's CPU
-    generator: the same for every device.
+    With both CutMix and MixUp, each batch gets one of them, by chance. It is an `Augmentation`.
 
     Args:
         classes: how many.
@@ -65,40 +79,68 @@ class Augment:
             require_count("augment.mix_until_epoch", mix_until_epoch, least=0)
         self.mix_until_epoch = mix_until_epoch
 
-    def __call__(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+    def draw(self, random: np.random.Generator, batch: int, size: tuple[int, int], epoch: int) -> Drawn:
+        """The numbers for a batch, see `Augmentation`."""
+        drawn: Drawn = {}
+        if self.crop_padding:
+            drawn |= draw_crop(random, batch, self.crop_padding)
+        if self.flip:
+            drawn |= draw_flip(random, batch)
+        if self.randaugment is not None:
+            drawn |= self.randaugment.draw(random, batch)
+        if self.erasing:
+            drawn |= draw_erased(random, batch, size, self.erasing)
+        over = self.mix_until_epoch is not None and epoch >= self.mix_until_epoch
+        if not over and (self.cutmix or self.mixup):
+            drawn |= self._draw_mixed(random, batch, size)
+        return drawn
+
+    def _draw_mixed(self, random: np.random.Generator, batch: int, size: tuple[int, int]) -> Drawn:
+        drawn = draw_partner(random, batch)
+        if self.cutmix:
+            drawn |= draw_cutmix(random, batch, size, self.cutmix)
+        if self.mixup:
+            drawn |= draw_mixup(random, batch, self.mixup)
+        if self.cutmix and self.mixup:
+            # Both are applied to every batch: the one that was not drawn then changes nothing.
+            if random.random() < 0.5:
+                drawn["mix_kept"] = np.ones(batch)
+            else:
+                drawn["cut_heights"] = np.zeros(batch, dtype=int)
+        return drawn
+
+    def __call__(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Augmented images and their labels.
 
         Args:
             images: `[B, C, H, W]`, floating point.
             labels: class numbers, `[B]`.
-            epoch: how many epochs are done.
+            draws: of `draw`.
 
         Returns:
             Images of the same shape, and class numbers `[B]`, or `[B, classes]` probabilities if images
             were mixed.
         """
+        if self.fill.device != images.device:
+            self.fill = sent(self.fill, images.device)  # once: else each batch would wait for a copy
         if self.crop_padding:
-            images = random_crop(images, self.crop_padding)
+            images = crop(images, self.crop_padding, draws)
         if self.flip:
-            images = random_flip(images)
+            images = flip(images, draws)
         if self.randaugment is not None:
-            images = self.randaugment(images, self.fill)
+            images = self.randaugment(images, self.fill, draws)
         if self.erasing:
-            images = erase(images, self.erasing, self.fill)
-        return self._mixed(images, labels, epoch)
-
-    def _mixed(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        over = self.mix_until_epoch is not None and epoch >= self.mix_until_epoch
-        if over or not (self.cutmix or self.mixup):
-            return images, labels
-        cut = torch.rand(()) < 0.5 if self.cutmix and self.mixup else self.cutmix > 0
-        soft = probabilities(labels, self.classes)
-        return cutmix(images, soft, self.cutmix) if cut else mixup(images, soft, self.mixup)
+            images = erase(images, self.fill, draws)
+        if "partner" in draws:
+            labels = probabilities(labels, self.classes)
+        if "cut_heights" in draws:
+            images, labels = cutmix(images, labels, draws)
+        if "mix_kept" in draws:
+            images, labels = mixup(images, labels, draws)
+        return images, labels
 
 
-def _randaugment(
-    count: int, magnitude: float, spread: float, share: float
-) -> Callable[[Tensor, Tensor], Tensor] | None:
+def _randaugment(count: int, magnitude: float, spread: float, share: float) -> RandAugment | None:
     """`RandAugment`, or None for no operations. Only here kornia is needed."""
     if require_count("augment.randaugment", count, least=0) == 0:
         return None
@@ -109,17 +151,24 @@ def _randaugment(
     return RandAugment(count, magnitude, spread, share)
 
 
-def random_crop(images: Tensor, padding: int) -> Tensor:
+def draw_crop(random: np.random.Generator, batch: int, padding: int) -> Drawn:
+    """For `crop`: where the part of each image begins."""
+    top, left = random.integers(2 * padding + 1, size=(2, batch))
+    return {"crop_top": top, "crop_left": left}
+
+
+def crop(images: Tensor, padding: int, draws: Draws) -> Tensor:
     """A part of each image `[B, C, H, W]`, of its own size, after `padding` zeros on every side."""
     batch, _, height, width = images.shape
-    padded = F.pad(images, (padding,) * 4)
-    top, left = torch.randint(2 * padding + 1, (2, batch)).to(images.device)
-    return padded.unfold(2, height, 1).unfold(3, width, 1)[
-        torch.arange(batch, device=images.device), :, top, left
-    ]
+    places = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+    return places[torch.arange(batch, device=images.device), :, draws["crop_top"], draws["crop_left"]]
 
 
-def random_flip(images: Tensor) -> Tensor:
-    """Half of the images `[B, C, H, W]`, by chance, mirrored left to right."""
-    chosen = (torch.rand(len(images)) < 0.5).to(images.device)
-    return torch.where(chosen[:, None, None, None], images.flip(3), images)
+def draw_flip(random: np.random.Generator, batch: int) -> Drawn:
+    """For `flip`: half of the images, by chance."""
+    return {"flip": random.random(batch) < 0.5}
+
+
+def flip(images: Tensor, draws: Draws) -> Tensor:
+    """The images `[B, C, H, W]`, those drawn mirrored left to right."""
+    return torch.where(by_sample(draws["flip"]), images.flip(3), images)

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from a2sg.data.cache import LAYOUT, cache_folder
+from a2sg.data.sets import Held
 from a2sg.errors import InputError
 from a2sg.progress import progress
 
 log = logging.getLogger(__name__)
 
 
-class FrameArrays(Dataset[tuple[Tensor, int]]):
-    """Recordings whose frames lie in a file; a loader takes a whole batch in one go.
+class FrameArrays(Held):
+    """Recordings whose frames lie in a file.
 
     Args:
         frames: `[N, T, C, H, W]`, event counts.
@@ -33,22 +33,40 @@ class FrameArrays(Dataset[tuple[Tensor, int]]):
         self.frames = frames
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return torch.from_numpy(self.frames[index].astype(np.float32)), int(self.labels[index])
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, at: Tensor) -> tuple[Tensor, Tensor]:
         """The batch `[B, T, C, H, W]` and `[B]`."""
-        at = np.asarray(indices)
-        return torch.from_numpy(self.frames[at].astype(np.float32)), self.labels[torch.from_numpy(at)]
+        return torch.from_numpy(self.frames[at.numpy()].astype(np.float32)), self.labels[at]
+
+    @property
+    def nbytes(self) -> int:
+        return self.frames.nbytes + self.labels.nbytes
+
+    @property
+    def in_memory(self) -> bool:
+        return not isinstance(self.frames, np.memmap)
+
+    def on(self, device: torch.device) -> Held:
+        """Counts in uint8 where they fit, as nearly all do; batches of them are float32 all the same."""
+        kind = np.uint8 if self.frames.max() <= 255 else np.int32
+        return Counts(torch.from_numpy(self.frames.astype(kind)).to(device), self.labels.to(device))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker that is no fork maps the file again, and is not sent what may not fit into memory.
         if isinstance(self.frames, np.memmap):
             return _mapped, (self.frames.filename, self.labels)
         return FrameArrays, (self.frames, self.labels)
+
+
+class Counts(Held):
+    """Recordings on a device, whose counts are whole numbers of any type."""
+
+    def batch(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch `[B, T, C, H, W]`, float32, and `[B]`."""
+        frames, labels = super().batch(at)
+        return frames.float(), labels
 
 
 def _mapped(path: Path, labels: Tensor) -> FrameArrays:

@@ -1,17 +1,18 @@
 """Rectangles that are erased or come from another image (CutMix), and images blended as a whole (MixUp).
 
 Images are `[..., B, C, H, W]`, so that event frames `[T, B, C, H, W]` are changed alike at every step.
-Numbers are drawn from torch's CPU generator: the same for every device.
+What is drawn for them is apart from what is done: see `a2sg.data.draws`.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Beta
+
+from a2sg.data.draws import Drawn, Draws, by_sample
 
 ERASED = (0.02, 1 / 3)
 """Least and greatest share of an image that is erased."""
@@ -21,10 +22,32 @@ ASPECT = 3.3
 
 def probabilities(labels: Tensor, classes: int) -> Tensor:
     """Class numbers `[B]` as class probabilities `[B, classes]`."""
-    return F.one_hot(labels, classes).float()
+    return torch.zeros(len(labels), classes, device=labels.device).scatter_(1, labels[:, None], 1.0)
 
 
-def cutmix(images: Tensor, labels: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+def draw_partner(random: np.random.Generator, batch: int) -> Drawn:
+    """For `cutmix` and `mixup`: another image of the batch for each, or itself; how far on it is."""
+    return {"partner": random.permutation(batch) - np.arange(batch)}
+
+
+def draw_cutmix(random: np.random.Generator, batch: int, size: tuple[int, int], alpha: float) -> Drawn:
+    """For `cutmix`: a rectangle for each image.
+
+    Args:
+        random: what is drawn from.
+        batch: images.
+        size: their height and width.
+        alpha: of the Beta distribution, above 0.
+    """
+    height, width = size
+    side = np.sqrt(1 - random.beta(alpha, alpha, batch))
+    heights, widths = (np.rint(side * length).astype(int) for length in size)
+    top = random.integers(height, size=batch) - heights // 2
+    left = random.integers(width, size=batch) - widths // 2
+    return {"cut_top": top, "cut_left": left, "cut_heights": heights, "cut_widths": widths}
+
+
+def cutmix(images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     """Puts into each image a rectangle of another one (Yun et al., CutMix, ICCV 2019).
 
     The rectangle has the image's aspect and about 1 - λ of its area, λ ~ Beta(alpha, alpha), and its centre
@@ -33,56 +56,64 @@ def cutmix(images: Tensor, labels: Tensor, alpha: float) -> tuple[Tensor, Tensor
     Args:
         images: `[..., B, C, H, W]`.
         labels: class probabilities, `[B, K]`.
-        alpha: of the Beta distribution, above 0.
+        draws: of `draw_partner` and `draw_cutmix`.
 
     Returns:
         The images, and labels mixed exactly by the pixels that each image gave.
     """
-    batch, (height, width) = len(labels), images.shape[-2:]
-    side = (1 - Beta(alpha, alpha).sample((batch,))).sqrt()
-    heights, widths = (side * height).round().long(), (side * width).round().long()
-    top = torch.randint(height, (batch,)) - heights // 2
-    left = torch.randint(width, (batch,)) - widths // 2
-    inside = rectangles(top, left, heights, widths, height, width)
-    partner = torch.randperm(batch).to(images.device)
-    share = inside.float().mean((1, 2, 3)).to(images.device)[:, None]
-    mixed = torch.where(inside.to(images.device), images.index_select(-4, partner), images)
-    return mixed, (1 - share) * labels + share * labels[partner]
+    inside = _rectangles(images, draws, "cut")
+    partner = _partner(labels, draws)
+    mixed = torch.where(inside, images.index_select(-4, partner), images)
+    return mixed, _blended(labels, partner, 1 - inside.float().mean((1, 2, 3)))
 
 
-def mixup(images: Tensor, labels: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+def draw_mixup(random: np.random.Generator, batch: int, alpha: float) -> Drawn:
+    """For `mixup`: λ for each image; `alpha` above 0 is of the Beta distribution."""
+    return {"mix_kept": random.beta(alpha, alpha, batch)}
+
+
+def mixup(images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     """λ · image + (1 - λ) · another, λ ~ Beta(alpha, alpha) for each (Zhang et al., mixup, ICLR 2018).
 
-    Args and result: see `cutmix`.
+    Args and result: see `cutmix`; draws of `draw_partner` and `draw_mixup`.
     """
-    kept = Beta(alpha, alpha).sample((len(labels),)).to(images)
-    partner = torch.randperm(len(labels)).to(images.device)
-    weight = kept[:, None, None, None]
+    kept, partner = draws["mix_kept"], _partner(labels, draws)
+    weight = by_sample(kept).to(images.dtype)
     mixed = weight * images + (1 - weight) * images.index_select(-4, partner)
-    share = kept[:, None].to(labels)
-    return mixed, share * labels + (1 - share) * labels[partner]
+    return mixed, _blended(labels, partner, kept)
 
 
-def erase(images: Tensor, probability: float, fill: Tensor) -> Tensor:
-    """Fills a random rectangle (Zhong et al., Random erasing, AAAI 2020).
+def draw_erased(random: np.random.Generator, batch: int, size: tuple[int, int], probability: float) -> Drawn:
+    """For `erase`: a rectangle for each image, one of no height where none is erased.
 
     Its share of the area is uniform in `ERASED`, the logarithm of its aspect in that of `ASPECT`, either way.
 
     Args:
-        images: `[..., B, C, H, W]`.
+        random: what is drawn from.
+        batch: images.
+        size: their height and width.
         probability: of every image to be changed, 0 to 1.
-        fill: value by channel, `[C]`.
     """
-    batch, height, width = images.shape[-4], images.shape[-2], images.shape[-1]
-    area = torch.empty(batch).uniform_(*ERASED) * height * width
-    aspect = torch.empty(batch).uniform_(-math.log(ASPECT), math.log(ASPECT)).exp()
-    chosen = torch.rand(batch) < probability
-    heights = (area * aspect).sqrt().round().clamp(1, height).long()
-    widths = (area / aspect).sqrt().round().clamp(1, width).long()
-    top = (torch.rand(batch) * (height - heights + 1)).long()
-    left = (torch.rand(batch) * (width - widths + 1)).long()
-    erased = rectangles(top, left, heights * chosen, widths, height, width)
-    return torch.where(erased.to(images.device), fill.to(images)[:, None, None], images)
+    height, width = size
+    area = random.uniform(*ERASED, batch) * height * width
+    aspect = np.exp(random.uniform(-math.log(ASPECT), math.log(ASPECT), batch))
+    chosen = random.random(batch) < probability
+    heights = np.rint(np.sqrt(area * aspect)).clip(1, height).astype(int)
+    widths = np.rint(np.sqrt(area / aspect)).clip(1, width).astype(int)
+    top = random.integers(height - heights + 1)
+    left = random.integers(width - widths + 1)
+    return {"erase_top": top, "erase_left": left, "erase_heights": heights * chosen, "erase_widths": widths}
+
+
+def erase(images: Tensor, fill: Tensor, draws: Draws) -> Tensor:
+    """Fills a random rectangle (Zhong et al., Random erasing, AAAI 2020).
+
+    Args:
+        images: `[..., B, C, H, W]`.
+        fill: value by channel, `[C]`, on their device.
+        draws: of `draw_erased`.
+    """
+    return torch.where(_rectangles(images, draws, "erase"), fill.to(images.dtype)[:, None, None], images)
 
 
 def rectangles(top: Tensor, left: Tensor, heights: Tensor, widths: Tensor, height: int, width: int) -> Tensor:
@@ -102,8 +133,25 @@ def rectangles(top: Tensor, left: Tensor, heights: Tensor, widths: Tensor, heigh
     rows, columns = (
         (place >= first[:, None]) & (place < (first + count)[:, None])
         for place, first, count in (
-            (torch.arange(height), top, heights),
-            (torch.arange(width), left, widths),
+            (torch.arange(height, device=top.device), top, heights),
+            (torch.arange(width, device=top.device), left, widths),
         )
     )
     return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def _rectangles(images: Tensor, draws: Draws, name: str) -> Tensor:
+    """`rectangles` of the images by what was drawn for them under `name`."""
+    top, left, heights, widths = (draws[f"{name}_{part}"] for part in ("top", "left", "heights", "widths"))
+    return rectangles(top, left, heights, widths, images.shape[-2], images.shape[-1])
+
+
+def _partner(labels: Tensor, draws: Draws) -> Tensor:
+    """The number of each image's partner, `[N]`."""
+    return torch.arange(len(labels), device=labels.device) + draws["partner"]
+
+
+def _blended(labels: Tensor, partner: Tensor, kept: Tensor) -> Tensor:
+    """`kept` `[N]` of each image's label, the rest of its partner's."""
+    share = kept[:, None].to(labels.dtype)
+    return share * labels + (1 - share) * labels[partner]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from a2sg.data.augment import Augment
+from a2sg.data.draws import Drawn, Draws
 from a2sg.errors import require, require_count, require_share
 
 ROLL, ROTATE, SHEAR, CUTOUT = OPERATIONS = range(4)
@@ -47,41 +49,63 @@ class NDA:
             degrees = getattr(self, name)
             require(0 <= degrees < 90, f"{name} must be from 0 to below 90 degrees, not {degrees}")
 
-    def __call__(self, frames: Tensor) -> Tensor:
-        """Augmented frames. Numbers are drawn from torch's CPU generator: the same for every device.
+    def draw(self, random: np.random.Generator, batch: int, size: tuple[int, int]) -> Drawn:
+        """What is done to each recording, and how far.
+
+        Args:
+            random: what is drawn from.
+            batch: recordings.
+            size: height and width of their frames.
+        """
+        operation = random.integers(len(OPERATIONS), size=batch)
+
+        def only(chosen: int, amount: np.ndarray) -> np.ndarray:
+            return amount * (operation == chosen)
+
+        def angle(degrees: float) -> np.ndarray:
+            return math.radians(degrees) * random.uniform(-1, 1, batch)
+
+        def pixels(most: int) -> np.ndarray:
+            return random.integers(-most, most, batch, endpoint=True)
+
+        return {
+            "mirror": random.random(batch) < self.flip,
+            "turn": only(ROTATE, angle(self.rotate)),
+            "slant": only(SHEAR, np.tan(angle(self.shear))),
+            "down": only(ROLL, pixels(self.roll)),
+            "right": only(ROLL, pixels(self.roll)),
+            "side": only(CUTOUT, np.full(batch, self.cutout)),
+            "middle_row": random.integers(size[0], size=batch),
+            "middle_column": random.integers(size[1], size=batch),
+        }
+
+    def __call__(self, frames: Tensor, draws: Draws) -> Tensor:
+        """Augmented frames.
 
         Args:
             frames: `[T, B, C, H, W]`, any type.
+            draws: of `draw`.
         """
-        batch, (height, width) = frames.shape[1], frames.shape[-2:]
-        operation = torch.randint(len(OPERATIONS), (batch, 1, 1))
+        height, width = frames.shape[-2:]
 
-        def only(chosen: int, amount: Tensor) -> Tensor:
-            return amount * (operation == chosen)
+        def drawn(name: str) -> Tensor:
+            return draws[name][:, None, None]
 
-        def angle(degrees: float) -> Tensor:
-            return math.radians(degrees) * (2 * torch.rand(batch, 1, 1) - 1)
-
-        def pixels(most: int) -> Tensor:
-            return torch.randint(-most, most + 1, (batch, 1, 1))
-
-        mirror = torch.where(torch.rand(batch, 1, 1) < self.flip, -1.0, 1.0)
-        turn, slant = only(ROTATE, angle(self.rotate)), only(SHEAR, angle(self.shear).tan())
-        down, right = only(ROLL, pixels(self.roll)), only(ROLL, pixels(self.roll))
-        middle = [torch.randint(side, (batch, 1, 1)) for side in (height, width)]
-        side = only(CUTOUT, torch.tensor(self.cutout))
+        turn, slant, side = drawn("turn"), drawn("slant"), drawn("side")
+        mirror = 1 - 2 * drawn("mirror").float()
 
         # Where each pixel of the result comes from: turned and sheared about the centre, mirrored, rolled.
-        row, column = torch.arange(height)[:, None], torch.arange(width)
+        row, column = (torch.arange(length, device=frames.device) for length in (height, width))
+        row = row[:, None]
         y, x = row - (height - 1) / 2, column - (width - 1) / 2
         across = mirror * (turn.cos() * x + (slant - turn.sin()) * y)
         along = turn.sin() * x + turn.cos() * y
         rows = (along + (height - 1) / 2).round().long()
         columns = (across + (width - 1) / 2).round().long()
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        cut = (_within(row, middle[0], side)) & (_within(column, middle[1], side))
-        source = (rows - down) % height * width + (columns - right) % width
-        return _gathered(frames, source.to(frames.device), (inside & ~cut).to(frames.device))
+        cut = _within(row, drawn("middle_row"), side) & _within(column, drawn("middle_column"), side)
+        source = (rows - drawn("down")) % height * width + (columns - drawn("right")) % width
+        return _gathered(frames, source, inside & ~cut)
 
 
 @dataclass(frozen=True)
@@ -96,15 +120,19 @@ class RecordingAugment:
     nda: NDA
     images: Augment
 
-    def __call__(self, frames: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+    def draw(self, random: np.random.Generator, batch: int, size: tuple[int, int], epoch: int) -> Drawn:
+        """The numbers for a batch, see `Augmentation`."""
+        return self.nda.draw(random, batch, size) | self.images.draw(random, batch, size, epoch)
+
+    def __call__(self, frames: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Augmented frames and labels; see `NDA` and `Augment`.
 
         Args:
             frames: `[T, B, C, H, W]`, floating point.
             labels: class numbers, `[B]`.
-            epoch: how many epochs are done.
+            draws: of `draw`.
         """
-        return self.images(self.nda(frames), labels, epoch)
+        return self.images(self.nda(frames, draws), labels, draws)
 
 
 def _within(place: Tensor, middle: Tensor, side: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from kornia import enhance
-from kornia.geometry.transform import warp_affine
 from torch import Tensor
 
+from a2sg.data.draws import Drawn, Draws, by_sample
 from a2sg.errors import require, require_count, require_share
 
 STRONGEST = 10.0
@@ -20,52 +22,51 @@ Operation = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From images `[N, C, H, W]` (0 to 1), strength by image (-1 to 1; 0 is weakest), and fill by channel."""
 
 
-def _affine(
-    images: Tensor, fill: Tensor, linear: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], shift: Tensor
-) -> Tensor:
-    """Moves pixels by a matrix about the centre, then by `shift` `[N, 2]` pixels, x before y."""
+def _sampled(images: Tensor, x: Tensor, y: Tensor, fill: Tensor) -> Tensor:
+    """The image at other places, bilinear; `x` and `y` `[N, H, W]` are pixels from the centre."""
     height, width = images.shape[-2:]
-    centre = images.new_tensor([(width - 1) / 2, (height - 1) / 2])
-    matrix = torch.stack([torch.stack(row, 1) for row in linear], 1).to(images)
-    offset = centre - matrix @ centre + shift
-    return warp_affine(
-        images,
-        torch.cat([matrix, offset[:, :, None]], 2),
-        (height, width),
-        padding_mode="fill",
-        fill_value=fill,
-    )
+    grid = torch.stack(torch.broadcast_tensors(2 / width * x, 2 / height * y), 3)
+    fill = fill[:, None, None]
+    # Outside, `grid_sample` gives 0.
+    return F.grid_sample(images - fill, grid, mode="bilinear", align_corners=False) + fill
+
+
+def _centred(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Where pixels are from the centre, x `[1, W]` and y `[H, 1]`."""
+    y, x = (torch.arange(side, device=images.device) - (side - 1) / 2 for side in images.shape[-2:])
+    return x[None], y[:, None]
+
+
+def _by_image(numbers: Tensor) -> Tensor:
+    return numbers[:, None, None]
+
+
+# Where the pixels of a moved image come from: the inverse of what is done to it.
 
 
 def _rotate(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
-    angle = strength * math.radians(30)
-    turn = ((angle.cos(), angle.sin()), (-angle.sin(), angle.cos()))
-    return _affine(images, fill, turn, images.new_zeros(2))
+    (x, y), angle = _centred(images), _by_image(strength) * math.radians(30)
+    return _sampled(images, angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y, fill)
 
 
 def _shear_x(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
-    one, zero = torch.ones_like(strength), torch.zeros_like(strength)
-    return _affine(images, fill, ((one, 0.3 * strength), (zero, one)), images.new_zeros(2))
+    x, y = _centred(images)
+    return _sampled(images, x - 0.3 * _by_image(strength) * y, y, fill)
 
 
 def _shear_y(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
-    one, zero = torch.ones_like(strength), torch.zeros_like(strength)
-    return _affine(images, fill, ((one, zero), (0.3 * strength, one)), images.new_zeros(2))
-
-
-def _translated(images: Tensor, fill: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    one, zero = torch.ones_like(x), torch.zeros_like(x)
-    return _affine(images, fill, ((one, zero), (zero, one)), torch.stack([x, y], 1))
+    x, y = _centred(images)
+    return _sampled(images, x, y - 0.3 * _by_image(strength) * x, fill)
 
 
 def _translate_x(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
-    shift = 0.45 * images.shape[3] * strength
-    return _translated(images, fill, shift, torch.zeros_like(shift))
+    x, y = _centred(images)
+    return _sampled(images, x - 0.45 * images.shape[3] * _by_image(strength), y, fill)
 
 
 def _translate_y(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
-    shift = 0.45 * images.shape[2] * strength
-    return _translated(images, fill, torch.zeros_like(shift), shift)
+    x, y = _centred(images)
+    return _sampled(images, x, y - 0.45 * images.shape[2] * _by_image(strength), fill)
 
 
 def _factor(strength: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ def _solarize(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
 
 
 def _solarize_add(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
-    added = (110 / 255 * strength.abs())[:, None, None, None]
+    added = 110 / 255 * by_sample(strength.abs())
     return torch.where(images < 128 / 255, (images + added).clamp(max=1), images)
 
 
@@ -134,6 +135,8 @@ OPERATIONS: dict[str, Operation] = {
     "translate_y": _translate_y,
 }
 """What is drawn from, with the ranges of timm's "increasing" RandAugment; but shears are about the centre."""
+NONE = len(OPERATIONS)
+"""The number that stands for no operation."""
 
 
 @dataclass(frozen=True)
@@ -164,29 +167,40 @@ class RandAugment:
         require(self.spread >= 0, f"augment.magnitude_spread must be at least 0, not {self.spread}")
         require_share("augment.randaugment_share", self.probability)
 
-    def __call__(self, images: Tensor, fill: Tensor) -> Tensor:
-        """Augmented images. Numbers are drawn from torch's CPU generator: the same for every device.
+    def draw(self, random: np.random.Generator, batch: int) -> Drawn:
+        """An operation and its strength, as often as `count` says.
+
+        Args:
+            random: what is drawn from.
+            batch: images.
+        """
+        drawn: Drawn = {}
+        for turn in range(self.count):
+            operation = random.integers(len(OPERATIONS), size=batch)
+            done = random.random(batch) < self.probability
+            strength = random.normal(self.magnitude, self.spread, batch).clip(0, STRONGEST) / STRONGEST
+            drawn[f"operation_{turn}"] = np.where(done, operation, NONE)
+            drawn[f"strength_{turn}"] = np.where(random.random(batch) < 0.5, -strength, strength)
+        return drawn
+
+    def __call__(self, images: Tensor, fill: Tensor, draws: Draws) -> Tensor:
+        """Augmented images.
 
         Args:
             images: `[B, C, H, W]`, floating point from 0 to 1.
-            fill: what comes in where an image is moved, by channel `[C]`.
+            fill: what comes in where an image is moved, by channel `[C]`, on their device.
+            draws: of `draw`.
         """
-        fill = fill.to(images)
-        for _ in range(self.count):
-            images = self._once(images, fill)
+        for turn in range(self.count):
+            images = self._once(images, fill.to(images.dtype), draws, turn)
         return images
 
-    def _once(self, images: Tensor, fill: Tensor) -> Tensor:
-        batch = len(images)
-        drawn = torch.randint(len(OPERATIONS), (batch,))
-        drawn = torch.where(torch.rand(batch) < self.probability, drawn, -1)
-        strength = (self.magnitude + self.spread * torch.randn(batch)).clamp(0, STRONGEST) / STRONGEST
-        strength = torch.where(torch.rand(batch) < 0.5, -strength, strength)
-        changed = images.clone()
-        # Images of one operation go through it together. Who they are is known without asking the device.
-        for number, operation in enumerate(OPERATIONS.values()):
-            chosen = (drawn == number).nonzero()[:, 0]
-            if len(chosen):
-                at = chosen.to(images.device)
-                changed[at] = operation(images[at], strength[chosen].to(images), fill)
-        return changed
+    def _once(self, images: Tensor, fill: Tensor, draws: Draws, turn: int) -> Tensor:
+        drawn = draws.host[f"operation_{turn}"]
+        # Images of one operation go through it together; how many, is known without asking the device.
+        sizes = np.bincount(drawn, minlength=NONE + 1)[:NONE].tolist()
+        chosen = draws[f"operation_{turn}"].argsort(stable=True)[: sum(sizes)]
+        strengths = draws[f"strength_{turn}"][chosen].to(images.dtype).split(sizes)
+        parts = zip(OPERATIONS.values(), images[chosen].split(sizes), strengths, strict=True)
+        changed = [operation(part, strength, fill) for operation, part, strength in parts if len(part)]
+        return images.index_copy(0, chosen, torch.cat(changed)) if changed else images

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from a2sg.data.draws import Drawn, Draws, by_sample
 from a2sg.data.sets import IGNORE
 from a2sg.errors import require, require_share
 
@@ -50,43 +53,58 @@ class SceneAugment:
         for name in ("flip", "brightness", "contrast", "saturation"):
             require_share(name, getattr(self, name))
 
-    def __call__(self, images: Tensor, masks: Tensor, epoch: int = 0) -> tuple[Tensor, Tensor]:
-        """Augmented images and masks. Numbers are drawn by torch's CPU generator: the same for every device.
+    def draw(self, random: np.random.Generator, batch: int, size: tuple[int, int], epoch: int) -> Drawn:
+        """The numbers for a batch, see `Augmentation`; scenes are changed in every epoch alike."""
+
+        def amount(most: float) -> np.ndarray:
+            return random.uniform(-most, most, batch) * (random.random(batch) < 0.5)
+
+        # Factors as likely below 1 as above it are uniform in their logarithm.
+        factor = np.exp(random.uniform(math.log(self.smallest), math.log(self.largest), batch))
+        room = np.abs(1 - 1 / factor)
+        return {
+            "factor": factor,
+            "mirror": random.random(batch) < self.flip,
+            "right": room * random.uniform(-1, 1, batch),
+            "down": room * random.uniform(-1, 1, batch),
+            "brightness": amount(self.brightness),
+            "contrast": amount(self.contrast),
+            "saturation": amount(self.saturation),
+        }
+
+    def __call__(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Augmented images and masks.
 
         Args:
             images: `[B, C, H, W]`, floating point from 0 to 1.
-            masks: `[B, H, W]`, class numbers or `IGNORE`.
-            epoch: not looked at: scenes are changed in every epoch alike.
+            labels: masks `[B, H, W]`, class numbers or `IGNORE`.
+            draws: of `draw`.
         """
-        images, masks = self._placed(images, masks)
-        return self._coloured(images, masks != IGNORE), masks
+        images, masks = self._placed(images, labels, draws)
+        return self._coloured(images, masks != IGNORE, draws), masks
 
-    def _placed(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        batch = len(images)
-        # Factors as likely below 1 as above it are uniform in their logarithm.
-        low, high = torch.tensor([self.smallest, self.largest]).log()
-        factor = (low + (high - low) * torch.rand(batch)).exp()
-        mirror = torch.where(torch.rand(batch) < self.flip, -1.0, 1.0)
-        room = (1 - 1 / factor).abs()
-        theta = torch.zeros(batch, 2, 3)  # from the window to the scene, both from -1 to 1
-        theta[:, 0, 0] = mirror / factor
-        theta[:, 1, 1] = 1 / factor
-        theta[:, :, 2] = room[:, None] * (2 * torch.rand(batch, 2) - 1)
-        grid = F.affine_grid(theta.to(images), list(images.shape), align_corners=False)
+    def _placed(self, images: Tensor, masks: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        height, width = images.shape[-2:]
+        scale = (1 / draws["factor"])[:, None, None]
+        mirror = 1 - 2 * draws["mirror"][:, None, None].float()
+        # From the window to the scene, both from -1 to 1.
+        y, x = ((2 * torch.arange(side, device=images.device) + 1) / side - 1 for side in (height, width))
+        x = mirror * scale * x + draws["right"][:, None, None]
+        y = scale * y[:, None] + draws["down"][:, None, None]
+        grid = torch.stack(torch.broadcast_tensors(x, y), 3).to(images.dtype)
         # Outside, `grid_sample` gives 0: classes are moved so that 0 means IGNORE.
         classes = (masks - IGNORE).to(images.dtype)[:, None]
         moved = F.grid_sample(classes, grid, mode="nearest", align_corners=False)[:, 0]
         placed = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
         return placed, moved.to(masks.dtype) + IGNORE
 
-    def _coloured(self, images: Tensor, inside: Tensor) -> Tensor:
-        def drawn(most: float) -> Tensor:
-            amount = most * (2 * torch.rand(len(images), 1, 1, 1) - 1)
-            return (amount * (torch.rand(len(images), 1, 1, 1) < 0.5)).to(images)
-
-        images = images + drawn(self.brightness)
-        images = images * (1 + drawn(self.contrast))
+    def _coloured(self, images: Tensor, inside: Tensor, draws: Draws) -> Tensor:
+        brightness, contrast, saturation = (
+            by_sample(draws[name]).to(images.dtype) for name in ("brightness", "contrast", "saturation")
+        )
+        images = (images + brightness) * (1 + contrast)
         if images.shape[1] == len(LUMA):
-            grey = (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
-            images = grey + (images - grey) * (1 + drawn(self.saturation))
+            red, green, blue = images.unbind(1)
+            grey = (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)[:, None]
+            images = grey + (images - grey) * (1 + saturation)
         return images.clamp(0, 1) * inside[:, None]

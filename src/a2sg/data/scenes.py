@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from a2sg.data.sets import IGNORE
+from a2sg.data.sets import IGNORE, Held
 from a2sg.errors import InputError, require
 
 Picture = Path | Image.Image
@@ -23,8 +23,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, of red, green and blue: how scenes are usually standardised."""
 
 
-class ArrayScenes(Dataset[tuple[Tensor, Tensor]]):
-    """Scenes held in memory; a loader takes a whole batch in one go.
+class ArrayScenes(Held):
+    """Scenes held in memory.
 
     Args:
         images: `[N, C, H, W]`.
@@ -32,19 +32,7 @@ class ArrayScenes(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, images: np.ndarray, masks: np.ndarray) -> None:
-        self.images = torch.as_tensor(images)
-        self.masks = torch.as_tensor(masks)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.images[index], self.masks[index].long()
-
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The batch `[B, C, H, W]` and `[B, H, W]`."""
-        at = torch.as_tensor(indices)
-        return self.images[at], self.masks[at].long()
+        super().__init__(torch.as_tensor(images), torch.as_tensor(masks))
 
 
 class SceneFiles(Dataset[tuple[Tensor, Tensor]]):

@@ -56,8 +56,49 @@ def register_data(name: str) -> Callable[[Entry], Entry]:
     return DATA.register(name)
 
 
-class ArrayImages(Dataset[tuple[Tensor, int]]):
-    """Images held in memory; a loader takes a whole batch in one go.
+class Held(Dataset[Any]):
+    """Samples at hand as a whole: a loader takes a whole batch in one go, and a device may hold them all.
+
+    Args:
+        images: `[N, ...]`.
+        labels: `[N]`, or masks `[N, H, W]`; whole numbers.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        return self.images[index], self.labels[index].long()
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The batch, as `batch` gives it: the loader calls this, so nothing is done sample by sample."""
+        return self.batch(torch.as_tensor(indices))
+
+    def batch(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels (int64) of the samples `at`, `[B]`: numbers that lie where the samples do."""
+        return self.images[at], self.labels[at].long()
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory they take."""
+        return self.images.nbytes + self.labels.nbytes
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether they take memory already, and no more if the CPU is to hold them."""
+        return True
+
+    def on(self, device: torch.device) -> Held:
+        """The same samples on a device."""
+        return Held(self.images.to(device), self.labels.to(device))
+
+
+class ArrayImages(Held):
+    """Images held in memory.
 
     Args:
         images: `[N, C, H, W]` or `[N, T, C, H, W]`; uint8 stays, all else becomes float32.
@@ -66,19 +107,13 @@ class ArrayImages(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         pixels = images.dtype == np.uint8
-        self.images = torch.as_tensor(images, dtype=torch.uint8 if pixels else torch.float32)
-        self.labels = torch.as_tensor(labels, dtype=torch.int64)
-
-    def __len__(self) -> int:
-        return len(self.labels)
+        super().__init__(
+            torch.as_tensor(images, dtype=torch.uint8 if pixels else torch.float32),
+            torch.as_tensor(labels, dtype=torch.int64),
+        )
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.images[index], int(self.labels[index])
-
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The batch, `[B, ...]` and `[B]`: the loader calls this, so nothing is done sample by sample."""
-        at = torch.as_tensor(indices)
-        return self.images[at], self.labels[at]
 
 
 class Draw(NamedTuple):

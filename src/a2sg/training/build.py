@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+from torch import nn
 
 from a2sg.data import ImageData, create_data
 from a2sg.data.augment import Augment
+from a2sg.data.draws import Augmentation
 from a2sg.data.nda import NDA, RecordingAugment
 from a2sg.data.scene_augment import SceneAugment
-from a2sg.data.sets import DATA, IGNORE
+from a2sg.data.sets import DATA
 from a2sg.errors import InputError, require
 from a2sg.models import create_model
 from a2sg.surrogate import create_surrogate
 from a2sg.training.config import OptimizerConfig, RunConfig
 from a2sg.training.policies import create_policy
 from a2sg.window import WindowPolicy
-
-Augmentation = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
-"""Of images, or recordings with time first, and their labels, in the epoch of this number (from 0)."""
 
 OF_RECORDINGS = {"nda", "nda_flip", "erasing", "cutmix", "mixup", "mix_until_epoch"}
 OF_SCENES = {"scenes"}
@@ -38,14 +33,6 @@ def build_data(config: RunConfig) -> ImageData:
         require("steps" not in options, "data.options.steps is model.steps: set that")
         options["steps"] = config.model.steps
     return create_data(config.data.name, **options)
-
-
-def build_metric(data: ImageData) -> Metric:
-    """What is right, of all samples or pixels; for scenes the mean IoU of the classes that occur."""
-    classes = len(data.classes)
-    if data.task == "segmentation":
-        return MulticlassJaccardIndex(classes, ignore_index=IGNORE)
-    return MulticlassAccuracy(classes, average="micro")
 
 
 def build_augment(config: RunConfig, data: ImageData) -> Augmentation:

@@ -98,8 +98,10 @@ class DataConfig(Group):
     """A name of `a2sg list data`."""
     batch_size: int = 64
     """Samples of a mini-batch."""
-    workers: int = 0
-    """Loader processes."""
+    workers: int | Literal["auto"] = "auto"
+    """Loader processes; auto: all cores but one for a GPU, none on a CPU. Above 0, nothing is resident."""
+    resident: bool | Literal["auto"] = "auto"
+    """Whether the device holds all samples, without a loader; auto: if that takes a quarter of it at most."""
     options: dict[str, Any] = field(default_factory=dict)
     """Arguments of the data set."""
 

@@ -9,7 +9,7 @@ import torch
 from a2sg.energy import EnergyMeter
 from a2sg.modes import in_mode
 from a2sg.progress import progress as show_progress
-from a2sg.training.build import build_metric
+from a2sg.training.metrics import build_metric
 
 if TYPE_CHECKING:
     from a2sg.training.task import SpikingTask
@@ -23,15 +23,14 @@ def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False)
         `accuracy` or `miou` (0..1), `loss`, `spikes_per_sample`, `energy_nj_per_sample` (an estimate, see
         `a2sg.energy`) and `firing_rates` (per layer, a rate per step).
     """
-    loader = task.val_dataloader()
     task.to(device)
+    batches = task.val_dataloader()
     metric = build_metric(task.data).to(device)
     samples, loss = 0, 0.0
     meter = EnergyMeter(task.model, real_input=task.data.steps is None)
     with in_mode(task, training=False), meter:
-        for images, labels in show_progress(loader, "evaluating", len(loader), None if progress else False):
-            images, labels = images.to(device), labels.to(device)
-            logits = task.model(task.standardize(task.arrange(images)))
+        for images, labels in show_progress(batches, "evaluating", len(batches), None if progress else False):
+            logits = task.model(images)
             metric.update(task.loss.predict(logits), labels)
             loss += task.loss(logits, labels).item() * len(labels)
             samples += len(labels)

@@ -139,7 +139,8 @@ def in_words(kind: Any) -> str:
     if is_dataclass(kind):
         return f"a group of fields such as {{{next(iter(kinds(kind)))}: ...}}"  # type: ignore[arg-type]
     if choices(kind):
-        return f"one of the texts {', '.join(map(repr, choices(kind)))}"
+        texts = ", ".join(map(repr, choices(kind)))
+        return f"one of the texts {texts}" if len(choices(kind)) > 1 else f"the text {texts}"
     parts = get_args(kind)
     if get_origin(kind) in UNIONS:
         return " or ".join(in_words(part) for part in parts)

@@ -28,7 +28,7 @@ ACTIONS = {
     "on_before_batch_transfer": TRANSFER,
     "batch_to_device": TRANSFER,
     "transfer_batch_to_device": TRANSFER,
-    "on_after_batch_transfer": AUGMENTATION,
+    AUGMENTATION: AUGMENTATION,
     "training_step": FORWARD,
     "backward": BACKWARD,
     SUMS: SUMS,
@@ -37,7 +37,7 @@ ACTIONS = {
     "lr_scheduler_step": OPTIMIZER,
     "on_train_batch_end": SEARCH,
 }
-"""What Lightning calls its actions; any other belongs to the phase it happens in."""
+"""What Lightning, and for augmentation the task, call actions; any other belongs to the phase it is in."""
 FETCH, EPOCH = "train_dataloader_next", "run_training_epoch"
 
 ITERATION = "iteration"

@@ -21,13 +21,15 @@ from a2sg.files import csv_text, write_json, write_text
 from a2sg.kernels import backends
 from a2sg.modes import in_mode
 from a2sg.neuron import SpikingNeuron, recording
+from a2sg.statistics import mean
 from a2sg.training import profile_report
+from a2sg.training.batches import count_workers
 from a2sg.training.build import build_data
 from a2sg.training.callbacks import EpochSeed
 from a2sg.training.config import RunConfig
 from a2sg.training.folders import opened
 from a2sg.training.kinds import Work, work
-from a2sg.training.phases import PHASES, Iteration, PhaseProfiler, SampleCount
+from a2sg.training.phases import AUGMENTATION, PHASES, Iteration, PhaseProfiler, SampleCount
 from a2sg.training.run import make_trainer
 from a2sg.training.task import SpikingTask
 
@@ -62,6 +64,7 @@ def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any
     observed: dict[str, Any] = {"every": EVERY, "start": START, "batches": 1}
     watched = replace(config, windows=replace(config.windows, **observed))
     task = SpikingTask(watched, build_data(config))
+    task.most_ahead = iterations  # so that those timed have their share of what is done for several at once
     updates = _updates(task)
     _compile_early(task, updates, device)
     with opened(config, out, resume=False):
@@ -92,7 +95,7 @@ def _measure(
         except SystemExit as stopped:  # how Lightning ends after Ctrl-C
             raise KeyboardInterrupt from stopped
     recorded = work(phases.trace.events(), phases.cuda)
-    content = {**_facts(config, device), **_findings(config, phases.timed, recorded, updates)}
+    content = {**_facts(config, device), **_findings(config, device, phases.timed, recorded, updates)}
     write_json(out / "profile.json", content)
     write_text(out / "profile.csv", csv_text(profile_report.table_rows(content)))
     profile_report.picture(content, out / "profile.png")
@@ -129,7 +132,7 @@ def _facts(config: RunConfig, device: torch.device) -> dict[str, Any]:
         "steps": config.model.steps,
         "batch_size": config.data.batch_size,
         "accumulate": config.accumulate,
-        "workers": config.data.workers,
+        "workers": count_workers(config.data.workers, device),
         "observed_every": _observed_every(config),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
         "threads": torch.get_num_threads(),
@@ -144,12 +147,21 @@ def _observed_every(config: RunConfig) -> float:
 
 
 def _findings(
-    config: RunConfig, timed: Sequence[Iteration], recorded: Sequence[Work], updates: int
+    config: RunConfig,
+    device: torch.device,
+    timed: Sequence[Iteration],
+    recorded: Sequence[Work],
+    updates: int,
 ) -> dict[str, Any]:
     """Times, shares and rates."""
+    workers = count_workers(config.data.workers, device)
     every = _observed_every(config)
-    ordinary = [each.seconds() for each in timed if not each.observed]
-    observed = [each.seconds() for each in timed if each.observed]
+    seconds = [each.seconds() for each in timed]
+    shared = mean([each[AUGMENTATION] for each in seconds])
+    for each in seconds:
+        each.update({AUGMENTATION: shared - each[AUGMENTATION]})  # what one iteration did for several
+    ordinary = [each for each, which in zip(seconds, timed, strict=True) if not which.observed]
+    observed = [each for each, which in zip(seconds, timed, strict=True) if which.observed]
     phases = profile_report.shares(ordinary, observed, every, PHASES)
     kinds = profile_report.shares(
         [each.seconds for each in recorded if not each.observed],
@@ -181,7 +193,7 @@ def _findings(
         "neuron_updates_per_iteration": updates * batch,
         "phases": phases,
         "kinds": kinds,
-        "verdict": profile_report.verdict(config, _share(phases), _share(kinds)),
+        "verdict": profile_report.verdict(config, workers, _share(phases), _share(kinds)),
     }
 
 

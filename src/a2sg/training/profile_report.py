@@ -49,16 +49,17 @@ def shares(
     return rows
 
 
-def verdict(config: RunConfig, phases: Mapping[str, float], kinds: Mapping[str, float]) -> str:
+def verdict(config: RunConfig, workers: int, phases: Mapping[str, float], kinds: Mapping[str, float]) -> str:
     """What sticks out, and what to do about it; or that nothing does.
 
     Args:
         config: the run.
+        workers: how many processes its loader has.
         phases: share by phase.
         kinds: share by kind of work.
     """
     larger = f"raise data.batch_size (now {config.data.batch_size})"
-    workers, cores = config.data.workers, os.cpu_count() or 1
+    cores = os.cpu_count() or 1
     loader = f"raise data.workers (now {workers})"
     if workers >= cores:
         loader = f"data.workers is {workers} on {cores} cores already, so make samples cheaper to read"

@@ -106,7 +106,8 @@ def checked(config: RunConfig) -> RunConfig:
             "kept: take less",
         )
     require_count("data.batch_size", config.data.batch_size)
-    require_count("data.workers", config.data.workers, least=0)
+    if isinstance(config.data.workers, int):
+        require_count("data.workers", config.data.workers, least=0)
     require_positive("surrogate.window", config.surrogate.window)
     optimizer = config.optimizer
     for name in ("lr", "head_factor", "power"):

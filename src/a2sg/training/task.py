@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DistributedSampler, Sampler, SequentialSampler
 from torchmetrics import MeanMetric
 
 from a2sg.data import ImageData
-from a2sg.data.sets import DrawnImages, DrawSampler, collate
+from a2sg.data.feed import AHEAD, Changes, Feed
+from a2sg.data.resident import ResidentBatches
+from a2sg.data.sets import DrawnImages, DrawSampler
 from a2sg.data.standardize import Standardize, to_unit
 from a2sg.errors import InputError
 from a2sg.neuron import Record, recording
 from a2sg.neuron.whole import share_work
 from a2sg.score import SCORES
+from a2sg.training.batches import build_batches
 from a2sg.training.build import (
     build_augment,
-    build_metric,
     build_model,
     build_optimizer,
     build_schedule,
@@ -28,6 +33,8 @@ from a2sg.training.build import (
 )
 from a2sg.training.config import RunConfig
 from a2sg.training.losses import create_loss
+from a2sg.training.metrics import build_metric
+from a2sg.training.phases import AUGMENTATION
 from a2sg.training.regularizers import create_regularizers
 
 
@@ -53,18 +60,8 @@ class SpikingTask(pl.LightningModule):
         self.score = SCORES[data.task]
         self.train_loss, self.test_loss = MeanMetric(), MeanMetric()
         self.train_score, self.test_score = build_metric(data), build_metric(data)
+        self.most_ahead = sys.maxsize
         self._optimizer_steps = self._epochs = 0
-
-    @torch.no_grad()
-    def on_after_batch_transfer(
-        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
-    ) -> tuple[Tensor, Tensor]:
-        """Make network input of pixels: on the device, and outside of mixed precision."""
-        images, labels = batch
-        images = self.arrange(images)
-        if self.trainer.training:
-            images, labels = self.augment(images, labels, self.current_epoch)
-        return self.standardize(images), labels
 
     def arrange(self, images: Tensor) -> Tensor:
         """Pixels as numbers from 0 to 1; recordings `[B, T, C, H, W]` with time first."""
@@ -119,7 +116,7 @@ class SpikingTask(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> Feed:
         # Its order depends on seed and epoch alone, so a resumed run sees the same batches.
         kind = DrawSampler if isinstance(self.data.train, DrawnImages) else DistributedSampler
         sampler: DistributedSampler[Any] = kind(
@@ -129,10 +126,15 @@ class SpikingTask(pl.LightningModule):
             seed=self.config.seed,
         )
         sampler.set_epoch(self._epochs)  # Lightning does so too, but after workers began to read ahead
-        return self._loader(self.data.train, sampler=sampler)
+        return self._feed(
+            self.data.train,
+            sampler,
+            changes=Changes(self.augment, self.config.seed, self.trainer.global_rank),
+            during=partial(self.trainer.profiler.profile, AUGMENTATION),  # type: ignore[attr-defined]
+        )
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.data.test)
+    def val_dataloader(self) -> Feed:
+        return self._feed(self.data.test, SequentialSampler(self.data.test))  # type: ignore[arg-type]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["windows"] = self.windows.state_dict()
@@ -144,16 +146,17 @@ class SpikingTask(pl.LightningModule):
         self._optimizer_steps = checkpoint["global_step"]
         self._epochs = checkpoint["epoch"] + 1
 
-    def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            batch_size=self.config.data.batch_size,
-            num_workers=self.config.data.workers,
-            persistent_workers=self.config.data.workers > 0,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            # Its own generator, so that opening a loader draws nothing from the global random state.
-            generator=torch.Generator().manual_seed(self.config.seed),
+    def _feed(self, data: Any, sampler: Sampler[Any], **options: Any) -> Feed:
+        batches = build_batches(self.config.data, data, sampler, self.device, self.config.seed)
+        pixels = self.config.data.batch_size * math.prod(self.data.shape) * (self.data.steps or 1)
+        return Feed(
+            batches=batches,
+            device=self.device,
+            standardize=self.standardize,
+            recordings=self.data.steps is not None,
+            ahead=min(self.most_ahead, max(1, AHEAD // pixels))
+            if isinstance(batches, ResidentBatches)
+            else 1,
             **options,
         )
 

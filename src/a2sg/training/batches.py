@@ -1,0 +1,56 @@
+"""The batches of a split: on the device as a whole, or from a loader."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from a2sg.data.feed import Batches
+from a2sg.data.resident import ResidentBatches, held
+from a2sg.data.sets import collate
+from a2sg.training.config import DataConfig
+
+
+def build_batches(
+    config: DataConfig, data: Any, sampler: Sampler[Any], device: torch.device, seed: int
+) -> Batches:
+    """The batches of a split as `config` says, on the device or, from a loader, on the host.
+
+    Args:
+        config: batch size, loader, and whether the device holds the split.
+        data: the split.
+        sampler: its order.
+        device: where the network is.
+        seed: of the run; a loader draws nothing from the global random state.
+
+    Raises:
+        InputError: if the device shall hold a split that is read sample by sample.
+    """
+    if config.workers in ("auto", 0):
+        here = held(data, config.resident, device)
+        if here is not None:
+            return ResidentBatches(here, sampler, config.batch_size, device)
+    workers = count_workers(config.workers, device)
+    return DataLoader(
+        data,
+        batch_size=config.batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def count_workers(workers: int | str, device: torch.device) -> int:
+    """How many processes a loader has; `"auto"`: all cores but one for a GPU, none where the CPU trains."""
+    if isinstance(workers, int):
+        return workers
+    if device.type == "cpu":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1)
