@@ -50,7 +50,7 @@ TOGETHER = {
     "training/test_options.py": "config fields",
     "training/test_profile.py": "kinds phases profile_report",
     "training/test_recipe.py": "plain",
-    "training/test_run.py": "callbacks task",
+    "training/test_run.py": "task",
     "window/test_adaptive.py": "history observer policy solve",
 }
 """Modules of the same room (with a slash: of another) that a file tests with its own."""

@@ -24,3 +24,8 @@ def find_device(name: str) -> torch.device:
         "device cuda was asked for, but no CUDA device is found here: use --device cpu",
     )
     return torch.device("cuda" if cuda and name != "cpu" else "cpu")
+
+
+def answers_at_once(device: torch.device) -> bool:
+    """Whether a value may be looked at without waiting: others than the CPU work through a queue first."""
+    return device.type == "cpu"

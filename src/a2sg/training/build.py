@@ -114,8 +114,16 @@ def head_of(model: nn.Module) -> nn.Module:
     return head
 
 
-def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer; biases and normalisation are not decayed."""
+def build_optimizer(
+    config: OptimizerConfig, model: nn.Module, *, fused: bool = False
+) -> torch.optim.Optimizer:
+    """The optimizer; biases and normalisation are not decayed.
+
+    Args:
+        config: which one.
+        model: the network.
+        fused: whether one kernel shall update all parameters, as a GPU likes it.
+    """
     head = list(head_of(model).parameters()) if config.head_factor != 1 else []
     of_head = {id(parameter) for parameter in head}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in of_head]
@@ -130,8 +138,10 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
         for decays in (True, False)
     ]
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
-    return torch.optim.AdamW(groups, lr=config.lr)
+        return torch.optim.SGD(
+            groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=fused or None
+        )
+    return torch.optim.AdamW(groups, lr=config.lr, fused=fused or None)
 
 
 def build_schedule(

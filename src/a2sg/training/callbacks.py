@@ -102,6 +102,32 @@ class MetricsFile(pl.Callback):
         write_rows(self.path, tuple(self.rows[0]), self.rows)
 
 
+class LossCurve(pl.Callback):
+    """Logs the loss of every so many optimizer steps, once the epoch is over: no step waits for its value."""
+
+    def __init__(self, every: int = 10) -> None:
+        self.every = every
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._steps = trainer.global_step
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._kept: dict[int, torch.Tensor] = {}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, SpikingTask)
+        if trainer.global_step > self._steps:  # not on micro-batches that only accumulate
+            self._steps = trainer.global_step
+            if self._steps % self.every == 0:
+                self._kept[self._steps] = pl_module.last_loss
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._kept and trainer.logger is not None:
+            losses = torch.stack(list(self._kept.values())).tolist()
+            for step, loss in zip(self._kept, losses, strict=True):
+                trainer.logger.log_metrics({"train_loss_step": loss}, step)
+
+
 class WindowsFile(pl.Callback):
     """Writes windows.csv, a row per observed iteration, layer and step."""
 

@@ -26,6 +26,7 @@ from a2sg.training.build import build_data
 from a2sg.training.callbacks import (
     EpochSeed,
     EpochWeights,
+    LossCurve,
     MetricsFile,
     RunProgress,
     TrainingClock,
@@ -101,6 +102,7 @@ def _train(
         clock,
         MetricsFile(out / "metrics.csv", clock),
         WindowsFile(out / "windows.csv"),
+        LossCurve(),
         ModelCheckpoint(
             out / FOLDER, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
         ),
@@ -119,7 +121,6 @@ def _train(
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         plugins=[DurableCheckpoints()],
         default_root_dir=out,
-        log_every_n_steps=10,
     )
     try:
         trainer.fit(task, ckpt_path=checkpoint, weights_only=True)  # no pickled objects

@@ -12,13 +12,13 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler, Sampler, SequentialSampler
-from torchmetrics import MeanMetric
 
 from a2sg.data import ImageData
 from a2sg.data.feed import AHEAD, Changes, Feed
 from a2sg.data.resident import ResidentBatches
 from a2sg.data.sets import DrawnImages, DrawSampler
 from a2sg.data.standardize import Standardize, to_unit
+from a2sg.devices import answers_at_once
 from a2sg.errors import InputError
 from a2sg.neuron import Record, recording
 from a2sg.neuron.whole import share_work
@@ -33,7 +33,7 @@ from a2sg.training.build import (
 )
 from a2sg.training.config import RunConfig
 from a2sg.training.losses import create_loss
-from a2sg.training.metrics import build_metric
+from a2sg.training.metrics import Mean, build_metric
 from a2sg.training.phases import AUGMENTATION
 from a2sg.training.regularizers import create_regularizers
 
@@ -58,7 +58,7 @@ class SpikingTask(pl.LightningModule):
         self.loss = create_loss(config.loss.name, label_smoothing=config.loss.label_smoothing)
         self.regularizers = create_regularizers(config.loss.regularizers)
         self.score = SCORES[data.task]
-        self.train_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.train_loss, self.test_loss = Mean(), Mean()
         self.train_score, self.test_score = build_metric(data), build_metric(data)
         self.most_ahead = sys.maxsize
         self._optimizer_steps = self._epochs = 0
@@ -71,12 +71,14 @@ class SpikingTask(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
         logits, loss, total = self._losses(images, labels)
-        if total.device.type == "cpu":
+        if answers_at_once(total.device):
             self._require_finite(total)
-        self.train_loss(loss.detach(), len(labels))
-        self.train_score(self.loss.predict(logits), likeliest(labels))
+        self.last_loss = loss.detach()
+        self.train_loss.update(self.last_loss, len(labels))
+        self.train_score.update(self.loss.predict(logits), likeliest(labels))
         name = f"train_{self.score.name}"
-        self.log_dict({"train_loss": self.train_loss, name: self.train_score}, on_epoch=True)
+        metrics = {"train_loss": self.train_loss, name: self.train_score}
+        self.log_dict(metrics, on_step=False, on_epoch=True)
         return total
 
     def _losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,13 +106,20 @@ class SpikingTask(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         images, labels = batch
         logits = self.model(images)
-        self.test_loss(self.loss(logits, labels), len(labels))
-        self.test_score(self.loss.predict(logits), labels)
+        self.test_loss.update(self.loss(logits, labels), len(labels))
+        self.test_score.update(self.loss.predict(logits), labels)
         name = f"test_{self.score.name}"
         self.log_dict({"test_loss": self.test_loss, name: self.test_score}, on_epoch=True)
 
+    def optimizer(self, device: torch.device) -> torch.optim.Optimizer:
+        """The run's optimizer, for a network on `device`."""
+        # With float16, gradients to be clipped must be unscaled before: a fused optimizer does that itself.
+        clips_scaled = self.config.precision == "16" and self.config.optimizer.clip_norm is not None
+        fused = device.type == "cuda" and not clips_scaled
+        return build_optimizer(self.config.optimizer, self.model, fused=fused)
+
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.config.optimizer, self.model)
+        optimizer = self.optimizer(self.device)
         schedule = build_schedule(
             self.config.optimizer, optimizer, int(self.trainer.estimated_stepping_batches), self.config.epochs
         )
