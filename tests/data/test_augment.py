@@ -12,7 +12,9 @@ from a2sg.data.augment import Augment, crop, draw_crop, draw_flip, flip
 from a2sg.data.draws import Draws, generator
 from a2sg.data.mix import (
     cutmix,
+    cutout,
     draw_cutmix,
+    draw_cutout,
     draw_erased,
     draw_mixup,
     draw_partner,
@@ -185,6 +187,32 @@ def test_the_share_of_erased_images_is_as_asked():
     assert abs(changed - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 4000)
 
 
+@pytest.mark.parametrize("side", [1, 4, 5])
+def test_cutout_fills_one_square_of_every_image_with_its_centre_anywhere(side):
+    images = torch.rand(2000, 3, 9, 7) + 1
+    drawn = draw_cutout(seeded(), 2000, (9, 7), side)
+    found = cutout(images, torch.tensor(GREY), applied(drawn))
+    gone = (found != images).any(1)
+    assert torch.equal(
+        found[:, :, 0, 0][gone[:, 0, 0]], torch.tensor(GREY).expand(int(gone[:, 0, 0].sum()), 3)
+    )
+    whole = {}
+    for image in gone[:200]:
+        rows, columns = image.any(1).nonzero()[:, 0], image.any(0).nonzero()[:, 0]
+        assert image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert len(rows) <= side
+        assert len(columns) <= side
+        whole[len(rows), len(columns)] = True
+    assert (side, side) in whole
+    # A centre lies at each pixel as often, so a pixel is gone as often as there are centres that reach it.
+    rows, columns = (
+        torch.tensor([sum(0 <= at - (centre - side // 2) < side for centre in range(n)) for at in range(n)])
+        for n in (9, 7)
+    )
+    share = rows[:, None] * columns / 63
+    assert (gone.float().mean(0) - share).abs().max() < 4 * 0.5 / math.sqrt(2000)
+
+
 def test_rectangles_are_cut_off_at_the_borders():
     one = torch.tensor([1])
     inside = rectangles(-one, 2 * one, 3 * one, 5 * one, 3, 4)
@@ -196,6 +224,7 @@ EVERYTHING = {
     "flip": True,
     "randaugment": 1,
     "erasing": 0.5,
+    "cutout": 3,
     "cutmix": 0.5,
     "mixup": 0.2,
 }
@@ -312,6 +341,7 @@ def test_numbers_depend_on_seed_epoch_batch_and_rank(kind):
     [
         ({"crop_padding": -1}, "augment.crop_padding must be a whole number of at least 0, not -1"),
         ({"erasing": 1.5}, "augment.erasing must be between 0 and 1, not 1.5"),
+        ({"cutout": -1}, r"augment\.cutout must be a whole number of at least 0, not -1"),
         ({"cutmix": -0.5}, r"augment\.cutmix must be at least 0, not -0\.5"),
         ({"mixup": float("nan")}, r"augment\.mixup must be at least 0, not nan"),
         ({"mix_until_epoch": -1}, r"augment\.mix_until_epoch"),

@@ -1,5 +1,7 @@
 """The learning rate over a run and over the parts of a network; weights to start from."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -37,6 +39,21 @@ def test_poly_declines_by_its_formula_after_the_warm_up(power):
 def test_without_warm_up_poly_begins_at_once():
     found = [rate for rate, *_ in rates(OptimizerConfig(lr=0.5, schedule="poly"), iterations=4, epochs=1)]
     assert found == pytest.approx([0.5, 0.375, 0.25, 0.125])
+
+
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_one_cycle_rises_and_falls_by_cosines(warmup):
+    config = OptimizerConfig(lr=0.1, schedule="onecycle", warmup_epochs=warmup, warmup_lr=0.004)
+    found = [rate for rate, *_ in rates(config, iterations=50, epochs=10)]
+
+    def between(first, last, share):
+        return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+    top = 5 * warmup if warmup else -1
+    for at in range(top):
+        assert found[at] == pytest.approx(between(0.004, 0.1, at / top))
+    for at in range(max(top, 0), 50):
+        assert found[at] == pytest.approx(between(0.1, 0.004 / 1e4, (at - top) / (50 - top)))
 
 
 class Parts(nn.Module):

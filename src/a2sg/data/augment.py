@@ -13,7 +13,9 @@ from torch import Tensor
 from a2sg.data.draws import Drawn, Draws, by_sample, sent
 from a2sg.data.mix import (
     cutmix,
+    cutout,
     draw_cutmix,
+    draw_cutout,
     draw_erased,
     draw_mixup,
     draw_partner,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Augment:
-    """Changes training images at random: crop, flip, RandAugment, erasing, then CutMix or MixUp.
+    """Changes training images at random: crop, flip, RandAugment, erasing, Cutout, then CutMix or MixUp.
 
     With both CutMix and MixUp, each batch gets one of them, by chance. It is an `Augmentation`.
 
@@ -42,6 +44,7 @@ class Augment:
         magnitude: how strong they are, 0 to 10.
         magnitude_spread: standard deviation of that.
         erasing: probability of an image to have a rectangle erased.
+        cutout: side of a square erased in every image; 0 is off.
         cutmix: α, see `a2sg.data.mix`; 0 is off.
         mixup: α likewise.
         mix_until_epoch: CutMix and MixUp are done in this many first epochs; None is all.
@@ -61,6 +64,7 @@ class Augment:
         magnitude: float = 9.0,
         magnitude_spread: float = 0.4,
         erasing: float = 0.0,
+        cutout: int = 0,
         cutmix: float = 0.0,
         mixup: float = 0.0,
         mix_until_epoch: int | None = None,
@@ -71,6 +75,7 @@ class Augment:
         self.flip = flip
         self.randaugment = _randaugment(randaugment, magnitude, magnitude_spread, randaugment_share)
         self.erasing = require_share("augment.erasing", erasing)
+        self.cutout = require_count("augment.cutout", cutout, least=0)
         for name, alpha in (("cutmix", cutmix), ("mixup", mixup)):
             require(0 <= alpha < float("inf"), f"augment.{name} must be at least 0, not {alpha}")
         self.cutmix = cutmix
@@ -90,6 +95,8 @@ class Augment:
             drawn |= self.randaugment.draw(random, batch)
         if self.erasing:
             drawn |= draw_erased(random, batch, size, self.erasing)
+        if self.cutout:
+            drawn |= draw_cutout(random, batch, size, self.cutout)
         over = self.mix_until_epoch is not None and epoch >= self.mix_until_epoch
         if not over and (self.cutmix or self.mixup):
             drawn |= self._draw_mixed(random, batch, size)
@@ -131,6 +138,8 @@ class Augment:
             images = self.randaugment(images, self.fill, draws)
         if self.erasing:
             images = erase(images, self.fill, draws)
+        if self.cutout:
+            images = cutout(images, self.fill, draws)
         if "partner" in draws:
             labels = probabilities(labels, self.classes)
         if "cut_heights" in draws:

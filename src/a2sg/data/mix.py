@@ -105,6 +105,25 @@ def draw_erased(random: np.random.Generator, batch: int, size: tuple[int, int], 
     return {"erase_top": top, "erase_left": left, "erase_heights": heights * chosen, "erase_widths": widths}
 
 
+def draw_cutout(random: np.random.Generator, batch: int, size: tuple[int, int], side: int) -> Drawn:
+    """For `cutout`: a square for each image, its centre anywhere; what lies outside is cut off.
+
+    Args:
+        random: what is drawn from.
+        batch: images.
+        size: their height and width.
+        side: of the squares.
+    """
+    top, left = (random.integers(length, size=batch) - side // 2 for length in size)
+    sides = np.full(batch, side)
+    return {"out_top": top, "out_left": left, "out_heights": sides, "out_widths": sides}
+
+
+def cutout(images: Tensor, fill: Tensor, draws: Draws) -> Tensor:
+    """Fills a square (DeVries and Taylor, Cutout, 2017). Args: see `erase`; draws of `draw_cutout`."""
+    return _filled(images, fill, draws, "out")
+
+
 def erase(images: Tensor, fill: Tensor, draws: Draws) -> Tensor:
     """Fills a random rectangle (Zhong et al., Random erasing, AAAI 2020).
 
@@ -113,7 +132,11 @@ def erase(images: Tensor, fill: Tensor, draws: Draws) -> Tensor:
         fill: value by channel, `[C]`, on their device.
         draws: of `draw_erased`.
     """
-    return torch.where(_rectangles(images, draws, "erase"), fill.to(images.dtype)[:, None, None], images)
+    return _filled(images, fill, draws, "erase")
+
+
+def _filled(images: Tensor, fill: Tensor, draws: Draws, name: str) -> Tensor:
+    return torch.where(_rectangles(images, draws, name), fill.to(images.dtype)[:, None, None], images)
 
 
 def rectangles(top: Tensor, left: Tensor, heights: Tensor, widths: Tensor, height: int, width: int) -> Tensor:

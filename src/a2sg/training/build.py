@@ -147,8 +147,18 @@ def build_optimizer(
 def build_schedule(
     config: OptimizerConfig, optimizer: torch.optim.Optimizer, iterations: int, epochs: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Linear warm-up, then a decline to zero, over `iterations` optimizer steps in all."""
+    """Warm-up, then a decline to zero, over `iterations` optimizer steps in all."""
     warmup = min(round(iterations * config.warmup_epochs / epochs), iterations - 1)
+    lowest = min(1.0, max(config.warmup_lr / config.lr, 1e-8))
+    if config.schedule == "onecycle":
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            [group["lr"] for group in optimizer.param_groups],
+            total_steps=iterations + 1,  # the last one follows the last update
+            pct_start=(warmup + 1) / (iterations + 1) if warmup else 0.0,
+            cycle_momentum=False,
+            div_factor=1 / lowest,
+        )
     decline: torch.optim.lr_scheduler.LRScheduler
     if config.schedule == "poly":
         decline = torch.optim.lr_scheduler.PolynomialLR(optimizer, iterations - warmup, config.power)
@@ -156,7 +166,5 @@ def build_schedule(
         decline = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations - warmup)
     if warmup == 0:
         return decline
-    rise = torch.optim.lr_scheduler.LinearLR(
-        optimizer, start_factor=min(1.0, max(config.warmup_lr / config.lr, 1e-8)), total_iters=warmup
-    )
+    rise = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=lowest, total_iters=warmup)
     return torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, decline], milestones=[warmup])

@@ -124,6 +124,8 @@ class AugmentConfig(Group):
     """Standard deviation of that, over images."""
     erasing: float = 0.0
     """Share of images that have a rectangle erased."""
+    cutout: int = 0
+    """Side of a square that is erased in every image, its centre anywhere; 0 is off."""
     cutmix: float = 0.0
     """CutMix's α; 0 is off. With MixUp on too, each batch gets one of them."""
     mixup: float = 0.0
@@ -148,8 +150,8 @@ class OptimizerConfig(Group):
     """Learning rate at the end of the warm-up."""
     head_factor: float = 1.0
     """Factor on it for the network's `head`, the layers that classify."""
-    schedule: Literal["cosine", "poly"] = "cosine"
-    """How it declines: a cosine, or (1 - p) ** power, p the part of the iterations after the warm-up."""
+    schedule: Literal["cosine", "poly", "onecycle"] = "cosine"
+    """How it declines: cosine, or (1 - p) ** power, p the part after the warm-up; onecycle rises so too."""
     power: float = 1.0
     """Power of `poly`; 1 is a straight line."""
     weight_decay: float = 2e-2
@@ -162,6 +164,8 @@ class OptimizerConfig(Group):
     """Learning rate at its beginning."""
     clip_norm: float | None = None
     """Largest norm of the gradient; null leaves it."""
+    average: float | None = None
+    """Decay of a moving average of the weights, such as 0.999, which is tested and kept; null is none."""
 
 
 @dataclass

@@ -115,6 +115,11 @@ def checked(config: RunConfig) -> RunConfig:
     for name in ("weight_decay", "momentum", "warmup_epochs", "warmup_lr"):
         value = getattr(optimizer, name)
         require(value >= 0, f"optimizer.{name} must not be below 0, not {value}")
+    if optimizer.average is not None:
+        require(
+            0 < optimizer.average < 1,
+            f"optimizer.average must be above 0 and below 1, such as 0.999, not {optimizer.average}",
+        )
     if optimizer.clip_norm is not None:
         require_positive("optimizer.clip_norm", optimizer.clip_norm)
     return config

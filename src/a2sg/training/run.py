@@ -128,6 +128,7 @@ def _train(
         raise Interrupted(str(out)) from stopped
     except OSError as error:
         raise unwritable(out, error) from error
+    task.swap_average()  # to stay
     summary = summarize(task, device, clock.seconds)
     write_json(out / SUMMARY, summary)
     return summary

@@ -23,6 +23,7 @@ from a2sg.errors import InputError
 from a2sg.neuron import Record, recording
 from a2sg.neuron.whole import share_work
 from a2sg.score import SCORES
+from a2sg.training.average import WeightAverage
 from a2sg.training.batches import build_batches
 from a2sg.training.build import (
     build_augment,
@@ -60,6 +61,10 @@ class SpikingTask(pl.LightningModule):
         self.score = SCORES[data.task]
         self.train_loss, self.test_loss = Mean(), Mean()
         self.train_score, self.test_score = build_metric(data), build_metric(data)
+        self.average: WeightAverage | None = None
+        if config.optimizer.average is not None:
+            windows = [buffer for site in self.windows.sites.values() for buffer in site.buffers()]
+            self.average = WeightAverage(self.model, config.optimizer.average, without=windows)
         self.most_ahead = sys.maxsize
         self._optimizer_steps = self._epochs = 0
 
@@ -99,9 +104,22 @@ class SpikingTask(pl.LightningModule):
             self._optimizer_steps = self.trainer.global_step
             # Outside of mixed precision: small differences of losses would drown in its rounding.
             self.windows.step(lambda: self._losses(*batch)[2])
+            if self.average is not None:
+                self.average.update()
 
     def on_train_epoch_end(self) -> None:
         self._require_finite(self.train_loss.compute())
+
+    def on_validation_start(self) -> None:
+        self.swap_average()
+
+    def on_validation_end(self) -> None:
+        self.swap_average()
+
+    def swap_average(self) -> None:
+        """Where the run averages its weights: exchange them with their average."""
+        if self.average is not None:
+            self.average.swap()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         images, labels = batch
@@ -148,12 +166,16 @@ class SpikingTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["windows"] = self.windows.state_dict()
         checkpoint["work_done"] = self.work.state_dict()
+        if self.average is not None:
+            self.average.save(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.windows.load_state_dict(checkpoint["windows"])
         self.work.load_state_dict(checkpoint["work_done"])
         self._optimizer_steps = checkpoint["global_step"]
         self._epochs = checkpoint["epoch"] + 1
+        if self.average is not None:
+            self.average.load(checkpoint)
 
     def _feed(self, data: Any, sampler: Sampler[Any], **options: Any) -> Feed:
         batches = build_batches(self.config.data, data, sampler, self.device, self.config.seed)
