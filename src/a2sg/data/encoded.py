@@ -103,7 +103,9 @@ def pixels(
     Returns:
         `[channels, H, W]`, uint8.
     """
-    picture = picture.convert("RGB" if channels == 3 else "L")
+    mode = "RGB" if channels == 3 else "L"
+    if picture.mode != mode:  # else it would be copied
+        picture = picture.convert(mode)
     if size is not None and (box is not None or picture.size != (size, size)):
         region = middle(picture.size) if box is None else box
         picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=region)

@@ -83,7 +83,7 @@ def imagenet(
 ) -> ImageData:
     """ImageNet: 1,281,167 colour images for training, 50,000 for test, in 1,000 classes, read as needed.
 
-    Set `data.workers`: images are decoded in the loader's processes. Training sees random parts of them,
+    Images are decoded by the loader's processes (`data.workers`). Training sees random parts of them,
     evaluation the middle; evaluated on the validation images, as everybody does.
 
     Args:
