@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler, Sampler, SequentialSampler
+from torchmetrics import Metric
 
 from a2sg.data import ImageData
 from a2sg.data.feed import AHEAD, Changes, Feed
@@ -81,9 +82,7 @@ class SpikingTask(pl.LightningModule):
         self.last_loss = loss.detach()
         self.train_loss.update(self.last_loss, len(labels))
         self.train_score.update(self.loss.predict(logits), likeliest(labels))
-        name = f"train_{self.score.name}"
-        metrics = {"train_loss": self.train_loss, name: self.train_score}
-        self.log_dict(metrics, on_step=False, on_epoch=True)
+        self._log("train", index, self.train_loss, self.train_score)
         return total
 
     def _losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,8 +125,13 @@ class SpikingTask(pl.LightningModule):
         logits = self.model(images)
         self.test_loss.update(self.loss(logits, labels), len(labels))
         self.test_score.update(self.loss.predict(logits), labels)
-        name = f"test_{self.score.name}"
-        self.log_dict({"test_loss": self.test_loss, name: self.test_score}, on_epoch=True)
+        self._log("test", index, self.test_loss, self.test_score)
+
+    def _log(self, split: str, index: int, loss: Metric, score: Metric) -> None:
+        """Have a split's loss and score logged at the end of the epoch."""
+        if index == 0:  # once is enough, and costs more than all the rest of logging
+            metrics = {f"{split}_loss": loss, f"{split}_{self.score.name}": score}
+            self.log_dict(metrics, on_step=False, on_epoch=True)
 
     def optimizer(self, device: torch.device) -> torch.optim.Optimizer:
         """The run's optimizer, for a network on `device`."""
