@@ -1,7 +1,7 @@
 """What an iteration of `a2sg train` spends beside the training step, and how near the loop comes to the step.
 
     .venv/bin/python benchmarks/pipeline.py [--recipe cifar10-resnet19] [--device cpu|cuda]
-        [--precision 32|bf16|16] [--rounds 3] [--tiny] [--out FILE.json]
+        [--precision 32|bf16|16] [--rounds 2] [--tiny] [--out FILE.json]
 
 The samples are noise of the recipe's shape, so that no download is needed; network, augmentation, optimizer
 and loader are the recipe's. Three things are measured, without any search of windows:
@@ -20,7 +20,6 @@ works for tensors of any size alike. As many batches are augmented at once as at
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -37,6 +36,7 @@ from torch import nn
 from a2sg.data import ArrayImages, ImageData, register_data
 from a2sg.data.feed import AHEAD
 from a2sg.devices import find_device
+from a2sg.files import write_json, write_text
 from a2sg.memory import keep_pages
 from a2sg.neuron import SpikingNeuron
 from a2sg.training.build import build_data
@@ -187,14 +187,16 @@ def main() -> None:
     )
     parser.add_argument("--recipe", default="cifar10-resnet19")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="32", choices=TYPES)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", choices=TYPES, help="default: bf16 on a GPU, 32 on a CPU")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="a JSON file; a table comes beside it, in Markdown")
     options = parser.parse_args()
     keep_pages()
+    device = find_device(options.device)
+    if options.precision is None:
+        options.precision = "32" if device.type == "cpu" else "bf16"
     config, ahead = described(options)
-    device = find_device(config.device)
     turns = [
         (
             step_seconds(config, device, ahead, relu=True),
@@ -213,7 +215,7 @@ def main() -> None:
         "tiny": options.tiny,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
-        "precision": options.precision,
+        "precision": config.precision,
         "batch_size": config.data.batch_size,
         "prepared_at_once": ahead,
         "phases_ms": phases,
@@ -224,16 +226,22 @@ def main() -> None:
         "share_of_step": share,
         "augmentation_to_relu_step": phases["augmentation"] / (1000 * relu),
     }
-    print("| per iteration | ms |\n|---|---|")
-    for name, milliseconds in phases.items():
-        print(f"| {name} | {milliseconds:.2f} |")
-    print(f"| bare step | {found['step_ms']:.2f} |")
-    print(f"| bare step with ReLU | {found['relu_step_ms']:.2f} |")
-    print(f"| the loop | {found['loop_ms']:.2f} |")
-    print(f"\n{found['loop_images_per_second']:.0f} images/s, {share:.0%} of the bare step's;")
-    print(f"augmentation is {found['augmentation_to_relu_step']:.1%} of the step with ReLU")
+    table = [*phases.items(), ("bare step", 1000 * step), ("bare step with ReLU", 1000 * relu)]
+    table.append(("the loop", 1000 * loop))
+    lines = [f"# An iteration of a2sg train {options.recipe}, batch {config.data.batch_size}", ""]
+    lines += [
+        f"On {found['device']}, precision {config.precision}.",
+        "",
+        "| per iteration | ms |",
+        "|---|---|",
+    ]
+    lines += [f"| {name} | {milliseconds:.2f} |" for name, milliseconds in table]
+    lines += ["", f"{found['loop_images_per_second']:.0f} images/s, {share:.0%} of the bare step's;"]
+    lines += [f"augmentation is {found['augmentation_to_relu_step']:.1%} of the step with ReLU."]
+    print("\n".join(lines))
     if options.out is not None:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+        write_json(options.out, found)
+        write_text(options.out.with_suffix(".md"), "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

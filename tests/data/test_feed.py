@@ -130,6 +130,30 @@ def test_batches_do_not_depend_on_how_many_are_prepared_at_once(ahead):
     assert not torch.equal(next(iter(make()))[0], one_by_one[0][0])
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", SETS)
+def test_a_gpu_holds_the_same_samples(name):
+    data, order = SETS[name], sampler(SETS[name], epoch=1)
+    there = ResidentBatches(data, order, 5, torch.device("cuda"))
+    found = [(images.cpu(), labels.cpu()) for images, labels in there]
+    assert_same(found, ResidentBatches(data, order, 5, CPU))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_on_a_gpu_do_not_depend_on_how_many_are_prepared_at_once():
+    data, device = SETS["pixels"], torch.device("cuda")
+    changes = Changes(Augment(5, MEAN, crop_padding=2, flip=True, erasing=0.5, cutmix=1.0, mixup=1.0), seed=3)
+    batches = ResidentBatches(data, sampler(data), 5, device)
+    standardize = Standardize(MEAN, STD).to(device)
+    one, many = (
+        Feed(batches=batches, device=device, standardize=standardize, changes=changes, ahead=ahead)
+        for ahead in (1, 3)
+    )
+    assert_same(many, one)
+
+
 def test_ranks_draw_for_themselves():
     data = SETS["pixels"]
     batches = ResidentBatches(data, sampler(data), 5, CPU)
