@@ -148,6 +148,14 @@ def test_a_slow_data_set_shows_as_waiting(tmp_path, monkeypatch, capsys):
     assert str(tmp_path / "run") in out.replace("\n", "")
 
 
+def test_every_iteration_bears_its_share_of_what_is_augmented_at_once(tmp_path):
+    small = {"model.name": "mlp_small", "model.options": {}, "augment.erasing": 0.5}
+    content = profile(quick(**small), tmp_path / "run", iterations=8)
+    row = by_name(content["phases"])[AUGMENTATION]
+    assert row["ordinary_ms"] == pytest.approx(row["observed_ms"])
+    assert row["ordinary_ms"] > 0
+
+
 def test_micro_batches_are_one_iteration(tmp_path):
     config = quick(accumulate=3, **{"model.name": "mlp_small", "model.options": {}})
     content = profile(config, tmp_path / "run", iterations=4)
