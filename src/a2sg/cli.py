@@ -124,9 +124,10 @@ def train_command(words: list[str]) -> int:
         return _profile(config, out, options.profile)
     try:
         summary = train(config, out, resume=options.resume is not None)
-    except Interrupted:
-        print(f"a2sg: interrupted; go on with: a2sg train --resume {out}", file=sys.stderr)
-        return 130
+    except Interrupted as stop:
+        how = "saved and stopped" if stop.saved else "interrupted"
+        print(f"a2sg: {how}; go on with: a2sg train --resume {out}", file=sys.stderr)
+        return stop.status
     run_pictures(out)
     print_summary(summary)
     print(f"run folder: {out}")

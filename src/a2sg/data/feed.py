@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.data import DistributedSampler, Sampler
 
 from a2sg.data.draws import Augmentation, Draws, generator
 from a2sg.data.standardize import Standardize, to_unit
@@ -29,6 +30,35 @@ class Batches(Sized, Iterable[Batch], Protocol):
         ...
 
 
+class Order(Sampler[Any]):
+    """An order of samples that may begin later, once: where a run goes on in the middle of an epoch.
+
+    Args:
+        whole: gives the order of an epoch, `whole.epoch`.
+        skip: samples that the first pass leaves out.
+    """
+
+    def __init__(self, whole: DistributedSampler[Any], skip: int = 0) -> None:
+        self.whole = whole
+        self.skip = skip
+
+    @property
+    def epoch(self) -> int:
+        """The present one, from 0."""
+        return self.whole.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go on to another epoch."""
+        self.whole.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __iter__(self) -> Iterator[Any]:
+        skip, self.skip = self.skip, 0
+        return islice(iter(self.whole), skip, None)
+
+
 @dataclass(frozen=True)
 class Changes:
     """The augmentation of a run, as one of its processes does it.
@@ -44,7 +74,7 @@ class Changes:
     rank: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Feed:
     """Batches that a network takes. Those that lie on the device already are prepared several at once.
 
@@ -58,6 +88,7 @@ class Feed:
         changes: augmentation, if there is any.
         ahead: how many batches are prepared at once.
         during: makes the context in which that is done, such as a profiler's.
+        done: batches of the epoch that the first pass leaves out, as `batches` do.
     """
 
     batch_sampler: ClassVar[None] = None  # Lightning asks for it where it finds a `sampler`
@@ -69,6 +100,7 @@ class Feed:
     changes: Changes | None = None
     ahead: int = 1
     during: Callable[[], AbstractContextManager[Any]] = nullcontext
+    done: int = 0
 
     @property
     def sampler(self) -> Any:
@@ -79,7 +111,7 @@ class Feed:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        batches, first = iter(self.batches), 0
+        batches, first, self.done = iter(self.batches), self.done, 0
         while several := list(islice(batches, self.ahead)):
             with self.during(), torch.no_grad():
                 prepared = self.prepare(several, first)

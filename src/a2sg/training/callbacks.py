@@ -32,12 +32,17 @@ class TrainingClock(pl.Callback):
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._start: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
+        running = 0.0 if self._start is None else time.perf_counter() - self._start
+        return {"seconds": self.seconds + running}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds = state_dict["seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()  # in the middle of an epoch none begins
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()
@@ -46,12 +51,15 @@ class TrainingClock(pl.Callback):
         self._paused = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert self._start is not None
         self._start += time.perf_counter() - self._paused
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
+        assert self._start is not None
         self.seconds += time.perf_counter() - self._start
+        self._start = None
 
 
 class EpochWeights(pl.Callback):
@@ -107,12 +115,16 @@ class LossCurve(pl.Callback):
 
     def __init__(self, every: int = 10) -> None:
         self.every = every
+        self._kept: dict[int, torch.Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kept": {step: loss.item() for step, loss in self._kept.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._kept = {step: torch.tensor(loss) for step, loss in state_dict["kept"].items()}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._steps = trainer.global_step
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._kept: dict[int, torch.Tensor] = {}
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, SpikingTask)
@@ -123,9 +135,9 @@ class LossCurve(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._kept and trainer.logger is not None:
-            losses = torch.stack(list(self._kept.values())).tolist()
-            for step, loss in zip(self._kept, losses, strict=True):
-                trainer.logger.log_metrics({"train_loss_step": loss}, step)
+            for step, loss in self._kept.items():
+                trainer.logger.log_metrics({"train_loss_step": loss.item()}, step)
+        self._kept = {}
 
 
 class WindowsFile(pl.Callback):

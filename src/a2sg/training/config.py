@@ -198,6 +198,8 @@ class RunConfig(Group):
     """Passes over the training data."""
     accumulate: int = 1
     """Micro-batches per optimizer step."""
+    save_every: int | str | None = None
+    """Also save within an epoch: every so many optimizer steps (500), or so much time (90s, 10m, 2h)."""
     keep_every: int | None = None
     """Keep the weights after every so many epochs, for `a2sg analyze`; null keeps those of the last alone."""
     model: ModelConfig = field(default_factory=ModelConfig)

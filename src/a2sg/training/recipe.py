@@ -13,6 +13,7 @@ from a2sg.files import write_text
 from a2sg.training import plain
 from a2sg.training.config import RunConfig
 from a2sg.training.fields import fit
+from a2sg.training.midway import read_every
 
 FROM_FILE = ("recipe", "arm")
 """Fields that no option of the command line sets."""
@@ -98,6 +99,7 @@ def checked(config: RunConfig) -> RunConfig:
     require_count("seed", config.seed, least=0)
     require_count("epochs", config.epochs)
     require_count("accumulate", config.accumulate)
+    read_every(config.save_every)
     if config.keep_every is not None:
         require_count("keep_every", config.keep_every)
         require(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import signal
 import warnings
 from datetime import date
 from functools import partial
@@ -45,6 +46,7 @@ from a2sg.training.checkpoints import (
 from a2sg.training.config import RunConfig
 from a2sg.training.evaluate import evaluate
 from a2sg.training.folders import CONFIG, SUMMARY, opened, read_run_config, unwritable
+from a2sg.training.midway import Saver, Stopped, read_every
 from a2sg.training.task import SpikingTask
 
 __all__ = [
@@ -61,7 +63,17 @@ PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 class Interrupted(Exception):
-    """Training was stopped by Ctrl-C; its run folder can be resumed."""
+    """Training was stopped, by Ctrl-C or by a signal; its run folder can be resumed.
+
+    Attributes:
+        saved: whether it was saved first, as it is where a signal stops it.
+        status: what a command then ends with.
+    """
+
+    def __init__(self, out: str, number: int = signal.SIGINT) -> None:
+        super().__init__(out)
+        self.saved = number != signal.SIGINT
+        self.status = 128 + number
 
 
 def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -122,8 +134,13 @@ def _train(
         plugins=[DurableCheckpoints()],
         default_root_dir=out,
     )
+    saver = Saver(read_every(config.save_every), out / CHECKPOINT)
+    task.saver = saver
     try:
-        trainer.fit(task, ckpt_path=checkpoint, weights_only=True)  # no pickled objects
+        with saver.listening():
+            trainer.fit(task, ckpt_path=checkpoint, weights_only=True)  # no pickled objects
+    except Stopped as stopped:
+        raise Interrupted(str(out), stopped.number) from stopped
     except SystemExit as stopped:  # how Lightning ends after Ctrl-C
         raise Interrupted(str(out)) from stopped
     except OSError as error:
@@ -255,6 +272,8 @@ def _calm_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    # It asks loaders for a state; ours goes on from where the task says.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     # torch 2.6 on its own SequentialLR:
     warnings.filterwarnings("ignore", message=r"The epoch parameter in `scheduler\.step\(\)`.*")

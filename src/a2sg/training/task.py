@@ -6,6 +6,7 @@ import math
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,7 +16,7 @@ from torch.utils.data import DistributedSampler, Sampler, SequentialSampler
 from torchmetrics import Metric
 
 from a2sg.data import ImageData
-from a2sg.data.feed import AHEAD, Changes, Feed
+from a2sg.data.feed import AHEAD, Changes, Feed, Order
 from a2sg.data.resident import ResidentBatches
 from a2sg.data.sets import DrawnImages, DrawSampler
 from a2sg.data.standardize import Standardize, to_unit
@@ -36,6 +37,7 @@ from a2sg.training.build import (
 from a2sg.training.config import RunConfig
 from a2sg.training.losses import create_loss
 from a2sg.training.metrics import Mean, build_metric
+from a2sg.training.midway import Saver, random_state, set_random_state
 from a2sg.training.phases import AUGMENTATION
 from a2sg.training.regularizers import create_regularizers
 
@@ -67,7 +69,11 @@ class SpikingTask(pl.LightningModule):
             windows = [buffer for site in self.windows.sites.values() for buffer in site.buffers()]
             self.average = WeightAverage(self.model, config.optimizer.average, without=windows)
         self.most_ahead = sys.maxsize
+        self.saver: Saver | None = None
         self._optimizer_steps = self._epochs = 0
+        self._done = 0
+        """Batches of an epoch, where it is left or taken up in its middle."""
+        self._random: dict[str, Any] | None = None
 
     def arrange(self, images: Tensor) -> Tensor:
         """Pixels as numbers from 0 to 1; recordings `[B, T, C, H, W]` with time first."""
@@ -82,7 +88,7 @@ class SpikingTask(pl.LightningModule):
         self.last_loss = loss.detach()
         self.train_loss.update(self.last_loss, len(labels))
         self.train_score.update(self.loss.predict(logits), likeliest(labels))
-        self._log("train", index, self.train_loss, self.train_score)
+        self._log("train", index == self._done, self.train_loss, self.train_score)
         return total
 
     def _losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,8 +111,18 @@ class SpikingTask(pl.LightningModule):
             self.windows.step(lambda: self._losses(*batch)[2])
             if self.average is not None:
                 self.average.update()
+            if self.saver is not None:
+                self.saver(self, batch_idx + 1)
+
+    def on_train_start(self) -> None:
+        if self.saver is not None:
+            self.saver.listen()
+        if self._random is not None:  # in the middle of an epoch, which had its seed at its start
+            set_random_state(self._random)
+            self._random = None
 
     def on_train_epoch_end(self) -> None:
+        self._done = 0
         self._require_finite(self.train_loss.compute())
 
     def on_validation_start(self) -> None:
@@ -125,11 +141,11 @@ class SpikingTask(pl.LightningModule):
         logits = self.model(images)
         self.test_loss.update(self.loss(logits, labels), len(labels))
         self.test_score.update(self.loss.predict(logits), labels)
-        self._log("test", index, self.test_loss, self.test_score)
+        self._log("test", index == 0, self.test_loss, self.test_score)
 
-    def _log(self, split: str, index: int, loss: Metric, score: Metric) -> None:
+    def _log(self, split: str, first: bool, loss: Metric, score: Metric) -> None:
         """Have a split's loss and score logged at the end of the epoch."""
-        if index == 0:  # once is enough, and costs more than all the rest of logging
+        if first:  # once is enough, and costs more than all the rest of logging
             metrics = {f"{split}_loss": loss, f"{split}_{self.score.name}": score}
             self.log_dict(metrics, on_step=False, on_epoch=True)
 
@@ -150,26 +166,39 @@ class SpikingTask(pl.LightningModule):
     def train_dataloader(self) -> Feed:
         # Its order depends on seed and epoch alone, so a resumed run sees the same batches.
         kind = DrawSampler if isinstance(self.data.train, DrawnImages) else DistributedSampler
-        sampler: DistributedSampler[Any] = kind(
+        whole: DistributedSampler[Any] = kind(
             self.data.train,
             num_replicas=self.trainer.world_size,
             rank=self.trainer.global_rank,
             seed=self.config.seed,
         )
+        sampler = Order(whole, self._done * self.config.data.batch_size)
         sampler.set_epoch(self._epochs)  # Lightning does so too, but after workers began to read ahead
         return self._feed(
             self.data.train,
             sampler,
             changes=Changes(self.augment, self.config.seed, self.trainer.global_rank),
             during=partial(self.trainer.profiler.profile, AUGMENTATION),  # type: ignore[attr-defined]
+            done=self._done,
         )
 
     def val_dataloader(self) -> Feed:
         return self._feed(self.data.test, SequentialSampler(self.data.test))  # type: ignore[arg-type]
 
+    def save_midway(self, path: Path, batches: int) -> None:
+        """Save in the middle of an epoch, of which so many batches are done."""
+        before, self._done = self._done, batches
+        try:
+            self.trainer.save_checkpoint(path)
+        finally:
+            self._done = before
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["windows"] = self.windows.state_dict()
         checkpoint["work_done"] = self.work.state_dict()
+        if self._done:
+            counted = {name: dict(metric.metric_state) for name, metric in self._metrics().items()}
+            checkpoint["midway"] = {"batches": self._done, "counted": counted, "random": random_state()}
         if self.average is not None:
             self.average.save(checkpoint)
 
@@ -177,9 +206,17 @@ class SpikingTask(pl.LightningModule):
         self.windows.load_state_dict(checkpoint["windows"])
         self.work.load_state_dict(checkpoint["work_done"])
         self._optimizer_steps = checkpoint["global_step"]
-        self._epochs = checkpoint["epoch"] + 1
+        midway = checkpoint.get("midway")
+        self._epochs = checkpoint["epoch"] + (midway is None)
+        if midway is not None:
+            self._done, self._random = midway["batches"], midway["random"]
+            for name, metric in self._metrics().items():
+                metric.load_state_dict(midway["counted"][name])
         if self.average is not None:
             self.average.load(checkpoint)
+
+    def _metrics(self) -> dict[str, Metric]:
+        return {"loss": self.train_loss, "score": self.train_score}
 
     def _feed(self, data: Any, sampler: Sampler[Any], **options: Any) -> Feed:
         batches = build_batches(self.config.data, data, sampler, self.device, self.config.seed)

@@ -1,0 +1,136 @@
+"""In the middle of an epoch: when a run is saved there, and what it needs to go on from there to the bit."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from a2sg.errors import require
+
+if TYPE_CHECKING:
+    from a2sg.training.task import SpikingTask
+
+SIGNALS = ("SIGTERM", "SIGUSR1")
+"""What ends a job: clusters send the first, and SLURM the second if `--signal=USR1@SECONDS` asks for it."""
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Every(NamedTuple):
+    """How often a run is saved within an epoch: by optimizer steps, or by time."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+
+class Stopped(Exception):
+    """A signal ended the training; the run was saved.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def read_every(value: int | str | None) -> Every | None:
+    """What `save_every` says: 500 steps, or a time such as 90s, 10m or 2h; None for never.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
+    number, unit = found.groups() if found else ("0", "")
+    require(
+        float(number) > 0 and (unit != "" or number.isdecimal()),
+        f"save_every must be a number of optimizer steps such as 500, or a time such as 90s, 10m or 2h, not "
+        f"{value!r}",
+    )
+    return Every(seconds=float(number) * UNITS[unit]) if unit else Every(steps=int(number))
+
+
+class Saver:
+    """Saves a run within its epochs, when that is due or a signal asks for it.
+
+    The last batch of an epoch is left to the checkpoint of the epoch, which follows.
+
+    Args:
+        every: how often; None: only where a signal ends the run.
+        path: of the checkpoint.
+    """
+
+    def __init__(self, every: Every | None, path: Path) -> None:
+        self.every = every or Every()
+        self.path = path
+        self.signal: int | None = None
+        self._saved = time.monotonic()
+
+    def __call__(self, task: SpikingTask, batches: int) -> None:
+        """Called after every optimizer step, with the batches of the epoch that are done.
+
+        Raises:
+            Stopped: once it has saved what a signal ended.
+        """
+        if batches == task.trainer.num_training_batches:
+            self._saved = time.monotonic()
+        elif self.signal is not None or self._due(task.trainer.global_step):
+            task.save_midway(self.path, batches)
+            self._saved = time.monotonic()
+            if self.signal is not None:
+                raise Stopped(self.signal)
+
+    def _due(self, step: int) -> bool:
+        if self.every.steps is not None:
+            return step % self.every.steps == 0
+        seconds = self.every.seconds
+        return seconds is not None and time.monotonic() - self._saved >= seconds
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take note of signals as long as the context lasts, in place of what they do else."""
+        before = {number: signal.getsignal(number) for number in _numbers()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Begin to take note: after Lightning, which would leave without saving."""
+        for number in _numbers():
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signal = number
+
+
+def _numbers() -> list[int]:
+    """The signals that this system has; none in a thread, which cannot listen."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+
+
+def random_state() -> dict[str, Any]:
+    """Where torch's random numbers are."""
+    there = torch.cuda.is_available() and torch.cuda.is_initialized()
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if there else []}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Go on with random numbers from there."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
