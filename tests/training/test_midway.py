@@ -70,9 +70,9 @@ def killed(config, out, at):
     """Train into `out` until step `at` is done and saved if it is due; nothing is cleaned up after that."""
     call = Saver.__call__
 
-    def die(self, task, batches):
-        call(self, task, batches)
-        if task.trainer.global_step == at:
+    def die(self, trainer, *rest):
+        call(self, trainer, *rest)
+        if trainer.global_step == at:
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
@@ -179,10 +179,10 @@ def test_handlers_are_as_before_afterwards(tmp_path):
 def test_a_signal_in_this_process_stops_after_the_step(tmp_path, monkeypatch):
     call = Saver.__call__
 
-    def at_three(self, task, batches):
-        if task.trainer.global_step == 3:
+    def at_three(self, trainer, *rest):
+        if trainer.global_step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        call(self, task, batches)
+        call(self, trainer, *rest)
 
     monkeypatch.setattr(Saver, "__call__", at_three)
     with pytest.raises(Interrupted) as stopped:

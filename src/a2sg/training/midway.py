@@ -6,21 +6,19 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import lightning.pytorch as pl
 import torch
 
 from a2sg.errors import require
 
-if TYPE_CHECKING:
-    from a2sg.training.task import SpikingTask
-
 SIGNALS = ("SIGTERM", "SIGUSR1")
-"""What ends a job: clusters send the first, and SLURM the second if `--signal=USR1@SECONDS` asks for it."""
+"""What ends a job: clusters send the first, and SLURM the second if `sbatch --signal=USR1@SECONDS` asks for it."""
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -77,16 +75,21 @@ class Saver:
         self.signal: int | None = None
         self._saved = time.monotonic()
 
-    def __call__(self, task: SpikingTask, batches: int) -> None:
-        """Called after every optimizer step, with the batches of the epoch that are done.
+    def __call__(self, trainer: pl.Trainer, batches: int, save: Callable[[Path, int], None]) -> None:
+        """Save if that is due; called after every optimizer step.
+
+        Args:
+            trainer: that trains.
+            batches: of the epoch that are done.
+            save: is told the path, and the batches.
 
         Raises:
             Stopped: once it has saved what a signal ended.
         """
-        if batches == task.trainer.num_training_batches:
+        if batches == trainer.num_training_batches:
             self._saved = time.monotonic()
-        elif self.signal is not None or self._due(task.trainer.global_step):
-            task.save_midway(self.path, batches)
+        elif self.signal is not None or self._due(trainer.global_step):
+            save(self.path, batches)
             self._saved = time.monotonic()
             if self.signal is not None:
                 raise Stopped(self.signal)

@@ -112,7 +112,7 @@ class SpikingTask(pl.LightningModule):
             if self.average is not None:
                 self.average.update()
             if self.saver is not None:
-                self.saver(self, batch_idx + 1)
+                self.saver(self.trainer, batch_idx + 1, self.save_midway)
 
     def on_train_start(self) -> None:
         if self.saver is not None:
