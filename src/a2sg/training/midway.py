@@ -18,7 +18,7 @@ import torch
 from a2sg.errors import require
 
 SIGNALS = ("SIGTERM", "SIGUSR1")
-"""What ends a job: clusters send the first, and SLURM the second if `sbatch --signal=USR1@SECONDS` asks for it."""
+"""What ends a job: clusters send the first, SLURM the second where `sbatch --signal=USR1@SECONDS` asks."""
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
