@@ -92,9 +92,14 @@ def write(name: str, report: Report, options: Options, facts: Mapping[str, Any],
 
 
 def table(report: Report) -> str:
-    """The rows as a Markdown table."""
-    lines = [[column.header for column in report.columns], ["---"] * len(report.columns)]
-    lines += [[_cell(row.get(column.key), column.form) for column in report.columns] for row in report.rows]
+    """The rows of a report as a Markdown table."""
+    return markdown(report.columns, report.rows)
+
+
+def markdown(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+    lines = [[column.header for column in columns], ["---"] * len(columns)]
+    lines += [[_cell(row.get(column.key), column.form) for column in columns] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -38,7 +38,12 @@ class Timing:
 
 
 def interleave(
-    calls: Mapping[str, Callable[[], object]], rounds: int, sample: float, device: str, title: str
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    sample: float,
+    device: str,
+    title: str,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Time every call once a round, each round starting with another one.
 
@@ -48,13 +53,14 @@ def interleave(
         sample: seconds a sample takes at least: short calls are repeated.
         device: `"cpu"` or `"cuda"`, whose work is waited for.
         title: what is going on, for the lines of progress.
+        clock: tells the time in seconds.
     """
     timings: dict[str, Timing] = {}
     repeats: dict[str, int] = {}
     for name, call in calls.items():
         say(f"{title}: warming up {name}")
-        timings[name] = Timing(_seconds(call, 1, device))
-        once = min(_seconds(call, 1, device) for _ in range(2))
+        timings[name] = Timing(_seconds(call, 1, device, clock))
+        once = min(_seconds(call, 1, device, clock) for _ in range(2))
         repeats[name] = max(1, math.ceil(sample / max(once, 1e-9)))
     names = list(calls)
     collecting = gc.isenabled()
@@ -65,7 +71,7 @@ def interleave(
         try:
             first = turn % len(names)
             for name in names[first:] + names[:first]:
-                timings[name].samples.append(_seconds(calls[name], repeats[name], device))
+                timings[name].samples.append(_seconds(calls[name], repeats[name], device, clock))
         finally:
             if collecting:
                 gc.enable()
@@ -86,13 +92,15 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _seconds(call: Callable[[], object], repeats: int, device: str) -> float:
+def _seconds(
+    call: Callable[[], object], repeats: int, device: str, clock: Callable[[], float]
+) -> float:
     _wait(device)
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeats):
         call()
     _wait(device)
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def _wait(device: str) -> None:
