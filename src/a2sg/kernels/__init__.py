@@ -1,8 +1,9 @@
 """How the multi-step neuron is computed. `integrate_and_fire` is the one way in."""
 
 from a2sg.kernels.backends import BACKENDS, BackendName
+from a2sg.kernels.drive import Norm
 from a2sg.kernels.dynamics import Dynamics, Order, Reset
-from a2sg.kernels.function import Call, Norm, integrate_and_fire
+from a2sg.kernels.function import Call, integrate_and_fire
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.unroll import Spike, unroll
 from a2sg.kernels.work import Work

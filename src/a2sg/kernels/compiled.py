@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from a2sg.kernels import compiled_sums, reference
-from a2sg.kernels.drive import Affine, Arriving, Drive, Gradients, Spikes, compute_dtype
+from a2sg.kernels.drive import Arriving, Drive, Gradients, Norm, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import Kernel, fuse
 from a2sg.kernels.inductor import Shape
@@ -40,7 +40,8 @@ class Kind(NamedTuple):
     decay: float | None
     """None for a trained one."""
     initial: bool
-    affine: bool
+    norm: tuple[bool, bool, bool] | None
+    """Of a normalisation: whether it has a weight, a bias, and channels innermost."""
     addend: torch.dtype | None
     dtype: torch.dtype
     device: torch.device
@@ -48,8 +49,11 @@ class Kind(NamedTuple):
 
     @property
     def step(self) -> Shape:
-        """Of one step, as kernels take it; with an affine part, a row has all features."""
-        return ("rows", "features", self.lane) if self.affine else ("rows", self.lane)
+        """Of one step, as kernels take it; with a norm, channels and what is within them are apart."""
+        if self.norm is None:
+            return ("rows", self.lane)
+        last = self.norm[2]
+        return ("rows", "channels", self.lane) if last else ("rows", "channels", "space", self.lane)
 
     def inputs(self) -> list[tuple[Shape, torch.dtype]]:
         """What `_inputs` gives."""
@@ -59,7 +63,11 @@ class Kind(NamedTuple):
         ]
         found += [((), wide)] if self.decay is None else []
         found += [(self.step, wide)] if self.initial else []
-        found += [(("features", self.lane), wide)] * (2 if self.affine else 0)
+        if self.norm is not None:
+            weight, bias, last = self.norm
+            found += [(("channels", self.lane if last else 1, *(() if last else (1,))), wide)] * (
+                2 + weight + bias
+            )
         return found + ([((self.steps, *self.step), self.addend)] if self.addend else [])
 
     def drive(self, inputs: list[Tensor]) -> Drive:
@@ -67,8 +75,10 @@ class Kind(NamedTuple):
         current = inputs.pop(0)
         decay = inputs.pop(0) if self.decay is None else self.decay
         initial = inputs.pop(0) if self.initial else None
-        if self.affine:
-            current = Affine(inputs.pop(0), inputs.pop(0)).apply(current)
+        if self.norm is not None:
+            mean, inverse = inputs.pop(0), inputs.pop(0)
+            weight, bias = (inputs.pop(0) if there else None for there in self.norm[:2])
+            current = Norm(weight, bias, mean, inverse, True).apply(current)
         if self.addend:
             current = current + inputs.pop(0)
         return Drive(current, self.steps, decay, initial)
@@ -94,16 +104,8 @@ class Plan(NamedTuple):
     layout: Layout
     sizes: tuple[int, ...]
     """Values of the named sizes of `Kind.step`."""
-    step: tuple[int, ...]
-    """A step as kernels take it."""
-    strides: tuple[int, ...]
-    """Of `[T, *step]`."""
     kernels: dict[bool | Wanted, Kernel]
     """Those that were asked for, by what was wanted of them: forward (the final potential?) and backward."""
-
-    def view(self, x: Tensor) -> Tensor:
-        """`[T, B, ...]` as kernels take it."""
-        return self.layout.arrange(x, self.step, self.strides)
 
     def kernel(self, wanted: bool | Wanted) -> Kernel:
         """The kernel of a pass."""
@@ -154,8 +156,9 @@ class Compiled:
             None if watcher is None else watcher.gradient,
             window.dtype,
         )
-        given = [] if grad_spikes is None else [plan.view(grad_spikes.to(kind.dtype))]
-        given += [] if grad_final is None else [plan.view(grad_final[None].to(compute_dtype(kind.dtype)))[0]]
+        dense = plan.layout.dense
+        given = [] if grad_spikes is None else [dense(grad_spikes.to(kind.dtype))]
+        given += [] if grad_final is None else [dense(grad_final.to(compute_dtype(kind.dtype)))]
         current, *rest = plan.kernel(wanted)(*plan.sizes, *given, window, *_inputs(plan, drive))
         decay = rest.pop(0) if decay_needs_grad else None
         initial = plan.layout.restore(rest.pop(0)[None])[0] if kind.initial else None
@@ -187,7 +190,7 @@ def missing(device: str) -> str:
 
 
 def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
-    current = drive.current
+    current, norm = drive.current, drive.norm
     return _planned(
         current.shape,
         current.stride(),
@@ -196,7 +199,7 @@ def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
         drive.steps,
         None if isinstance(drive.decay, Tensor) else drive.decay,
         drive.initial is not None,
-        drive.affine is not None,
+        None if norm is None else (norm.weight is not None, norm.bias is not None),
         None if drive.addend is None else drive.addend.dtype,
         dynamics,
     )
@@ -211,34 +214,45 @@ def _planned(
     steps: int,
     decay: float | None,
     initial: bool,
-    affine: bool,
+    norm: tuple[bool, bool] | None,
     addend: torch.dtype | None,
     dynamics: Dynamics,
 ) -> Plan:
-    layout = layout_of(torch.empty_strided(shape, stride, device="meta"), channels=affine)
+    layout = layout_of(torch.empty_strided(shape, stride, device="meta"), channels=norm is not None)
     # By the size of a sample, so that a smaller batch takes the same kernels.
-    row = layout.features if affine else layout.size // shape[1]
-    lane = next(lane for lane in LANES if row % lane == 0)
-    sizes = (layout.size // row, row // lane) if affine else (layout.size // lane,)
+    batch, channels, *_ = (*layout.shape, 1)
+    sample = layout.size // batch
+    last = norm is not None and layout.channels_last
+    inner = sample if norm is None else channels if last else sample // channels
+    lane = next(lane for lane in LANES if inner % lane == 0)
+    if norm is None:
+        sizes: tuple[int, ...] = (layout.size // lane,)
+    elif last:
+        sizes = (layout.size // channels, channels // lane)
+    else:
+        sizes = (batch, channels, inner // lane)
     shared = steps > shape[0]
-    kind = Kind(dynamics, steps, shared, decay, initial, affine, addend, dtype, device, lane)
-    step = (*sizes, lane)
-    strides = torch.empty((1, *step), device="meta").stride()
-    return Plan(kind, layout, sizes, step, strides, {})
+    kind = Kind(
+        dynamics, steps, shared, decay, initial, norm and (*norm, last), addend, dtype, device, lane
+    )
+    return Plan(kind, layout, sizes, {})
 
 
 def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
-    """Current, decay, initial potential, scale, shift, addend: those that there are."""
+    """Current, decay, initial potential, mean, inverse, weight, bias, addend: those that there are."""
     wide = compute_dtype(plan.kind.dtype)
-    found = [plan.view(drive.current.detach())]
+    dense = plan.layout.dense
+    found = [dense(drive.current)]
     if isinstance(drive.decay, Tensor):
-        found.append(drive.decay.detach().to(wide))
+        found.append(drive.decay.to(wide))
     if drive.initial is not None:
-        found.append(plan.view(drive.initial.detach()[None].to(wide))[0])
-    if drive.affine is not None:
-        found += [plan.layout.spread(part.to(wide)).view(-1, plan.kind.lane) for part in drive.affine]
+        found.append(dense(drive.initial.to(wide)))
+    if drive.norm is not None:
+        weight, bias, mean, inverse, _ = drive.norm
+        parts = (mean, inverse, weight, bias)
+        found += [part if part.dtype == wide else part.to(wide) for part in parts if part is not None]
     if drive.addend is not None:
-        found.append(plan.view(drive.addend.detach()))
+        found.append(dense(drive.addend))
     return found
 
 

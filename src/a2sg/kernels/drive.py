@@ -8,21 +8,37 @@ import torch
 from torch import Tensor
 
 
-class Affine(NamedTuple):
-    """A normalisation that is still to be done: current · scale + shift, per channel."""
+class Norm(NamedTuple):
+    """A batch normalisation per channel `[C]` that is still to be done.
 
-    scale: Tensor
-    """`[C]`, in the dtype of the potential."""
-    shift: Tensor
+    (current - mean) · inverse · weight + bias.
+    """
 
-    def over(self, shape: torch.Size) -> Affine:
-        """Viewed so as to broadcast against a current of `shape` `[T, B, C, ...]`."""
-        view = (-1, *(1,) * (len(shape) - 3))
-        return Affine(self.scale.view(view), self.shift.view(view))
+    weight: Tensor | None
+    bias: Tensor | None
+    mean: Tensor
+    inverse: Tensor
+    """1 / sqrt(variance + eps)."""
+    of_batch: bool
+    """Whether mean and inverse are those of this very batch, so that gradients go through them."""
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """The same as current · scale + shift."""
+        weight, bias, mean, inverse, _ = self
+        scale = inverse if weight is None else weight * inverse
+        shift = -mean * scale
+        return scale, shift if bias is None else shift + bias
 
     def apply(self, current: Tensor) -> Tensor:
-        """The normalised current; both parts must broadcast against it."""
-        return current.to(self.scale.dtype) * self.scale + self.shift
+        """The normalised current, in the dtype of the potential; all parts must broadcast against it."""
+        scale, shift = self.affine()
+        return current.to(scale.dtype) * scale + shift
+
+    def over(self, current: Tensor) -> Norm:
+        """Viewed so as to broadcast against a current `[T, B, C, ...]`."""
+        shape = (-1, *(1,) * (current.dim() - 3))
+        parts = (None if part is None else part.view(shape) for part in self[:4])
+        return Norm(*parts, self.of_batch)  # type: ignore[arg-type]
 
 
 class Drive(NamedTuple):
@@ -36,23 +52,23 @@ class Drive(NamedTuple):
     """Leak per step; a 0-d tensor if it is trained."""
     initial: Tensor | None
     """Potential before the first step `[B, ...]`; None is rest."""
-    affine: Affine | None = None
+    norm: Norm | None = None
     addend: Tensor | None = None
     """`[T, B, ...]`, added to the normalised current: a shortcut. No current is shared then."""
 
     @property
     def shared(self) -> bool:
         """Whether one current serves all of several steps."""
-        return self.steps > len(self.current)
+        return self.steps > self.current.shape[0]
 
     def normalized(self) -> Drive:
-        """The same with the affine part done and the addend added."""
-        if self.affine is None:
+        """The same with the normalisation done and the addend added."""
+        if self.norm is None:
             return self
-        current = self.affine.over(self.current.shape).apply(self.current)
+        current = self.norm.over(self.current).apply(self.current)
         if self.addend is not None:
             current = current + self.addend
-        return self._replace(current=current, affine=None, addend=None)
+        return self._replace(current=current, norm=None, addend=None)
 
 
 class Spikes(NamedTuple):

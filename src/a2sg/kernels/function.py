@@ -13,24 +13,12 @@ from a2sg.errors import InputError
 from a2sg.kernels import backends, reference
 from a2sg.kernels.backend import Backend
 from a2sg.kernels.backends import BackendName
-from a2sg.kernels.drive import Affine, Arriving, Drive, Spikes
+from a2sg.kernels.drive import Arriving, Drive, Norm, Spikes
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import FusionError
 from a2sg.kernels.reference import REFERENCE
 from a2sg.kernels.watch import Watcher
 from a2sg.kernels.work import Work
-
-
-class Norm(NamedTuple):
-    """A batch normalisation per channel `[C]`: (current - mean) · inverse · weight + bias."""
-
-    weight: Tensor | None
-    bias: Tensor | None
-    mean: Tensor
-    inverse: Tensor
-    """1 / sqrt(variance + eps)."""
-    of_batch: bool
-    """Whether mean and inverse are those of this very batch, so that gradients go through them."""
 
 
 class Call(NamedTuple):
@@ -75,8 +63,9 @@ def integrate_and_fire(
     Raises:
         InputError: on a CPU, for NaN or infinity in `current`.
     """
+    weight, bias = (None, None) if norm is None else (norm.weight, norm.bias)
     result: tuple[Tensor, Tensor | None, Tensor | None] = _IntegrateAndFire.apply(
-        current, decay, initial, window, *(norm or (None, None, None, None, False)), addend, call
+        current, decay, initial, window, weight, bias, addend, norm, call
     )
     return result
 
@@ -91,14 +80,11 @@ class _IntegrateAndFire(torch.autograd.Function):
         window: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
-        mean: Tensor | None,
-        inverse: Tensor | None,
-        of_batch: bool,
         addend: Tensor | None,
+        norm: Norm | None,
         call: Call,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        affine = None if mean is None else _affine(weight, bias, mean, inverse)
-        drive = Drive(current, call.steps, decay, initial, affine, addend)
+        drive = Drive(current, call.steps, decay, initial, norm, addend)
         potentials = None
         backend: Backend = REFERENCE
         if call.keep_potentials:
@@ -115,14 +101,15 @@ class _IntegrateAndFire(torch.autograd.Function):
         spikes, final, total = found
         # NaN and infinity persist in the potential, so the last step shows them all, at 1/T of the cost.
         # On a GPU the look would stop the stream: there the loss shows them.
-        if not torch.compiler.is_compiling() and current.device.type == "cpu" and total is not None:
+        if total is not None and total.device.type == "cpu" and not torch.compiler.is_compiling():
             _require_finite(total, current)
         trained = decay if isinstance(decay, Tensor) else None
-        ctx.save_for_backward(current, window, trained, initial, weight, bias, mean, inverse, addend)
+        mean, inverse = (None, None) if norm is None else (norm.mean, norm.inverse)
+        ctx.save_for_backward(current, window, trained, initial, weight, bias, addend, mean, inverse)
+        ctx.of_batch = norm is not None and norm.of_batch
         ctx.decay = None if trained is not None else decay
         ctx.backend = backend
         ctx.call = call
-        ctx.of_batch = of_batch
         ctx.set_materialize_grads(False)
         return spikes, final if call.keep_final else None, potentials
 
@@ -131,74 +118,64 @@ class _IntegrateAndFire(torch.autograd.Function):
     def backward(
         ctx: Any, grad_spikes: Tensor | None, grad_final: Tensor | None, grad_potentials: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        current, window, trained, initial, weight, bias, mean, inverse, addend = ctx.saved_tensors
+        current, window, trained, initial, weight, bias, addend, mean, inverse = ctx.saved_tensors
         call: Call = ctx.call
         decay = ctx.decay if trained is None else trained
-        affine = None if mean is None else _affine(weight, bias, mean, inverse)
-        drive = Drive(current, call.steps, decay, initial, affine, addend)
+        norm = None if mean is None else Norm(weight, bias, mean, inverse, ctx.of_batch)
         backend: Backend = ctx.backend
+        wants = ctx.needs_input_grad
         grads = backend.backward(
             Arriving(grad_spikes, grad_final, grad_potentials),
-            drive,
+            Drive(current, call.steps, decay, initial, norm, addend),
             window,
             call.dynamics,
-            decay_needs_grad=ctx.needs_input_grad[1],
+            decay_needs_grad=wants[1],
             watcher=call.watcher,
         )
-        grad_addend = grads.current.to(addend.dtype) if addend is not None else None
+        grad_addend = None if addend is None else grads.current.to(addend.dtype)
         grad_current, grad_weight, grad_bias = grads.current.to(current.dtype), None, None
-        if mean is not None:
-            norm = Norm(weight, bias, mean, inverse, ctx.of_batch)
-            wants = ctx.needs_input_grad[4:6]
-            grad_current, grad_weight, grad_bias = _through_norm(grad_current, current, norm, wants)
+        if norm is not None:
+            grad_current, grad_weight, grad_bias = _through_norm(grad_current, current, norm, wants[4:6])
         return (
             grad_current,
             None if grads.decay is None else grads.decay.to(trained.dtype),
-            grads.initial if ctx.needs_input_grad[2] else None,
+            grads.initial if wants[2] else None,
             None,
             grad_weight,
             grad_bias,
-            *(None,) * 3,
             grad_addend,
             None,
+            None,
         )
-
-
-def _affine(weight: Tensor | None, bias: Tensor | None, mean: Tensor, inverse: Tensor | None) -> Affine:
-    """(current - mean) · inverse · weight + bias as one multiplication and one addition."""
-    assert inverse is not None
-    scale = inverse if weight is None else weight * inverse
-    shift = -mean * scale
-    return Affine(scale, shift if bias is None else shift + bias)
 
 
 def _through_norm(
     grad: Tensor, current: Tensor, norm: Norm, wants: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The gradients of the norm's input, weight and bias, from that of its output."""
-    weight, _, mean, inverse, of_batch = norm
     wants_weight, wants_bias = wants
-    if of_batch:
+    if norm.of_batch:
         found = torch.ops.aten.native_batch_norm_backward(
             grad.flatten(0, 1),
             current.flatten(0, 1),
-            weight,
+            norm.weight,
             None,
             None,
-            mean,
-            inverse,
+            norm.mean,
+            norm.inverse,
             True,
             0.0,
             [True, wants_weight, wants_bias],
         )
         return found[0].view_as(current), found[1], found[2]
     others = [d for d in range(grad.dim()) if d != 2]
-    whitened = Affine(inverse, -mean * inverse).over(current.shape)
-    scale = Affine(inverse if weight is None else weight * inverse, mean).over(current.shape).scale
+    wide = norm.inverse.dtype
+    scale = norm.over(current).affine()[0]
+    whitened = norm._replace(weight=None, bias=None).over(current)
     return (
         grad * scale.to(grad.dtype),
-        (grad * whitened.apply(current)).sum(others).to(inverse.dtype) if wants_weight else None,
-        grad.sum(others, dtype=inverse.dtype) if wants_bias else None,
+        (grad * whitened.apply(current)).sum(others).to(wide) if wants_weight else None,
+        grad.sum(others, dtype=wide) if wants_bias else None,
     )
 
 

@@ -28,13 +28,15 @@ def compile_graph(
     Args:
         function: pure, from tensors to tensors.
         sizes: an example of each named size, all different.
-        inputs: shape and dtype of each tensor.
+        inputs: shape and dtype of each tensor. Kernels read memory in its order: tensors given to them may have
+            any shape of as many elements.
         device: where they lie.
     """
     # These take a second or two to import.
     from torch._dynamo.source import ConstantSource
     from torch._dynamo.utils import get_metrics_context
     from torch._guards import TracingContext, tracing
+    from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.decomposition import select_decomp_table
     from torch._subclasses import FakeTensorMode
@@ -63,7 +65,7 @@ def compile_graph(
         trace = make_fx(traced, decomposition_table=select_decomp_table(), _allow_non_fake_inputs=True)
         graph = trace(*arguments)
         # torch 2.6 and 2.7 count what they find in the cache on disk, and only within such a context.
-        with get_metrics_context():
+        with get_metrics_context(), config.patch(size_asserts=False):
             compiled: Any = compile_fx_inner(graph, arguments)
 
     # Around the bare kernel there are only hooks for profilers.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -18,31 +17,24 @@ class Layout(NamedTuple):
     """N, the elements of a step."""
 
     @property
-    def features(self) -> int:
-        """Elements after which channels come round again: C, or C times space where space is innermost."""
-        space = math.prod(self.shape[2:])
-        return self.shape[1] * (1 if self.stride[1] == 1 else space)
+    def channels_last(self) -> bool:
+        """Whether the channels of `[B, C, ...]` are innermost."""
+        return self.stride[1] == 1
+
+    def dense(self, x: Tensor) -> Tensor:
+        """`[T, B, ...]` or a step `[B, ...]` in the memory of this layout; copied only if it is not."""
+        own = self.stride if x.dim() == len(self.stride) else (self.size, *self.stride)
+        if x.stride() == own and x.shape[-len(self.shape) :] == self.shape:
+            return x
+        return torch.empty_strided(x.shape, own, dtype=x.dtype, device=x.device).copy_(x)
 
     def flatten(self, x: Tensor) -> Tensor:
         """`[T, B, ...]` as `[T, N]`; copied only if it is laid out differently."""
-        return self.arrange(x, (self.size,), (self.size, 1))
-
-    def arrange(self, x: Tensor, sizes: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
-        """As `flatten`, with the N elements of a step as `sizes`, at contiguous `strides` `[T, *sizes]`."""
-        steps = x.shape[0]
-        own = (self.size, *self.stride)
-        if x.stride() != own or x.shape[1:] != self.shape:
-            x = torch.empty_strided((steps, *self.shape), own, dtype=x.dtype, device=x.device).copy_(x)
-        return x.as_strided((steps, *sizes), strides)
+        return self.dense(x).as_strided((x.shape[0], self.size), (self.size, 1))
 
     def restore(self, flat: Tensor) -> Tensor:
         """`[T, ...]` of N elements a step in this shape again, without a copy."""
         return flat.as_strided((flat.shape[0], *self.shape), (self.size, *self.stride))
-
-    def spread(self, values: Tensor) -> Tensor:
-        """A value per channel `[C]` as one per feature."""
-        each = self.features // self.shape[1]
-        return values if each == 1 else values[:, None].expand(-1, each).reshape(-1)
 
 
 def layout_of(x: Tensor, *, channels: bool = False) -> Layout:
@@ -50,7 +42,7 @@ def layout_of(x: Tensor, *, channels: bool = False) -> Layout:
 
     Args:
         x: `[T, B, ...]`.
-        channels: whether `features` must make sense: the step is `[B, C, ...]`, contiguous or channels-last.
+        channels: whether `channels_last` must make sense: the step is `[B, C, ...]`, contiguous or channels-last.
     """
     step = x[0]
     if not step.is_contiguous():
