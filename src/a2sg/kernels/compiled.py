@@ -78,7 +78,7 @@ class Kind(NamedTuple):
         if self.norm is not None:
             mean, inverse = inputs.pop(0), inputs.pop(0)
             weight, bias = (inputs.pop(0) if there else None for there in self.norm[:2])
-            current = Norm(weight, bias, mean, inverse, True).apply(current)
+            current = Norm(weight, bias, mean, inverse, True, (0, 0)).apply(current)
         if self.addend:
             current = current + inputs.pop(0)
         return Drive(current, self.steps, decay, initial)
@@ -248,7 +248,7 @@ def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
     if drive.initial is not None:
         found.append(dense(drive.initial.to(wide)))
     if drive.norm is not None:
-        weight, bias, mean, inverse, _ = drive.norm
+        weight, bias, mean, inverse, *_ = drive.norm
         parts = (mean, inverse, weight, bias)
         found += [part if part.dtype == wide else part.to(wide) for part in parts if part is not None]
     if drive.addend is not None:

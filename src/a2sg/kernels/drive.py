@@ -11,7 +11,7 @@ from torch import Tensor
 class Norm(NamedTuple):
     """A batch normalisation per channel `[C]` that is still to be done.
 
-    (current - mean) · inverse · weight + bias.
+    (current - mean) · inverse · weight + bias, of a current `[T·B, C, ...]` as weights give it.
     """
 
     weight: Tensor | None
@@ -21,10 +21,12 @@ class Norm(NamedTuple):
     """1 / sqrt(variance + eps)."""
     of_batch: bool
     """Whether mean and inverse are those of this very batch, so that gradients go through them."""
+    size: tuple[int, int]
+    """T and B of the current; (1, B) is the input of every step."""
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """The same as current · scale + shift."""
-        weight, bias, mean, inverse, _ = self
+        weight, bias, mean, inverse, *_ = self
         scale = inverse if weight is None else weight * inverse
         shift = -mean * scale
         return scale, shift if bias is None else shift + bias
@@ -34,11 +36,11 @@ class Norm(NamedTuple):
         scale, shift = self.affine()
         return current.to(scale.dtype) * scale + shift
 
-    def over(self, current: Tensor) -> Norm:
-        """Viewed so as to broadcast against a current `[T, B, C, ...]`."""
-        shape = (-1, *(1,) * (current.dim() - 3))
+    def over(self, inner: int) -> Norm:
+        """Viewed so as to broadcast against a current `[..., C, ...]` with `inner` dimensions after C."""
+        shape = (-1, *(1,) * inner)
         parts = (None if part is None else part.view(shape) for part in self[:4])
-        return Norm(*parts, self.of_batch)  # type: ignore[arg-type]
+        return Norm(*parts, self.of_batch, self.size)  # type: ignore[arg-type]
 
 
 class Drive(NamedTuple):
@@ -65,7 +67,7 @@ class Drive(NamedTuple):
         """The same with the normalisation done and the addend added."""
         if self.norm is None:
             return self
-        current = self.norm.over(self.current).apply(self.current)
+        current = self.norm.over(self.current.dim() - 3).apply(self.current)
         if self.addend is not None:
             current = current + self.addend
         return self._replace(current=current, norm=None, addend=None)

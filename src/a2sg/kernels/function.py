@@ -52,8 +52,8 @@ def integrate_and_fire(
         initial: potential before the first step `[B, ...]`; None is rest.
         window: `[T]`, or `[T, ...]` with `window[t]` broadcasting against `[B, ...]`.
         call: T, what the neuron does in a step, and how it is computed.
-        norm: a normalisation of `current` `[T, B, C, ...]` on the way; the backward pass still keeps
-            `current` alone.
+        norm: a normalisation of `current` on the way, which then is `[T·B, C, ...]`; the backward pass still
+            keeps `current` alone.
         addend: added to the normalised current, of the shape of the spikes.
 
     Returns:
@@ -84,7 +84,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         norm: Norm | None,
         call: Call,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        drive = Drive(current, call.steps, decay, initial, norm, addend)
+        drive = Drive(_unfolded(current, norm), call.steps, decay, initial, norm, addend)
         potentials = None
         backend: Backend = REFERENCE
         if call.keep_potentials:
@@ -102,11 +102,11 @@ class _IntegrateAndFire(torch.autograd.Function):
         # NaN and infinity persist in the potential, so the last step shows them all, at 1/T of the cost.
         # On a GPU the look would stop the stream: there the loss shows them.
         if total is not None and total.device.type == "cpu" and not torch.compiler.is_compiling():
-            _require_finite(total, current)
+            _require_finite(total, drive.current)
         trained = decay if isinstance(decay, Tensor) else None
         mean, inverse = (None, None) if norm is None else (norm.mean, norm.inverse)
         ctx.save_for_backward(current, window, trained, initial, weight, bias, addend, mean, inverse)
-        ctx.of_batch = norm is not None and norm.of_batch
+        ctx.norm = None if norm is None else norm[4:]
         ctx.decay = None if trained is not None else decay
         ctx.backend = backend
         ctx.call = call
@@ -121,12 +121,12 @@ class _IntegrateAndFire(torch.autograd.Function):
         current, window, trained, initial, weight, bias, addend, mean, inverse = ctx.saved_tensors
         call: Call = ctx.call
         decay = ctx.decay if trained is None else trained
-        norm = None if mean is None else Norm(weight, bias, mean, inverse, ctx.of_batch)
+        norm = None if mean is None else Norm(weight, bias, mean, inverse, *ctx.norm)
         backend: Backend = ctx.backend
         wants = ctx.needs_input_grad
         grads = backend.backward(
             Arriving(grad_spikes, grad_final, grad_potentials),
-            Drive(current, call.steps, decay, initial, norm, addend),
+            Drive(_unfolded(current, norm), call.steps, decay, initial, norm, addend),
             window,
             call.dynamics,
             decay_needs_grad=wants[1],
@@ -149,29 +149,26 @@ class _IntegrateAndFire(torch.autograd.Function):
         )
 
 
+def _unfolded(current: Tensor, norm: Norm | None) -> Tensor:
+    """`[T, B, ...]`, of what comes `[T·B, ...]` if it is still to be normalised."""
+    return current if norm is None else current.view(norm.size + current.shape[1:])
+
+
 def _through_norm(
     grad: Tensor, current: Tensor, norm: Norm, wants: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The gradients of the norm's input, weight and bias, from that of its output."""
     wants_weight, wants_bias = wants
+    grad = grad.view(current.shape)
     if norm.of_batch:
-        found = torch.ops.aten.native_batch_norm_backward(
-            grad.flatten(0, 1),
-            current.flatten(0, 1),
-            norm.weight,
-            None,
-            None,
-            norm.mean,
-            norm.inverse,
-            True,
-            0.0,
-            [True, wants_weight, wants_bias],
+        return torch.ops.aten.native_batch_norm_backward(  # type: ignore[no-any-return]
+            grad, current, norm.weight, None, None, norm.mean, norm.inverse, True, 0.0, [True, *wants]
         )
-        return found[0].view_as(current), found[1], found[2]
-    others = [d for d in range(grad.dim()) if d != 2]
+    inner = current.dim() - 2
+    others = [d for d in range(current.dim()) if d != 1]
     wide = norm.inverse.dtype
-    scale = norm.over(current).affine()[0]
-    whitened = norm._replace(weight=None, bias=None).over(current)
+    scale = norm.over(inner).affine()[0]
+    whitened = norm._replace(weight=None, bias=None).over(inner)
     return (
         grad * scale.to(grad.dtype),
         (grad * whitened.apply(current)).sum(others).to(wide) if wants_weight else None,

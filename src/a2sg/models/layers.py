@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -45,13 +45,13 @@ def synapses(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
         x: `[T, B, ...]`.
 
     Returns:
-        Their output `[T, B, ...]`.
+        Their output `[T·B, ...]`.
     """
     folded = x.flatten(0, 1)
     if isinstance(layer, nn.Conv2d):
         folded = folded.contiguous(memory_format=best_format(folded, layer))
     current: Tensor = layer(folded)
-    return current.unflatten(0, x.shape[:2])
+    return current
 
 
 class _BatchNorm(nn.BatchNorm1d):
@@ -83,35 +83,47 @@ class TdBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return per_step(self.bn, x)
 
-    def fire(self, x: Tensor, neuron: nn.Module, shortcut: Tensor | None = None) -> Tensor:
-        """`neuron(self(x) + shortcut)`, in one pass that keeps neither sum nor `self(x)` where that can be.
+    def fire(
+        self, current: Tensor, size: Sequence[int], neuron: nn.Module, shortcut: Tensor | None = None
+    ) -> Tensor:
+        """`neuron(self(current) + shortcut)`, in one pass that keeps neither sum nor `self(current)` if it can.
 
         Args:
-            x: `[T, B, C, ...]`; if all steps are one tensor (`expand`), it is normalised once.
-            neuron: takes the normalised current.
-            shortcut: added to it, of the same shape; None is 0.
+            current: `[T·B, C, ...]`, as weights give it; `[B, C, ...]` is that of every step.
+            size: T and B.
+            neuron: takes the normalised current `[T, B, C, ...]`.
+            shortcut: added to it `[T, B, C, ...]`; None is 0.
         """
-        if not (isinstance(neuron, SpikingNeuron) and _plain(self, self.bn, neuron)):
-            spikes: Tensor = neuron(self(x) if shortcut is None else self(x) + shortcut)
-            return spikes
-        if shortcut is None:
-            return neuron.normalized(*self._once(x))
-        return self._with(x, neuron, shortcut)
+        steps, batch = size
+        held = (steps if current.shape[0] == steps * batch else 1, batch)
+        if isinstance(neuron, SpikingNeuron) and _plain(self, self.bn, neuron):
+            found = self._merged(current, held, steps, shortcut is not None)
+            if found is not None:
+                return neuron.normalized(*found, shortcut)
+        x = current.unflatten(0, held).expand(steps, *[-1] * current.dim())
+        spikes: Tensor = neuron(self(x) if shortcut is None else self(x) + shortcut)
+        return spikes
 
-    def _with(self, x: Tensor, neuron: SpikingNeuron, shortcut: Tensor) -> Tensor:
-        return neuron.normalized(x, _norm(self.bn, x, x[:, :, 0].numel()), shortcut)
+    def _merged(
+        self, current: Tensor, held: tuple[int, int], steps: int, added: bool
+    ) -> tuple[Tensor, Norm] | None:
+        """What the neuron is to normalise, and how; None if that must be done before it.
 
-    def _once(self, x: Tensor) -> tuple[Tensor, Norm]:
-        """What the neuron is to normalise, `[1, B, C, ...]` if it is the same at every step, and how."""
-        count = x[:, :, 0].numel()
-        if len(x) > 1 and x.stride(0) == 0:
-            x = x[:1]
-        return x, _norm(self.bn, x, count)
+        Args:
+            current: `[T·B, C, ...]`.
+            held: its T and B.
+            steps: T of the neuron.
+            added: whether there is a shortcut.
+        """
+        return current, norm_of(self.bn, current, held, steps // held[0])
 
 
 def watched(*modules: nn.Module) -> bool:
     """Whether hooks look on as any of `modules` is called: merged into others, it would not be."""
-    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+    for module in modules:  # a generator would take as long as all of them
+        if module._forward_hooks or module._forward_pre_hooks:
+            return True
+    return False
 
 
 def _plain(norm: TdBatchNorm, bn: nn.Module, neuron: SpikingNeuron) -> bool:
@@ -121,32 +133,45 @@ def _plain(norm: TdBatchNorm, bn: nn.Module, neuron: SpikingNeuron) -> bool:
     return own and not apart
 
 
-def _norm(bn: nn.BatchNorm1d, x: Tensor, count: int) -> Norm:
-    """The normalisation that `bn` does of `x`, and its running statistics updated.
+def norm_of(bn: nn.BatchNorm1d, current: Tensor, size: tuple[int, int], repeats: int = 1) -> Norm:
+    """The normalisation that `bn` does of a current, and its running statistics updated.
 
     Args:
         bn: a batch norm.
-        x: `[T, B, C, ...]`.
-        count: elements of a channel.
+        current: `[T·B, C, ...]`.
+        size: its T and B.
+        repeats: how often it counts in the running statistics: T, if it is one step's and every step's.
     """
-    if not bn.training and bn.running_mean is not None and bn.running_var is not None:
-        return Norm(bn.weight, bn.bias, bn.running_mean, (bn.running_var + bn.eps).rsqrt(), False)
-    if count == 1:
+    # What `bn.weight` looks for in three places.
+    weight, bias = bn._parameters["weight"], bn._parameters["bias"]
+    running_mean, running_var = bn._buffers["running_mean"], bn._buffers["running_var"]
+    if not bn.training and running_mean is not None and running_var is not None:
+        return Norm(weight, bias, running_mean, (running_var + bn.eps).rsqrt(), False, size)
+    x, channels = current.detach(), current.shape[1]
+    count = x.numel() // channels
+    if count * repeats == 1:
         raise InputError(
             f"batch norm in training needs more than one value per channel, not an input of shape "
             f"{tuple(x.shape)}"
         )
-    with torch.no_grad():
-        # Given wide places to write to, the sums are wide too; nothing is written at momentum 0.
-        wide = bn.weight.new_zeros(2, x.shape[2]) if bn.weight is not None else x.new_zeros(2, x.shape[2])
-        mean, variance = torch.batch_norm_update_stats(x.flatten(0, 1), wide[0], wide[1], 0.0)
-        if bn.track_running_stats and bn.running_mean is not None and bn.running_var is not None:
-            assert bn.num_batches_tracked is not None
-            bn.num_batches_tracked += 1
-            share = bn.momentum if bn.momentum is not None else 1 / bn.num_batches_tracked.item()
-            bn.running_mean.lerp_(mean.to(bn.running_mean.dtype), share)
-            bn.running_var.lerp_((variance * (count / (count - 1))).to(bn.running_var.dtype), share)
-        return Norm(bn.weight, bn.bias, mean, (variance + bn.eps).rsqrt(), True)
+    share = 0.0
+    if bn.track_running_stats and running_mean is not None and running_var is not None:
+        seen = bn._buffers["num_batches_tracked"]
+        assert seen is not None
+        seen.add_(1)
+        share = bn.momentum if bn.momentum is not None else 1 / seen.item()
+    if running_mean is None or running_var is None:
+        # Given wide places to write to, the sums are wide too.
+        wide = x.new_zeros if weight is None else weight.detach().new_zeros
+        running_mean, running_var = wide(channels), wide(channels)
+        share = 0.0
+    if repeats > 1:
+        was = running_var.clone()
+    mean, variance = torch.batch_norm_update_stats(x, running_mean, running_var, share)
+    if repeats > 1:  # the variance of all values is that of one step's with another count
+        count *= repeats
+        running_var.copy_(was.lerp_((variance * (count / (count - 1))).to(was.dtype), share))
+    return Norm(weight, bias, mean, variance.add_(bn.eps).rsqrt_(), True, size)
 
 
 class SpikingLayer(nn.Module):
@@ -173,11 +198,10 @@ class SpikingLayer(nn.Module):
             nn.init.zeros_(synapse.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) > 1 and x.stride(0) == 0:  # one image at all steps: one current at all steps
-            current = synapses(self.synapse, x[:1]).expand(len(x), *[-1] * (x.dim() - 1))
-        else:
-            current = synapses(self.synapse, x)
-        return self.norm.fire(current, self.neuron)
+        size = x.shape[:2]
+        if size[0] > 1 and x.stride(0) == 0:  # one image at all steps: one current at all steps
+            x = x[:1]
+        return self.norm.fire(synapses(self.synapse, x), size, self.neuron)
 
 
 class Frames(nn.Module):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from a2sg.kernels import Norm
-from a2sg.models.layers import TdBatchNorm
-from a2sg.neuron import SpikingNeuron
+from a2sg.models.layers import TdBatchNorm, norm_of
 
 
 class TimeMeanBatchNorm(TdBatchNorm):
@@ -19,12 +18,13 @@ class TimeMeanBatchNorm(TdBatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.mean(0, keepdim=True)).expand_as(x)
 
-    def _with(self, x: Tensor, neuron: SpikingNeuron, shortcut: Tensor) -> Tensor:
-        spikes: Tensor = neuron(self(x) + shortcut)
-        return spikes
-
-    def _once(self, x: Tensor) -> tuple[Tensor, Norm]:
-        return super()._once(x.mean(0, keepdim=True))
+    def _merged(
+        self, current: Tensor, held: tuple[int, int], steps: int, added: bool
+    ) -> tuple[Tensor, Norm] | None:
+        if added:  # the sum differs from step to step, and would be normalised at each
+            return None
+        mean, size = current.unflatten(0, held).mean(0), (1, held[1])
+        return mean, norm_of(self.bn, mean, size)
 
 
 NORMS: dict[str, type[TdBatchNorm]] = {"td": TdBatchNorm, "time_mean": TimeMeanBatchNorm}

@@ -29,7 +29,7 @@ class ConvNorm(nn.Module):
             nn.init.zeros_(synapse.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(synapses(self.synapse, x))
+        return self.norm(synapses(self.synapse, x).unflatten(0, x.shape[:2]))
 
 
 class Residual(nn.Module):
@@ -90,7 +90,8 @@ class BasicBlock(Residual):
             current = layer(current)
         assert isinstance(last, ConvNorm)
         # The branch's last normalisation, the sum and the neuron in one pass.
-        return last.norm.fire(synapses(last.synapse, current), self.neuron, self.shortcut(x))
+        size = current.shape[:2]
+        return last.norm.fire(synapses(last.synapse, current), size, self.neuron, self.shortcut(x))
 
 
 class SEWBlock(Residual):

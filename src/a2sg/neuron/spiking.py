@@ -129,8 +129,8 @@ class SpikingNeuron(Site):
         """`forward` of a batch normalisation of `current`, in one pass that keeps `current` alone.
 
         Args:
-            current: `[T, B, C, ...]`; `[1, B, C, ...]` is the input of every step.
-            norm: the normalisation.
+            current: `[T·B, C, ...]`; `[B, C, ...]` is the input of every step.
+            norm: the normalisation, which says which of the two.
             addend: added to what is normalised, `[T, B, C, ...]`: the shortcut of a residual block.
         """
         self._check(current)
