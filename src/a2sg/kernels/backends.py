@@ -45,10 +45,12 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
     if name == "reference" or torch.compiler.is_compiling() or current.numel() == 0:
         return REFERENCE  # inside the user's own torch.compile the reference is what gets compiled
     if name == "auto" and current.device.type == "cpu":
-        done = work.add(dynamics, drive.steps, current.dtype, current[0].numel() * drive.steps)
+        done = work.add(dynamics, drive.steps, current.dtype, drive.neurons * drive.steps)
         if done < WORTH_COMPILING:
             return REFERENCE
     backend: Backend = TRITON if name == "triton" else COMPILED
+    if drive.plan is not None:  # it has run for inputs like this
+        return backend
     reason = backend.obstacle(drive, window, dynamics)
     if backend is COMPILED:
         reason = reason or _broken.get(current.device.type, "")

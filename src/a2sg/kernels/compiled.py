@@ -20,7 +20,7 @@ from a2sg.kernels.drive import Arriving, Drive, Gradients, Norm, Spikes, compute
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import Kernel, fuse
 from a2sg.kernels.inductor import Shape
-from a2sg.kernels.layout import Layout, layout_of
+from a2sg.kernels.layout import Place, layout_of
 from a2sg.kernels.watch import Gradient, Step, Watcher
 
 LARGEST = 2**31
@@ -101,7 +101,12 @@ class Plan(NamedTuple):
     """How one input lies in memory, and the kernels for it."""
 
     kind: Kind
-    layout: Layout
+    current: Place
+    """Of the current, and of its gradient."""
+    spikes: Place
+    """`[T, B, ...]`."""
+    step: Place
+    """`[B, ...]`."""
     sizes: tuple[int, ...]
     """Values of the named sizes of `Kind.step`."""
     kernels: dict[bool | Wanted, Kernel]
@@ -126,15 +131,15 @@ class Compiled:
         if window.dim() > 1:
             return "windows differ within a step: only the reference backend takes them"
         current = drive.current
-        if current.device.type == "cuda" and current[0].numel() * drive.steps >= LARGEST:
+        if current.device.type == "cuda" and drive.neurons * drive.steps >= LARGEST:
             return f"an input of {LARGEST:,} elements or more needs larger indices"
         return missing(current.device.type)
 
     def forward(self, drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
-        plan = _plan(drive, dynamics)
+        plan: Plan = drive.plan or _plan(drive, dynamics)
         spikes, *rest = plan.kernel(want_final)(*plan.sizes, *_inputs(plan, drive))
-        final = plan.layout.restore(rest.pop(0)[None])[0] if want_final else None
-        return Spikes(plan.layout.restore(spikes), final, rest.pop() if rest else None)
+        final = plan.step.restore(rest.pop(0)) if want_final else None
+        return Spikes(plan.spikes.restore(spikes), final, rest.pop() if rest else None, plan)
 
     def backward(
         self,
@@ -146,7 +151,7 @@ class Compiled:
         decay_needs_grad: bool = False,
         watcher: Watcher | None = None,
     ) -> Gradients:
-        plan = _plan(drive, dynamics)
+        plan: Plan = drive.plan or _plan(drive, dynamics)
         kind = plan.kind
         grad_spikes, grad_final, _ = arriving
         wanted = Wanted(
@@ -156,18 +161,17 @@ class Compiled:
             None if watcher is None else watcher.gradient,
             window.dtype,
         )
-        dense = plan.layout.dense
-        given = [] if grad_spikes is None else [dense(grad_spikes.to(kind.dtype))]
-        given += [] if grad_final is None else [dense(grad_final.to(compute_dtype(kind.dtype)))]
+        given = [] if grad_spikes is None else [plan.spikes.dense(grad_spikes.to(kind.dtype))]
+        given += [] if grad_final is None else [plan.step.dense(grad_final.to(compute_dtype(kind.dtype)))]
         current, *rest = plan.kernel(wanted)(*plan.sizes, *given, window, *_inputs(plan, drive))
         decay = rest.pop(0) if decay_needs_grad else None
-        initial = plan.layout.restore(rest.pop(0)[None])[0] if kind.initial else None
+        initial = plan.step.restore(rest.pop(0)) if kind.initial else None
         if watcher is not None:
             look = watcher.watch(dynamics.gate, window, self.fill)
             for t in reversed(range(drive.steps)):
                 potential, upstream, delta, *carry = rest[t :: drive.steps]
                 look(t, Step(potential, upstream, carry[0] if carry else None, delta))
-        return Gradients(plan.layout.restore(current), decay, initial)
+        return Gradients(plan.current.restore(current), decay, initial)
 
 
 COMPILED = Compiled()
@@ -199,13 +203,13 @@ def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
         drive.steps,
         None if isinstance(drive.decay, Tensor) else drive.decay,
         drive.initial is not None,
-        None if norm is None else (norm.weight is not None, norm.bias is not None),
+        None if norm is None else (norm.weight is not None, norm.bias is not None, norm.size),
         None if drive.addend is None else drive.addend.dtype,
         dynamics,
     )
 
 
-@lru_cache(maxsize=4096)  # a plan is found again in a microsecond, and made in ten
+@lru_cache(maxsize=4096)
 def _planned(
     shape: torch.Size,
     stride: tuple[int, ...],
@@ -214,11 +218,14 @@ def _planned(
     steps: int,
     decay: float | None,
     initial: bool,
-    norm: tuple[bool, bool] | None,
+    norm: tuple[bool, bool, tuple[int, int]] | None,
     addend: torch.dtype | None,
     dynamics: Dynamics,
 ) -> Plan:
-    layout = layout_of(torch.empty_strided(shape, stride, device="meta"), channels=norm is not None)
+    current = torch.empty_strided(shape, stride, device="meta")
+    if norm is not None:
+        current = current.unflatten(0, norm[2])
+    layout, held = layout_of(current, channels=norm is not None), len(current)
     # By the size of a sample, so that a smaller batch takes the same kernels.
     batch, channels, *_ = (*layout.shape, 1)
     sample = layout.size // batch
@@ -231,28 +238,26 @@ def _planned(
         sizes = (layout.size // channels, channels // lane)
     else:
         sizes = (batch, channels, inner // lane)
-    shared = steps > shape[0]
-    kind = Kind(
-        dynamics, steps, shared, decay, initial, norm and (*norm, last), addend, dtype, device, lane
-    )
-    return Plan(kind, layout, sizes, {})
+    parts = None if norm is None else (norm[0], norm[1], last)
+    kind = Kind(dynamics, steps, steps > held, decay, initial, parts, addend, dtype, device, lane)
+    place = layout.steps(held) if norm is None else layout.joined(held)
+    return Plan(kind, place, layout.steps(steps), layout.step, sizes, {})
 
 
 def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
     """Current, decay, initial potential, mean, inverse, weight, bias, addend: those that there are."""
     wide = compute_dtype(plan.kind.dtype)
-    dense = plan.layout.dense
-    found = [dense(drive.current)]
+    found = [plan.current.dense(drive.current)]
     if isinstance(drive.decay, Tensor):
         found.append(drive.decay.to(wide))
     if drive.initial is not None:
-        found.append(dense(drive.initial.to(wide)))
+        found.append(plan.step.dense(drive.initial.to(wide)))
     if drive.norm is not None:
         weight, bias, mean, inverse, *_ = drive.norm
         parts = (mean, inverse, weight, bias)
         found += [part if part.dtype == wide else part.to(wide) for part in parts if part is not None]
     if drive.addend is not None:
-        found.append(dense(drive.addend))
+        found.append(plan.spikes.dense(drive.addend))
     return found
 
 

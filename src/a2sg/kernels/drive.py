@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class Drive(NamedTuple):
     """The input of a neuron."""
 
     current: Tensor
-    """`[T, B, ...]`; `[1, B, ...]` is the input of every step."""
+    """`[T, B, ...]`, with a norm `[T·B, C, ...]`; that of one step is the input of every step."""
     steps: int
     """T."""
     decay: Tensor | float
@@ -57,17 +57,29 @@ class Drive(NamedTuple):
     norm: Norm | None = None
     addend: Tensor | None = None
     """`[T, B, ...]`, added to the normalised current: a shortcut. No current is shared then."""
+    plan: Any = None
+    """What a backend has prepared for inputs like this; see `Spikes.plan`."""
+
+    @property
+    def held(self) -> int:
+        """How many steps the current holds: T, or 1."""
+        return self.current.shape[0] if self.norm is None else self.norm.size[0]
+
+    @property
+    def neurons(self) -> int:
+        """Elements of a step."""
+        return self.current.numel() // self.held
 
     @property
     def shared(self) -> bool:
         """Whether one current serves all of several steps."""
-        return self.steps > self.current.shape[0]
+        return self.steps > self.held
 
     def normalized(self) -> Drive:
-        """The same with the normalisation done and the addend added."""
+        """The same with the normalisation done and the addend added: the current is `[T, B, ...]`."""
         if self.norm is None:
             return self
-        current = self.norm.over(self.current.dim() - 3).apply(self.current)
+        current = self.norm.over(self.current.dim() - 2).apply(self.current).unflatten(0, self.norm.size)
         if self.addend is not None:
             current = current + self.addend
         return self._replace(current=current, norm=None, addend=None)
@@ -82,6 +94,8 @@ class Spikes(NamedTuple):
     """v[T] `[B, ...]`; None if it was not asked for."""
     total: Tensor | None
     """Σ v[T]: not finite if any potential has ever been infinite or NaN. None if not at hand."""
+    plan: Any = None
+    """What the backend wants to be given as `Drive.plan` for inputs of the same shapes, strides and types."""
 
 
 class Arriving(NamedTuple):
@@ -99,7 +113,7 @@ class Gradients(NamedTuple):
     """What a backward pass gives."""
 
     current: Tensor
-    """Of the (normalised) current, in its shape."""
+    """Of the (normalised) current, `[T, B, ...]` or in its shape."""
     decay: Tensor | None
     initial: Tensor | None
 

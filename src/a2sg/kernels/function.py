@@ -21,6 +21,9 @@ from a2sg.kernels.watch import Watcher
 from a2sg.kernels.work import Work
 
 
+_batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
+
+
 class Call(NamedTuple):
     """How a neuron is to be run."""
 
@@ -32,6 +35,8 @@ class Call(NamedTuple):
     keep_final: bool = False
     keep_potentials: bool = False
     backend: BackendName = "auto"
+    plans: dict[tuple[Any, ...], Any] | None = None
+    """What backends have prepared for inputs, by their shapes, strides and types, for the neuron to keep."""
 
 
 def integrate_and_fire(
@@ -84,31 +89,38 @@ class _IntegrateAndFire(torch.autograd.Function):
         norm: Norm | None,
         call: Call,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        drive = Drive(_unfolded(current, norm), call.steps, decay, initial, norm, addend)
-        potentials = None
+        potentials = plan = None
         backend: Backend = REFERENCE
         if call.keep_potentials:
+            drive = Drive(current, call.steps, decay, initial, norm, addend)
             done = reference.trace(drive, call.dynamics)
             found = Spikes(torch.stack(done.spikes).to(current.dtype), done.final, done.final.sum())
             potentials = torch.stack(done.potentials)
         else:
+            plans = call.plans
+            if plans is not None:
+                key = _key(current, decay, initial, window, norm, addend)
+                plan = plans.get(key)
+            drive = Drive(current, call.steps, decay, initial, norm, addend, plan)
             backend = backends.choose(call.backend, drive, window, call.dynamics, call.work)
             try:
                 found = backend.forward(drive, call.dynamics, want_final=call.keep_final)
             except FusionError as error:
                 backend = backends.give_up(current.device, error, call.backend)
                 found = backend.forward(drive, call.dynamics)
-        spikes, final, total = found
+            if plans is not None and plan is not found.plan is not None:
+                plans[key] = found.plan
+        spikes, final, total, plan = found
         # NaN and infinity persist in the potential, so the last step shows them all, at 1/T of the cost.
         # On a GPU the look would stop the stream: there the loss shows them.
         if total is not None and total.device.type == "cpu" and not torch.compiler.is_compiling():
-            _require_finite(total, drive.current)
+            _require_finite(total, spikes)
         trained = decay if isinstance(decay, Tensor) else None
         mean, inverse = (None, None) if norm is None else (norm.mean, norm.inverse)
         ctx.save_for_backward(current, window, trained, initial, weight, bias, addend, mean, inverse)
         ctx.norm = None if norm is None else norm[4:]
         ctx.decay = None if trained is not None else decay
-        ctx.backend = backend
+        ctx.backend, ctx.plan = backend, plan
         ctx.call = call
         ctx.set_materialize_grads(False)
         return spikes, final if call.keep_final else None, potentials
@@ -126,13 +138,13 @@ class _IntegrateAndFire(torch.autograd.Function):
         wants = ctx.needs_input_grad
         grads = backend.backward(
             Arriving(grad_spikes, grad_final, grad_potentials),
-            Drive(_unfolded(current, norm), call.steps, decay, initial, norm, addend),
+            Drive(current, call.steps, decay, initial, norm, addend, ctx.plan),
             window,
             call.dynamics,
             decay_needs_grad=wants[1],
             watcher=call.watcher,
         )
-        grad_addend = None if addend is None else grads.current.to(addend.dtype)
+        grad_addend = None if addend is None else grads.current.view(addend.shape).to(addend.dtype)
         grad_current, grad_weight, grad_bias = grads.current.to(current.dtype), None, None
         if norm is not None:
             grad_current, grad_weight, grad_bias = _through_norm(grad_current, current, norm, wants[4:6])
@@ -149,9 +161,26 @@ class _IntegrateAndFire(torch.autograd.Function):
         )
 
 
-def _unfolded(current: Tensor, norm: Norm | None) -> Tensor:
-    """`[T, B, ...]`, of what comes `[T·B, ...]` if it is still to be normalised."""
-    return current if norm is None else current.view(norm.size + current.shape[1:])
+def _key(
+    current: Tensor,
+    decay: Tensor | float,
+    initial: Tensor | None,
+    window: Tensor,
+    norm: Norm | None,
+    addend: Tensor | None,
+) -> tuple[Any, ...]:
+    """What the choice of a backend and its preparations depend on, besides the neuron."""
+    return (
+        current.shape,
+        current.stride(),
+        current.dtype,
+        current.device,
+        window.dim(),
+        decay if isinstance(decay, float) else None,
+        initial is None,
+        None if norm is None else (norm.weight is None, norm.bias is None, norm.size),
+        None if addend is None else addend.dtype,
+    )
 
 
 def _through_norm(
@@ -159,9 +188,10 @@ def _through_norm(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The gradients of the norm's input, weight and bias, from that of its output."""
     wants_weight, wants_bias = wants
-    grad = grad.view(current.shape)
+    if grad.dim() > current.dim():
+        grad = grad.flatten(0, 1)
     if norm.of_batch:
-        return torch.ops.aten.native_batch_norm_backward(  # type: ignore[no-any-return]
+        return _batch_norm_backward(  # type: ignore[no-any-return]
             grad, current, norm.weight, None, None, norm.mean, norm.inverse, True, 0.0, [True, *wants]
         )
     inner = current.dim() - 2
@@ -176,9 +206,9 @@ def _through_norm(
     )
 
 
-def _require_finite(total: Tensor, current: Tensor) -> None:
+def _require_finite(total: Tensor, spikes: Tensor) -> None:
     if not math.isfinite(total.item()):
         raise InputError(
-            f"the input of a neuron holds NaN or infinity (shape {tuple(current.shape)}): check the "
+            f"the input of a neuron holds NaN or infinity (shape {tuple(spikes.shape)}): check the "
             "data, the learning rate and the normalisation before it"
         )

@@ -8,6 +8,23 @@ import torch
 from torch import Tensor
 
 
+class Place(NamedTuple):
+    """Shape and strides of a tensor, dense in memory."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def dense(self, x: Tensor) -> Tensor:
+        """`x` of this shape, lying so; copied only if it does not."""
+        if x.stride() == self.stride and x.shape == self.shape:
+            return x
+        return torch.empty_strided(self.shape, self.stride, dtype=x.dtype, device=x.device).copy_(x)
+
+    def restore(self, flat: Tensor) -> Tensor:
+        """What lies in memory one after the other in this shape again, without a copy."""
+        return flat.as_strided(self.shape, self.stride)
+
+
 class Layout(NamedTuple):
     """Shape and strides of one step `[B, ...]`, dense in memory; steps follow each other."""
 
@@ -21,20 +38,26 @@ class Layout(NamedTuple):
         """Whether the channels of `[B, C, ...]` are innermost."""
         return self.stride[1] == 1
 
-    def dense(self, x: Tensor) -> Tensor:
-        """`[T, B, ...]` or a step `[B, ...]` in the memory of this layout; copied only if it is not."""
-        own = self.stride if x.dim() == len(self.stride) else (self.size, *self.stride)
-        if x.stride() == own and x.shape[-len(self.shape) :] == self.shape:
-            return x
-        return torch.empty_strided(x.shape, own, dtype=x.dtype, device=x.device).copy_(x)
+    @property
+    def step(self) -> Place:
+        """`[B, ...]`."""
+        return Place(self.shape, self.stride)
+
+    def steps(self, count: int) -> Place:
+        """`[T, B, ...]`."""
+        return Place((count, *self.shape), (self.size, *self.stride))
+
+    def joined(self, count: int) -> Place:
+        """`[T·B, ...]`."""
+        return Place((count * self.shape[0], *self.shape[1:]), self.stride)
 
     def flatten(self, x: Tensor) -> Tensor:
         """`[T, B, ...]` as `[T, N]`; copied only if it is laid out differently."""
-        return self.dense(x).as_strided((x.shape[0], self.size), (self.size, 1))
+        return self.steps(len(x)).dense(x).as_strided((len(x), self.size), (self.size, 1))
 
     def restore(self, flat: Tensor) -> Tensor:
         """`[T, ...]` of N elements a step in this shape again, without a copy."""
-        return flat.as_strided((flat.shape[0], *self.shape), (self.size, *self.stride))
+        return self.steps(len(flat)).restore(flat)
 
 
 def layout_of(x: Tensor, *, channels: bool = False) -> Layout:

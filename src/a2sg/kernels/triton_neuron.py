@@ -58,7 +58,7 @@ class Triton:
         fits = (
             window.dim() == 1
             and current.dtype in DTYPES
-            and 0 < current[0].numel() < 2**30  # offsets within a step are 32-bit
+            and 0 < drive.neurons < 2**30  # offsets within a step are 32-bit
             and shape_of(dynamics.gate.surrogate) is not None
             and available(current.device.type)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,7 +74,7 @@ class SpikingNeuron(Site):
         self.work = Work()
         self._record: list[Record] | None = None
         self.spike: Spike | None = None
-        self._known: tuple[tuple[object, ...], Dynamics] | None = None
+        self._known: tuple[tuple[object, ...], Call] | None = None
 
     def leak(self) -> Tensor | float:
         """The decay of the potential per step."""
@@ -89,10 +89,10 @@ class SpikingNeuron(Site):
         gate = Gate(self.surrogate, self.thresholds())
         return Dynamics(gate, self.threshold, self.reset, self.detach_reset, self.order)
 
-    def _same_dynamics(self) -> Dynamics:
-        """`dynamics`, the same object as long as nothing has changed: its hash is then at hand."""
+    def _call(self) -> Call:
+        """How this neuron is run; the same, with all that is prepared, as long as nothing has changed."""
         if torch.compiler.is_compiling():
-            return self.dynamics()
+            return Call(self.steps, self.dynamics(), self.work, self.observer, backend=self.backend)
         values = (
             self.surrogate,
             self.thresholds(),
@@ -100,10 +100,20 @@ class SpikingNeuron(Site):
             self.reset,
             self.detach_reset,
             self.order,
+            self.steps,
+            self.backend,
         )
         if self._known is None or self._known[0] != values:
-            self._known = (values, self.dynamics())
-        return self._known[1]
+            call = Call(self.steps, self.dynamics(), self.work, backend=self.backend, plans={})
+            self._known = (values, call)
+        call = self._known[1]
+        if call.watcher is not self.observer or call.work is not self.work:
+            call = call._replace(watcher=self.observer, work=self.work)
+            self._known = (values, call)
+        return call
+
+    def __getstate__(self) -> dict[str, Any]:  # kernels can be neither copied nor saved
+        return self.__dict__ | {"_known": None}
 
     def forward(self, current: Tensor) -> Tensor:
         """Spikes for T steps of input, from rest.
@@ -162,9 +172,6 @@ class SpikingNeuron(Site):
         spikes, final = self._run(call, current[None], self.window[at : at + 1], initial=potential)
         assert final is not None
         return spikes[0], State(final, done + 1)
-
-    def _call(self) -> Call:
-        return Call(self.steps, self._same_dynamics(), self.work, self.observer, backend=self.backend)
 
     def _run(
         self,
