@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from a2sg.devices import Device
 from a2sg.training.arguments import with_arguments_of
+from a2sg.training.graphs import Graphs
 from a2sg.window import AdaptiveWindows
 
 __all__ = [
@@ -194,6 +195,8 @@ class RunConfig(Group):
     """Where to run."""
     precision: Literal["32", "bf16", "16"] = "32"
     """Numbers in the network: float32, or automatic mixed precision. Potentials stay float32."""
+    graphs: Graphs = "auto"
+    """CUDA graphs, which spare the host most of a step: on, off, or auto, where they can be."""
     epochs: int = 30
     """Passes over the training data."""
     accumulate: int = 1

@@ -46,6 +46,7 @@ from a2sg.training.checkpoints import (
 from a2sg.training.config import RunConfig
 from a2sg.training.evaluate import evaluate
 from a2sg.training.folders import CONFIG, SUMMARY, opened, read_run_config, unwritable
+from a2sg.training.graphs import wanted
 from a2sg.training.midway import Saver, Stopped, read_every
 from a2sg.training.task import SpikingTask
 
@@ -95,6 +96,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
     device = find_device(config.device)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = SpikingTask(config, build_data(config))
+    wanted(config.graphs, task.graphs_obstacle(device))
     if config.model.weights is not None and not (resume and has_checkpoint(out)):
         taken = take_weights(task.model, Path(config.model.weights))
         if not quiet:

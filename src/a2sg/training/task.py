@@ -35,6 +35,7 @@ from a2sg.training.build import (
     build_windows,
 )
 from a2sg.training.config import RunConfig
+from a2sg.training.graphs import CudaRecorder, GraphedStep, obstacle, wanted
 from a2sg.training.losses import create_loss
 from a2sg.training.metrics import Mean, build_metric
 from a2sg.training.midway import Saver, random_state, set_random_state
@@ -70,10 +71,15 @@ class SpikingTask(pl.LightningModule):
             self.average = WeightAverage(self.model, config.optimizer.average, without=windows)
         self.most_ahead = sys.maxsize
         self.saver: Saver | None = None
+        self.graphed: GraphedStep | None = None
         self._optimizer_steps = self._epochs = 0
         self._done = 0
         """Batches of an epoch, where it is left or taken up in its middle."""
         self._random: dict[str, Any] | None = None
+
+    def graphs_obstacle(self, device: torch.device, ranks: int = 1) -> str:
+        """What keeps training steps from being CUDA graphs; "" if nothing is known to."""
+        return obstacle(device, regularizers=bool(self.regularizers), ranks=ranks)
 
     def arrange(self, images: Tensor) -> Tensor:
         """Pixels as numbers from 0 to 1; recordings `[B, T, C, H, W]` with time first."""
@@ -82,7 +88,11 @@ class SpikingTask(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
-        logits, loss, total = self._losses(images, labels)
+        if self.graphed is None:
+            logits, loss, total = self._losses(images, labels)
+        else:
+            logits, loss = self.graphed(images, labels)
+            total = loss
         if answers_at_once(total.device):
             self._require_finite(total)
         self.last_loss = loss.detach()
@@ -115,11 +125,16 @@ class SpikingTask(pl.LightningModule):
                 self.saver(self.trainer, batch_idx + 1, self.save_midway)
 
     def on_train_start(self) -> None:
+        if wanted(self.config.graphs, self.graphs_obstacle(self.device, self.trainer.world_size)):
+            self.graphed = GraphedStep(self.model, lambda *batch: self._losses(*batch)[:2], CudaRecorder())
         if self.saver is not None:
             self.saver.listen()
         if self._random is not None:  # in the middle of an epoch, which had its seed at its start
             set_random_state(self._random)
             self._random = None
+
+    def on_train_end(self) -> None:
+        self.graphed = None  # and its memory
 
     def on_train_epoch_end(self) -> None:
         self._done = 0

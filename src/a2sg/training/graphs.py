@@ -1,0 +1,231 @@
+"""A training step as two CUDA graphs, forward and backward: the host replays each by one call.
+
+A graph repeats the same kernels on the same memory. So inputs are copied to where they were recorded, windows
+and weights are read where they always lie, and what changes the kernels themselves runs as it is: another
+batch size, an observed iteration, another shape of surrogates until it has come often enough to be recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import InputError
+from a2sg.window.site import sites_of
+
+log = logging.getLogger("a2sg")
+
+Graphs = Literal["auto", "on", "off"]
+
+WARM_UP = 3
+"""Calls of a kind that run as they are before one is recorded: by then all is compiled and chosen."""
+
+Compute = Callable[..., tuple[Tensor, Tensor]]
+"""From inputs to an output, and the loss to be differentiated (0-d)."""
+
+
+def obstacle(device: torch.device, *, regularizers: bool = False, ranks: int = 1) -> str:
+    """Why the steps of a training cannot be graphs; "" if nothing is known to speak against it."""
+    if device.type != "cuda":
+        return f"they need a CUDA device, and this one is {device.type}"
+    if regularizers:
+        return "a term of the loss looks at potentials, which are not kept in one place"
+    if ranks > 1:
+        return "gradients are averaged over ranks while they are computed"
+    return ""
+
+
+def wanted(choice: Graphs, reason: str) -> bool:
+    """Whether steps are to be graphs, as `choice` says and as far as nothing, `reason`, speaks against it.
+
+    Raises:
+        InputError: if they are asked for where they cannot be.
+    """
+    if choice == "on" and reason:
+        raise InputError(f"graphs: on cannot be had: {reason}; choose auto or off")
+    return choice != "off" and not reason
+
+
+class Recorder(Protocol):
+    """Records work on a device."""
+
+    def prepare(self, work: Callable[[], object]) -> None:
+        """Do `work` as it is, once, in the surroundings in which it will be recorded."""
+        ...
+
+    def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], object]]:
+        """Record `work`; what it gives, and a function that does it again, into the very same tensors."""
+        ...
+
+
+class CudaRecorder:
+    """Records CUDA graphs, which share their memory."""
+
+    def __init__(self) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def prepare(self, work: Callable[[], object]) -> None:
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            work()
+        torch.cuda.current_stream().wait_stream(aside)
+
+    def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], object]]:
+        graph = torch.cuda.CUDAGraph()
+        # The outer context puts the stream back if recording fails; threads that pin memory may go on.
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),
+            torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"),
+        ):
+            found = work()
+        return found, graph.replay
+
+
+class GraphedStep:
+    """Computes an output and its loss, with graphs where they have been recorded.
+
+    Its results can be used like those of `compute`: `backward` of the loss adds to the gradients of the
+    model's parameters.
+
+    Args:
+        model: whose parameters the loss is differentiated by.
+        compute: from inputs to output and loss, reading nothing else that changes but what lies in the model.
+        recorder: records; `CudaRecorder()`.
+        after: how many calls of a kind run as they are before one is recorded.
+    """
+
+    def __init__(
+        self, model: nn.Module, compute: Compute, recorder: Recorder, *, after: int = WARM_UP
+    ) -> None:
+        self.model = model
+        self.compute = compute
+        self.recorder: Recorder | None = recorder
+        self.after = after
+        self._sites = sites_of(model)
+        self._held = [*model.parameters(), *model.buffers()]
+        self._graphs: _Graphs | None = None
+        self._kind: tuple[Any, ...] = ()
+        self._seen = 0
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Output and loss of `inputs`.
+
+        While anything in the model is observed, or after recording has failed, they are computed as they are.
+        """
+        if self.recorder is None or any(site.observer is not None for site in self._sites.values()):
+            return self.compute(*inputs)
+        kind = self._kind_of(inputs)
+        if self._graphs is not None and self._graphs.kind == kind:
+            self._seen = 0
+            return self._graphs(inputs)
+        self._seen = self._seen + 1 if kind == self._kind else 1
+        self._kind = kind
+        if self._seen > self.after:
+            self._graphs = None  # its memory is free before the next one's is taken
+            self._graphs = self._recorded(self.recorder, inputs, kind)
+            if self._graphs is not None:
+                return self._graphs(inputs)
+        return self.compute(*inputs)
+
+    def _kind_of(self, inputs: Sequence[Tensor]) -> tuple[Any, ...]:
+        """All that decides which kernels run, and where."""
+        surrogates = tuple(site.surrogate for site in self._sites.values())
+        places = tuple(tensor.data_ptr() for tensor in self._held)
+        return surrogates, places, tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs)
+
+    def _recorded(
+        self, recorder: Recorder, inputs: Sequence[Tensor], kind: tuple[Any, ...]
+    ) -> _Graphs | None:
+        buffers = list(self.model.buffers())
+        kept = [buffer.clone() for buffer in buffers]
+        device = inputs[0].device
+        try:
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                return _Graphs(self.model, self.compute, recorder, inputs, kind)
+        except Exception as error:  # whatever a compiler, a library or a layer of the user's does not allow
+            first = (str(error).strip() or "no reason given").splitlines()[0]
+            log.warning("steps run without CUDA graphs: %s: %s", type(error).__name__, first)
+            self.recorder = None
+            return None
+        finally:  # statistics of batch norm, which what was done to record has moved
+            for buffer, value in zip(buffers, kept, strict=True):
+                buffer.copy_(value)
+
+
+class _Graphs:
+    """One forward and one backward pass, recorded."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        compute: Compute,
+        recorder: Recorder,
+        inputs: Sequence[Tensor],
+        kind: tuple[Any, ...],
+    ) -> None:
+        self.kind = kind
+        self.compute = compute
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.inputs = [x.detach().clone() for x in inputs]
+        device = self.inputs[0].device
+        self.arriving = torch.ones((), device=device)
+        # Outside of the graphs' memory, where the next forward pass would write over them.
+        self.grads = [torch.zeros_like(p) for p in self.parameters]
+        self.used = [True] * len(self.parameters)
+        # Weights that autocast has cast must be cast again by every replay.
+        self.cast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+        recorder.prepare(lambda: (self._forward(), self._backward()))
+        self.outputs, self.forward = recorder.record(self._forward)
+        _, self.backward = recorder.record(self._backward)
+        del self._loss
+
+    def _forward(self) -> Sequence[Tensor]:
+        enabled, dtype = self.cast
+        kind = self.inputs[0].device.type
+        with torch.enable_grad(), torch.autocast(kind, dtype, enabled=enabled, cache_enabled=False):
+            output, self._loss = self.compute(*self.inputs)
+        return output.detach(), self._loss.detach()
+
+    def _backward(self) -> Sequence[Tensor]:
+        with torch.autocast(self.inputs[0].device.type, enabled=False):
+            found = torch.autograd.grad(
+                self._loss, self.parameters, self.arriving.to(self._loss.dtype), allow_unused=True
+            )
+        self.used = [grad is not None for grad in found]
+        for place, grad in zip(self.grads, found, strict=True):
+            if grad is not None:
+                place.copy_(grad)
+        return ()
+
+    def __call__(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        for place, x in zip(self.inputs, inputs, strict=True):
+            place.copy_(x)
+        found: tuple[Tensor, Tensor] = _Replay.apply(self, *self.parameters)
+        return found
+
+
+class _Replay(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, graphs: _Graphs, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.graphs = graphs
+        graphs.forward()
+        output, loss = (found.clone() for found in graphs.outputs)
+        ctx.mark_non_differentiable(output)
+        return output, loss
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
+        graphs: _Graphs = ctx.graphs
+        for parameter, place in zip(graphs.parameters, graphs.grads, strict=True):
+            # Autograd takes a first gradient as it is: it must not change when another is added to it.
+            if parameter.grad is not None and parameter.grad.data_ptr() == place.data_ptr():
+                parameter.grad = parameter.grad.clone()
+        graphs.arriving.copy_(grad)
+        graphs.backward()
+        grads = zip(graphs.grads, graphs.used, strict=True)
+        return None, *(place.detach() if used else None for place, used in grads)
