@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from host_calls import calls
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -31,7 +32,6 @@ from a2sg.models.blocks import ResidualChain
 from a2sg.models.layers import Frames, PerStep, SpikingLayer
 from a2sg.models.residual import ConvNorm, Residual
 from a2sg.neuron import SpikingNeuron
-from host_calls import calls
 
 BATCH, STEPS = 2, 4
 SIZES: dict[str, dict[str, Any]] = {
@@ -61,11 +61,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for host_time.json and host_time.md")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [
-        row
-        for network in chosen.networks.split(",")
-        for row in measure(network, chosen)
-    ]
+    rows = [row for network in chosen.networks.split(",") for row in measure(network, chosen)]
     facts = {**machine("cpu"), "peers": {}, **vars(chosen), "out": None}
     page = f"{markdown(COLUMNS, rows)}\n\n{provenance(facts)}"
     print(page)
@@ -153,9 +149,9 @@ def twin(module: nn.Module) -> nn.Module:
     if isinstance(module, ResidualChain):
         return ResidualChain({name: twin(branch) for name, branch in module.items()})
     if isinstance(module, SelfAttention):
-        layers = (twin(layer) for layer in (module.query, module.key, module.value))
+        query, key, value = (twin(layer) for layer in (module.query, module.key, module.value))
         product = FoldedProduct(module.product.heads, module.product.scale)
-        return SelfAttention(*layers, product, twin(module.neuron), twin(module.projection))
+        return SelfAttention(query, key, value, product, twin(module.neuron), twin(module.projection))
     if isinstance(module, SpikingLayer | ConvNorm):
         kind = nn.BatchNorm2d if isinstance(module.synapse, nn.Conv2d) else nn.BatchNorm1d
         after = [nn.ReLU()] if isinstance(module, SpikingLayer) else []

@@ -92,9 +92,7 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _seconds(
-    call: Callable[[], object], repeats: int, device: str, clock: Callable[[], float]
-) -> float:
+def _seconds(call: Callable[[], object], repeats: int, device: str, clock: Callable[[], float]) -> float:
     _wait(device)
     start = clock()
     for _ in range(repeats):

@@ -39,8 +39,13 @@ class Norm(NamedTuple):
     def over(self, inner: int) -> Norm:
         """Viewed so as to broadcast against a current `[..., C, ...]` with `inner` dimensions after C."""
         shape = (-1, *(1,) * inner)
-        parts = (None if part is None else part.view(shape) for part in self[:4])
-        return Norm(*parts, self.of_batch, self.size)  # type: ignore[arg-type]
+        weight, bias, mean, inverse, *_ = self
+        return self._replace(
+            weight=None if weight is None else weight.view(shape),
+            bias=None if bias is None else bias.view(shape),
+            mean=mean.view(shape),
+            inverse=inverse.view(shape),
+        )
 
 
 class Drive(NamedTuple):

@@ -20,7 +20,6 @@ from a2sg.kernels.reference import REFERENCE
 from a2sg.kernels.watch import Watcher
 from a2sg.kernels.work import Work
 
-
 _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
 
 
@@ -191,7 +190,7 @@ def _through_norm(
     if grad.dim() > current.dim():
         grad = grad.flatten(0, 1)
     if norm.of_batch:
-        return _batch_norm_backward(  # type: ignore[no-any-return]
+        return _batch_norm_backward(
             grad, current, norm.weight, None, None, norm.mean, norm.inverse, True, 0.0, [True, *wants]
         )
     inner = current.dim() - 2

@@ -44,7 +44,8 @@ def fuse(
 
     Returns:
         A function of the values of the named sizes, in the order of their first appearance, and then of the
-        tensors. Inputs are not checked, and may have other shapes over the same memory. It records no gradients.
+        tensors. Inputs are not checked, and may have other shapes over the same memory. It
+        records no gradients.
 
     Raises:
         FusionError: if it cannot be compiled, for whatever reason.

@@ -28,8 +28,8 @@ def compile_graph(
     Args:
         function: pure, from tensors to tensors.
         sizes: an example of each named size, all different.
-        inputs: shape and dtype of each tensor. Kernels read memory in its order: tensors given to them may have
-            any shape of as many elements.
+        inputs: shape and dtype of each tensor. Kernels read memory in its order: tensors given to them may
+            have any shape of as many elements.
         device: where they lie.
     """
     # These take a second or two to import.

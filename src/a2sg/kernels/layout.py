@@ -65,7 +65,7 @@ def layout_of(x: Tensor, *, channels: bool = False) -> Layout:
 
     Args:
         x: `[T, B, ...]`.
-        channels: whether `channels_last` must make sense: the step is `[B, C, ...]`, contiguous or channels-last.
+        channels: whether `channels_last` must make sense: `[B, C, ...]`, contiguous or channels-last.
     """
     step = x[0]
     if not step.is_contiguous():

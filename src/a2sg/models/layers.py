@@ -86,7 +86,7 @@ class TdBatchNorm(nn.Module):
     def fire(
         self, current: Tensor, size: Sequence[int], neuron: nn.Module, shortcut: Tensor | None = None
     ) -> Tensor:
-        """`neuron(self(current) + shortcut)`, in one pass that keeps neither sum nor `self(current)` if it can.
+        """`neuron(self(current) + shortcut)`, where that can be in one pass that keeps neither sum.
 
         Args:
             current: `[T·B, C, ...]`, as weights give it; `[B, C, ...]` is that of every step.
@@ -120,7 +120,7 @@ class TdBatchNorm(nn.Module):
 
 def watched(*modules: nn.Module) -> bool:
     """Whether hooks look on as any of `modules` is called: merged into others, it would not be."""
-    for module in modules:  # a generator would take as long as all of them
+    for module in modules:  # noqa: SIM110  (any() of a generator takes twice as long)
         if module._forward_hooks or module._forward_pre_hooks:
             return True
     return False
