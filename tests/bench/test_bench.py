@@ -232,6 +232,31 @@ def test_gradients_are_dropped_and_not_added_up():
     assert torch.equal(x.grad, 2 * grad)
 
 
+def half_precision(x):
+    """A LIF that keeps its potential in the precision of its input."""
+    u, spikes = torch.zeros_like(x[0]), []
+    for current in x:
+        u = lif.DECAY * u + current
+        spikes.append(u.gt(lif.THRESHOLD).to(x.dtype) + 0 * u)
+        u = u - lif.THRESHOLD * spikes[-1].detach()
+    return torch.stack(spikes)
+
+
+def test_a_peer_that_rounds_otherwise_is_timed_and_told(monkeypatch):
+    monkeypatch.setattr(peers, "lif_layers", lambda options: {"SpikingJelly torch": half_precision})
+    options = replace(OPTIONS, dtype="bfloat16", steps=4, elements=(20000, 64))
+    found = lif.measure(options)
+    shares = [row["same_spikes"] for row in found.rows if row["layer"] == "SpikingJelly torch"]
+    assert len(shares) == 2
+    assert 0.9 < shares[0] < 1
+    told = [note for note in found.notes if note.startswith("Spikes that are the same as a2sg's")]
+    assert told == [
+        f"Spikes that are the same as a2sg's, where not all are: SpikingJelly torch {min(shares):.2%}."
+    ]
+    assert all(row["same_spikes"] == 1 for row in found.rows if row["layer"].startswith("a2sg"))
+    assert not lif.differing({"a2sg": [1.0, 1.0]})
+
+
 def test_a_layer_of_ours_that_differs_is_not_timed():
     x, grad = lif.example(256, OPTIONS)
     ours = lif.lif(OPTIONS, "reference")

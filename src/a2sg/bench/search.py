@@ -116,7 +116,7 @@ def _one(elements: int, objective: str, options: Options) -> list[dict[str, Any]
         if name != ONE_BY_ONE
     }
     right = exact(sums.each)
-    firsts = {name: first_call(way) for name, way in ways.items()}
+    firsts = {name: first_call(way, options.device) for name, way in ways.items()}
     for name, (index, _) in firsts.items():
         if name != EAGER and index != right:
             raise RuntimeError(f"{name} chose window {lattice[index]:.4f}, not {lattice[right]:.4f}")

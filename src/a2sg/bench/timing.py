@@ -78,10 +78,13 @@ def interleave(
     return timings
 
 
-def first_call(call: Callable[[], Result]) -> tuple[Result, float]:
-    """What a first call returns, and the seconds it took, with whatever it compiled."""
+def first_call(call: Callable[[], Result], device: str) -> tuple[Result, float]:
+    """What a first call returns, and the seconds it took on a device, with whatever it compiled."""
+    _wait(device)
     start = time.perf_counter()
-    return call(), time.perf_counter() - start
+    found = call()
+    _wait(device)
+    return found, time.perf_counter() - start
 
 
 def say(text: str) -> None:
