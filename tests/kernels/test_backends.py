@@ -355,3 +355,57 @@ def test_a_hash_is_not_carried_to_another_process():
     assert "_hash" not in vars(copied)
     assert copied == dynamics
     assert hash(copied) == hash(dynamics)
+
+
+@compiles
+def test_what_is_prepared_for_a_neuron_follows_its_options():
+    """Each is changed after the neuron has run, and it then runs as a new one would."""
+    torch.manual_seed(0)
+    current = torch.randn(4, 3, 16)
+
+    def outcome(neuron):
+        leaf = current.clone().requires_grad_()
+        spikes = neuron(leaf)
+        spikes.backward(current)
+        return spikes, leaf.grad
+
+    changes = {
+        "threshold": 0.7,
+        "decay": 0.5,
+        "reset": "hard",
+        "order": "scaled",
+        "detach_reset": True,
+        "surrogate": Triangle(),
+    }
+    options, neuron = {}, a2sg.LIF(4, backend="compiled")
+    before = outcome(neuron)
+    for name, value in changes.items():
+        options[name] = value
+        setattr(neuron, name, value)
+        found, expected = outcome(neuron), outcome(a2sg.LIF(4, backend="reference", **options))
+        assert torch.equal(found[0], expected[0]), name
+        torch.testing.assert_close(found[1], expected[1], msg=name)
+        assert not torch.equal(found[1], before[1]), name
+        before = found
+
+
+@compiles
+def test_a_neuron_that_has_run_compiled_can_be_copied_and_saved():
+    neuron, current = a2sg.LIF(2, backend="compiled"), torch.randn(2, 3, 4)
+    spikes = neuron(current)
+    for twin in (copy.deepcopy(neuron), pickle.loads(pickle.dumps(neuron))):
+        assert torch.equal(twin(current), spikes)
+
+
+@compiles
+def test_the_same_input_is_chosen_for_once(monkeypatch):
+    """What speaks against a backend is asked for once an input, not once a pass."""
+    asked = []
+    obstacle = compiled.Compiled.obstacle
+    monkeypatch.setattr(
+        compiled.Compiled, "obstacle", lambda *a: asked.append(a[1].current.shape) or obstacle(*a)
+    )
+    neuron = a2sg.LIF(2, backend="compiled")
+    for batch in (3, 3, 5, 3, 5):
+        neuron(torch.randn(2, batch, 4))
+    assert asked == [(2, 3, 4), (2, 5, 4)]

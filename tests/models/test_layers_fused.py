@@ -22,6 +22,8 @@ SHAPES = {
     "channels-last map": (T, B, INPUTS, 8, 8),
     "contiguous map": (T, B, INPUTS, 4, 4),
     "odd map": (T, B, INPUTS, 3, 5),
+    "tiny map": (T, B, INPUTS, 2, 2),
+    "map of a pixel": (T, B, INPUTS, 1, 1),
 }
 BACKENDS = [
     "reference",

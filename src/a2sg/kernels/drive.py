@@ -71,14 +71,14 @@ class Drive(NamedTuple):
         return self.current.shape[0] if self.norm is None else self.norm.size[0]
 
     @property
-    def neurons(self) -> int:
-        """Elements of a step."""
-        return self.current.numel() // self.held
-
-    @property
     def shared(self) -> bool:
         """Whether one current serves all of several steps."""
         return self.steps > self.held
+
+    @property
+    def neurons(self) -> int:
+        """Elements of a step."""
+        return self.current.numel() // self.held
 
     def normalized(self) -> Drive:
         """The same with the normalisation done and the addend added: the current is `[T, B, ...]`."""
