@@ -10,13 +10,13 @@ import os
 import shutil
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from a2sg.kernels import compiled_sums, reference
-from a2sg.kernels.drive import Arriving, Drive, Gradients, Norm, Spikes, compute_dtype
+from a2sg.kernels.drive import Affine, Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import Kernel, fuse
 from a2sg.kernels.inductor import Shape
@@ -40,8 +40,8 @@ class Kind(NamedTuple):
     decay: float | None
     """None for a trained one."""
     initial: bool
-    norm: tuple[bool, bool, bool] | None
-    """Of a normalisation: whether it has a weight, a bias, and channels innermost."""
+    affine: Literal["inner", "outer"] | None
+    """Where channels are, if there is an affine part: innermost, or around the rest of a sample."""
     addend: torch.dtype | None
     dtype: torch.dtype
     device: torch.device
@@ -49,11 +49,11 @@ class Kind(NamedTuple):
 
     @property
     def step(self) -> Shape:
-        """Of one step, as kernels take it; with a norm, channels and what is within them are apart."""
-        if self.norm is None:
+        """Of one step, as kernels take it; with an affine part, channels and what is in them are apart."""
+        if self.affine is None:
             return ("rows", self.lane)
-        last = self.norm[2]
-        return ("rows", "channels", self.lane) if last else ("rows", "channels", "space", self.lane)
+        inner = self.affine == "inner"
+        return ("rows", "channels", self.lane) if inner else ("rows", "channels", "space", self.lane)
 
     def inputs(self) -> list[tuple[Shape, torch.dtype]]:
         """What `_inputs` gives."""
@@ -63,11 +63,8 @@ class Kind(NamedTuple):
         ]
         found += [((), wide)] if self.decay is None else []
         found += [(self.step, wide)] if self.initial else []
-        if self.norm is not None:
-            weight, bias, last = self.norm
-            found += [(("channels", self.lane if last else 1, *(() if last else (1,))), wide)] * (
-                2 + weight + bias
-            )
+        if self.affine is not None:
+            found += [(("channels", self.lane) if self.affine == "inner" else ("channels", 1, 1), wide)] * 2
         return found + ([((self.steps, *self.step), self.addend)] if self.addend else [])
 
     def drive(self, inputs: list[Tensor]) -> Drive:
@@ -75,10 +72,8 @@ class Kind(NamedTuple):
         current = inputs.pop(0)
         decay = inputs.pop(0) if self.decay is None else self.decay
         initial = inputs.pop(0) if self.initial else None
-        if self.norm is not None:
-            mean, inverse = inputs.pop(0), inputs.pop(0)
-            weight, bias = (inputs.pop(0) if there else None for there in self.norm[:2])
-            current = Norm(weight, bias, mean, inverse, True, (0, 0)).apply(current)
+        if self.affine is not None:
+            current = Affine(inputs.pop(0), inputs.pop(0), (0, 0)).apply(current)
         if self.addend:
             current = current + inputs.pop(0)
         return Drive(current, self.steps, decay, initial)
@@ -194,7 +189,7 @@ def missing(device: str) -> str:
 
 
 def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
-    current, norm = drive.current, drive.norm
+    current = drive.current
     return _planned(
         current.shape,
         current.stride(),
@@ -203,7 +198,7 @@ def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
         drive.steps,
         None if isinstance(drive.decay, Tensor) else drive.decay,
         drive.initial is not None,
-        None if norm is None else (norm.weight is not None, norm.bias is not None, norm.size),
+        None if drive.affine is None else drive.affine.size,
         None if drive.addend is None else drive.addend.dtype,
         dynamics,
     )
@@ -218,44 +213,44 @@ def _planned(
     steps: int,
     decay: float | None,
     initial: bool,
-    norm: tuple[bool, bool, tuple[int, int]] | None,
+    joined: tuple[int, int] | None,
     addend: torch.dtype | None,
     dynamics: Dynamics,
 ) -> Plan:
     current = torch.empty_strided(shape, stride, device="meta")
-    if norm is not None:
-        current = current.unflatten(0, norm[2])
-    layout, held = layout_of(current, channels=norm is not None), len(current)
+    if joined is not None:
+        current = current.unflatten(0, joined)
+    layout, held = layout_of(current, channels=joined is not None), len(current)
     # By the size of a sample, so that a smaller batch takes the same kernels.
     batch, channels, *_ = (*layout.shape, 1)
     sample = layout.size // batch
-    last = norm is not None and layout.channels_last
-    inner = sample if norm is None else channels if last else sample // channels
+    affine: Literal["inner", "outer"] | None = None
+    if joined is not None:
+        affine = "inner" if layout.channels_last else "outer"
+    inner = {None: sample, "inner": channels, "outer": sample // channels}[affine]
     lane = next(lane for lane in LANES if inner % lane == 0)
-    if norm is None:
-        sizes: tuple[int, ...] = (layout.size // lane,)
-    elif last:
-        sizes = (layout.size // channels, channels // lane)
-    else:
-        sizes = (batch, channels, inner // lane)
-    parts = None if norm is None else (norm[0], norm[1], last)
-    kind = Kind(dynamics, steps, steps > held, decay, initial, parts, addend, dtype, device, lane)
-    place = layout.steps(held) if norm is None else layout.joined(held)
+    rows: dict[str | None, tuple[int, ...]] = {
+        None: (layout.size // lane,),
+        "inner": (layout.size // channels, channels // lane),
+        "outer": (batch, channels, inner // lane),
+    }
+    sizes = rows[affine]
+    kind = Kind(dynamics, steps, steps > held, decay, initial, affine, addend, dtype, device, lane)
+    place = layout.steps(held) if joined is None else layout.joined(held)
     return Plan(kind, place, layout.steps(steps), layout.step, sizes, {})
 
 
 def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
-    """Current, decay, initial potential, mean, inverse, weight, bias, addend: those that there are."""
+    """Current, decay, initial potential, scale, shift, addend: those that there are."""
     wide = compute_dtype(plan.kind.dtype)
     found = [plan.current.dense(drive.current)]
     if isinstance(drive.decay, Tensor):
         found.append(drive.decay.to(wide))
     if drive.initial is not None:
         found.append(plan.step.dense(drive.initial.to(wide)))
-    if drive.norm is not None:
-        weight, bias, mean, inverse, *_ = drive.norm
-        parts = (mean, inverse, weight, bias)
-        found += [part if part.dtype == wide else part.to(wide) for part in parts if part is not None]
+    if drive.affine is not None:
+        scale, shift, _ = drive.affine
+        found += [scale, shift] if scale.dtype == shift.dtype == wide else [scale.to(wide), shift.to(wide)]
     if drive.addend is not None:
         found.append(plan.spikes.dense(drive.addend))
     return found

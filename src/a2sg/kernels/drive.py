@@ -8,10 +8,28 @@ import torch
 from torch import Tensor
 
 
-class Norm(NamedTuple):
-    """A batch normalisation per channel `[C]` that is still to be done.
+class Affine(NamedTuple):
+    """A normalisation that is still to be done: current · scale + shift, per channel `[C]`."""
 
-    (current - mean) · inverse · weight + bias, of a current `[T·B, C, ...]` as weights give it.
+    scale: Tensor
+    shift: Tensor
+    size: tuple[int, int]
+    """T and B of the current `[T·B, C, ...]`; (1, B) is the input of every step."""
+
+    def over(self, inner: int) -> Affine:
+        """Viewed so as to broadcast against a current `[..., C, ...]` with `inner` dimensions after C."""
+        shape = (-1, *(1,) * inner)
+        return Affine(self.scale.view(shape), self.shift.view(shape), self.size)
+
+    def apply(self, current: Tensor) -> Tensor:
+        """The normalised current, in the dtype of the potential; both parts must broadcast against it."""
+        return current.to(self.scale.dtype) * self.scale + self.shift
+
+
+class Norm(NamedTuple):
+    """A batch normalisation per channel `[C]`, of a current as weights give it `[T·B, C, ...]`.
+
+    (current - mean) · inverse · weight + bias.
     """
 
     weight: Tensor | None
@@ -22,44 +40,28 @@ class Norm(NamedTuple):
     of_batch: bool
     """Whether mean and inverse are those of this very batch, so that gradients go through them."""
     size: tuple[int, int]
-    """T and B of the current; (1, B) is the input of every step."""
+    """See `Affine.size`."""
 
-    def affine(self) -> tuple[Tensor, Tensor]:
-        """The same as current · scale + shift."""
-        weight, bias, mean, inverse, *_ = self
+    def affine(self) -> Affine:
+        """The same as one multiplication and one addition."""
+        weight, bias, mean, inverse, _, size = self
         scale = inverse if weight is None else weight * inverse
-        shift = -mean * scale
-        return scale, shift if bias is None else shift + bias
-
-    def apply(self, current: Tensor) -> Tensor:
-        """The normalised current, in the dtype of the potential; all parts must broadcast against it."""
-        scale, shift = self.affine()
-        return current.to(scale.dtype) * scale + shift
-
-    def over(self, inner: int) -> Norm:
-        """Viewed so as to broadcast against a current `[..., C, ...]` with `inner` dimensions after C."""
-        shape = (-1, *(1,) * inner)
-        weight, bias, mean, inverse, *_ = self
-        return self._replace(
-            weight=None if weight is None else weight.view(shape),
-            bias=None if bias is None else bias.view(shape),
-            mean=mean.view(shape),
-            inverse=inverse.view(shape),
-        )
+        shift = -mean * scale if bias is None else torch.addcmul(bias, mean, scale, value=-1)
+        return Affine(scale, shift, size)
 
 
 class Drive(NamedTuple):
     """The input of a neuron."""
 
     current: Tensor
-    """`[T, B, ...]`, with a norm `[T·B, C, ...]`; that of one step is the input of every step."""
+    """`[T, B, ...]`, with an affine part `[T·B, C, ...]`; that of one step is the input of every step."""
     steps: int
     """T."""
     decay: Tensor | float
     """Leak per step; a 0-d tensor if it is trained."""
     initial: Tensor | None
     """Potential before the first step `[B, ...]`; None is rest."""
-    norm: Norm | None = None
+    affine: Affine | None = None
     addend: Tensor | None = None
     """`[T, B, ...]`, added to the normalised current: a shortcut. No current is shared then."""
     plan: Any = None
@@ -68,7 +70,7 @@ class Drive(NamedTuple):
     @property
     def held(self) -> int:
         """How many steps the current holds: T, or 1."""
-        return self.current.shape[0] if self.norm is None else self.norm.size[0]
+        return self.current.shape[0] if self.affine is None else self.affine.size[0]
 
     @property
     def shared(self) -> bool:
@@ -82,12 +84,13 @@ class Drive(NamedTuple):
 
     def normalized(self) -> Drive:
         """The same with the normalisation done and the addend added: the current is `[T, B, ...]`."""
-        if self.norm is None:
+        if self.affine is None:
             return self
-        current = self.norm.over(self.current.dim() - 2).apply(self.current).unflatten(0, self.norm.size)
+        over = self.affine.over(self.current.dim() - 2)
+        current = over.apply(self.current).unflatten(0, over.size)
         if self.addend is not None:
             current = current + self.addend
-        return self._replace(current=current, norm=None, addend=None)
+        return self._replace(current=current, affine=None, addend=None)
 
 
 class Spikes(NamedTuple):

@@ -88,10 +88,11 @@ class _IntegrateAndFire(torch.autograd.Function):
         norm: Norm | None,
         call: Call,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        affine = None if norm is None else norm.affine()
         potentials = plan = None
         backend: Backend = REFERENCE
         if call.keep_potentials:
-            drive = Drive(current, call.steps, decay, initial, norm, addend)
+            drive = Drive(current, call.steps, decay, initial, affine, addend)
             done = reference.trace(drive, call.dynamics)
             found = Spikes(torch.stack(done.spikes).to(current.dtype), done.final, done.final.sum())
             potentials = torch.stack(done.potentials)
@@ -100,7 +101,7 @@ class _IntegrateAndFire(torch.autograd.Function):
             if plans is not None:
                 key = _key(current, decay, initial, window, norm, addend)
                 plan = plans.get(key)
-            drive = Drive(current, call.steps, decay, initial, norm, addend, plan)
+            drive = Drive(current, call.steps, decay, initial, affine, addend, plan)
             backend = backends.choose(call.backend, drive, window, call.dynamics, call.work)
             try:
                 found = backend.forward(drive, call.dynamics, want_final=call.keep_final)
@@ -118,6 +119,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         mean, inverse = (None, None) if norm is None else (norm.mean, norm.inverse)
         ctx.save_for_backward(current, window, trained, initial, weight, bias, addend, mean, inverse)
         ctx.norm = None if norm is None else norm[4:]
+        ctx.affine = affine
         ctx.decay = None if trained is not None else decay
         ctx.backend, ctx.plan = backend, plan
         ctx.call = call
@@ -137,7 +139,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         wants = ctx.needs_input_grad
         grads = backend.backward(
             Arriving(grad_spikes, grad_final, grad_potentials),
-            Drive(current, call.steps, decay, initial, norm, addend, ctx.plan),
+            Drive(current, call.steps, decay, initial, ctx.affine, addend, ctx.plan),
             window,
             call.dynamics,
             decay_needs_grad=wants[1],
@@ -177,7 +179,7 @@ def _key(
         window.dim(),
         decay if isinstance(decay, float) else None,
         initial is None,
-        None if norm is None else (norm.weight is None, norm.bias is None, norm.size),
+        None if norm is None else norm.size,
         None if addend is None else addend.dtype,
     )
 
@@ -196,8 +198,8 @@ def _through_norm(
     inner = current.dim() - 2
     others = [d for d in range(current.dim()) if d != 1]
     wide = norm.inverse.dtype
-    scale = norm.over(inner).affine()[0]
-    whitened = norm._replace(weight=None, bias=None).over(inner)
+    scale = norm.affine().over(inner).scale
+    whitened = norm._replace(weight=None, bias=None).affine().over(inner)
     return (
         grad * scale.to(grad.dtype),
         (grad * whitened.apply(current)).sum(others).to(wide) if wants_weight else None,
