@@ -66,7 +66,8 @@ def test_norm_shortcut_and_neuron_in_one_pass(training, steps, device):
     for backend in computable(device):
         fused = copy.deepcopy(norm).to(device)
         mine = x.to(device, copy=True).requires_grad_()
-        fired = fused.fire(mine, a2sg.LIF(steps, backend=backend).to(device), shortcut.to(device))
+        folded, once = mine.flatten(0, 1), a2sg.LIF(steps, backend=backend).to(device)
+        fired = fused.fire(folded, x.shape[:2], once, shortcut.to(device))
         fired.backward(weights.to(device))
         assert torch.equal(fired.detach().cpu(), spikes.detach())
         torch.testing.assert_close(mine.grad.cpu(), wanted.grad, rtol=1e-9, atol=1e-12)
