@@ -16,7 +16,7 @@ import torch
 
 from a2sg._version import __version__
 from a2sg.kernels.backends import outlook
-from a2sg.kernels.compiled import find_compiler
+from a2sg.kernels.compilers import find_compiler
 
 DEVELOPERS = "dev"
 """The extra that users do without."""

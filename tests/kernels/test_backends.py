@@ -19,6 +19,7 @@ from torch import nn
 import a2sg
 from a2sg.errors import InputError
 from a2sg.kernels import Call, backends, compiled, fuse, inductor, integrate_and_fire, triton_constants
+from a2sg.kernels.compilers import missing
 from a2sg.kernels.layout import layout_of
 from a2sg.neuron.whole import share_work
 from a2sg.surrogate import (
@@ -31,7 +32,7 @@ from a2sg.surrogate import (
     Triangle,
 )
 
-compiles = pytest.mark.skipif(bool(compiled.missing("cpu")), reason=compiled.missing("cpu"))
+compiles = pytest.mark.skipif(bool(missing("cpu")), reason=missing("cpu"))
 
 MAKERS = {
     "lif": lambda **options: a2sg.LIF(4, **options),

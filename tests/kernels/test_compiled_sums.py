@@ -5,7 +5,7 @@ import torch
 
 from a2sg import LIF, AdaptiveWindows, IntegerLIF
 from a2sg.kernels import Gate, compiled_sums
-from a2sg.kernels.compiled import missing
+from a2sg.kernels.compilers import missing
 from a2sg.kernels.sums import Observation, Sums
 from a2sg.surrogate import Triangle
 from a2sg.window.objectives import sgv_from_sums, tgc_from_sums

@@ -9,7 +9,7 @@ from torch import nn
 
 import a2sg
 from a2sg.errors import InputError
-from a2sg.kernels.compiled import missing
+from a2sg.kernels.compilers import missing
 from a2sg.models.layers import SpikingLayer, TdBatchNorm, per_step, synapses
 from a2sg.models.maps import AveragePool, best_format, format_of
 from a2sg.models.norms import NORMS, TimeMeanBatchNorm

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 import a2sg
-from a2sg.kernels.compiled import missing
+from a2sg.kernels.compilers import missing
 
 BACKENDS = [
     "reference",

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from a2sg.errors import InputError
 from a2sg.kernels.backend import Backend
-from a2sg.kernels.compiled import COMPILED, missing
+from a2sg.kernels.compiled import COMPILED
+from a2sg.kernels.compilers import missing
 from a2sg.kernels.drive import Drive
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import FusionError

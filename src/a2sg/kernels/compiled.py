@@ -6,8 +6,6 @@ read from memory: neither a new window nor a smaller last batch compiles anythin
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Literal, NamedTuple
@@ -16,15 +14,13 @@ import torch
 from torch import Tensor
 
 from a2sg.kernels import compiled_sums, reference
+from a2sg.kernels.compilers import LARGEST, missing
 from a2sg.kernels.drive import Affine, Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import Kernel, fuse
 from a2sg.kernels.inductor import Shape
 from a2sg.kernels.layout import Place, layout_of
 from a2sg.kernels.watch import Gradient, Step, Watcher
-
-LARGEST = 2**31
-"""Elements from which on the 32-bit indices of a GPU's kernels do not reach."""
 
 LANES = (64, 16, 1)
 """Sizes of the innermost loop: with a fixed one, kernels need no remainder at each vector."""
@@ -170,22 +166,6 @@ class Compiled:
 
 
 COMPILED = Compiled()
-
-
-def find_compiler() -> str | None:
-    """Path of the C++ compiler; None if there is none."""
-    names = (os.environ.get("CXX", "g++"), "g++", "clang++", "c++", "cl")
-    return next((path for name in names if (path := shutil.which(name))), None)
-
-
-@cache
-def missing(device: str) -> str:
-    """What keeps kernels from being compiled for a kind of device; "" if nothing is known to."""
-    if device == "cpu" and not find_compiler():
-        return "no C++ compiler was found"
-    if device not in ("cpu", "cuda"):
-        return f"it is not known to work on {device}"
-    return ""
 
 
 def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
