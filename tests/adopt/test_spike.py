@@ -15,7 +15,7 @@ from a2sg.adopt.ramp import ramps
 from a2sg.adopt.sums import of_multiples
 from a2sg.errors import InputError
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.sums import Observation, each
+from a2sg.kernels.sums import Observation, each, one_step
 from a2sg.surrogate import Arctan, Asymmetric, Boxcar, Dspike, Triangle
 from reference import AFFINE, CASES
 
@@ -201,21 +201,25 @@ def test_what_is_no_ramp():
 @pytest.mark.parametrize("threshold", [1.0, 0.45])
 @pytest.mark.parametrize("last", [True, False])
 def test_sums_over_multiples_are_those_of_trying_every_window(case, threshold, last):
-    u, upstream = 2 * distances(size=3000), distances(seed=1, size=3000)
-    later = None if last else distances(seed=2, size=3000)
+    u, upstream = 2 * distances(size=3000)[None], distances(seed=1, size=3000)[None]
+    later = None if last else distances(seed=2, size=3000)[None]
     candidates = torch.linspace(0.1, 1.0, 31, dtype=torch.float64)
     gate = Multiples(case.shape, (), threshold)
-    expected = each(Observation(gate, u, upstream, None, later), candidates)
-    found = of_multiples(Observation(gate, u, upstream, None, later), candidates)
+    expected = one_step(each, Observation(gate, u, upstream, None, later), candidates)
+    found = one_step(of_multiples, Observation(gate, u, upstream, None, later), candidates)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * math.sqrt(3000))
 
 
 def test_sums_over_multiples_with_a_carry_or_a_largest_number():
-    u, upstream = 2 * distances(), distances(seed=1)
+    u, upstream = 2 * distances()[None], distances(seed=1)[None]
     candidates = torch.linspace(0.1, 1.0, 5, dtype=torch.float64)
-    for gate, carry in ((Multiples(Boxcar(), (), 1.0, 2), None), (Multiples(Boxcar()), distances(seed=3))):
+    for gate, carry in (
+        (Multiples(Boxcar(), (), 1.0, 2), None),
+        (Multiples(Boxcar()), distances(seed=3)[None]),
+    ):
         seen = Observation(gate, u, upstream, carry)
-        torch.testing.assert_close(of_multiples(seen, candidates), each(seen, candidates))
+        found, expected = (one_step(fill, seen, candidates) for fill in (of_multiples, each))
+        torch.testing.assert_close(found, expected)
 
 
 def test_an_observed_step_is_not_traced():

@@ -291,8 +291,8 @@ def test_every_way_to_fill_is_found_and_a_wrong_one_stops_the_bench(monkeypatch)
     assert {"blocked", "binned", "each"} <= set(search.fills("cpu"))
     assert ("compiled" in search.fills("cpu")) == (backends.fastest("cpu") == "compiled")
 
-    def wrong(seen, candidates):
-        return sums.each(seen, candidates.flip(0))
+    def wrong(seen, candidates, table):
+        sums.each(seen, candidates.flip(1), table)
 
     monkeypatch.setattr(search, "fills", lambda device: {"wrong": wrong})
     with pytest.raises(RuntimeError, match="chose window"):

@@ -11,7 +11,7 @@ from a2sg.surrogate import Triangle
 from a2sg.window.objectives import sgv_from_sums, tgc_from_sums
 from a2sg.window.search import first_best
 from reference import BY_NAME
-from sums_by_hand import CANDIDATES, FEW, assert_same, brute_force, layer
+from sums_by_hand import CANDIDATES, FEW, assert_same, brute_force, layer, table_of
 
 pytestmark = pytest.mark.skipif(bool(missing("cpu")), reason=missing("cpu"))
 
@@ -28,7 +28,7 @@ def test_every_candidate_is_that_of_brute_force(name, dtype):
         u, g, c, r = layer(size, dtype=dtype, seed=1)
         u[0] = 1.01  # some gradient at every candidate
         for carry, later in ((None, r), (None, None), (c, r)):
-            table = fill(Observation(gate, u, g, carry, later), FEW)
+            table = table_of(fill, Observation(gate, u, g, carry, later), FEW)
             rows, sgv, tgc = brute_force(case, [1.0], u, g, carry, later, FEW)
             if size == 1:  # the variance of one element is rounding
                 sgv = sgv_from_sums(table).tolist()
@@ -39,7 +39,7 @@ def test_every_candidate_is_that_of_brute_force(name, dtype):
 def test_the_size_of_the_gradients_does_not_matter(scale):
     case = BY_NAME["asymmetric"]
     u, g, _, r = layer(300, scale, torch.float32, seed=2)
-    table = fill(Observation(Gate(case.shape, (1.0,)), u, g, None, r), FEW)
+    table = table_of(fill, Observation(Gate(case.shape, (1.0,)), u, g, None, r), FEW)
     assert_same(table, brute_force(case, [1.0], u, g, None, r, FEW))
 
 
@@ -47,7 +47,7 @@ def test_all_zero_and_vanishing_gradients_are_zero():
     u, g, _, r = layer(300, dtype=torch.float32)
     gate = Gate(BY_NAME["asymmetric"].shape, (1.0,))
     for size in (0.0, 1e-45):
-        table = fill(Observation(gate, u, g.sign() * size, None, r), FEW)
+        table = table_of(fill, Observation(gate, u, g.sign() * size, None, r), FEW)
         assert table.isfinite().all()
         assert (table[:, Sums.SQUARE] == 0).all()
 
@@ -58,7 +58,7 @@ def test_what_is_not_finite_shows_at_every_candidate(value, where):
     u, g, _, r = layer(3000, dtype=torch.float32)
     u[7] = 50.0  # outside every window
     (g if where == "upstream" else r)[7] = value
-    table = fill(Observation(Gate(BY_NAME["asymmetric"].shape, (1.0,)), u, g, None, r), FEW)
+    table = table_of(fill, Observation(Gate(BY_NAME["asymmetric"].shape, (1.0,)), u, g, None, r), FEW)
     assert not table.isfinite().all(1).any()
 
 
@@ -68,7 +68,7 @@ def test_layouts_that_differ_between_the_tensors():
     g = g.to(memory_format=torch.channels_last)
     r = r.transpose(0, 3).contiguous().transpose(0, 3)
     expected = brute_force(case, [1.0], u, g, None, r, FEW)
-    assert_same(fill(Observation(Gate(case.shape, (1.0,)), u, g, None, r), FEW), expected)
+    assert_same(table_of(fill, Observation(Gate(case.shape, (1.0,)), u, g, None, r), FEW), expected)
 
 
 def test_the_same_windows_as_in_float64():
@@ -77,7 +77,7 @@ def test_the_same_windows_as_in_float64():
     gate = Gate(case.shape, (1.0,))
     for seed in range(20):
         u, g, _, r = layer(2000, dtype=torch.float32, seed=seed)
-        table = fill(Observation(gate, u, g, None, r), CANDIDATES)
+        table = table_of(fill, Observation(gate, u, g, None, r), CANDIDATES)
         _, sgv, tgc = brute_force(case, [1.0], u, g, None, r, CANDIDATES)
         for mine, wanted in (
             (-sgv_from_sums(table), -torch.tensor(sgv)),

@@ -3,15 +3,16 @@
 import pytest
 import torch
 
-from a2sg.kernels import Gate, sums
+from a2sg.kernels import Gate, fills, sums
 from a2sg.kernels.sums import Observation, Sums
 from a2sg.window.objectives import sgv_from_sums, tgc_from_sums
 from reference import AFFINE, BY_NAME, CASES
-from sums_by_hand import CANDIDATES, FEW, assert_same, brute_force, layer
+from sums_by_hand import CANDIDATES, FEW, assert_same, brute_force, layer, table_of
 
 AFFINE_NAMES = [case.name for case in AFFINE]
+WAY = {"each": sums.each, "blocked": sums.blocked, "binned": sums.binned, "uncompiled": fills.uncompiled}
 WAYS = [("binned", name) for name in AFFINE_NAMES] + [
-    (way, case.name) for way in ("blocked", "one_pass", "each") for case in CASES
+    (way, case.name) for way in ("blocked", "uncompiled", "each") for case in CASES
 ]
 
 
@@ -20,7 +21,7 @@ WAYS = [("binned", name) for name in AFFINE_NAMES] + [
 def test_every_candidate_is_that_of_brute_force(way, name, dtype):
     case = BY_NAME[name]
     u, g, _, r = layer(501, dtype=dtype, seed=1)
-    table = getattr(sums, way)(Observation(Gate(case.shape, (1.0,)), u, g, None, r), CANDIDATES)
+    table = table_of(WAY[way], Observation(Gate(case.shape, (1.0,)), u, g, None, r), CANDIDATES)
     assert_same(table, brute_force(case, [1.0], u, g, None, r, CANDIDATES))
 
 
@@ -31,17 +32,17 @@ def test_every_candidate_is_that_of_brute_force(way, name, dtype):
 def test_the_size_of_the_gradients_does_not_matter(way, name, scale):
     case = BY_NAME[name]
     u, g, _, r = layer(300, scale, torch.float32, seed=2)
-    table = getattr(sums, way)(Observation(Gate(case.shape, (0.5,)), u, g, None, r), FEW)
+    table = table_of(WAY[way], Observation(Gate(case.shape, (0.5,)), u, g, None, r), FEW)
     assert_same(table, brute_force(case, [0.5], u, g, None, r, FEW))
 
 
 @pytest.mark.parametrize("size", [1, 2, 4095, 4096, 4097, 10_007])
-@pytest.mark.parametrize("way", ["binned", "blocked", "one_pass", "each"])
+@pytest.mark.parametrize("way", ["binned", "blocked", "uncompiled", "each"])
 def test_any_number_of_elements(way, size):
     case = BY_NAME["asymmetric-0.8"]
     u, g, _, r = layer(size, dtype=torch.float32, seed=3)
     u[0] = 1.01  # some gradient at every candidate
-    table = getattr(sums, way)(Observation(Gate(case.shape, (1.0,)), u, g, None, r), FEW)
+    table = table_of(WAY[way], Observation(Gate(case.shape, (1.0,)), u, g, None, r), FEW)
     rows, sgv, tgc = brute_force(case, [1.0], u, g, None, r, FEW)
     if size == 1:  # the variance of one element: 0 up to rounding
         assert (sgv_from_sums(table) <= 1e-12 * g.abs().item()).all()
@@ -54,9 +55,9 @@ def test_blocks_are_not_seen_in_the_sums(monkeypatch):
     u, g, c, r = layer(1000, seed=4)
     gate = Gate(case.shape, (1.0,))
     seen = Observation(gate, u, g, c, r)
-    whole = sums.blocked(seen, FEW)
+    whole = table_of(sums.blocked, seen, FEW)
     monkeypatch.setattr(sums, "BLOCK", 17)
-    torch.testing.assert_close(sums.blocked(seen, FEW), whole, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(table_of(sums.blocked, seen, FEW), whole, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", [*AFFINE_NAMES, "arctan", "dspike"])
@@ -67,8 +68,8 @@ def test_full_gradient(name, last):
     r = None if last else r
     gate = Gate(case.shape, (1.0,))
     expected = brute_force(case, [1.0], u, g, c, r, FEW)
-    for way in (sums.one_pass, sums.blocked, sums.each):
-        assert_same(way(Observation(gate, u, g, c, r), FEW), expected)
+    for way in (fills.uncompiled, sums.blocked, sums.each):
+        assert_same(table_of(way, Observation(gate, u, g, c, r), FEW), expected)
 
 
 @pytest.mark.parametrize("name", ["boxcar", "asymmetric", "triangle-unit", "fast", "dspike"])
@@ -80,22 +81,22 @@ def test_integer_neuron(name, full):
     c = c if full else None
     expected = brute_force(case, thresholds, 2 * u, g, c, r, FEW)
     gate = Gate(case.shape, thresholds)
-    for way in (sums.one_pass, sums.blocked, sums.each):
-        assert_same(way(Observation(gate, 2 * u, g, c, r), FEW), expected)
+    for way in (fills.uncompiled, sums.blocked, sums.each):
+        assert_same(table_of(way, Observation(gate, 2 * u, g, c, r), FEW), expected)
 
 
 @pytest.mark.parametrize("name", ["triangle", "asymmetric", "pinned", "boxcar-unit", "sigmoid"])
-@pytest.mark.parametrize("way", ["one_pass", "each"])
+@pytest.mark.parametrize("way", ["uncompiled", "each"])
 def test_tables_add_up_over_parts_and_time_has_none_at_the_last_step(name, way):
     gate = Gate(BY_NAME[name].shape, (1.0,))
-    fill = getattr(sums, way)
+    fill = WAY[way]
     u, g, _, r = layer(200, seed=7)
-    whole = fill(Observation(gate, u, g, None, r), FEW)
+    whole = table_of(fill, Observation(gate, u, g, None, r), FEW)
     first = Observation(gate, u[:77], g[:77], None, r[:77])
     rest = Observation(gate, u[77:], g[77:], None, r[77:])
-    parts = fill(first, FEW) + fill(rest, FEW)
+    parts = table_of(fill, first, FEW) + table_of(fill, rest, FEW)
     torch.testing.assert_close(parts, whole, rtol=1e-11, atol=1e-12)
-    last = fill(Observation(gate, u, g, None, None), FEW)
+    last = table_of(fill, Observation(gate, u, g, None, None), FEW)
     assert (last[:, [Sums.CROSS, Sums.LATER]] == 0).all()
     torch.testing.assert_close(last[:, : Sums.CROSS], whole[:, : Sums.CROSS])
 
@@ -111,7 +112,7 @@ def test_layouts_that_differ_between_the_tensors(layout):
     gate = Gate(case.shape, (1.0,))
     for way, carry in ((sums.binned, None), (sums.blocked, c), (sums.each, None)):
         expected = brute_force(case, [1.0], u, g, carry, r, FEW)
-        assert_same(way(Observation(gate, u, g, carry, r), FEW), expected)
+        assert_same(table_of(way, Observation(gate, u, g, carry, r), FEW), expected)
 
 
 @pytest.mark.parametrize("name", AFFINE_NAMES)
@@ -123,7 +124,7 @@ def test_elements_on_the_very_edge_of_a_candidate_are_inside(way, name):
     _, g, _, r = layer(len(u), seed=9)
     # The edges themselves, as float64 rounds u - 1.
     edges = torch.cat([(u[: len(FEW)] - 1).abs(), (u[len(FEW) : -1] - 1).abs()]).unique()
-    table = getattr(sums, way)(Observation(Gate(case.shape, (1.0,)), u, g, None, r), edges)
+    table = table_of(WAY[way], Observation(Gate(case.shape, (1.0,)), u, g, None, r), edges)
     assert_same(table, brute_force(case, [1.0], u, g, None, r, edges))
 
 
@@ -138,7 +139,7 @@ def test_where_an_edge_is_all_there_is_the_scores_are_still_scores(name):
         u = 1 + torch.randint(-10, 11, (3,), generator=generator).float() / 10
         g = torch.randn(3, generator=generator)
         r = torch.randn(3, generator=generator)
-        table = sums.one_pass(Observation(gate, u, g, None, r), tenths)
+        table = table_of(fills.uncompiled, Observation(gate, u, g, None, r), tenths)
         rows, _, tgc = brute_force(case, [1.0], u, g, None, r, tenths)
         some = rows[:, Sums.ABS] > 1e-12
         assert (table[:, Sums.ABS] >= 0).all()

@@ -21,6 +21,7 @@ from a2sg.kernels.sums import Observation, Sums
 from a2sg.kernels.triton_neuron import TRITON
 from a2sg.surrogate import Arctan, Asymmetric, Boxcar, Dspike, Sigmoid, Triangle, WindowedAffine
 from reference import CASES
+from sums_by_hand import table_of
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
@@ -282,9 +283,9 @@ def assert_same_sums(table, expected, rel):
 
 def check_sums(gate, parts, candidates):
     candidates = candidates.to(parts[0].device)
-    table = triton_sums.fill(Observation(gate, *parts), candidates)
+    table = table_of(triton_sums.fill, Observation(gate, *parts), candidates)
     rel = 1e-11 if parts[0].dtype == torch.float64 else 1e-6
-    assert_same_sums(table, sums.blocked(Observation(gate, *parts), candidates), rel)
+    assert_same_sums(table, table_of(sums.blocked, Observation(gate, *parts), candidates), rel)
     return table
 
 
@@ -346,11 +347,12 @@ def test_equal_gradients_give_equal_sums(device):
     u, g, c, r = layer(device, (3 * triton_sums.BLOCK,))
     u = 1 + (8 * (u - 1)).round() / 8
     candidates = torch.tensor([0.3, 0.31, 0.34, 0.4, 0.45], dtype=torch.float64).float().double().to(device)
-    table = triton_sums.fill(Observation(Gate(Boxcar(), (1.0,)), u, g, c, r), candidates)
+    seen = Observation(Gate(Boxcar(), (1.0,)), u, g, c, r)
+    table = table_of(triton_sums.fill, seen, candidates)
     assert torch.equal(table[:3], table[:1].expand(3, -1))
     assert torch.equal(table[3:], table[3:4].expand(2, -1))
     assert not torch.equal(table[0], table[3])
-    assert torch.equal(triton_sums.fill(Observation(Gate(Boxcar(), (1.0,)), u, g, c, r), candidates), table)
+    assert torch.equal(table_of(triton_sums.fill, seen, candidates), table)
 
 
 def test_all_zero_gradients(device):
@@ -366,7 +368,7 @@ def test_a_gradient_that_is_not_finite_shows_at_every_candidate(device, bad, whe
     parts = dict(zip(("potential", "upstream", "carry", "later"), layer(device), strict=True))
     parts["potential"][at] = 50.0  # far outside every window
     parts[where][at] = bad
-    table = triton_sums.fill(Observation(Gate(Triangle(), (1.0,)), **parts), CANDIDATES.to(device))
+    table = table_of(triton_sums.fill, Observation(Gate(Triangle(), (1.0,)), **parts), CANDIDATES.to(device))
     shown = [Sums.CROSS, Sums.LATER] if where == "later" else [Sums.DELTA, Sums.ABS, Sums.SQUARE]
     assert not table[:, shown].isfinite().any()
 
@@ -416,7 +418,7 @@ def ahead(request, monkeypatch, tmp_path):
         pytest.skip("TRITON_INTERPRET=1 is set: nothing would be compiled")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     stand_ins = {}
-    for name in ("forward_kernel", "backward_kernel", "sums_kernel"):
+    for name in ("forward_kernel", "backward_kernel", "sums_kernel", "add_kernel"):
         stand_ins[name] = Ahead(getattr(triton_constants.kernels(), name), request.param)
         monkeypatch.setattr(triton_constants.kernels(), name, stand_ins[name])
     return stand_ins
@@ -452,8 +454,9 @@ def test_the_neuron_compiles_for_a_gpu(ahead, problem):
 def test_the_sums_compile_for_a_gpu(ahead, dtype, shape):
     u, g, c, r = layer("cpu", dtype=dtype)
     for carry, later in ((None, None), (c, r)):
-        triton_sums.fill(Observation(Gate(shape, LEVELS), u, g, carry, later), CANDIDATES)
+        table_of(triton_sums.fill, Observation(Gate(shape, LEVELS), u, g, carry, later), CANDIDATES)
         assert ahead["sums_kernel"].made.asm["cubin"]
+        assert ahead["add_kernel"].made.asm["cubin"]
 
 
 def test_a_neuron_takes_the_kernels_when_asked_to(device):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import reference
-from a2sg.kernels.sums import Sums
+from a2sg.kernels.sums import Fill, Observation, Sums, one_step
 from a2sg.window.objectives import sgv_from_sums, tgc_from_sums
 
 CANDIDATES = torch.linspace(0.1, 1.0, 100, dtype=torch.float64).float().double()
@@ -27,6 +27,12 @@ def layer(
     u, g, c, r = torch.randn(4, size, generator=generator, dtype=torch.float64)
     tensors = (1 + 0.7 * u), scale * (0.2 + g), 0.5 * scale * c, scale * (0.5 * g + r)
     return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+def table_of(fill: Fill, seen: Observation, candidates: Tensor) -> Tensor:
+    """The table `[C, 6]` of one step, shown as tensors `[B, ...]`, at candidates `[C]`."""
+    parts = (None if part is None else part[None] for part in seen[1:])
+    return one_step(fill, Observation(seen.gate, *parts), candidates)  # type: ignore[arg-type]
 
 
 def brute_force(

@@ -6,9 +6,9 @@ from torch import nn
 
 import a2sg
 from a2sg.errors import InputError
+from a2sg.kernels.fills import uncompiled
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.sums import one_pass
-from a2sg.kernels.watch import Step
+from a2sg.kernels.watch import Steps
 from a2sg.surrogate import Asymmetric, Triangle
 from a2sg.window import Site
 from a2sg.window.site import sites_of
@@ -27,12 +27,12 @@ class Fire(torch.autograd.Function):
     def backward(ctx, upstream):
         (current,) = ctx.saved_tensors
         site, gate = ctx.site, Gate(ctx.site.surrogate, (1.0,))
-        look = site.observer.watch(gate, site.window, one_pass) if site.observer else None
+        look = site.observer.watch(gate, site.window, uncompiled) if site.observer else None
         deltas = []
         for t in reversed(range(site.steps)):
             deltas.append(upstream[t] * gate.derivative(current[t], site.window[t]))
             if look:
-                look(t, Step(current[t], upstream[t], None, deltas[-1]))
+                look(Steps.one(t, current[t], upstream[t], None, deltas[-1]))
         return torch.stack(deltas[::-1]), None
 
 

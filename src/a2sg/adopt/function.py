@@ -11,9 +11,9 @@ from torch import Tensor
 from a2sg.adopt.ramp import Ramp
 from a2sg.kernels.drive import compute_dtype
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.watch import Step
 
-Look = Callable[[Step], None]
+Look = Callable[[Tensor, Tensor, Tensor], None]
+"""Is shown the potential, the upstream gradient and δ of one step `[B, ...]`."""
 
 
 def fire(
@@ -64,7 +64,7 @@ class _Spike(torch.autograd.Function):
         if ctx.look is not None:
             with torch.no_grad():
                 exact = upstream * ctx.gate.derivative(wide, window)
-                ctx.look(Step(wide, upstream, None, exact))
+                ctx.look(wide, upstream, exact)
         if saved or torch.is_grad_enabled():
             delta = upstream * ctx.gate.derivative(wide, window)
         else:

@@ -16,9 +16,9 @@ from a2sg.adopt.gates import Distance, Multiples
 from a2sg.adopt.ramp import Ramp, ramps
 from a2sg.adopt.sums import of_multiples
 from a2sg.errors import require
+from a2sg.kernels import fills
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.sums import one_pass
-from a2sg.kernels.watch import Look, Step
+from a2sg.kernels.watch import Look, Steps
 from a2sg.surrogate import Asymmetric, Surrogate
 from a2sg.window.observer import Observer
 from a2sg.window.site import Site
@@ -130,13 +130,15 @@ class SpikeSite(Site):
         # A copy: DistributedDataParallel writes into buffers between the steps of the caller's loop.
         return torch.select_copy(window, 0, step)
 
-    def _look(self, observer: Observer, step: int, seen: Step) -> None:
+    def _look(
+        self, observer: Observer, step: int, potential: Tensor, upstream: Tensor, delta: Tensor
+    ) -> None:
         """Show a step of a backward pass to the observer; the last one of a sequence comes first."""
         if self._watched is None or self._watched[0] != step + 1:
-            fill = of_multiples if isinstance(self.gate, Multiples) else one_pass
+            fill = of_multiples if isinstance(self.gate, Multiples) else fills.uncompiled
             self._watched = step + 1, observer.watch(self.gate, self.window, fill)
         look = self._watched[1]
-        look(step, seen)
+        look(Steps.one(step, potential, upstream, None, delta))
         self._watched = (step, look) if step else None
 
     def forget(self) -> None:

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from a2sg.adopt.gates import Distance, Multiples
-from a2sg.kernels.sums import Observation, Sums, binned, blocked
+from a2sg.kernels.sums import Observation, Sums, adding, binned, blocked, held
 from a2sg.surrogate import WindowedAffine
 
 
-def of_multiples(seen: Observation, candidates: Tensor) -> Tensor:
+def of_multiples(seen: Observation, candidates: Tensor, table: Tensor) -> None:
     """As `a2sg.kernels.sums.binned`, for windows up to the threshold; wider ones as `blocked`.
 
     With y and z the distances to the two nearest multiples δ = g (f(y) + f(z)). All sums but one are those of
@@ -18,33 +18,34 @@ def of_multiples(seen: Observation, candidates: Tensor) -> Tensor:
     """
     gate = seen.gate
     assert isinstance(gate, Multiples)
-    near = candidates <= gate.reach
-    if not isinstance(gate.surrogate, WindowedAffine) or seen.carry is not None:
-        near = torch.zeros_like(near)
-    table = torch.zeros(len(candidates), len(Sums), dtype=torch.float64, device=candidates.device)
-    if not near.all():
-        table[~near] = blocked(seen, candidates[~near])
-    if near.any():
-        table[near] = _near(gate, gate.surrogate, seen, candidates[near])  # type: ignore[arg-type]
-    return table
+    affine = isinstance(gate.surrogate, WindowedAffine) and seen.carry is None
+    for k, windows in enumerate(candidates):
+        near = (windows <= gate.reach) & affine
+        for fill, there in ((_near, near), (blocked, ~near)):
+            if there.any():
+                found = table.new_zeros((1, int(there.sum()), len(Sums)))
+                fill(seen.steps(slice(k, k + 1)), windows[there][None], found)
+                table[k, there] += found[0]
 
 
-def _near(gate: Multiples, shape: WindowedAffine, seen: Observation, candidates: Tensor) -> Tensor:
-    reached, above = gate.nearest(seen.potential.flatten().double())
+@adding
+def _near(seen: Observation, candidates: Tensor) -> Tensor:
+    gate, shape = seen.gate, seen.gate.surrogate
+    assert isinstance(gate, Multiples)
+    assert isinstance(shape, WindowedAffine)
+    reached, above = gate.nearest(seen.potential.flatten(1).double())
     # The lower edge of the window above belongs to the one below: just outside.
     above = torch.nextafter(above, above.new_tensor(-torch.inf))
     one = seen._replace(gate=Distance(shape), potential=reached)
-    table = binned(one, candidates)
+    table, other = candidates.new_zeros((2, *candidates.shape, len(Sums)))
+    binned(one, candidates, table)
+    binned(one._replace(potential=above), candidates, other)
     both = slice(Sums.DELTA, Sums.LATER)
-    table[:, both] += binned(one._replace(potential=above), candidates)[:, both]
-    gap = torch.bucketize(torch.maximum(reached.abs(), above.abs()), candidates)
-    square = seen.upstream.flatten().double() ** 2
+    table[..., both] += other[..., both]
+    square = seen.upstream.flatten(1).double() ** 2
     y, z = shape.ordinate(reached), shape.ordinate(above)
     moments = [square, square * (y + z), square * y * z]
-    inside = [
-        torch.bincount(gap, weights=moment, minlength=len(candidates) + 1)[:-1].cumsum(0)
-        for moment in moments
-    ]
+    inside = held(torch.maximum(reached.abs(), above.abs()), moments, candidates)
     p, q = shape.coefficients(candidates)
-    table[:, Sums.SQUARE] += 2 * (p * p * inside[0] + p * q * inside[1] + q * q * inside[2])
+    table[..., Sums.SQUARE] += 2 * (p * p * inside[0] + p * q * inside[1] + q * q * inside[2])
     return table

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from a2sg.errors import require, require_positive
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Fill
-from a2sg.kernels.watch import Look, Step
+from a2sg.kernels.watch import Look, Steps
 from a2sg.neuron import SpikingNeuron
 from a2sg.window.observer import Observer
 from a2sg.window.policy import Loss, WindowPolicy
@@ -91,8 +91,7 @@ class CPNG(WindowPolicy):
             )
         self.share = share
         self.shares: dict[str, float] = {} if share is None else dict.fromkeys(self.sites, share)
-        self.observers = {name: _Potentials(site.steps) for name, site in self.sites.items()}
-        self._arm()
+        self._observe({name: _Potentials(site.steps) for name, site in self.sites.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data to continue from; the windows themselves are in the model's state_dict."""
@@ -115,7 +114,9 @@ class CPNG(WindowPolicy):
 
     @torch.no_grad()
     def _update(self, loss: Loss | None) -> bool:
-        tables = self._take(seen.table for seen in self.observers.values()).view(len(self.sites), -1).tolist()
+        self.store.add_ranks()
+        tables = self.store.tables.view(len(self.sites), -1).tolist()
+        self.store.clear()
         reasons = []
         for (name, site), (count, total, square, inside) in zip(self.sites.items(), tables, strict=True):
             before = site.window.tolist()
@@ -151,7 +152,7 @@ class CPNG(WindowPolicy):
                         "kept": reason,
                     }
                 )
-        self._count_kept(reasons, "layers")
+        self._count_kept(self.iteration, reasons, "layers")
         return not all(reasons)
 
 
@@ -165,17 +166,18 @@ class _Potentials(Observer):
 
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
         """As `Observer.watch`."""
+        self.settle()
         last = len(window) - 1
 
         @torch.no_grad()
-        def look(t: int, step: Step) -> None:
-            if t != last:
+        def look(shown: Steps) -> None:
+            if shown.end <= last:
                 return
-            with self.clock.running(step.potential.device):
-                x = step.potential.double() - gate.thresholds[0]
-                inside = (x.abs() <= window[t].double()).sum()
+            with self.clock.running(shown.potential.device):
+                x = shown.potential[-1].double() - gate.thresholds[0]
+                inside = (x.abs() <= window[last].double()).sum()
                 found = torch.stack([torch.full_like(inside, x.numel()), x.sum(), (x * x).sum(), inside])
-                self.table = self.table.to(found.device) + found
+                self.table += found.to(self.table.device)
 
         return look
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from a2sg.errors import InputError, require, require_count, require_positive
 from a2sg.neuron import SpikingNeuron
 from a2sg.surrogate import Dspike
-from a2sg.window.policy import Loss, WindowPolicy, over_ranks
+from a2sg.window.policy import Loss, WindowPolicy
 from a2sg.window.search import first_best
+from a2sg.window.store import over_ranks
 
 
 class DspikeSearch(WindowPolicy):
@@ -158,7 +159,7 @@ class DspikeSearch(WindowPolicy):
                         "kept": reason,
                     }
                 )
-        self._count_kept([reason], "temperatures")
+        self._count_kept(self.iteration, [reason], "temperatures")
         return not reason
 
     def _cosines(self, loss: Loss, temperatures: Sequence[float]) -> tuple[Tensor, str]:

@@ -104,7 +104,7 @@ def _one(elements: int, objective: str, options: Options) -> list[dict[str, Any]
     lattice = lattice.to(options.device)
 
     def exact(fill: sums.Fill) -> int:
-        table = fill(seen, lattice)
+        table = sums.one_step(fill, seen, lattice)
         scores = -sgv_from_sums(table) if later is None else tgc_from_sums(table)
         return int(first_best(scores[None])[0])
 

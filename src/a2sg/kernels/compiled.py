@@ -13,14 +13,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from a2sg.kernels import compiled_sums, reference
+from a2sg.kernels import fills, reference
 from a2sg.kernels.compilers import LARGEST, missing
 from a2sg.kernels.drive import Affine, Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import Kernel, fuse
 from a2sg.kernels.inductor import Shape
 from a2sg.kernels.layout import Place, layout_of
-from a2sg.kernels.watch import Gradient, Step, Watcher
+from a2sg.kernels.watch import Gradient, Steps, Watcher
 
 LANES = (64, 16, 1)
 """Sizes of the innermost loop: with a fixed one, kernels need no remainder at each vector."""
@@ -116,7 +116,7 @@ class Compiled:
     """TorchInductor's kernels."""
 
     name = "compiled"
-    fill = staticmethod(compiled_sums.fill)
+    fill = staticmethod(fills.kernel)
 
     def obstacle(self, drive: Drive, window: Tensor, dynamics: Dynamics) -> str:
         if window.dim() > 1:
@@ -158,10 +158,9 @@ class Compiled:
         decay = rest.pop(0) if decay_needs_grad else None
         initial = plan.step.restore(rest.pop(0)) if kind.initial else None
         if watcher is not None:
-            look = watcher.watch(dynamics.gate, window, self.fill)
-            for t in reversed(range(drive.steps)):
-                potential, upstream, delta, *carry = rest[t :: drive.steps]
-                look(t, Step(potential, upstream, carry[0] if carry else None, delta))
+            potential, upstream, delta, *carry = rest
+            shown = Steps(0, potential, upstream, carry[0] if carry else None, delta)
+            watcher.watch(dynamics.gate, window, self.fill)(shown)
         return Gradients(plan.current.restore(current), decay, initial)
 
 
@@ -254,20 +253,20 @@ def _backward(kind: Kind, wanted: Wanted) -> Kernel:
         grad_spikes = rest.pop(0) if wanted.spikes else None
         grad_final = rest.pop(0) if wanted.final else None
         window = rest.pop(0)
-        steps: dict[int, Step] = {}
+        steps: list[Steps] = []
         grads = reference.gradients(
             Arriving(grad_spikes, grad_final),
             kind.drive(rest),
             window,
             kind.dynamics,
             decay_needs_grad=wanted.decay,
-            look=steps.__setitem__ if wanted.steps else None,
+            look=steps.append if wanted.steps else None,
         )
         found: list[Tensor | None] = [grads.current.to(kind.dtype)]
         found += [grads.decay] if wanted.decay else []
         found += [grads.initial] if kind.initial else []
         if wanted.steps:
-            found += _parts([steps[t] for t in range(kind.steps)], carried=wanted.steps == "full")
+            found += _whole(steps[::-1], carried=wanted.steps == "full")
         return [part for part in found if part is not None]
 
     wide = compute_dtype(kind.dtype)
@@ -277,15 +276,13 @@ def _backward(kind: Kind, wanted: Wanted) -> Kernel:
     return fuse(run, [*given, ((kind.steps,), wanted.window), *kind.inputs()], kind.device)
 
 
-def _parts(steps: Sequence[Step], *, carried: bool) -> list[Tensor]:
-    """Every step's potential, then every upstream, every delta and, if asked for, every carry.
-
-    One by one rather than as `[T, ...]`: the C library keeps pieces for the next layer if they are not too
-    large, and gives large ones back to the system, to be faulted in again.
-    """
-    found = [step.potential for step in steps]
-    found += [step.upstream for step in steps]
-    found += [step.delta for step in steps]
+def _whole(steps: Sequence[Steps], *, carried: bool) -> list[Tensor]:
+    """Potential, upstream, delta and, if asked for, carry of all steps `[T, ...]`."""
+    columns = [
+        [step.potential for step in steps],
+        [step.upstream for step in steps],
+        [step.delta for step in steps],
+    ]
     if carried:
-        found += [torch.zeros_like(step.delta) if step.carry is None else step.carry for step in steps]
-    return found
+        columns.append([torch.zeros_like(step.delta) if step.carry is None else step.carry for step in steps])
+    return [torch.cat(column) for column in columns]

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from a2sg.kernels import fills
 from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
-from a2sg.kernels.sums import one_pass
-from a2sg.kernels.watch import Look, Step, Watcher
+from a2sg.kernels.watch import Look, Steps, Watcher
 
 
 class Trace(NamedTuple):
@@ -68,7 +68,7 @@ class Reference:
     """Plain torch."""
 
     name = "reference"
-    fill = staticmethod(one_pass)
+    fill = staticmethod(fills.uncompiled)
 
     def obstacle(self, drive: Drive, window: Tensor, dynamics: Dynamics) -> str:
         return ""
@@ -126,7 +126,7 @@ def gradients(
             carry = extra if carry is None else carry + extra
         delta = upstream * dynamics.gate.derivative(u, window[t])
         if look is not None:
-            look(t, Step(u, upstream, carry, delta))
+            look(Steps.one(t, u, upstream, carry, delta))
         grad_u = delta if carry is None else delta + carry
         grad_v = decay * grad_u
         grad_current.append(grad_v if dynamics.order == "scaled" else grad_u)

@@ -1,17 +1,18 @@
-"""Sums of δ at every candidate window (method, section 5): three ways to fill one table `[C, 6]`.
+"""Sums of δ at every candidate window (method, section 5): three ways in plain torch to fill a table.
 
-- `binned`: one pass, whatever the number of candidates; windowed affine shapes, spike path.
-- `blocked`: one pass over the data in small blocks, all candidates at each; any shape, any gradient.
+- `binned`: one pass, whatever the number of candidates; windowed affine shapes, spike path, on a CPU.
+- `blocked`: one pass over the data in blocks, all candidates at each; any shape, any gradient.
 - `each`: one full evaluation per candidate, as the research code does it.
 
-All take what one layer at one step showed, and the candidates, ascending. Sums add up over blocks of data,
+All add what some steps of a layer showed to a table `[K, C, 6]`. Sums add up over blocks of data,
 micro-batches and ranks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from functools import wraps
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,10 @@ from a2sg.kernels.gate import Gate
 from a2sg.surrogate import WindowedAffine
 
 BLOCK = 4096
-"""Elements of a block: with 100 candidates the block's work fits a core's cache."""
+"""Elements of a block on a CPU: with 100 candidates the block's work fits a core's cache."""
+
+AT_ONCE = 2**24
+"""Elements times steps and candidates of a block elsewhere: enough to fill a device, 128 MiB a temporary."""
 
 CANCELLED = 1e-8
 """Share of a sum's terms below which their difference is no longer good to 1e-6 in float64."""
@@ -45,23 +49,11 @@ class Sums(IntEnum):
 
 def sums_of(delta: Tensor, later: Tensor | None = None) -> Tensor:
     """The row of sums of `delta` `[6]`, summed in float64; `later` is r, of the same shape (None: 0)."""
-    wide = delta.double()
-    zero = wide.new_zeros(())
-    r = None if later is None else later.double()
-    return torch.stack(
-        [
-            torch.full_like(zero, delta.numel()),
-            wide.sum(),
-            wide.abs().sum(),
-            (wide * wide).sum(),
-            zero if r is None else (wide * r).sum(),
-            zero if r is None else (r * r).sum(),
-        ]
-    )
+    return _rows(delta.flatten(), None if later is None else later.flatten())
 
 
 class Observation(NamedTuple):
-    """What a backward pass showed of one layer at one step; all tensors `[B, ...]`."""
+    """What a backward pass showed of K steps of one layer; tensors `[K, B, ...]`."""
 
     gate: Gate
     """Thresholds and surrogate."""
@@ -72,53 +64,78 @@ class Observation(NamedTuple):
     carry: Tensor | None = None
     """The part of dL/du that does not depend on the window; None leaves it out."""
     later: Tensor | None = None
-    """r, the gradient of the step after; None at the last step."""
+    """r, the gradients of the steps after `[R, B, ...]`; the first R of K steps have one, else it is 0."""
+
+    def steps(self, at: slice) -> Observation:
+        """Some of the steps."""
+        cut = (None if part is None else part[at] for part in self[1:])
+        return Observation(self.gate, *cut)  # type: ignore[arg-type]
 
 
-Fill = Callable[[Observation, Tensor], Tensor]
-"""A way to the table of sums `[C, 6]`, float64, from an observation and candidates `[C]`, ascending."""
+Fill = Callable[[Observation, Tensor, Tensor], None]
+"""A way to the sums: adds those of an observation at candidates `[K, C]` to a table `[K, C, 6]`.
+
+Candidates are in any order; they and the table are float64 and on the device of the observation.
+"""
+
+Way = Callable[[Observation, Tensor], Tensor]
+"""From an observation in which all steps have a step after, or none has, and candidates to `[K, C, 6]`."""
 
 
-def one_pass(seen: Observation, candidates: Tensor) -> Tensor:
-    """`binned` where it applies, else `blocked`."""
-    affine = isinstance(seen.gate.surrogate, WindowedAffine) and len(seen.gate.thresholds) == 1
-    fill = binned if affine and seen.carry is None else blocked
-    return fill(seen, candidates)
+def adding(way: Way) -> Fill:
+    """A `Fill` from a way that gives its sums."""
+
+    @wraps(way)
+    def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
+        steps, known = len(seen.potential), 0 if seen.later is None else len(seen.later)
+        if known:
+            with_later = seen if known == steps else seen.steps(slice(known))
+            table[:known] += way(with_later, candidates[:known])
+        if known < steps:
+            table[known:] += way(seen._replace(later=None).steps(slice(known, None)), candidates[known:])
+
+    return fill
 
 
+def one_step(fill: Fill, seen: Observation, candidates: Tensor) -> Tensor:
+    """The sums `[C, 6]` of an observation of a single step, at candidates `[C]`."""
+    table = candidates.new_zeros((1, len(candidates), len(Sums)))
+    fill(seen, candidates[None], table)
+    return table[0]
+
+
+@adding
 def each(seen: Observation, candidates: Tensor) -> Tensor:
     """Evaluate the whole local gradient once per candidate."""
-    u, g = seen.potential.double(), seen.upstream.double()
+    gate, *parts = seen
+    u, g, c, r = (None if part is None else part.flatten(1) for part in parts)
+    assert u is not None
+    assert g is not None
+    u, g = u.double(), g.double()
     rows = []
-    for window in candidates:
-        delta = g * seen.gate.derivative(u, window)
-        rows.append(sums_of(delta if seen.carry is None else delta + seen.carry, seen.later))
-    return torch.stack(rows)
+    for windows in candidates.T:
+        delta = g * gate.derivative(u, windows[:, None])
+        rows.append(_rows(delta if c is None else delta + c, r))
+    return torch.stack(rows, 1)
 
 
+@adding
 def blocked(seen: Observation, candidates: Tensor) -> Tensor:
-    """Take each block of data once, with all candidates side by side `[C, block]`."""
-    windows = candidates[:, None]
-    u, g = seen.potential.flatten(), seen.upstream.flatten()
-    c = None if seen.carry is None else seen.carry.flatten()
-    r = None if seen.later is None else seen.later.flatten()
-    table = torch.zeros(len(candidates), len(Sums), dtype=torch.float64, device=u.device)
-    for start in range(0, u.numel(), BLOCK):
-        at = slice(start, start + BLOCK)
-        delta = g[at].double() * seen.gate.derivative(u[at].double(), windows)
-        if c is not None:
-            delta = delta + c[at].double()
-        table[:, Sums.COUNT] += delta.shape[1]
-        table[:, Sums.DELTA] += delta.sum(1)
-        table[:, Sums.ABS] += delta.abs().sum(1)
-        table[:, Sums.SQUARE] += (delta * delta).sum(1)
-        if r is not None:
-            block = r[at].double()
-            table[:, Sums.CROSS] += delta @ block
-            table[:, Sums.LATER] += block @ block
+    """Take each block of data once, with all candidates side by side `[K, C, block]`."""
+    gate, *parts = seen
+    u, g, c, r = (None if part is None else part.flatten(1)[:, None] for part in parts)
+    assert u is not None
+    assert g is not None
+    size = BLOCK if u.device.type == "cpu" else max(BLOCK, AT_ONCE // candidates.numel())
+    table = candidates.new_zeros((*candidates.shape, len(Sums)))
+    for start in range(0, u.shape[-1], size):
+        at = (..., slice(start, start + size))
+        delta = g[at].double() * gate.derivative(u[at].double(), candidates[..., None])
+        table += _rows(delta if c is None else delta + c[at], None if r is None else r[at])
     return table
 
 
+@adding
 def binned(seen: Observation, candidates: Tensor) -> Tensor:
     """Sort the data into the gaps between candidates once; running sums of moments give every window.
 
@@ -127,32 +144,54 @@ def binned(seen: Observation, candidates: Tensor) -> Tensor:
     shape, later = seen.gate.surrogate, seen.later
     assert isinstance(shape, WindowedAffine)
     assert seen.carry is None
-    distance = seen.potential.flatten().double() - seen.gate.thresholds[0]
-    gap = torch.bucketize(distance.abs(), candidates)  # the first candidate that holds the element
+    distance = seen.potential.flatten(1).double() - seen.gate.thresholds[0]
     y = shape.ordinate(distance)
-    g = seen.upstream.flatten().double()
+    g = seen.upstream.flatten(1).double()
     size = g.abs()
     square = g * g
     moments = [g, g * y, size, size * y, square, square * y, square * y * y]
     if later is not None:
-        cross = g * later.flatten().double()
+        cross = g * later.flatten(1).double()
         moments += [cross, cross * y]
-    inside = torch.stack(
-        [torch.bincount(gap, weights=m, minlength=len(candidates) + 1)[:-1].cumsum(0) for m in moments]
-    )
+    inside = held(distance.abs(), moments, candidates)
     p, q = shape.coefficients(candidates)
-    table = torch.zeros(len(candidates), len(Sums), dtype=torch.float64, device=g.device)
-    table[:, Sums.COUNT] = g.numel()
-    table[:, Sums.DELTA] = p * inside[0] + q * inside[1]
-    table[:, Sums.ABS] = p * inside[2] + q * inside[3]
-    table[:, Sums.SQUARE] = p * p * inside[4] + 2 * p * q * inside[5] + q * q * inside[6]
+    table = candidates.new_zeros((*candidates.shape, len(Sums)))
+    table[..., Sums.COUNT] = g.shape[1]
+    table[..., Sums.DELTA] = p * inside[0] + q * inside[1]
+    table[..., Sums.ABS] = p * inside[2] + q * inside[3]
+    table[..., Sums.SQUARE] = p * p * inside[4] + 2 * p * q * inside[5] + q * q * inside[6]
     if later is not None:
-        table[:, Sums.CROSS] = p * inside[7] + q * inside[8]
-        table[:, Sums.LATER] = (later.double() ** 2).sum()
+        table[..., Sums.CROSS] = p * inside[7] + q * inside[8]
+        table[..., Sums.LATER] = (later.flatten(1).double() ** 2).sum(1, keepdim=True)
     # 0 · Σg is 0, or NaN if any gradient is not finite, in a window or outside: as δ itself would be.
-    table[:, Sums.DELTA :] += 0 * g.sum()
+    table[..., Sums.DELTA :] += (0 * g.sum(1))[:, None, None]
     # Where f all but vanishes on every element of a window, the moments cancel to nothing but rounding.
-    doubtful = table[:, Sums.SQUARE] < CANCELLED * (p * p * inside[4])
-    if doubtful.any():
-        table[doubtful] = blocked(seen, candidates[doubtful])
+    doubtful = table[..., Sums.SQUARE] < CANCELLED * (p * p * inside[4])
+    for k in doubtful.any(1).nonzero()[:, 0].tolist():
+        again = table.new_zeros((1, int(doubtful[k].sum()), len(Sums)))
+        blocked(seen.steps(slice(k, k + 1)), candidates[k, doubtful[k]][None], again)
+        table[k, doubtful[k]] = again[0]
     return table
+
+
+def held(distance: Tensor, moments: Sequence[Tensor], candidates: Tensor) -> Tensor:
+    """Sums of M moments over the elements inside each window `[M, K, C]`; all data are `[K, N]`."""
+    ascending, order = candidates.sort(stable=True)
+    steps, gaps = len(candidates), candidates.shape[1] + 1
+    gap = torch.searchsorted(ascending, distance)  # the first candidate that holds the element
+    gap += gaps * torch.arange(steps, device=gap.device)[:, None]
+    found = [torch.bincount(gap.view(-1), moment.view(-1), minlength=steps * gaps) for moment in moments]
+    inside = torch.stack(found).view(-1, steps, gaps)[..., :-1].cumsum(-1)
+    return torch.empty_like(inside).scatter_(-1, order.expand_as(inside), inside)
+
+
+def _rows(delta: Tensor, later: Tensor | None) -> Tensor:
+    """Sums over the last dimension `[..., 6]`, in float64; `later` broadcasts against `delta`."""
+    wide = delta.double()
+    total = wide.sum(-1)
+    cross = square = torch.zeros_like(total)
+    if later is not None:
+        r = later.double()
+        cross, square = (wide * r).sum(-1), (r * r).sum(-1).expand_as(total)
+    count = torch.full_like(total, delta.shape[-1])
+    return torch.stack([count, total, wide.abs().sum(-1), (wide * wide).sum(-1), cross, square], -1)

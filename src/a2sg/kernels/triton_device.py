@@ -47,10 +47,9 @@ def _derivative(u, window, LEVELS: tl.constexpr, SHAPE: tl.constexpr):
             value = _ratio(value, SHAPE.mass * window)
         if SHAPE.bounded:
             # As `lower_edge=False` of `Surrogate.derivative`.
-            if k == 0:
-                inside = (distance >= -window) & (distance <= window)
-            else:
-                inside = (distance > -window) & (distance <= window)
+            inside = tl.abs(distance) <= window
+            if k > 0:
+                inside = inside & (distance > -window)
             value = tl.where(inside, value, 0.0)
         total += value
     return total
@@ -269,6 +268,7 @@ def sums_kernel(
     candidates,
     partial,
     size,
+    known,
     count,
     LEVELS: tl.constexpr,
     SHAPE: tl.constexpr,
@@ -277,12 +277,12 @@ def sums_kernel(
     DTYPE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Σδ, Σ|δ|, Σδ², Σrδ, Σr² of every `programs(0)`-th block of `[N]`, at GROUP candidates.
+    """Σδ, Σ|δ|, Σδ², Σrδ, Σr² of every `programs(0)`-th block of one step `[N]`, at GROUP candidates.
 
-    Writes `partial` `[programs, 5, groups · SLOTS]`, float64: candidate k of a group is in slot k, the
-    slots from GROUP on are empty. `carry` and `later` may be None. Sums are in DTYPE within a block and in
-    float64 over blocks. Gradients are divided by the block's largest, so that squares of small ones stay
-    above 0 in float32; what is 1e-19 times the largest may vanish.
+    Writes `partial` `[K, 5, programs, groups · SLOTS]`, float64: candidate k of a group is in slot k, the
+    slots from GROUP on are empty. `carry` and `later` may be None; `later` has the first `known` steps. Sums
+    are in DTYPE within a block and in float64 over blocks. Gradients are divided by the block's largest, so
+    that squares of small ones stay above 0 in float32; what is 1e-19 times the largest may vanish.
     """
     slots = tl.arange(0, SLOTS)
     of_delta = tl.zeros([SLOTS], tl.float64)
@@ -290,14 +290,18 @@ def sums_kernel(
     of_square = tl.zeros([SLOTS], tl.float64)
     of_cross = tl.zeros([SLOTS], tl.float64)
     of_later = tl.zeros([SLOTS], tl.float64)
+    step = tl.program_id(1)
+    group = tl.program_id(2) * GROUP
+    candidates += step * count + group
+    start = step.to(tl.int64) * size
     begin = tl.program_id(0).to(tl.int64) * BLOCK
     while begin < size:
         offsets = tl.arange(0, BLOCK)
         inside = offsets < size - begin
-        u = _load(potential, begin, offsets, inside, DTYPE)
-        g = _load(upstream, begin, offsets, inside, DTYPE)
-        c = _load(carry, begin, offsets, inside, DTYPE)
-        r = _load(later, begin, offsets, inside, DTYPE)
+        u = _load(potential, start + begin, offsets, inside, DTYPE)
+        g = _load(upstream, start + begin, offsets, inside, DTYPE)
+        c = _load(carry, start + begin, offsets, inside, DTYPE)
+        r = _load(later, start + begin, offsets, inside & (step < known), DTYPE)
         # NaN passes through all of this, and so does infinity, as inf / inf.
         scale = _scale(tl.maximum(tl.abs(g), tl.abs(c)))
         g = _ratio(g, scale)
@@ -309,8 +313,7 @@ def sums_kernel(
         block_square = tl.zeros([SLOTS], DTYPE)
         block_cross = tl.zeros([SLOTS], DTYPE)
         for k in range(GROUP):
-            at = tl.program_id(1) * GROUP + k
-            window = tl.load(candidates + at, mask=at < count, other=1.0).to(DTYPE)
+            window = tl.load(candidates + k, mask=group + k < count, other=1.0).to(DTYPE)
             delta = g * _derivative(u, window, LEVELS, SHAPE)
             if carry is not None:
                 delta += c
@@ -329,13 +332,58 @@ def sums_kernel(
             of_cross += wide * wide_r * block_cross.to(tl.float64)
             of_later += wide_r * wide_r * tl.sum(r * r).to(tl.float64)
         begin += tl.num_programs(0).to(tl.int64) * BLOCK
-    width = tl.num_programs(1) * SLOTS
-    row = partial + tl.program_id(0) * 5 * width + tl.program_id(1) * SLOTS + slots
+    width = tl.num_programs(2) * SLOTS
+    column = tl.num_programs(0) * width
+    row = (
+        partial
+        + (step * 5 * tl.num_programs(0) + tl.program_id(0)) * width
+        + tl.program_id(2) * SLOTS
+        + slots
+    )
     tl.store(row, of_delta)
-    tl.store(row + width, of_abs)
-    tl.store(row + 2 * width, of_square)
-    tl.store(row + 3 * width, of_cross)
-    tl.store(row + 4 * width, of_later)
+    tl.store(row + column, of_abs)
+    tl.store(row + 2 * column, of_square)
+    tl.store(row + 3 * column, of_cross)
+    tl.store(row + 4 * column, of_later)
+
+
+@triton.jit
+def add_kernel(
+    partial,
+    table,
+    stride,
+    size,
+    programs,
+    count,
+    GROUP: tl.constexpr,
+    SLOTS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Adds the partial sums of one column and step, at COLUMNS candidates, to `table` `[K, C, 6]`.
+
+    `stride` is the table's from one step to the next. Column 0 counts the N elements.
+    """
+    at = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = at < count
+    column = tl.program_id(1)
+    step = tl.program_id(2)
+    width = tl.cdiv(count, GROUP) * SLOTS
+    slots = at // GROUP * SLOTS + at % GROUP
+    total = tl.zeros([COLUMNS], tl.float64)
+    if column == 0:
+        total += size
+    else:
+        rows = tl.arange(0, ROWS)
+        begin = tl.full((), 0, tl.int32)
+        part = partial + (step * 5 + column - 1) * programs * width
+        while begin < programs:
+            mask = (begin + rows < programs)[:, None] & inside[None, :]
+            found = tl.load(part + (begin + rows)[:, None] * width + slots[None, :], mask=mask, other=0.0)
+            total += tl.sum(found, 0)
+            begin += ROWS
+    place = table + step.to(tl.int64) * stride + at * 6 + column
+    tl.store(place, tl.load(place, mask=inside, other=0.0) + total, mask=inside)
 
 
 @triton.jit

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from a2sg.kernels import reference, triton_sums
+from a2sg.kernels import fills, reference
 from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.layout import layout_of
@@ -51,7 +51,7 @@ class Triton:
     """
 
     name = "triton"
-    fill = staticmethod(triton_sums.fill)
+    fill = staticmethod(fills.kernel)
 
     def obstacle(self, drive: Drive, window: Tensor, dynamics: Dynamics) -> str:
         current = drive.current

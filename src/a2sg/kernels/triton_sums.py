@@ -1,59 +1,84 @@
-"""The table of sums per candidate as a Triton kernel: a `Fill` like those of `a2sg.kernels.sums`."""
+"""The table of sums per candidate as Triton kernels: a `Fill` like those of `a2sg.kernels.sums`."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from a2sg.kernels.compilers import LARGEST
 from a2sg.kernels.layout import layout_of
 from a2sg.kernels.sums import Observation, Sums
-from a2sg.kernels.triton_constants import Levels, kernels, shape_of
+from a2sg.kernels.triton_constants import Levels, available, kernels, shape_of
 
 BLOCK = 512
 """Elements of a block: few enough for float32 sums, and to stay in the registers of one warp."""
 
-SLOTS = 64
+SLOTS = 128
 """Candidates of a group at most: a program has the sums of one group in registers."""
 
 PROGRAMS = 4096
 """Programs at most, that is partial sums to add up in the end; enough to fill a large GPU."""
 
+ROWS, COLUMNS = 32, 32
+"""Partial sums that are added up at once, and of how many candidates."""
 
-def fill(seen: Observation, candidates: Tensor) -> Tensor:
-    """One pass over the data per group of candidates; any known shape, any gradient, any levels.
+
+def takes(seen: Observation) -> bool:
+    """Whether the kernels run here and know the neuron's shape."""
+    gate, potential = seen.gate, seen.potential
+    known = bool(gate.thresholds) and shape_of(gate.surrogate) is not None
+    return known and 0 < potential[0].numel() < LARGEST // 2 and available(potential.device.type)
+
+
+def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
+    """One pass over the data of all steps per group of candidates; any known shape, any gradient, any levels.
 
     Terms are computed in the dtype of `potential` and added in it within blocks (so in float32 the sums
     are good to about 1e-7), then in float64, always in the same order. Gradients may be of any size:
     blocks are scaled to their largest. NaN or infinity in one makes the sums of every candidate NaN.
     """
     gate, potential, *others = seen
-    layout = layout_of(potential[None])
-    u, g, c, r = (None if part is None else layout.flatten(part[None]) for part in (potential, *others))
-    size, count = potential.numel(), len(candidates)
+    layout = layout_of(potential)
+    u, g, c, r = (None if part is None else layout.flatten(part) for part in (potential, *others))
+    steps, count = candidates.shape
+    known = 0 if r is None else len(r)
     groups = -(-count // SLOTS)
-    programs = min(-(-size // BLOCK), max(1, PROGRAMS // groups))
+    programs = min(-(-layout.size // BLOCK), max(1, PROGRAMS // (steps * groups)))
     each = -(-count // groups)
-    partial = candidates.new_empty((programs, len(Sums) - 1, groups, SLOTS), dtype=torch.float64)
+    slots = 1 << (each - 1).bit_length()
+    partial = candidates.new_empty((steps, len(Sums) - 1, programs, groups * slots))
     tl = kernels().tl
     with torch.cuda.device_of(potential):
-        kernels().sums_kernel[(programs, groups)](
+        kernels().sums_kernel[(programs, steps, groups)](
             u,
             g,
             c,
-            r,
+            r if known else None,
             candidates.contiguous(),
             partial,
-            size,
+            layout.size,
+            known,
             count,
             LEVELS=Levels(gate.thresholds),
             SHAPE=shape_of(gate.surrogate),
             GROUP=each,
-            SLOTS=SLOTS,
+            SLOTS=slots,
             DTYPE=tl.float64 if potential.dtype == torch.float64 else tl.float32,
             BLOCK=BLOCK,
             num_warps=1,
+            enable_fp_fusion=True,
+        )
+        kernels().add_kernel[(-(-count // COLUMNS), len(Sums), steps)](
+            partial,
+            table,
+            table.stride(0),
+            layout.size,
+            programs,
+            count,
+            GROUP=each,
+            SLOTS=slots,
+            ROWS=ROWS,
+            COLUMNS=COLUMNS,
+            num_warps=1,
             enable_fp_fusion=False,
         )
-    table = partial.new_full((count, len(Sums)), size)
-    table[:, Sums.DELTA :] = partial.sum(0)[..., :each].flatten(1)[:, :count].T
-    return table

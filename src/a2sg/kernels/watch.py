@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from a2sg.kernels.gate import Gate
@@ -14,21 +15,43 @@ Gradient = Literal["spike", "full"]
 """Which local gradient is looked at: dL/ds · f, or dL/du with the leak's carry."""
 
 
-class Step(NamedTuple):
-    """What the backward pass knows of one step."""
+class Steps(NamedTuple):
+    """What the backward pass knows of K >= 1 consecutive steps; tensors `[K, B, ...]`, or `[K, N]`."""
 
+    first: int
+    """The first of them, from 0."""
     potential: Tensor
-    """u[t] `[B, ...]`."""
+    """u."""
     upstream: Tensor
-    """dL/ds[t], by all ways."""
+    """dL/ds, by all ways."""
     carry: Tensor | None
-    """The part of dL/du[t] that does not depend on the window; None is 0."""
+    """The part of dL/du that does not depend on the window; None is 0."""
     delta: Tensor
     """upstream · f under the window in use."""
 
+    @staticmethod
+    def one(t: int, potential: Tensor, upstream: Tensor, carry: Tensor | None, delta: Tensor) -> Steps:
+        """Step t alone, of tensors `[B, ...]`."""
+        return Steps(t, potential[None], upstream[None], None if carry is None else carry[None], delta[None])
 
-Look = Callable[[int, Step], None]
-"""Is shown every step t of one backward pass, the last one first."""
+    @property
+    def end(self) -> int:
+        """The step after the last of them."""
+        return self.first + len(self.potential)
+
+    def each(self) -> Iterator[Steps]:
+        """One step after the other, the last one first."""
+        for k in reversed(range(len(self.potential))):
+            carry = None if self.carry is None else self.carry[k]
+            yield Steps.one(self.first + k, self.potential[k], self.upstream[k], carry, self.delta[k])
+
+    def to(self, device: torch.device) -> Steps:
+        """The same on a device."""
+        return Steps(self.first, *(None if part is None else part.to(device) for part in self[1:]))  # type: ignore[arg-type]
+
+
+Look = Callable[[Steps], None]
+"""Is shown all steps of one backward pass, one or several at a time, the last ones first."""
 
 
 class Watcher(Protocol):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -13,13 +15,13 @@ from a2sg.errors import require, require_choice, require_count, require_positive
 from a2sg.kernels.sums import Sums
 from a2sg.kernels.watch import Gradient
 from a2sg.surrogate import Asymmetric
-from a2sg.window.history import COLUMNS, history_rows
+from a2sg.window.history import COLUMNS, Place, history_rows, report
 from a2sg.window.objectives import SGV, TGC, Objective, find_objective
 from a2sg.window.observer import Observer
 from a2sg.window.policy import Loss, WindowPolicy
 from a2sg.window.search import SEARCHES, SearchName
 from a2sg.window.site import Site
-from a2sg.window.solve import Rows, Solution, solve
+from a2sg.window.solve import Rows, solve
 
 SpatialSteps = Literal["last", "first", "all"]
 
@@ -129,12 +131,19 @@ class AdaptiveWindows(WindowPolicy):
         # Windows live in float32 buffers: candidates are values that such a buffer holds exactly.
         values = torch.linspace(low, high, candidates, dtype=torch.float64).float().double()
         self.search = SEARCHES[search](values)
-        lattice = self.search.lattice if spatial or temporal else values[:0]
-        self.observers = {
-            name: Observer(site.steps, lattice, self.search.fill, gradient, self.shapes[name])
+        self.lattice = self.search.lattice if spatial or temporal else values[:0]
+        self.places = [
+            Place(name, step, step == site.steps)
             for name, site in self.sites.items()
-        }
-        self._arm()
+            for step in range(1, site.steps + 1)
+        ]
+        self._there = self.rows, self.lattice
+        self._observe(
+            {
+                name: Observer(site.steps, self.lattice, self.search.fill, gradient, self.shapes[name])
+                for name, site in self.sites.items()
+            }
+        )
 
     def step(self, loss: Loss | None = None) -> bool:
         """End an iteration: call once per optimizer step, after the last backward pass.
@@ -171,7 +180,7 @@ class AdaptiveWindows(WindowPolicy):
         """
         super().load_state_dict(state)
         for name, passing in state.get("passing", {}).items():
-            self.observers[name].passing = passing.clone()
+            self.observers[name].passing.copy_(passing)
         for name, bias in state.get("biases", {}).items():
             self.sites[name].surrogate = replace(self.sites[name].surrogate, bias=bias)  # type: ignore[call-arg]
 
@@ -221,62 +230,52 @@ class AdaptiveWindows(WindowPolicy):
 
     @torch.no_grad()
     def _update(self, loss: Loss | None) -> bool:
-        sums, passing, before = self._collect()
-        found = solve(sums, self.rows, self.search, self.spatial or SGV, self.temporal or TGC)
+        self.store.add_ranks()
+        rows, lattice = self._placed(self.store.flat.device)
+        sums = self.store.tables.view(len(rows.anchor), -1, len(Sums))
+        before = torch.cat([site.window.to(sums.device, torch.float64) for site in self.sites.values()])
+        found = solve(sums, rows, self.search, self.spatial or SGV, self.temporal or TGC)
         kept = found.choice == sums.shape[1] - 1
-        best = self.search.lattice[torch.where(kept, 0, found.choice) % len(self.search.lattice)]
-        moved = (best + self.smoothing * (before - best)).float().double()  # as a buffer can hold it
-        after = torch.where(kept, before, moved)
-        self._set(after)
-        self._set_biases(found.choice // len(self.search.lattice), kept)
-        self._report(found, before, after, sums[:, -1], passing)
+        after = before
+        if len(lattice):
+            best = lattice[found.choice.masked_fill(kept, 0) % len(lattice)]
+            moved = (best + self.smoothing * (before - best)).float().double()  # as a buffer can hold it
+            after = torch.where(kept, before, moved)
+            self._set(after)
+            self._set_biases(found.choice // len(lattice), kept)
+        self._tell(
+            report(found, after, before, sums, self.store.passing),
+            partial(self._report, self.iteration, [_bias(self.sites[place.layer]) for place in self.places]),
+        )
+        self.store.clear()
         return bool(self.spatial or self.temporal)
 
-    def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of all layers and steps, over all ranks: sums `[rows, H · L + 1, 6]`, how many elements pass a
-        gradient `[rows]`, and the windows in use `[rows]`.
-
-        All on the CPU, by one transfer. Clears the tables.
-        """
-        seen = self.observers.values()
-        sums = self._take([*(one.table for one in seen), *(one.passing for one in seen)])
-        windows = torch.cat([site.window.to(sums.device, torch.float64) for site in self.sites.values()])
-        rows = len(windows)
-        tables, passing, before = torch.cat([sums, windows]).cpu().split([len(sums) - rows, rows, rows])
-        return tables.view(rows, -1, len(Sums)), passing, before
+    def _placed(self, device: torch.device) -> tuple[Rows, Tensor]:
+        """What the rows are and the lattice, on a device."""
+        if self._there[1].device != device:
+            self._there = self.rows.to(device), self.lattice.to(device)
+        return self._there
 
     def _set(self, windows: Tensor) -> None:
-        """Write windows `[rows]` to the sites, by one transfer per device."""
-        there: dict[torch.device, Tensor] = {}
-        at = 0
-        for site in self.sites.values():
-            device = site.window.device
-            if device not in there:
-                there[device] = windows.to(device, non_blocking=True)
-            site.window.copy_(there[device][at : at + site.steps])
-            at += site.steps
+        """Write windows `[rows]` to the sites."""
+        parts = windows.split([site.steps for site in self.sites.values()])
+        torch._foreach_copy_([site.window for site in self.sites.values()], list(parts))
 
     def _set_biases(self, bias: Tensor, kept: Tensor) -> None:
-        """Give every layer the shape of its anchor's choice, if shapes are searched."""
-        at = 0
-        for name, site in self.sites.items():
-            anchor = self.rows.anchor[at]
-            if self.shapes[name] and not kept[anchor]:
-                site.surrogate = self.shapes[name][int(bias[anchor])]
-            at += site.steps
+        """Give every layer the shape of its anchor's choice if shapes are searched; the host waits for it."""
+        if not any(self.shapes.values()):
+            return
+        first = [at for at, place in enumerate(self.places) if place.step == 1]
+        chosen = torch.where(kept, -1, bias).tolist()
+        for (name, site), anchor in zip(self.sites.items(), self.rows.anchor[first].tolist(), strict=True):
+            if chosen[anchor] >= 0:
+                site.surrogate = self.shapes[name][chosen[anchor]]
 
-    def _report(
-        self, found: Solution, before: Tensor, after: Tensor, in_use: Tensor, passing: Tensor
-    ) -> None:
+    def _report(self, iteration: int, biases: Sequence[float | None], numbers: Tensor) -> None:
         """Append to the history, count what was kept, and warn of it."""
-        places = [
-            (name, step, step == site.steps)
-            for name, site in self.sites.items()
-            for step in range(1, site.steps + 1)
-        ]
-        biases = [_bias(self.sites[name]) for name, _, _ in places]
-        self.history += history_rows(self.iteration, places, found, after, before, in_use, passing, biases)
-        self._count_kept(found.reasons, "layer-steps")
+        rows = history_rows(iteration, self.places, numbers, biases)
+        self._history += rows
+        self._count_kept(iteration, [row["kept"] for row in rows], "layer-steps")
 
 
 def _bias(site: Site) -> float | None:

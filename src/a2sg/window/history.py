@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from a2sg.kernels.sums import Sums
-from a2sg.window.objectives import cv_from_sums
-from a2sg.window.solve import Solution
+from a2sg.window.objectives import cv_from_sums, sgv_from_sums, tgc_from_sums
+from a2sg.window.solve import REASONS, Solution
 
 COLUMNS = (
     "iteration",
@@ -31,54 +32,76 @@ COLUMNS = (
 """See `a2sg.AdaptiveWindows.step`."""
 
 
+class Place(NamedTuple):
+    """What a row is of."""
+
+    layer: str
+    step: int
+    """From 1."""
+    last: bool
+    """Whether no step comes after."""
+
+
+def report(found: Solution, windows: Tensor, before: Tensor, sums: Tensor, passing: Tensor) -> Tensor:
+    """The numbers of all rows `[10, rows]`, for `history_rows`, wherever they were computed.
+
+    Args:
+        found: what was found.
+        windows: as set `[rows]`.
+        before: as used on this iteration `[rows]`.
+        sums: of which it was found `[rows, C, 6]`, those of the window in use last.
+        passing: how many gradients are not 0 under it `[rows]`.
+    """
+    in_use = sums[:, -1]
+    taken = sums.gather(1, found.choice[:, None, None].expand(-1, 1, len(Sums)))[:, 0]
+    return torch.stack(
+        [
+            windows,
+            sgv_from_sums(taken),
+            tgc_from_sums(taken),
+            before,
+            sgv_from_sums(in_use),
+            tgc_from_sums(in_use),
+            found.reason.double(),
+            cv_from_sums(in_use),
+            in_use[:, Sums.SQUARE].sqrt(),
+            1 - passing / in_use[:, Sums.COUNT],
+        ]
+    )
+
+
 def history_rows(
-    iteration: int,
-    places: Sequence[tuple[str, int, bool]],
-    found: Solution,
-    windows: Tensor,
-    before: Tensor,
-    in_use: Tensor,
-    passing: Tensor,
-    biases: Sequence[float | None],
+    iteration: int, places: Sequence[Place], numbers: Tensor, biases: Sequence[float | None]
 ) -> list[dict[str, Any]]:
     """Plain rows with the keys `COLUMNS`.
 
     Args:
         iteration: which.
-        places: layer, step from 1, and whether it is the last one, of every row.
-        found: what was found.
-        windows: as set `[rows]`.
-        before: as used on this iteration `[rows]`.
-        in_use: sums of the gradients on this iteration `[rows, 6]`.
-        passing: how many of them are not 0 `[rows]`.
-        biases: of the shapes now in use.
+        places: what the rows are of.
+        numbers: a `report` `[10, rows]`, on the CPU.
+        biases: of the shapes now in use, a number per row.
     """
-    used = found.sgv.shape[1] - 1
-    cv, norm = cv_from_sums(in_use), in_use[:, Sums.SQUARE].sqrt()
-    sparsity = 1 - passing / in_use[:, Sums.COUNT]
     rows = []
-    for row, (layer, step, last) in enumerate(places):
-        at = int(found.choice[row])
-        values = (
+    for place, bias, values in zip(places, biases, numbers.T.tolist(), strict=True):
+        window, sgv, tgc, before, sgv_before, tgc_before, reason, *of_gradients = values
+        row = (
             iteration,
-            layer,
-            step,
-            windows[row].item(),
-            _plain(found.sgv[row, at]),
-            None if last else _plain(found.tgc[row, at]),
-            before[row].item(),
-            _plain(found.sgv[row, used]),
-            None if last else _plain(found.tgc[row, used]),
-            found.reasons[row],
-            biases[row],
-            _plain(cv[row]),
-            _plain(norm[row]),
-            _plain(sparsity[row]),
+            place.layer,
+            place.step,
+            window,
+            _plain(sgv),
+            None if place.last else _plain(tgc),
+            before,
+            _plain(sgv_before),
+            None if place.last else _plain(tgc_before),
+            REASONS[int(reason)],
+            bias,
+            *map(_plain, of_gradients),
         )
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
+        rows.append(dict(zip(COLUMNS, row, strict=True)))
     return rows
 
 
-def _plain(score: Tensor) -> float | None:
+def _plain(score: float) -> float | None:
     """A number for a table; None where it is not one."""
-    return score.item() if torch.isfinite(score) else None
+    return score if math.isfinite(score) else None

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.sums import Fill, Observation, Sums, sums_of
-from a2sg.kernels.watch import Gradient, Look, Step
+from a2sg.kernels.sums import Fill, Observation, Sums
+from a2sg.kernels.watch import Gradient, Look, Steps
 from a2sg.surrogate import Surrogate
 
 
 class Observer:
     """Adds up, per step, the sums of δ at every lattice window and at the window in use.
+
+    Sums are taken where the table is; what is shown from elsewhere is brought there.
 
     Args:
         steps: T.
@@ -24,6 +26,11 @@ class Observer:
         fill: how their sums are computed; None is the backend's fastest way.
         gradient: `"spike"`: δ = dL/ds · f (research code); `"full"`: δ = dL/du, with the leak's carry.
         shapes: H surrogates to look at with every window; empty for the one in use.
+
+    Attributes:
+        table: sums `[T, H · L + 1, 6]`, shape by shape; the last row of a step is the window in use.
+        passing: how many elements have a δ that is not 0, under the window in use `[T]`.
+        settle: is called as a backward pass begins, to bring the table to where the model is.
     """
 
     def __init__(
@@ -40,50 +47,60 @@ class Observer:
         self.shapes = shapes
         rows = max(1, len(shapes)) * len(lattice) + 1
         self.table = torch.zeros(steps, rows, len(Sums), dtype=torch.float64)
-        """Sums `[T, H · L + 1, 6]`, shape by shape; the last row of a step is the window in use."""
-        self.clock = Clock()
         self.passing = torch.zeros(steps, dtype=torch.float64)
-        """How many elements have a δ that is not 0, under the window in use `[T]`."""
-
-    def clear(self) -> None:
-        """Forget all sums."""
-        self.table.zero_()
-        self.passing.zero_()
+        self.clock = Clock()
+        self.settle: Callable[[], None] = _nothing
+        # The lattice for every step, and behind it the window in use `[T, L + 1]`.
+        self._candidates = torch.cat([lattice, lattice.new_zeros(1)]).repeat(steps, 1)
 
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
         """As `a2sg.kernels.watch.Watcher`; adds up the sums of every step that is shown."""
+        self.settle()
         fill = self.fill or fill
+        table = self.table
+        if self._candidates.device != table.device:
+            self._candidates = self._candidates.to(table.device)
+        self._candidates[:, -1] = window.detach()
         later: Tensor | None = None
 
-        def look(t: int, step: Step) -> None:
+        def look(shown: Steps) -> None:
             nonlocal later
-            carry = step.carry if self.gradient == "full" else None
-            seen = Observation(gate, step.potential, step.upstream, carry, later)
-            with self.clock.running(step.delta.device):
-                later = step.delta if carry is None else step.delta + carry
-                self._add(t, seen, later, window[t], fill)
+            if shown.potential.device != table.device:
+                shown = shown.to(table.device)
+            with self.clock.running(table.device):
+                carry = shown.carry if self.gradient == "full" else None
+                used = shown.delta if carry is None else shown.delta + carry
+                after = _shifted(used, later)
+                later = used[:1]
+                at = slice(shown.first, shown.end)
+                self.passing[at] += used.flatten(1).count_nonzero(1)
+                seen = Observation(gate, shown.potential, shown.upstream, carry, after)
+                for shape, columns, windows in self._parts():
+                    one = seen if shape is None else seen._replace(gate=replace(gate, surrogate=shape))
+                    fill(one, self._candidates[at, windows], table[at, columns])
 
         return look
 
-    def _add(self, t: int, seen: Observation, used: Tensor, window: Tensor, fill: Fill) -> None:
-        """Add the sums of step t, whose gradient under the window in use is `used`."""
-        if self.table.device != used.device:
-            self.table = self.table.to(used.device)
-            self.lattice = self.lattice.to(used.device)
-            self.passing = self.passing.to(used.device)
-        self.passing[t] += used.count_nonzero()
-        if self.shapes or not len(self.lattice):
-            self.table[t, -1] += sums_of(used, seen.later)
-            for at, shape in enumerate(self.shapes):
-                rows = slice(at * len(self.lattice), (at + 1) * len(self.lattice))
-                self.table[t, rows] += fill(
-                    seen._replace(gate=replace(seen.gate, surrogate=shape)), self.lattice
-                )
+    def _parts(self) -> Iterator[tuple[Surrogate | None, slice, slice]]:
+        """Shape (None is the one in use), columns of the table, and which of the candidates they are for."""
+        count = len(self.lattice)
+        for number, shape in enumerate(self.shapes):
+            yield shape, slice(number * count, (number + 1) * count), slice(count)
+        if self.shapes:
+            yield None, slice(-1, None), slice(-1, None)
         else:
-            # The window in use is one more candidate: they must be ascending.
-            windows = torch.cat([self.lattice, window.detach().to(self.lattice)[None]])
-            candidates, order = windows.sort(stable=True)
-            self.table[t, order] += fill(seen, candidates)
+            yield None, slice(None), slice(None)
+
+
+def _shifted(used: Tensor, later: Tensor | None) -> Tensor:
+    """The gradients of the steps after those of `used` `[K, ...]`; `later` is that after the last, if any."""
+    if later is None:
+        return used[1:]
+    return later if len(used) == 1 else torch.cat([used[1:], later])
+
+
+def _nothing() -> None:
+    pass
 
 
 class Clock:

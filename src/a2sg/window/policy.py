@@ -5,20 +5,24 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_count
+from a2sg.window.later import Later
 from a2sg.window.observer import Clock, Observer
 from a2sg.window.site import Site, require_windows_by_step, sites_of
+from a2sg.window.store import Store
 
 log = logging.getLogger("a2sg")
 
 Loss = Callable[[], Tensor]
 """Computes the loss of the present batch once more."""
+Told = Callable[[Tensor], None]
+"""What is done with numbers once they are there."""
 
 
 class WindowPolicy(ABC):
@@ -38,8 +42,6 @@ class WindowPolicy(ABC):
         sites: what is set, by the name of the layer.
         observers: what looks on during observed backward passes, by layer; empty if nothing does.
         iteration: how many iterations are done.
-        history: one plain dict per observed iteration, layer and step, with the keys `columns`.
-        kept: how often a window was kept because nothing could be found, by reason.
 
     Raises:
         InputError: for an option out of range, or a model without sites.
@@ -58,10 +60,23 @@ class WindowPolicy(ABC):
         self.sites = _find_sites(model)
         self.observers: dict[str, Observer] = {}
         self.iteration = 0
-        self.history: list[dict[str, Any]] = []
-        self.kept: Counter[str] = Counter()
+        self._history: list[dict[str, Any]] = []
+        self._kept: Counter[str] = Counter()
+        self._late: list[tuple[Later, Told]] = []
         self._clock = Clock()
         self._attached = True
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One plain dict per observed iteration, layer and step, with the keys `columns`."""
+        self._hear(wait=True)
+        return self._history
+
+    @property
+    def kept(self) -> Counter[str]:
+        """How often a window was kept because nothing could be found, by reason."""
+        self._hear(wait=True)
+        return self._kept
 
     @property
     def observing(self) -> bool:
@@ -95,6 +110,7 @@ class WindowPolicy(ABC):
         if self.observing and self._place == self.batches - 1:
             with self._clock.running(torch.device("cpu")):
                 done = self._update(loss)
+                self._hear()
         self.iteration += 1
         self._arm()
         return done
@@ -111,7 +127,7 @@ class WindowPolicy(ABC):
             "kept": dict(self.kept),
             "seconds": self.seconds,
             "history": [dict(row) for row in self.history],
-            "tables": {name: observer.table.cpu().clone() for name, observer in self.observers.items()},
+            "tables": {name: seen.table.to("cpu", copy=True) for name, seen in self.observers.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -132,11 +148,12 @@ class WindowPolicy(ABC):
         )
         self._check(state)
         self.iteration = state["iteration"]
-        self.kept = Counter(state["kept"])
-        self.history = [dict(row) for row in state["history"]]
+        self._history = [dict(row) for row in state["history"]]
+        self._kept = Counter(state["kept"])
+        self._late.clear()
         self._clock = Clock(state["seconds"])
         for name, observer in self.observers.items():
-            observer.table = tables[name].clone()
+            observer.table.copy_(tables[name])
             observer.clock = Clock()
         self._arm()
 
@@ -148,39 +165,41 @@ class WindowPolicy(ABC):
     def _update(self, loss: Loss | None) -> bool:
         """Find and set, and append to the history; whether anything was set."""
 
+    def _observe(self, observers: dict[str, Observer]) -> None:
+        """Have these look on, by layer."""
+        self.observers = observers
+        self.store = Store(list(observers.values()), next(iter(self.sites.values())))
+        self._arm()
+
     def _arm(self) -> None:
         for name, observer in self.observers.items():
             self.sites[name].observer = observer if self.observing else None
 
-    def _take(self, parts: Iterable[Tensor]) -> Tensor:
-        """What observers hold as one row, over all ranks, on the model's device; clears them."""
-        # On the model's device even where nothing was observed: ranks must agree on it to reduce.
-        device = next(iter(self.sites.values())).window.device
-        sums = over_ranks(torch.cat([part.to(device).flatten() for part in parts]))
-        for observer in self.observers.values():
-            observer.clear()
-        return sums
+    def _tell(self, values: Tensor, told: Told) -> None:
+        """Have `told` called with the values, on the CPU, without waiting for the device that computes them.
 
-    def _count_kept(self, reasons: list[str], of: str) -> None:
+        On the CPU that is at once; on a GPU it is in a later search, or when somebody asks for the history.
+        """
+        self._late.append((Later(values), told))
+
+    def _hear(self, *, wait: bool = False) -> None:
+        while self._late and (wait or self._late[0][0].there):
+            values, told = self._late.pop(0)
+            told(values.read())
+
+    def _count_kept(self, iteration: int, reasons: Sequence[str], of: str) -> None:
         """Count why windows were kept, "" where they were not, and warn of it."""
         bad = Counter(reason for reason in reasons if reason)
-        self.kept.update(bad)
+        self._kept.update(bad)
         if bad:
             log.warning(
                 "iteration %d: kept the windows of %d of %d %s (%s)",
-                self.iteration,
+                iteration,
                 sum(bad.values()),
                 len(reasons),
                 of,
                 ", ".join(f"{reason}: {count}" for reason, count in bad.items()),
             )
-
-
-def over_ranks(sums: Tensor) -> Tensor:
-    """Add up `sums` over the ranks of a distributed run, in place."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(sums)
-    return sums
 
 
 def _find_sites(model: nn.Module) -> dict[str, Site]:

@@ -46,7 +46,8 @@ class Search(ABC):
         """The index into the lattice of the best window of each row.
 
         Args:
-            scores: `[rows, L]`, higher is better; -inf where a window cannot be taken.
+            scores: `[rows, L]`, higher is better; -inf where a window cannot be taken. `Exact` and `Grid`
+                choose where the scores are, the others on the CPU, for which a GPU is waited for.
         """
 
 
@@ -88,8 +89,10 @@ class Bayes(Search):
         return torch.cat([steps.flatten(), self.candidates[-1:]]).float().double()
 
     def choose(self, scores: Tensor) -> Tensor:
-        best = first_best(scores[:, :: self._finer]) * self._finer
-        return torch.stack([self._refine(row, int(at)) for row, at in zip(scores, best, strict=True)])
+        known = scores.cpu()
+        best = first_best(known[:, :: self._finer]) * self._finer
+        found = torch.stack([self._refine(row, int(at)) for row, at in zip(known, best, strict=True)])
+        return found.to(scores.device)
 
     def _refine(self, scores: Tensor, best: int) -> Tensor:
         coarse = scores[:: self._finer]
@@ -127,10 +130,11 @@ class Random(Exact):
     """
 
     def choose(self, scores: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(zlib.crc32(scores.numpy().tobytes()))
-        possible = scores.isfinite()
+        known = scores.cpu()
+        generator = torch.Generator().manual_seed(zlib.crc32(known.numpy().tobytes()))
+        possible = known.isfinite()
         possible |= ~possible.any(-1, keepdim=True)  # where none is, whoever asks looks at the score
-        return torch.multinomial(possible.double(), 1, generator=generator)[:, 0]
+        return torch.multinomial(possible.double(), 1, generator=generator)[:, 0].to(scores.device)
 
 
 def first_best(scores: Tensor) -> Tensor:

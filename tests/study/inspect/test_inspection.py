@@ -196,7 +196,7 @@ def test_moments_are_sums_one_by_one(seed, window, temporal):
     u = (u * 16).round() / 16  # many elements on the very edges
     edges = (torch.arange(1, 9) / 4).double()
     shapes = [Boxcar(), Triangle(area="unit"), Asymmetric(), PinnedAsymmetric(area="unit")]
-    layer = Observation(Gate(Boxcar(), (0.5,)), u, g, later=r if temporal else None)
+    layer = Observation(Gate(Boxcar(), (0.5,)), u[None], g[None], later=r[None] if temporal else None)
     tables = gather(layer, shapes, edges, 4, torch.tensor(window, dtype=torch.float64))
     for at, shape in enumerate(shapes):
         for row, width in enumerate([0.25, 0.5, 0.75, 1.0, window]):
@@ -210,7 +210,7 @@ def test_moments_are_sums_one_by_one(seed, window, temporal):
 
 def test_gradients_that_cancel_are_summed_again():
     u = torch.tensor([1e-9 - 0.5, -2.0, -2.0, -2.0], dtype=torch.float64)
-    layer = Observation(Gate(Boxcar(), (0.0,)), u, torch.ones(4).double())
+    layer = Observation(Gate(Boxcar(), (0.0,)), u[None], torch.ones(1, 4).double())
     table = gather(layer, [Asymmetric()], torch.tensor([0.5, 1.0]).double(), 2, torch.tensor(0.5).double())
     exact = Asymmetric().derivative(u, 0.5)[0].item()
     assert 0 < exact < 1e-6
@@ -225,7 +225,7 @@ def test_multiples_are_thresholds_without_end():
     u = torch.tensor([-1.0, 0.2, 0.75, 0.76, 1.5, 9.0], dtype=torch.float64)
     near(nearest(gate, u).tolist(), [-1.5, -0.3, 0.25, -0.24, 0.0, 7.5])
     assert reach(gate) == 0.25
-    layer = Observation(gate, u, torch.ones(6).double())
+    layer = Observation(gate, u[None], torch.ones(1, 6).double())
     table = gather(layer, [Boxcar()], torch.tensor([0.25, 0.5]).double(), 2, torch.tensor(0.1).double())
     assert table.delta[0, 0, 1] == 3
     assert table.delta[0, 1].isnan().all(), "windows of 0.5 overlap"

@@ -18,7 +18,7 @@ from a2sg.study.measure.moments import several
 from a2sg.study.measure.probe import LayerProbe, Look, Probed, StepSums
 from a2sg.surrogate import WindowedAffine
 from a2sg.surrogate.registry import side_by_side
-from a2sg.window.objectives import ROUNDING, cv_from_sums
+from a2sg.window.objectives import ROUNDING, cv_from_sums, sgv_from_sums, tgc_from_sums
 from a2sg.window.search import Exact
 from a2sg.window.solve import Rows, solve
 
@@ -234,8 +234,8 @@ def _variations(delta: Tensor, value: Tensor, last: Tensor, windows: Tensor) -> 
     rows = Rows(last, torch.ones_like(last), torch.arange(len(last)))
     found = solve(delta, rows, Exact(windows))
     nothing = delta[..., Sums.ABS] == 0
-    sgv = found.sgv.masked_fill(nothing, torch.nan)
-    tgc = found.tgc.masked_fill(nothing | (delta[..., Sums.LATER] == 0), torch.nan)
+    sgv = sgv_from_sums(delta).masked_fill(nothing, torch.nan)
+    tgc = tgc_from_sums(delta).masked_fill(nothing | (delta[..., Sums.LATER] == 0), torch.nan)
     score = torch.where(last[:, None], sgv, tgc)
     cv, value_cv = cv_from_sums(delta[:, -1]), cv_from_sums(value)
     choices = [int(at) if at < len(windows) else None for at in found.choice]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from a2sg.adopt.gates import Multiples
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.sums import CANCELLED, Observation, Sums, blocked
+from a2sg.kernels.sums import CANCELLED, Observation, Sums, blocked, one_step
 from a2sg.surrogate import Surrogate, WindowedAffine
 
 BLOCK = 2**15
@@ -172,4 +172,4 @@ def _one_by_one(layer: Observation, shape: Surrogate, windows: Tensor) -> Tensor
     """The rows of sums of δ, every window by itself `[W, 6]`."""
     if isinstance(layer.gate, Multiples) and not shape.bounded:
         return torch.full((len(windows), len(Sums)), torch.nan, dtype=torch.float64, device=windows.device)
-    return blocked(layer._replace(gate=replace(layer.gate, surrogate=shape)), windows)
+    return one_step(blocked, layer._replace(gate=replace(layer.gate, surrogate=shape)), windows)

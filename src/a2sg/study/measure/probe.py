@@ -17,9 +17,9 @@ from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import swaps
 from a2sg.errors import InputError, require
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.sums import Fill, Observation, blocked, sums_of
+from a2sg.kernels.sums import Fill, Observation, blocked, one_step, sums_of
 from a2sg.kernels.watch import Look as See
-from a2sg.kernels.watch import Step
+from a2sg.kernels.watch import Steps
 from a2sg.neuron import SpikingNeuron
 from a2sg.study.measure.moments import first, gather, levels
 from a2sg.study.measure.objective import Forward, Loss, one_number
@@ -100,18 +100,19 @@ class LayerProbe(Observer):
         use = len(self._uses)
 
         @torch.no_grad()
-        def see(t: int, step: Step) -> None:
+        def see(shown: Steps) -> None:
             nonlocal later
-            layer = Observation(gate, step.potential, step.upstream, later=later)
-            spikes = levels(gate, step.potential)
-            found = self._sums(layer, step.delta, spikes, window[t])
-            known = self.steps[t]
-            self.steps[t] = found if known is None else StepSums(*map(torch.add, known, found))
-            fired, rested = (spikes > 0).any(0).flatten(), (spikes <= 0).any(0).flatten()
-            if use < len(self._uses):
-                fired, rested = fired | self._uses[use][0], rested | self._uses[use][1]
-            self._uses[use : use + 1] = [(fired, rested)]
-            later = step.delta
+            for t, potential, upstream, _, delta in shown.each():
+                layer = Observation(gate, potential, upstream, later=later)
+                spikes = levels(gate, potential[0])
+                found = self._sums(layer, delta, spikes, window[t])
+                known = self.steps[t]
+                self.steps[t] = found if known is None else StepSums(*map(torch.add, known, found))
+                fired, rested = (spikes > 0).any(0).flatten(), (spikes <= 0).any(0).flatten()
+                if use < len(self._uses):
+                    fired, rested = fired | self._uses[use][0], rested | self._uses[use][1]
+                self._uses[use : use + 1] = [(fired, rested)]
+                later = delta
 
         return see
 
@@ -130,7 +131,7 @@ class LayerProbe(Observer):
             own = tables.delta[-1].clone()
             own[-1] = sums_of(delta, layer.later)  # where windows overlap, too
         else:
-            own = blocked(layer, torch.cat([edges[: look.candidates], window[None]]))
+            own = one_step(blocked, layer, torch.cat([edges[: look.candidates], window[None]]))
         x = first(layer.gate, u.double())
         firing = (spikes > 0).sum(0)
         parts = StepSums(
@@ -141,7 +142,7 @@ class LayerProbe(Observer):
             powers=torch.stack([x.sum(), (x * x).sum(), (x * x * x).sum(), (x * x).square().sum()]),
             spikes=spikes.sum(),
             silent=(firing == 0).sum(),
-            busy=(firing == len(u)).sum(),
+            busy=(firing == len(spikes)).sum(),
             arriving=g.count_nonzero(),
             passing=delta.count_nonzero(),
             upstream=g.double().square().sum(),

@@ -1,0 +1,42 @@
+"""Which way to the sums of candidate windows is taken: on a CPU and on a GPU, and where nothing compiles."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import Tensor
+
+from a2sg.kernels import compiled_sums, triton_sums
+from a2sg.kernels.compilers import missing
+from a2sg.kernels.fuse import FusionError
+from a2sg.kernels.sums import Observation, binned, blocked
+from a2sg.surrogate import WindowedAffine
+
+log = logging.getLogger("a2sg")
+
+_broken: set[str] = set()
+"""Kinds of devices for which compiling sums has failed in this process."""
+
+
+def uncompiled(seen: Observation, candidates: Tensor, table: Tensor) -> None:
+    """For uncompiled neurons: on a CPU `binned` where it applies, else `blocked`; elsewhere a kernel."""
+    if seen.potential.device.type != "cpu":
+        return kernel(seen, candidates, table)
+    affine = isinstance(seen.gate.surrogate, WindowedAffine) and len(seen.gate.thresholds) == 1
+    fill = binned if affine and seen.carry is None else blocked
+    return fill(seen, candidates, table)
+
+
+def kernel(seen: Observation, candidates: Tensor, table: Tensor) -> None:
+    """Triton's kernel on a GPU, if triton is there and knows the shape; else Inductor's; else `blocked`."""
+    device = seen.potential.device.type
+    if triton_sums.takes(seen):
+        return triton_sums.fill(seen, candidates, table)
+    if not missing(device) and device not in _broken and compiled_sums.takes(seen):
+        try:
+            return compiled_sums.fill(seen, candidates, table)
+        except FusionError as error:
+            _broken.add(device)
+            reason = str(error).strip().splitlines()[0]
+            log.warning("sums of candidate windows run uncompiled: %s", reason)
+    return blocked(seen, candidates, table)

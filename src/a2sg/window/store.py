@@ -1,0 +1,75 @@
+"""The sums of all layers in one tensor: cleared, added over ranks and read in one call each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from a2sg.window.observer import Observer
+from a2sg.window.site import Site
+
+
+class Store:
+    """Holds the tables of some observers, and behind them all `passing`; theirs are views from now on.
+
+    Args:
+        observers: whose.
+        site: where it is, there the sums are, too; on the CPU if its device has no float64.
+    """
+
+    def __init__(self, observers: Sequence[Observer], site: Site) -> None:
+        self.observers = observers
+        self.site = site
+        tables = [observer.table for observer in observers]
+        self.flat = torch.cat([part.flatten() for part in [*tables, *(one.passing for one in observers)]])
+        self._tables = sum(table.numel() for table in tables)
+        for observer in observers:
+            observer.settle = self.settle
+        self._share()
+
+    @property
+    def tables(self) -> Tensor:
+        """All tables, flat."""
+        return self.flat[: self._tables]
+
+    @property
+    def passing(self) -> Tensor:
+        """All of `Observer.passing`: a number for each layer and step."""
+        return self.flat[self._tables :]
+
+    def settle(self) -> None:
+        """Follow the model to its device."""
+        device = home(self.site.window.device)
+        if self.flat.device != device:
+            self.flat = self.flat.to(device)
+            self._share()
+
+    def add_ranks(self) -> None:
+        """Add up over the ranks of a distributed run; they agree on the device, whatever they observed."""
+        self.settle()
+        over_ranks(self.flat)
+
+    def clear(self) -> None:
+        """Forget all sums."""
+        self.flat.zero_()
+
+    def _share(self) -> None:
+        tables, passing = self.tables, self.passing
+        for one in self.observers:
+            table, tables = tables.tensor_split([one.table.numel()])
+            own, passing = passing.tensor_split([one.passing.numel()])
+            one.table, one.passing = table.view(one.table.shape), own
+
+
+def home(device: torch.device) -> torch.device:
+    """Where sums of data on a device are taken: there, or on the CPU if it has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def over_ranks(sums: Tensor) -> Tensor:
+    """Add up `sums` over the ranks of a distributed run, in place."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+    return sums
