@@ -26,7 +26,8 @@ TOGETHER = {
     "export/test_export.py": "layers neurons nir_graph wiring",
     "kernels/test_backends.py": "function fuse inductor layout",
     "kernels/test_fills.py": "watch",
-    "kernels/test_triton.py": "drive triton_constants triton_device triton_neuron triton_sums",
+    "kernels/test_triton.py": "drive triton_constants triton_device triton_device_sums triton_neuron"
+    " triton_sums",
     "memory/test_packing.py": "codes",
     "models/test_espikeformer.py": "blocks",
     "models/test_layers_fused.py": "maps residual setting",

@@ -327,7 +327,18 @@ def test_sums_of_any_number_of_elements(device, monkeypatch, size, programs):
     check_sums(Gate(Asymmetric(bias=0.8), (1.0,)), layer(device, size), CANDIDATES)
 
 
-@pytest.mark.parametrize("count", [1, 2, 64, 65, 100])
+@pytest.mark.parametrize("shape", [Boxcar(), Triangle(area="unit"), Sigmoid()])
+@pytest.mark.parametrize("thresholds", [(1.0,), LEVELS])
+@pytest.mark.parametrize("spread", [0.2, 1.0, 4.0])
+def test_elements_wait_until_there_is_a_block_of_them(device, monkeypatch, shape, thresholds, spread):
+    """One program goes through many blocks, of which the widest window holds much, or little."""
+    monkeypatch.setattr(triton_sums, "PROGRAMS", 1)
+    monkeypatch.setattr(triton_sums, "BLOCK", 64)
+    u, g, _, r = layer(device, (64 * 21 + 5,))
+    check_sums(Gate(shape, thresholds), (1 + spread * (u - 1), g, None, r), CANDIDATES)
+
+
+@pytest.mark.parametrize("count", [1, 2, 64, 65, 100, 128, 129, 300])
 def test_any_number_of_candidates(device, count):
     candidates = torch.linspace(0.2, 1.0, count, dtype=torch.float64).float().double()
     table = check_sums(Gate(Triangle(), (1.0,)), layer(device, (65,)), candidates)
@@ -418,9 +429,12 @@ def ahead(request, monkeypatch, tmp_path):
         pytest.skip("TRITON_INTERPRET=1 is set: nothing would be compiled")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     stand_ins = {}
-    for name in ("forward_kernel", "backward_kernel", "sums_kernel", "add_kernel"):
-        stand_ins[name] = Ahead(getattr(triton_constants.kernels(), name), request.param)
-        monkeypatch.setattr(triton_constants.kernels(), name, stand_ins[name])
+    neuron, sums_of = triton_constants.kernels(), triton_constants.sum_kernels()
+    names = {neuron: ("forward_kernel", "backward_kernel"), sums_of: ("sums_kernel", "add_kernel")}
+    for module, kernels in names.items():
+        for name in kernels:
+            stand_ins[name] = Ahead(getattr(module, name), request.param)
+            monkeypatch.setattr(module, name, stand_ins[name])
     return stand_ins
 
 

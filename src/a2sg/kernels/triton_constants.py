@@ -47,6 +47,14 @@ def kernels() -> ModuleType:
 
 
 @cache
+def sum_kernels() -> ModuleType:
+    """Those of the sums; imports triton."""
+    from a2sg.kernels import triton_device_sums
+
+    return triton_device_sums
+
+
+@cache
 def shape_of(surrogate: Surrogate) -> Shape | None:
     """A shape's formula and numbers; None if the kernels do not know it, such as a user's own."""
     formula = surrogate.formula()

@@ -18,20 +18,22 @@ def _ratio(a, b):
 
 
 @triton.jit
-def _profile(z, SHAPE: tl.constexpr):
-    """The free-height shape at z = distance / window."""
+def _profile(distance, inverse, SHAPE: tl.constexpr):
+    """The free-height shape at z = distance / window; `inverse` is 1 / window."""
     if SHAPE.kind == "affine":
-        value = SHAPE.a + SHAPE.b * z
+        value = SHAPE.a + SHAPE.b * inverse * distance
     elif SHAPE.kind == "affine_abs":
-        value = SHAPE.a + SHAPE.b * tl.abs(z)
-    elif SHAPE.kind == "sech2":
-        small = tl.exp(-tl.abs(SHAPE.b * z))  # sech²(bz/2) = 4e⁻ᵇᶻ/(1+e⁻ᵇᶻ)²: nothing overflows
-        value = SHAPE.a * 4 * _ratio(small, (1 + small) * (1 + small))
-    elif SHAPE.kind == "arctan":
-        value = _ratio(tl.full(z.shape, 1, z.dtype), 1 + z * z)
+        value = SHAPE.a + SHAPE.b * inverse * tl.abs(distance)
     else:
-        tl.static_assert(SHAPE.kind == "fast_sigmoid")
-        value = _ratio(tl.full(z.shape, 1, z.dtype), (1 + tl.abs(z)) * (1 + tl.abs(z)))
+        z = distance * inverse
+        if SHAPE.kind == "sech2":
+            small = tl.exp(-tl.abs(SHAPE.b * z))  # sech²(bz/2) = 4e⁻ᵇᶻ/(1+e⁻ᵇᶻ)²: nothing overflows
+            value = SHAPE.a * 4 * _ratio(small, (1 + small) * (1 + small))
+        elif SHAPE.kind == "arctan":
+            value = _ratio(tl.full(z.shape, 1, z.dtype), 1 + z * z)
+        else:
+            tl.static_assert(SHAPE.kind == "fast_sigmoid")
+            value = _ratio(tl.full(z.shape, 1, z.dtype), (1 + tl.abs(z)) * (1 + tl.abs(z)))
     return value
 
 
@@ -39,12 +41,13 @@ def _profile(z, SHAPE: tl.constexpr):
 def _derivative(u, window, LEVELS: tl.constexpr, SHAPE: tl.constexpr):
     """ds/du at u, as `Gate.derivative`; `window` is a scalar of the same dtype."""
     total = tl.zeros_like(u)
-    inverse = _ratio(tl.full([1], 1, u.dtype), window)  # one division, not one per neuron
+    one = tl.full([1], 1, u.dtype)
+    inverse = _ratio(one, window)  # divisions per window, not per neuron
     for k in tl.static_range(len(LEVELS.thresholds)):
         distance = u - LEVELS.thresholds[k]
-        value = _profile(distance * inverse, SHAPE)
+        value = _profile(distance, inverse, SHAPE)
         if SHAPE.mass is not None:
-            value = _ratio(value, SHAPE.mass * window)
+            value *= _ratio(one, SHAPE.mass * window)
         if SHAPE.bounded:
             # As `lower_edge=False` of `Surrogate.derivative`.
             inside = tl.abs(distance) <= window
@@ -257,140 +260,6 @@ def backward_kernel(
         tl.store(grad_initial + offsets, grad_v, mask=inside)
     if grad_decay is not None:
         tl.store(grad_decay + tl.program_id(0), tl.sum(of_decay.to(tl.float64)))
-
-
-@triton.jit
-def sums_kernel(
-    potential,
-    upstream,
-    carry,
-    later,
-    candidates,
-    partial,
-    size,
-    known,
-    count,
-    LEVELS: tl.constexpr,
-    SHAPE: tl.constexpr,
-    GROUP: tl.constexpr,
-    SLOTS: tl.constexpr,
-    DTYPE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Σδ, Σ|δ|, Σδ², Σrδ, Σr² of every `programs(0)`-th block of one step `[N]`, at GROUP candidates.
-
-    Writes `partial` `[K, 5, programs, groups · SLOTS]`, float64: candidate k of a group is in slot k, the
-    slots from GROUP on are empty. `carry` and `later` may be None; `later` has the first `known` steps. Sums
-    are in DTYPE within a block and in float64 over blocks. Gradients are divided by the block's largest, so
-    that squares of small ones stay above 0 in float32; what is 1e-19 times the largest may vanish.
-    """
-    slots = tl.arange(0, SLOTS)
-    of_delta = tl.zeros([SLOTS], tl.float64)
-    of_abs = tl.zeros([SLOTS], tl.float64)
-    of_square = tl.zeros([SLOTS], tl.float64)
-    of_cross = tl.zeros([SLOTS], tl.float64)
-    of_later = tl.zeros([SLOTS], tl.float64)
-    step = tl.program_id(1)
-    group = tl.program_id(2) * GROUP
-    candidates += step * count + group
-    start = step.to(tl.int64) * size
-    begin = tl.program_id(0).to(tl.int64) * BLOCK
-    while begin < size:
-        offsets = tl.arange(0, BLOCK)
-        inside = offsets < size - begin
-        u = _load(potential, start + begin, offsets, inside, DTYPE)
-        g = _load(upstream, start + begin, offsets, inside, DTYPE)
-        c = _load(carry, start + begin, offsets, inside, DTYPE)
-        r = _load(later, start + begin, offsets, inside & (step < known), DTYPE)
-        # NaN passes through all of this, and so does infinity, as inf / inf.
-        scale = _scale(tl.maximum(tl.abs(g), tl.abs(c)))
-        g = _ratio(g, scale)
-        c = _ratio(c, scale)
-        scale_r = _scale(tl.abs(r))
-        r = _ratio(r, scale_r)
-        block_delta = tl.zeros([SLOTS], DTYPE)
-        block_abs = tl.zeros([SLOTS], DTYPE)
-        block_square = tl.zeros([SLOTS], DTYPE)
-        block_cross = tl.zeros([SLOTS], DTYPE)
-        for k in range(GROUP):
-            window = tl.load(candidates + k, mask=group + k < count, other=1.0).to(DTYPE)
-            delta = g * _derivative(u, window, LEVELS, SHAPE)
-            if carry is not None:
-                delta += c
-            here = slots == k
-            block_delta = tl.where(here, tl.sum(delta), block_delta)
-            block_abs = tl.where(here, tl.sum(tl.abs(delta)), block_abs)
-            block_square = tl.where(here, tl.sum(delta * delta), block_square)
-            if later is not None:
-                block_cross = tl.where(here, tl.sum(delta * r), block_cross)
-        wide = scale.to(tl.float64)
-        wide_r = scale_r.to(tl.float64)
-        of_delta += wide * block_delta.to(tl.float64)
-        of_abs += wide * block_abs.to(tl.float64)
-        of_square += wide * wide * block_square.to(tl.float64)
-        if later is not None:
-            of_cross += wide * wide_r * block_cross.to(tl.float64)
-            of_later += wide_r * wide_r * tl.sum(r * r).to(tl.float64)
-        begin += tl.num_programs(0).to(tl.int64) * BLOCK
-    width = tl.num_programs(2) * SLOTS
-    column = tl.num_programs(0) * width
-    row = (
-        partial
-        + (step * 5 * tl.num_programs(0) + tl.program_id(0)) * width
-        + tl.program_id(2) * SLOTS
-        + slots
-    )
-    tl.store(row, of_delta)
-    tl.store(row + column, of_abs)
-    tl.store(row + 2 * column, of_square)
-    tl.store(row + 3 * column, of_cross)
-    tl.store(row + 4 * column, of_later)
-
-
-@triton.jit
-def add_kernel(
-    partial,
-    table,
-    stride,
-    size,
-    programs,
-    count,
-    GROUP: tl.constexpr,
-    SLOTS: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    """Adds the partial sums of one column and step, at COLUMNS candidates, to `table` `[K, C, 6]`.
-
-    `stride` is the table's from one step to the next. Column 0 counts the N elements.
-    """
-    at = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    inside = at < count
-    column = tl.program_id(1)
-    step = tl.program_id(2)
-    width = tl.cdiv(count, GROUP) * SLOTS
-    slots = at // GROUP * SLOTS + at % GROUP
-    total = tl.zeros([COLUMNS], tl.float64)
-    if column == 0:
-        total += size
-    else:
-        rows = tl.arange(0, ROWS)
-        begin = tl.full((), 0, tl.int32)
-        part = partial + (step * 5 + column - 1) * programs * width
-        while begin < programs:
-            mask = (begin + rows < programs)[:, None] & inside[None, :]
-            found = tl.load(part + (begin + rows)[:, None] * width + slots[None, :], mask=mask, other=0.0)
-            total += tl.sum(found, 0)
-            begin += ROWS
-    place = table + step.to(tl.int64) * stride + at * 6 + column
-    tl.store(place, tl.load(place, mask=inside, other=0.0) + total, mask=inside)
-
-
-@triton.jit
-def _scale(size):
-    """The largest of a block, or 1 if all are 0 (or NaN)."""
-    largest = tl.max(size)
-    return tl.where(largest > 0, largest, 1.0)
 
 
 INTERPRETED = not isinstance(forward_kernel, triton.JITFunction)

@@ -8,7 +8,7 @@ from torch import Tensor
 from a2sg.kernels.compilers import LARGEST
 from a2sg.kernels.layout import layout_of
 from a2sg.kernels.sums import Observation, Sums
-from a2sg.kernels.triton_constants import Levels, available, kernels, shape_of
+from a2sg.kernels.triton_constants import Levels, available, shape_of, sum_kernels
 
 BLOCK = 512
 """Elements of a block: few enough for float32 sums, and to stay in the registers of one warp."""
@@ -16,8 +16,8 @@ BLOCK = 512
 SLOTS = 128
 """Candidates of a group at most: a program has the sums of one group in registers."""
 
-PROGRAMS = 4096
-"""Programs at most, that is partial sums to add up in the end; enough to fill a large GPU."""
+PROGRAMS = 12
+"""Programs for each multiprocessor: as many as have their registers there (168 a thread) at once."""
 
 ROWS, COLUMNS = 32, 32
 """Partial sums that are added up at once, and of how many candidates."""
@@ -37,28 +37,33 @@ def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
     are good to about 1e-7), then in float64, always in the same order. Gradients may be of any size:
     blocks are scaled to their largest. NaN or infinity in one makes the sums of every candidate NaN.
     """
-    gate, potential, *others = seen
+    gate, potential, upstream, carry, later = seen
     layout = layout_of(potential)
-    u, g, c, r = (None if part is None else layout.flatten(part) for part in (potential, *others))
+    u, g = layout.flatten(potential), layout.flatten(upstream)
+    c, r = (None if part is None else layout.flatten(part) for part in (carry, later))
     steps, count = candidates.shape
     known = 0 if r is None else len(r)
     groups = -(-count // SLOTS)
-    programs = min(-(-layout.size // BLOCK), max(1, PROGRAMS // (steps * groups)))
     each = -(-count // groups)
+    at_once = PROGRAMS * _multiprocessors(potential.device)
+    programs = min(-(-layout.size // BLOCK), max(1, at_once // (steps * groups)))
     slots = 1 << (each - 1).bit_length()
     partial = candidates.new_empty((steps, len(Sums) - 1, programs, groups * slots))
-    tl = kernels().tl
+    bounded = gate.surrogate.bounded and c is None
+    queues = u.new_empty((steps, groups, programs, 3, 2 * BLOCK)) if bounded else None
+    tl = sum_kernels().tl
     with torch.cuda.device_of(potential):
-        kernels().sums_kernel[(programs, steps, groups)](
+        sum_kernels().sums_kernel[(programs, steps, groups)](
             u,
             g,
             c,
             r if known else None,
-            candidates.contiguous(),
+            _in_groups(candidates, groups, each),
+            queues,
             partial,
             layout.size,
             known,
-            count,
+            groups * each,
             LEVELS=Levels(gate.thresholds),
             SHAPE=shape_of(gate.surrogate),
             GROUP=each,
@@ -68,7 +73,7 @@ def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
             num_warps=1,
             enable_fp_fusion=True,
         )
-        kernels().add_kernel[(-(-count // COLUMNS), len(Sums), steps)](
+        sum_kernels().add_kernel[(-(-count // COLUMNS), len(Sums), steps)](
             partial,
             table,
             table.stride(0),
@@ -82,3 +87,15 @@ def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
             num_warps=1,
             enable_fp_fusion=False,
         )
+
+
+def _in_groups(candidates: Tensor, groups: int, each: int) -> Tensor:
+    """`[K, groups · each]`: the last ones once more where they do not fill the last group."""
+    missing = groups * each - candidates.shape[1]
+    filled = torch.cat([candidates, candidates[:, -1:].expand(-1, missing)], 1) if missing else candidates
+    return filled.contiguous()
+
+
+def _multiprocessors(device: torch.device) -> int:
+    """Of a GPU; interpreted, there is one."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
