@@ -77,11 +77,14 @@ def test_every_step_has_the_sums_of_brute_force(fill, carried, levels, known):
 @pytest.mark.parametrize("size", [1, 1000, 2048])
 @pytest.mark.parametrize("fill", ALL)
 def test_steps_at_once_are_steps_one_by_one_to_the_bit(fill, size):
+    """But for a matrix product, which torch may add up in another order for more of them."""
     seen, windows = shown(size), candidates()
+    rel = 1e-12 if fill is sums.blocked else 0
     together = table(fill, seen, windows)
     for k in range(STEPS):
         alone = seen.steps(slice(k, k + 1))
-        assert torch.equal(table(fill, alone, windows[k : k + 1])[0], together[k])
+        found = table(fill, alone, windows[k : k + 1])[0]
+        torch.testing.assert_close(found, together[k], rtol=rel, atol=rel * 100)
 
 
 @pytest.mark.parametrize("fill", ALL)

@@ -49,7 +49,7 @@ class Sums(IntEnum):
 
 def sums_of(delta: Tensor, later: Tensor | None = None) -> Tensor:
     """The row of sums of `delta` `[6]`, summed in float64; `later` is r, of the same shape (None: 0)."""
-    return _rows(delta.flatten(), None if later is None else later.flatten())
+    return _rows(delta.reshape(1, -1), None if later is None else later.reshape(1, -1))[0]
 
 
 class Observation(NamedTuple):
@@ -107,30 +107,24 @@ def one_step(fill: Fill, seen: Observation, candidates: Tensor) -> Tensor:
 @adding
 def each(seen: Observation, candidates: Tensor) -> Tensor:
     """Evaluate the whole local gradient once per candidate."""
-    gate, *parts = seen
-    u, g, c, r = (None if part is None else part.flatten(1) for part in parts)
-    assert u is not None
-    assert g is not None
+    u, g, c, r = _flat(seen)
     u, g = u.double(), g.double()
     rows = []
     for windows in candidates.T:
-        delta = g * gate.derivative(u, windows[:, None])
+        delta = g * seen.gate.derivative(u, windows[:, None, None])
         rows.append(_rows(delta if c is None else delta + c, r))
-    return torch.stack(rows, 1)
+    return torch.cat(rows, 1)
 
 
 @adding
 def blocked(seen: Observation, candidates: Tensor) -> Tensor:
     """Take each block of data once, with all candidates side by side `[K, C, block]`."""
-    gate, *parts = seen
-    u, g, c, r = (None if part is None else part.flatten(1)[:, None] for part in parts)
-    assert u is not None
-    assert g is not None
+    u, g, c, r = _flat(seen)
     size = BLOCK if u.device.type == "cpu" else max(BLOCK, AT_ONCE // candidates.numel())
     table = candidates.new_zeros((*candidates.shape, len(Sums)))
     for start in range(0, u.shape[-1], size):
         at = (..., slice(start, start + size))
-        delta = g[at].double() * gate.derivative(u[at].double(), candidates[..., None])
+        delta = g[at].double() * seen.gate.derivative(u[at].double(), candidates[..., None])
         table += _rows(delta if c is None else delta + c[at], None if r is None else r[at])
     return table
 
@@ -185,13 +179,20 @@ def held(distance: Tensor, moments: Sequence[Tensor], candidates: Tensor) -> Ten
     return torch.empty_like(inside).scatter_(-1, order.expand_as(inside), inside)
 
 
+def _flat(seen: Observation) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Potential, upstream, carry and later `[K, 1, N]`."""
+    _, u, g, c, r = seen
+    carry, later = (None if part is None else part.flatten(1)[:, None] for part in (c, r))
+    return u.flatten(1)[:, None], g.flatten(1)[:, None], carry, later
+
+
 def _rows(delta: Tensor, later: Tensor | None) -> Tensor:
-    """Sums over the last dimension `[..., 6]`, in float64; `later` broadcasts against `delta`."""
+    """Sums over the last dimension of `[..., C, N]`, in float64 `[..., C, 6]`; `later` is `[..., 1, N]`."""
     wide = delta.double()
     total = wide.sum(-1)
     cross = square = torch.zeros_like(total)
     if later is not None:
         r = later.double()
-        cross, square = (wide * r).sum(-1), (r * r).sum(-1).expand_as(total)
+        cross, square = (wide @ r.mT).squeeze(-1), (r * r).sum(-1).expand_as(total)
     count = torch.full_like(total, delta.shape[-1])
     return torch.stack([count, total, wide.abs().sum(-1), (wide * wide).sum(-1), cross, square], -1)

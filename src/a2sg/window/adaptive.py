@@ -41,6 +41,8 @@ class AdaptiveWindows(WindowPolicy):
     step whose gradients are all zero or not finite keeps its window, and is counted in `kept`.
     What differs from the paper is an option: other objectives, `spatial_steps`, `biases`, `smoothing`,
     `batches`.
+    On a GPU nothing waits for the device: the history and warnings of kept windows may come some searches
+    late, but are complete whenever `history`, `kept` or `state_dict` is asked for.
     Micro-batches (several backward passes per `step`) and ranks (torch.distributed) add up, and so do, with
     `batches`, the iterations i, i + 1 … of one search: the windows are then those of one large batch, set
     after the last of them.
@@ -71,8 +73,6 @@ class AdaptiveWindows(WindowPolicy):
 
     Attributes:
         iteration: how many iterations are done.
-        history: one plain dict per observed iteration, layer and step; see `step`.
-        kept: how often a window was kept for want of usable gradients, by reason.
 
     Raises:
         InputError: for an option out of range, or a model without sites.

@@ -53,7 +53,7 @@ class Objective:
     Args:
         name: by which `AdaptiveWindows`, recipes and arms know it.
         score: from sums `[..., 6]`, float64, with the columns of `a2sg.window.Sums`, to scores `[...]`: for
-            every layer, step and window at once.
+            every layer, step and window at once. The sums are where the model is.
         pairs: whether it compares δ with the gradient of the step after, which the last step has not.
     """
 

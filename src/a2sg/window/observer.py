@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -50,6 +50,7 @@ class Observer:
         self.passing = torch.zeros(steps, dtype=torch.float64)
         self.clock = Clock()
         self.settle: Callable[[], None] = _nothing
+        self._parts = _parts(len(lattice), shapes)
         # The lattice for every step, and behind it the window in use `[T, L + 1]`.
         self._candidates = torch.cat([lattice, lattice.new_zeros(1)]).repeat(steps, 1)
 
@@ -75,21 +76,22 @@ class Observer:
                 at = slice(shown.first, shown.end)
                 self.passing[at] += used.flatten(1).count_nonzero(1)
                 seen = Observation(gate, shown.potential, shown.upstream, carry, after)
-                for shape, columns, windows in self._parts():
+                for shape, columns, windows in self._parts:
                     one = seen if shape is None else seen._replace(gate=replace(gate, surrogate=shape))
                     fill(one, self._candidates[at, windows], table[at, columns])
 
         return look
 
-    def _parts(self) -> Iterator[tuple[Surrogate | None, slice, slice]]:
-        """Shape (None is the one in use), columns of the table, and which of the candidates they are for."""
-        count = len(self.lattice)
-        for number, shape in enumerate(self.shapes):
-            yield shape, slice(number * count, (number + 1) * count), slice(count)
-        if self.shapes:
-            yield None, slice(-1, None), slice(-1, None)
-        else:
-            yield None, slice(None), slice(None)
+
+def _parts(count: int, shapes: Sequence[Surrogate]) -> list[tuple[Surrogate | None, slice, slice]]:
+    """Shape (None: the one in use), columns of the table, and which of `count` + 1 candidates they have."""
+    whole = slice(None)
+    if not shapes:
+        return [(None, whole, whole)]
+    searched = [slice(at * count, (at + 1) * count) for at in range(len(shapes))]
+    last = slice(-1, None)
+    parts = [(shape, columns, slice(count)) for shape, columns in zip(shapes, searched, strict=True)]
+    return [*parts, (None, last, last)]
 
 
 def _shifted(used: Tensor, later: Tensor | None) -> Tensor:
