@@ -83,7 +83,7 @@ def check(problem, device, arrange=lambda current: current):
     current, dynamics = arrange(current), problem.dynamics()
     drive = Drive(current, len(current), decay, initial)
     assert not TRITON.obstacle(drive, window, dynamics)
-    spikes, final, _ = TRITON.forward(drive, dynamics)
+    spikes, final, *_ = TRITON.forward(drive, dynamics)
     trace = reference.trace(drive, dynamics)
     assert spikes.dtype == current.dtype
     assert torch.equal(spikes, torch.stack(trace.spikes).to(current.dtype))

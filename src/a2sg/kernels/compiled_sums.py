@@ -14,8 +14,11 @@ from a2sg.kernels.gate import Gate
 from a2sg.kernels.layout import layout_of
 from a2sg.kernels.sums import Observation, Sums
 
-BLOCK = 1024
-"""Elements of a block: few enough for sums in their own dtype, and to stay in a core's first cache."""
+BLOCK, SMALL = 1024, 64
+"""Elements of a block: few enough for sums in their own dtype, and to stay in a core's first cache.
+
+The small one is for layers that would be filled up with more zeros than they have elements.
+"""
 
 
 def takes(seen: Observation) -> bool:
@@ -34,22 +37,29 @@ def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
     layout = layout_of(potential)
     known = 0 if later is None else len(later)
     parts = (potential, upstream, carry, later if known else None)
-    blocks = [_blocks(layout.flatten(part)) for part in parts if part is not None]
-    run = _sums(gate, len(potential), carry is not None, known, potential.dtype, potential.device)
+    block = SMALL if 2 * layout.size <= BLOCK else BLOCK
+    blocks = [_blocks(layout.flatten(part), block) for part in parts if part is not None]
+    run = _sums(gate, len(potential), carry is not None, known, block, potential.dtype, potential.device)
     (found,) = run(blocks[0].shape[1], candidates.shape[1], *blocks, candidates)
     table[..., Sums.COUNT] += layout.size
     table[..., Sums.DELTA :] += found
 
 
-def _blocks(flat: Tensor) -> Tensor:
-    """`[K, blocks, BLOCK]`; the last is filled up with zeros, whose gradient is zero."""
-    missing = -flat.shape[1] % BLOCK
-    return (F.pad(flat, (0, missing)) if missing else flat).view(len(flat), -1, BLOCK)
+def _blocks(flat: Tensor, size: int) -> Tensor:
+    """`[K, blocks, size]`; the last is filled up with zeros, whose gradient is zero."""
+    missing = -flat.shape[1] % size
+    return (F.pad(flat, (0, missing)) if missing else flat).view(len(flat), -1, size)
 
 
 @cache
 def _sums(
-    gate: Gate, steps: int, carried: bool, known: int, dtype: torch.dtype, device: torch.device
+    gate: Gate,
+    steps: int,
+    carried: bool,
+    known: int,
+    size: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Kernel:
     def run(*inputs: Tensor) -> list[Tensor]:
         *parts, candidates = inputs
@@ -82,9 +92,9 @@ def _sums(
             found += [torch.zeros_like(found[0])] * 2
         return [torch.stack(found, -1)]
 
-    block = ((steps, "blocks", BLOCK), dtype)
+    block = ((steps, "blocks", size), dtype)
     inputs = [block] * (2 + carried)
-    inputs += [((known, "blocks", BLOCK), dtype)] if known else []
+    inputs += [((known, "blocks", size), dtype)] if known else []
     return fuse(run, [*inputs, ((steps, "candidates"), torch.float64)], device)
 
 
