@@ -114,6 +114,28 @@ def script(name: str, real: str = "", tiny: str = "--tiny") -> Words:
     return words
 
 
+ARMS = ("a2sg", "asy", "fixed")
+"""What is trained, the first of them for sure; each for the same number of epochs."""
+EPOCHS_A_MINUTE = 6.0
+"""What the recipe is thought to reach on one card; `session.md` says what it did reach."""
+
+
+def training(arm: str) -> Words:
+    """A run of one arm, of as many epochs as its share of the time should hold."""
+
+    def words(place: Place, left: float) -> list[str]:
+        share = left / (len(ARMS) - ARMS.index(arm))
+        epochs = max(1, int(0.8 * share / 60 * EPOCHS_A_MINUTE))
+        source = os.environ.get("A2SG_CIFAR10")
+        real = f"cifar10-fast --data.options.source {source}" if source else "cifar10-fast"
+        tiny = "digits --model.name mlp_small --epochs 1"
+        sizes = place.sizes(f"{real} --epochs {epochs} --optimizer.warmup_epochs {epochs / 5:g}", tiny)
+        run = ["--arms", arm, "--seeds", "0", "--out", str(place.out / f"training-{arm}"), "--overwrite"]
+        return [PYTHON, "-m", "a2sg", "compare", *sizes, *run, "--device", place.device]
+
+    return words
+
+
 PARTS = (
     Part("suite", "the tests for a card", 0.30, [suite]),
     Part(
@@ -135,6 +157,12 @@ PARTS = (
         [bench("memory", "--network resnet19 --batch 100 --precision bf16", "--ways a2sg")],
     ),
     Part("pipeline", "where the time of a2sg train goes", 0.10, [script("pipeline")]),
+    Part(
+        "training",
+        "cifar10-fast for the time that is left, arm by arm (A2SG_CIFAR10: where the data lie)",
+        None,
+        [training(arm) for arm in ARMS],
+    ),
 )
 
 

@@ -193,6 +193,25 @@ def test_the_environment_of_the_peers_takes_over(tmp_path, monkeypatch):
     assert len(started) == 1
 
 
+def test_networks_train_in_mixed_precision_if_asked(monkeypatch):
+    """What the loss is computed from says so."""
+    seen = []
+    loss = train._loss
+    monkeypatch.setattr(
+        train, "_loss", lambda logits, labels: seen.append(logits.dtype) or loss(logits, labels)
+    )
+    for precision in ("32", "bf16"):
+        options = replace(OPTIONS, precision=precision, width=1 / 16, batch=2, steps=1)
+        train.WAYS["a2sg"](options, 1)()
+    assert seen == [torch.float32, torch.bfloat16]
+
+
+def test_cuda_graphs_are_left_out_on_a_cpu():
+    options = replace(OPTIONS, ways=("a2sg", train.GRAPHS))
+    assert train.chosen(options) == ["a2sg"]
+    assert train.chosen(replace(options, device="cuda")) == ["a2sg", train.GRAPHS]
+
+
 def test_without_peers_it_says_how_to_get_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(peers, "available", lambda: ({}, {}))

@@ -110,6 +110,7 @@ def _parser() -> Parser:
     add("--candidates", type=int, help="candidates of search (default: 100)")
     add("--network", default="vgg16", help=f"of train and memory: {', '.join(NETWORKS)}")
     add("--width", type=float, help="factor on the network's channels (default: 1)")
+    add("--precision", default="32", help="of train and memory: 32 or bf16 (default: 32)")
     add("--batch", type=int, help="images of train and memory (default: 32)")
     add("--ways", help=f"of train and memory, of {','.join(train.WAYS)} (default: all)")
     add("--memory-steps", help="each T of memory (default: 4,8,16)")
@@ -142,6 +143,7 @@ def _options(chosen: argparse.Namespace) -> dict[str, Any]:
         "network": require_choice("network", chosen.network, NETWORKS),
         "width": sizes["width"] if chosen.width is None else require_positive("--width", chosen.width),
         "batch": count("batch", least=2),
+        "precision": require_choice("precision", chosen.precision, train.IN_WORDS),
         "ways": _names("way", chosen.ways, train.WAYS) if chosen.ways else sizes["ways"],
         "memory_steps": counts("memory_steps"),
     }

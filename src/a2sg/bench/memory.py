@@ -20,7 +20,7 @@ import torch
 from a2sg.bench import report
 from a2sg.bench.options import Options
 from a2sg.bench.timing import say
-from a2sg.bench.train import OBSERVED, WAYS, baseline_of, chosen
+from a2sg.bench.train import IN_WORDS, OBSERVED, WAYS, baseline_of, chosen
 
 MEGABYTE = 2**20
 
@@ -50,7 +50,7 @@ def measure(options: Options) -> report.Report:
     baseline = rows[0]["ratio_to"]
     return report.Report(
         title=f"Peak memory of a training step, {options.network} at width {options.width:g}: "
-        f"batch {options.batch}",
+        f"batch {options.batch}, {IN_WORDS[options.precision]}",
         columns=(
             report.Column("steps", "T", "d"),
             report.Column("way", "way"),

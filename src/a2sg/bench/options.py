@@ -33,6 +33,7 @@ class Options:
         batch: images per step.
         ways: of training it, names of `a2sg.bench.train.WAYS`.
         memory_steps: each T whose memory is measured.
+        precision: of networks: `"32"`, or `"bf16"` by automatic mixed precision.
     """
 
     device: str
@@ -51,3 +52,4 @@ class Options:
     batch: int
     ways: tuple[str, ...]
     memory_steps: tuple[int, ...]
+    precision: str = "32"

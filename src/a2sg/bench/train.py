@@ -17,11 +17,14 @@ from a2sg.bench.timing import interleave
 from a2sg.kernels.backends import fastest
 from a2sg.memory import pack_spikes
 from a2sg.neuron import SpikingNeuron
+from a2sg.training.graphs import CudaRecorder, GraphedStep, Recorder
 from a2sg.window import AdaptiveWindows
 
-ORDINARY, OBSERVED = "a2sg", "a2sg observed"
+ORDINARY, OBSERVED, GRAPHS = "a2sg", "a2sg observed", "a2sg CUDA graphs"
 BASELINE = "SpikingJelly torch"
 NEVER = 2**31
+IN_WORDS = {"32": "float32", "bf16": "bfloat16 by autocast"}
+"""What numbers are in, by `Options.precision`."""
 
 NOTHING: AbstractContextManager[Any] = nullcontext()
 Step = Callable[[], object]
@@ -52,7 +55,7 @@ def measure(options: Options) -> report.Report:
     ]
     return report.Report(
         title=f"Training step, {options.network} at width {options.width:g}: batch {options.batch}, "
-        f"T = {options.steps}, {IMAGE} x {IMAGE}",
+        f"T = {options.steps}, {IMAGE} x {IMAGE}, {IN_WORDS[options.precision]}",
         columns=(
             report.Column("way", "way"),
             report.Column("milliseconds", "ms", ".1f"),
@@ -76,8 +79,9 @@ def measure(options: Options) -> report.Report:
 
 
 def chosen(options: Options) -> list[str]:
-    """The ways in `options.ways` whose library is there."""
-    return [name for name in options.ways if name.startswith(ORDINARY) or "spikingjelly" in options.peers]
+    """The ways in `options.ways` whose library and device are there."""
+    there = [name for name in options.ways if name.startswith(ORDINARY) or "spikingjelly" in options.peers]
+    return [name for name in there if name != GRAPHS or options.device == "cuda"]
 
 
 def baseline_of(names: Collection[str]) -> str:
@@ -120,9 +124,15 @@ def check(options: Options, their_reset: str | None = None) -> str:
 
 
 def ours(
-    options: Options, steps: int, *, observed: bool = False, packed: bool = False, compiled: bool = False
+    options: Options,
+    steps: int,
+    *,
+    observed: bool = False,
+    packed: bool = False,
+    compiled: bool = False,
+    graphs: bool = False,
 ) -> Step:
-    """Our training step; observed in every iteration, with packed spikes, or as a compiled network."""
+    """Our training step: observed in every iteration, packed, compiled whole, or as CUDA graphs."""
     torch.manual_seed(0)
     model = NETWORKS[options.network].ours(options, steps).to(options.device)
     for module in model.modules():
@@ -130,7 +140,8 @@ def ours(
             module.backend = fastest(options.device)  # at once, not after the work it takes to pay
     windows = AdaptiveWindows(model, every=1 if observed else NEVER, start=0 if observed else NEVER)
     run = torch.compile(model) if compiled else model
-    return _step(run, model, options, windows.step, pack_spikes() if packed else NOTHING)
+    forward = pack_spikes() if packed else NOTHING
+    return _step(run, model, options, windows.step, forward, CudaRecorder() if graphs else None)
 
 
 def spikingjelly(options: Options, steps: int, *, neurons: bool = False, whole: bool = False) -> Step:
@@ -155,6 +166,7 @@ WAYS: dict[str, Callable[[Options, int], Step]] = {
     ORDINARY: ours,
     OBSERVED: lambda options, steps: ours(options, steps, observed=True),
     "a2sg packed": lambda options, steps: ours(options, steps, packed=True),
+    GRAPHS: lambda options, steps: ours(options, steps, graphs=True),
     "a2sg network compiled": lambda options, steps: ours(options, steps, compiled=True),
     BASELINE: spikingjelly,
     "SpikingJelly neurons compiled": lambda options, steps: spikingjelly(options, steps, neurons=True),
@@ -169,14 +181,22 @@ def _step(
     options: Options,
     after: Callable[[], object],
     forward: AbstractContextManager[Any] = NOTHING,
+    recorder: Recorder | None = None,
 ) -> Step:
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     images, labels = _data(options, options.batch)
+    mixed = torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bf16")
+
+    def compute(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = run(images)
+        return logits, _loss(logits, labels)
+
+    losses = compute if recorder is None else GraphedStep(model, compute, recorder)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with forward:
-            loss = _loss(run(images), labels)
+        with forward, mixed:
+            _, loss = losses(images, labels)
         loss.backward()
         optimizer.step()
         after()
@@ -193,4 +213,4 @@ def _data(options: Options, batch: int) -> tuple[Tensor, Tensor]:
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the mean logits over time; logits `[T, B, classes]`."""
-    return F.cross_entropy(logits.mean(0), labels)
+    return F.cross_entropy(logits.mean(0).to(torch.promote_types(logits.dtype, torch.float32)), labels)
