@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 __all__ = [
     "InputError",
+    "one_line",
     "require",
     "require_choice",
     "require_count",
     "require_positive",
     "require_share",
     "require_size",
+    "told",
 ]
+
+LONGEST = 300
+"""Characters of a library's own message that are worth a reader's time."""
 
 
 class InputError(ValueError):
@@ -44,10 +50,11 @@ def require_share(name: str, value: float) -> float:
     return number
 
 
-def require_count(name: str, value: int, least: int = 1) -> int:
-    """Return `value` as an int; raise `InputError` unless it is a whole number of at least `least`."""
+def require_count(name: str, value: int, least: int = 1, most: int | None = None) -> int:
+    """Return `value` as an int; raise `InputError` unless it is a whole number from `least` to `most`."""
     ok = isinstance(value, int) and not isinstance(value, bool) and value >= least
     require(ok, f"{name} must be a whole number of at least {least}, not {value!r}")
+    require(most is None or value <= most, f"{name} must be at most {most}, not {value!r}")
     return value
 
 
@@ -67,6 +74,40 @@ def require_choice(name: str, value: str, choices: Collection[str]) -> str:
     near = get_close_matches(str(value), list(choices), n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise InputError(f"unknown {name} {value!r}{hint}: choose one of {', '.join(sorted(choices))}")
+
+
+@contextmanager
+def told(message: str, kind: type[InputError] = InputError) -> Iterator[None]:
+    """Raise as an `InputError` whatever a library raises inside: `message`, and its reason in one line.
+
+    For the one thing that a library is given that the user may have wrong, such as a file. `InputError`s
+    pass as they are, and so does what is to stop the program.
+
+    Args:
+        message: what is wrong, with its name, such as "x.png is damaged".
+        kind: which `InputError`.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException as error:
+        # A library in Rust panics with what is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise kind(f"{message} ({_reason(error)})") from error
+
+
+def one_line(text: object) -> str:
+    """Text for a terminal: in one line, and without characters that would do anything there."""
+    line = " ".join(str(text).split())
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+
+
+def _reason(error: BaseException) -> str:
+    said = str(getattr(error, "strerror", None) or error).strip().partition("\n")[0]
+    text = one_line(f"{type(error).__name__}: {said}" if said else type(error).__name__)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _number(name: str, value: float) -> float:

@@ -9,13 +9,20 @@ from typing import Any
 
 from PIL import Image
 
-from a2sg.data.hub import open_hub
+from a2sg.data.hub import image_feature, open_hub
+from a2sg.data.labels import require_names
+from a2sg.data.picture import decoded_image
 from a2sg.data.scenes import MEAN, STD, Pairs, SceneFiles
 from a2sg.data.sets import IGNORE, ImageData, register_data
-from a2sg.errors import InputError, require, require_size
+from a2sg.data.untrusted import read_file
+from a2sg.errors import InputError, require, require_size, told
 
 CLASSES = 150
+COLUMNS = ("image", "annotation")
+"""Of a data set on the hub."""
 SPLITS = ("training", "validation")
+TABLE = 1 << 20
+"""Bytes of the table of classes."""
 WHERE = (
     "the folder ADEChallengeData2016 of ADEChallengeData2016.zip (CSAIL's scene parsing benchmark), with "
     "images/{training,validation} and annotations/{training,validation}, or the Hugging Face name of a data "
@@ -70,6 +77,8 @@ class HubPairs(Sequence[tuple[Image.Image, Image.Image]]):
     """Image and annotation of each row of a Hugging Face data set, decoded when they are asked for."""
 
     def __init__(self, rows: Any) -> None:
+        for name in COLUMNS:
+            rows = rows.cast_column(name, image_feature())
         self.rows = rows
 
     def __len__(self) -> int:
@@ -77,7 +86,8 @@ class HubPairs(Sequence[tuple[Image.Image, Image.Image]]):
 
     def __getitem__(self, index: Any) -> Any:
         row = self.rows[index]
-        return row["image"], row["annotation"]
+        items = [row[name]["bytes"] or row[name]["path"] for name in COLUMNS]
+        return tuple(decoded_image(item, f"number {index}") for item in items)
 
 
 def _rows(name: str) -> list[Pairs]:
@@ -85,7 +95,7 @@ def _rows(name: str) -> list[Pairs]:
     splits = [split for split in ("train", "validation") if split in found]
     columns = next(iter(found.values())).column_names
     require(
-        len(splits) == 2 and {"image", "annotation"} <= set(columns),
+        len(splits) == 2 and set(COLUMNS) <= set(columns),
         f"{name} must have the splits train and validation with the columns image and annotation, not "
         f"{', '.join(found)} with {', '.join(columns)}",
     )
@@ -96,7 +106,8 @@ def _names(info: Path) -> tuple[str, ...]:
     """The classes as `objectInfo150.txt` calls them; by number where there is no such file."""
     if not info.is_file():
         return tuple(str(number) for number in range(1, CLASSES + 1))
-    with info.open() as file:
-        names = tuple(row["Name"] for row in csv.DictReader(file, delimiter="\t"))
+    with told(f"{info} is no table of classes"):
+        text = read_file(info, TABLE).decode()
+        names = [row["Name"] for row in csv.DictReader(text.splitlines(), delimiter="\t")]
     require(len(names) == CLASSES, f"{info} must name {CLASSES} classes, not {len(names)}")
-    return names
+    return require_names(names, str(info))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from a2sg.errors import InputError
+from a2sg.errors import InputError, told
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +42,10 @@ def cached(name: str, key: object, make: Callable[[], dict[str, np.ndarray]]) ->
     path = cache_folder() / f"{name}-{digest}.npz"
     if path.is_file():
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with told(f"the cached {path} is damaged"), np.load(path, allow_pickle=False) as file:
                 return dict(file)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            log.warning("the cached %s is damaged (%s): made again", path, error)
+        except InputError as error:
+            log.warning("%s: made again", error)
     arrays = make()
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

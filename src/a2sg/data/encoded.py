@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +10,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from a2sg.errors import InputError, require
+from a2sg.data.picture import UnreadableImage, decoded_image
+from a2sg.errors import require
 from a2sg.progress import progress
+
+__all__ = ["Box", "Encoded", "Splits", "UnreadableImage", "decoded", "middle", "pixels"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels."""
 
 SOME = 5_000
 """From this many images on, decoding takes long enough to show how far it is."""
-
-
-class UnreadableImage(InputError):
-    """An image that cannot be decoded.
-
-    A loader hands a worker's error on with the worker's traceback written into its message: the last line
-    is what was said.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message.strip().rpartition(f"{type(self).__name__}: ")[2])
 
 
 class Encoded:
@@ -71,13 +62,7 @@ class Encoded:
             item = item["bytes"] or item["path"]
         if isinstance(item, np.ndarray):
             return Image.fromarray(item)
-        try:
-            with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as picture:
-                picture.load()
-                return picture
-        except (OSError, ValueError, SyntaxError) as error:
-            name = item if isinstance(item, str | Path) else f"number {at}"
-            raise UnreadableImage(f"image {name} is damaged or missing ({type(error).__name__})") from error
+        return decoded_image(item, str(item) if isinstance(item, str | Path) else f"number {at}")
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 import numpy as np
 
+from a2sg.data.archives import zip_members
 from a2sg.data.frames import summed_steps
+from a2sg.data.labels import number_in, require_labels
 from a2sg.data.sets import ArrayImages, ImageData, register_data
+from a2sg.data.untrusted import numbers, read_file
 from a2sg.errors import InputError, require, require_count
 
 AXES = "tpyx"
@@ -62,7 +63,7 @@ def event_arrays(
         frames.shape[1:] == test_frames.shape[1:],
         f"recordings in {train} have (T, C, H, W) = {frames.shape[1:]}, in {test} {test_frames.shape[1:]}",
     )
-    count = max(labels.max(), test_labels.max()) + 1
+    count = require_labels((labels, test_labels), source)
     return ImageData(
         train=ArrayImages(frames, labels),
         test=ArrayImages(test_frames, test_labels),
@@ -96,9 +97,10 @@ def _recordings(
     found = {}
     for name, content in _files(root, part):
         match = pattern.search(PurePath(name).name)
-        if match is None or not match.group(1).isdigit():
+        label = number_in(match.group(1)) if match is not None else None
+        if label is None:
             raise InputError(f"{name} has no whole number as its label (pattern {pattern.pattern!r})")
-        found[name] = (_frames(name, content, steps, axes), int(match.group(1)))
+        found[name] = (_frames(name, content, steps, axes), label)
     require(len(found) > 0, f"{root} has no folder {part!r} with .npy files")
     shapes = {frames.shape for frames, _ in found.values()}
     require(len(shapes) == 1, f"recordings in {root} differ in shape: {sorted(shapes)[:3]} (T, C, H, W)")
@@ -108,12 +110,8 @@ def _recordings(
 
 def _frames(name: str, content: bytes, steps: int, axes: str) -> np.ndarray:
     """`[T, C, H, W]` of one file."""
-    try:
-        counts = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{name} is no .npy array: {error}") from error
+    counts = numbers(content, name)
     require(counts.ndim == len(axes), f"{name} has {counts.ndim} axes, but axes={axes!r} names {len(axes)}")
-    require(counts.dtype.kind in "biuf", f"{name} must hold numbers, not {counts.dtype}")
     counts = counts.astype(np.float32)
     require(bool(np.isfinite(counts).all()), f"{name} has values that are not finite")
     present = [axis for axis in AXES if axis in axes]
@@ -126,14 +124,12 @@ def _files(root: Path, part: str) -> Iterator[tuple[str, bytes]]:
     """Name and content of the `.npy` files in any folder called `part`."""
     if root.is_dir():
         for path in root.rglob(f"{part}/*.npy"):
-            yield str(path), path.read_bytes()
+            yield str(path), read_file(path)
         return
     require(root.is_file(), f"there is no folder or zip {root}")
-    try:
-        with zipfile.ZipFile(root) as archive:
-            for name in archive.namelist():
-                inside = PurePath(name)
-                if inside.suffix == ".npy" and inside.parent.name == part:
-                    yield name, archive.read(name)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{root} is no folder and no whole zip: {error}") from error
+
+    def wanted(name: str) -> bool:
+        inside = PurePath(name)
+        return inside.suffix == ".npy" and inside.parent.name == part
+
+    yield from zip_members(root, wanted)

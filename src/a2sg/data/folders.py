@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tarfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from a2sg.data.archives import tar_members
 from a2sg.data.encoded import Encoded, Splits
+from a2sg.data.labels import require_names
 from a2sg.errors import InputError, require
 
 TRAIN = "train"
@@ -54,21 +54,14 @@ def read_archive(path: Path, evaluated: Sequence[str]) -> Splits:
     Raises:
         InputError: if it is damaged, and as `read_tree`.
     """
-    found: list[Found] = []
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                place = _place(PurePosixPath(member.name), evaluated)
-                content = archive.extractfile(member) if place is not None else None
-                if place is not None and content is not None:
-                    found.append((*place, content.read()))
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise InputError(f"the archive {path} is damaged: {error}") from error
+    members = tar_members(path, lambda name: _place(name, evaluated) is not None)
+    found = ((*place, content) for name, content in members if (place := _place(name, evaluated)))
     return _sorted_out(found, evaluated, str(path))
 
 
-def _place(name: PurePosixPath, evaluated: Sequence[str]) -> tuple[str, str, str] | None:
+def _place(member: str, evaluated: Sequence[str]) -> tuple[str, str, str] | None:
     """Split, class and the rest of an image's path in an archive; None for any other file."""
+    name = PurePosixPath(member)
     for depth, part in enumerate(name.parts[:-2]):
         if part == TRAIN or part in evaluated:
             fits = name.suffix.lower() in SUFFIXES
@@ -88,6 +81,7 @@ def _sorted_out(found: Iterable[Found], evaluated: Sequence[str], source: str) -
     classes = sorted({name for _, name, _, _ in by_split[TRAIN]})
     strange = {name for _, name, _, _ in by_split[test]} - set(classes)
     require(not strange, f"{source} has a class {min(strange, default='')!r} in {test}/ but none in {TRAIN}/")
+    require_names(classes, source)
     number = {name: label for label, name in enumerate(classes)}
 
     def split(name: str) -> Encoded:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from a2sg.data.cache import LAYOUT, cache_folder
 from a2sg.data.sets import Held
-from a2sg.errors import InputError
+from a2sg.errors import InputError, require, told
 from a2sg.progress import progress
 
 log = logging.getLogger(__name__)
@@ -95,9 +95,12 @@ def cached_frames(
     path = cache_folder() / f"{name}-{digest}.npy"
     if path.is_file():
         try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            log.warning("the cached %s is damaged (%s): made again", path, error)
+            with told(f"the cached {path} is damaged"):
+                kept: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+                require(len(kept) == len(files), f"the cached {path} is damaged")
+                return kept
+        except InputError as error:
+            log.warning("%s: made again", error)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +129,9 @@ def _write(part: Path, name: str, files: Sequence[Path], make: Callable[[Path], 
 
 
 def _made(file: Path, make: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """The frames of a file; readers of many formats fail in many ways."""
     try:
-        return make(file)
-    except Exception as error:  # readers of many formats fail in many ways
+        with told("it is damaged"):
+            return make(file)
+    except InputError as error:
         raise InputError(f"cannot read the recording {file}: {error}") from error

@@ -54,6 +54,8 @@ def event_frames(
                 f"events must have {name} from 0 to {least_above - 1} on this sensor, "
                 f"not {values.min()} to {values.max()}"
             )
+    span = int(t.max()) - int(t.min()) + 1 if t.size else 1
+    require(span * steps < 2**63, f"events must be of one recording, not of {span} units of time")
     step = _steps_of(t, steps, by)
     place = ((step * polarities + p) * rows + y * rows // height) * columns + x * columns // width
     counts = np.bincount(place, minlength=steps * polarities * rows * columns)

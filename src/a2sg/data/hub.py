@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from a2sg.data.archives import MEMBERS
 from a2sg.data.cache import cache_folder
 from a2sg.data.encoded import Encoded, Splits
-from a2sg.errors import InputError, require
+from a2sg.data.labels import require_labels, require_names
+from a2sg.data.untrusted import Allowance
+from a2sg.errors import InputError, require, told
 
 PATIENCE = 10
 """Seconds until a hub that does not answer counts as out of reach."""
@@ -71,13 +75,43 @@ def read_parquet(folder: Path, evaluated: Sequence[str], classes: int | None) ->
         split = next((name for name in ("train", *evaluated) if path.name.startswith(name)), None)
         if split is not None:
             files.setdefault(split, []).append(str(path))
-    try:
-        with _calm(datasets):
-            cache = str(cache_folder() / "parquet")
-            splits = datasets.load_dataset("parquet", data_files=files, cache_dir=cache)
-    except Exception as error:
-        raise InputError(f"cannot read the parquet files of {folder}: {type(error).__name__}") from error
-    return _from_splits(splits, evaluated, classes, str(folder))
+    with told(f"cannot read the parquet files of {folder}"), _calm(datasets):
+        for file in itertools.chain(*files.values()):
+            require_modest(Path(file))
+        cache = str(cache_folder() / "parquet")
+        splits = datasets.load_dataset("parquet", data_files=files, cache_dir=cache)
+    return _from_splits(splits, evaluated, classes, str(folder), Contents)
+
+
+def require_modest(path: Path) -> None:
+    """Raise `InputError` if a parquet file says that it has more rows, or unpacks to more, than it may."""
+    from pyarrow.parquet import read_metadata  # type: ignore[import-untyped]
+
+    said = read_metadata(path)
+    groups = (said.row_group(at).total_byte_size for at in range(said.num_row_groups))
+    allowance = Allowance(path)
+    allowance.spend(sum(groups))
+    require(said.num_rows <= MEMBERS, f"{path} has {said.num_rows:,} rows, more than {MEMBERS:,}")
+
+
+class Contents(Sequence[bytes]):
+    """The images of rows, none of which names a file instead."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self.rows[index]["bytes"]
+        require(isinstance(found, bytes), f"image number {index} is not in its parquet file")
+        return found
+
+
+def image_feature() -> Any:
+    """The type of a column whose images `datasets` does not decode."""
+    return _package().Image(decode=False)
 
 
 def _package() -> Any:
@@ -101,25 +135,35 @@ def _calm(datasets: Any) -> Iterator[None]:
         datasets.logging.set_verbosity(before)
 
 
-def _from_splits(splits: Any, evaluated: Sequence[str], classes: int | None, source: str) -> Splits:
+def _from_splits(
+    splits: Any,
+    evaluated: Sequence[str],
+    classes: int | None,
+    source: str,
+    items: Callable[[Any], Sequence[Any]] = lambda column: column,
+) -> Splits:
+    """Train and test of what `datasets` gives; `items` makes of a column of images what `Encoded` takes."""
     test = next((name for name in evaluated if name in splits), None)
     if "train" not in splits or test is None:
         raise InputError(
             f"{source} has the splits {', '.join(splits)}: it needs train and {' or '.join(evaluated)}"
         )
-    features = splits["train"].features
-    image, label = _image_column(features, source), _label_column(features, classes, source)
-    names = getattr(features[label], "names", None)
-    parts = []
-    for rows in (splits["train"], splits[test]):
-        labels = np.asarray(rows.with_format("numpy")[label][:], dtype=np.int64)
-        require(
-            len(labels) > 0 and labels.min() >= 0, f"{source} has images without a class in column {label!r}"
-        )
-        parts.append(Encoded(rows.cast_column(image, _package().Image(decode=False))[image], labels))
-    count = 1 + max(int(part.labels.max()) for part in parts)
-    train, measured = parts
-    return Splits(train, measured, tuple(names or (str(number) for number in range(count))))
+    with told(f"{source} does not hold images with labels"):
+        features = splits["train"].features
+        image, label = _image_column(features, source), _label_column(features, classes, source)
+        parts = []
+        for rows in (splits["train"], splits[test]):
+            labels = np.asarray(rows.with_format("numpy")[label][:], dtype=np.int64)
+            require(
+                labels.ndim == 1 and len(labels) > 0 and labels.min() >= 0,
+                f"{source} has images without a class in column {label!r}",
+            )
+            pictures = rows.cast_column(image, image_feature())[image]
+            parts.append(Encoded(items(pictures), labels))
+        names = getattr(features[label], "names", None) or None
+        count = require_labels([part.labels for part in parts], source, names and len(names))
+        train, measured = parts
+        return Splits(train, measured, require_names(names or range(count), source))
 
 
 def _image_column(features: Any, source: str) -> str:

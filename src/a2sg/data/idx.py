@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from a2sg.data.encoded import Encoded, Splits
-from a2sg.errors import InputError, require
+from a2sg.data.labels import require_labels
+from a2sg.data.untrusted import gunzip
+from a2sg.errors import require, told
 
 FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
@@ -39,10 +39,7 @@ def read_idx_splits(folder: Path, classes: Sequence[str]) -> Splits:
             images.ndim == 3 and labels.ndim == 1 and len(images) == len(labels),
             f"{folder / images_name} {images.shape} and {labels_name} {labels.shape} do not belong together",
         )
-        require(
-            labels.size > 0 and labels.max() < len(classes),
-            f"{folder / labels_name} must have labels from 0 to {len(classes) - 1}",
-        )
+        require_labels((labels,), str(folder / labels_name), len(classes))
         parts.append(Encoded(list(images), labels))
     train, test = parts
     return Splits(train, test, tuple(classes))
@@ -54,16 +51,16 @@ def read_idx(path: Path) -> np.ndarray:
     Raises:
         InputError: if it is missing or damaged.
     """
-    require(path.is_file(), f"there is no file {path}")
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+    content = gunzip(path)
     kind, dimensions = (content[2], content[3]) if len(content) >= 4 else (0, 0)
     start = 4 + 4 * dimensions
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4", len(content[4:start]) // 4))
     require(
-        content[:2] == b"\0\0" and kind == UNSIGNED_BYTES and len(content) == start + math.prod(shape),
+        content[:2] == b"\0\0"
+        and kind == UNSIGNED_BYTES
+        and len(shape) == dimensions
+        and len(content) == start + math.prod(shape),
         f"{path} is no whole IDX file of unsigned bytes",
     )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    with told(f"{path} has {dimensions} dimensions"):  # numpy has a most
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

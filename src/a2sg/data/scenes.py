@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from a2sg.data.picture import decoded_image
 from a2sg.data.sets import IGNORE, Held
 from a2sg.errors import InputError, require
 
@@ -71,6 +72,8 @@ class SceneFiles(Dataset[tuple[Tensor, Tensor]]):
         """`[H, W]`, int32, from the values of a mask."""
         known = np.array(list(self.classes))
         require(values.ndim == 2, f"{name} must have one value per pixel, not {values.shape[2:]}")
+        require(values.dtype.kind in "bui", f"{name} must have whole numbers as pixels, not {values.dtype}")
+        values = values.astype(np.int64)
         strange = np.setdiff1d(values, known)
         if strange.size:
             raise InputError(f"{name} has the value {strange[0]}, which is no class")
@@ -110,9 +113,4 @@ def fit(
 def _opened(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
-    try:
-        with Image.open(picture) as image:
-            image.load()
-            return image
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"cannot read the image {picture}: {error}") from error
+    return decoded_image(picture, str(picture))

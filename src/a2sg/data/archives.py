@@ -1,0 +1,106 @@
+"""Members of archives, read one by one: nothing is written, whatever names an archive has."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from a2sg.data.untrusted import CHUNK, Allowance, Readable
+from a2sg.errors import InputError, require, told
+
+MEMBERS = 2_000_000
+"""Of an archive: ImageNet has 1.3 million."""
+DIRECTORY = 64 << 20
+"""Bytes of a zip's list of members."""
+GZIP = b"\x1f\x8b"
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How members of a zip may be packed: others unpack far more at once than is asked for."""
+ENCRYPTED = 0x1
+INSTEAD = "unpack it, and give the folder"
+
+Wanted = Callable[[str], bool]
+
+
+def tar_members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the files in a tar archive, plain or packed with gzip.
+
+    Args:
+        path: of the archive.
+        wanted: whether a file of this name is.
+
+    Raises:
+        InputError: if it is damaged, or unpacks to more than it may.
+    """
+    with told(f"the archive {path} is damaged"), path.open("rb") as file:
+        packed = file.peek(len(GZIP)).startswith(GZIP)
+        stream = _Stream(gzip.GzipFile(fileobj=file) if packed else file, Allowance(path))
+        with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
+            count = 0
+            while (member := archive.next()) is not None:
+                count = _counted(count, path)
+                archive.members.clear()  # it would keep them all
+                if not (member.isreg() and wanted(member.name)):
+                    continue
+                require(not member.issparse(), f"{path}: {member.name} has holes, so it is no image")
+                content = archive.extractfile(member)
+                assert content is not None
+                yield member.name, content.read()
+        while stream.read(CHUNK):  # at its end gzip compares the checksum
+            pass
+
+
+def zip_members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the files in a zip.
+
+    Args:
+        path: of the zip.
+        wanted: whether a file of this name is.
+
+    Raises:
+        InputError: if it is damaged or encrypted, or unpacks to more than it may.
+    """
+    with told(f"{path} is no folder and no whole zip"):
+        allowance = Allowance(path)
+        with _Directory(path) as file, zipfile.ZipFile(file) as archive:
+            count = 0
+            for member in archive.infolist():
+                count = _counted(count, path)
+                if not wanted(member.filename):
+                    continue
+                name = f"{path}: {member.filename}"
+                require(not member.flag_bits & ENCRYPTED, f"{name} is encrypted: {INSTEAD}")
+                require(
+                    member.compress_type in PACKED,
+                    f"{name} is packed by another method than deflate: {INSTEAD}",
+                )
+                with archive.open(member) as packed:
+                    yield member.filename, allowance.all_of(packed)
+
+
+class _Stream:
+    """A stream of which no more is read than its archive is allowed."""
+
+    def __init__(self, stream: Readable, allowance: Allowance) -> None:
+        self.stream = stream
+        self.allowance = allowance
+
+    def read(self, count: int) -> bytes:
+        return self.allowance.some_of(self.stream, count)
+
+
+class _Directory(io.FileIO):
+    """A zip, which zipfile reads piece by piece, but the list of its members at once."""
+
+    def read(self, count: int | None = -1) -> bytes:
+        require(count is None or count <= DIRECTORY, f"{self.name} has a list of members that is too long")
+        return super().read(count) or b""
+
+
+def _counted(count: int, path: Path) -> int:
+    if count == MEMBERS:
+        raise InputError(f"{path} has more than {MEMBERS:,} members: {INSTEAD}")
+    return count + 1

@@ -1,0 +1,72 @@
+"""Images of strangers, decoded: of a few kinds, and of no more pixels than a camera takes."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from a2sg.data.untrusted import read_file
+from a2sg.errors import InputError, told
+
+PIXELS = 100_000_000
+"""Of an image; its header says how many there are before any is read."""
+FILE = 512 << 20
+"""Bytes of an image's file."""
+KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Whatever a file's name says. Of the others that Pillow knows, one starts a program (Ghostscript)."""
+
+
+class UnreadableImage(InputError):
+    """An image that cannot be decoded.
+
+    A loader hands a worker's error on with the worker's traceback written into its message: the last line
+    is what was said.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.strip().rpartition(f"{type(self).__name__}: ")[2])
+
+
+def decoded_image(item: bytes | str | Path, name: str) -> Image.Image:
+    """The image in a file, the first one if it moves.
+
+    Args:
+        item: the content of the file, or its path.
+        name: of the image, for errors.
+
+    Raises:
+        UnreadableImage: if it is damaged, missing, none of `KINDS`, or has too many pixels.
+    """
+    wrong = f"image {name} is damaged or missing"
+    with told(wrong, UnreadableImage):
+        content = item if isinstance(item, bytes) else _content(Path(item))
+        with _opened(
+            content, wrong, f"image {name} has more than {PIXELS:,} pixels: scale it down"
+        ) as picture:
+            picture.load()
+            return picture
+
+
+def _opened(content: bytes, damaged: str, large: str) -> Image.Image:
+    """An image whose header was read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half as many as its error
+            picture = Image.open(io.BytesIO(content), formats=KINDS)
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(f"{damaged} (it is none of {', '.join(KINDS)})") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(large) from error
+    if picture.width * picture.height > PIXELS:
+        raise UnreadableImage(large)
+    return picture
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_file(path, FILE)
+    except InputError as error:
+        raise UnreadableImage(str(error)) from error

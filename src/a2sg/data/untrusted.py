@@ -1,0 +1,137 @@
+"""Bytes of strangers, read with limits.
+
+Each limit is far above what real data has, and stops what claims more than any computer holds.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import stat
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from a2sg.errors import require, told
+
+FILE = 4 << 30
+"""Bytes of a file that is read whole."""
+ROOM, RATIO = 256 << 20, 100
+"""What an archive may unpack to: so many bytes, or so many times its own size if that is more.
+
+Images and recordings shrink by a factor of 1 to 40; zeros by 1,000, and archives in archives without end.
+"""
+CHUNK = 1 << 20
+
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, count: int, /) -> bytes:
+        """At most so many; none at the end."""
+        ...
+
+
+def read_file(path: Path, most: int = FILE) -> bytes:
+    """The content of a file.
+
+    Args:
+        path: of a regular file: a pipe or a device may have no end.
+        most: bytes that it may have.
+
+    Raises:
+        InputError: if it is none, cannot be read, or is larger.
+    """
+    with told(f"{path} cannot be read"):
+        found = path.stat()
+        require(stat.S_ISREG(found.st_mode), f"{path} is no file")
+        require(
+            found.st_size <= most,
+            f"{path} has {size(found.st_size)}: a file of its kind may have {size(most)}",
+        )
+        return path.read_bytes()
+
+
+class Allowance:
+    """How many bytes an archive may still unpack to.
+
+    Args:
+        path: of the archive, whose size says how many.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.most = self.left = max(ROOM, RATIO * path.stat().st_size)
+
+    def all_of(self, stream: Readable) -> bytes:
+        """What is left in a stream.
+
+        Raises:
+            InputError: if it is more than may be.
+        """
+        return b"".join(iter(lambda: self.some_of(stream, CHUNK), b""))
+
+    def some_of(self, stream: Readable, count: int) -> bytes:
+        """At most `count` bytes of a stream, none at its end. Errors: see `all_of`."""
+        content = stream.read(count)
+        self.spend(len(content))
+        return content
+
+    def spend(self, count: int) -> None:
+        """Count bytes that are unpacked, or are to be. Errors: see `all_of`."""
+        self.left -= count
+        require(
+            self.left >= 0,
+            f"{self.path} unpacks to more than {size(self.most)}, at least {RATIO} times its size: if you "
+            "trust it, unpack it yourself and give the folder",
+        )
+
+
+def gunzip(path: Path) -> bytes:
+    """The content of a file packed with gzip.
+
+    Raises:
+        InputError: if it is missing, damaged, or unpacks to more than it may.
+    """
+    require(path.is_file(), f"there is no file {path}")
+    with told(f"{path} is damaged"), gzip.open(path) as packed:
+        return Allowance(path).all_of(packed)
+
+
+def numbers(content: bytes, name: str) -> np.ndarray:
+    """The array in the content of a `.npy` file.
+
+    Args:
+        content: of the file.
+        name: of the file, for errors.
+
+    Raises:
+        InputError: if it is damaged or empty, holds anything but numbers, or fewer than its header says.
+    """
+    with told(f"{name} is no .npy array"):
+        file = io.BytesIO(content)
+        version = np.lib.format.read_magic(file)
+        require(version in HEADERS, f"{name} is no .npy array of plain numbers")
+        shape, _, kind = HEADERS[version](file)
+        require(not kind.hasobject, f"{name} is no .npy array of plain numbers: it holds objects of Python")
+        require(kind.kind in "biuf", f"{name} must hold numbers, not {kind}")
+        require(min(shape, default=1) > 0, f"{name} holds nothing: its shape is {shape}")
+        there, said = len(content) - file.tell(), math.prod(shape) * kind.itemsize
+        require(said <= there, f"{name} is not whole: {size(there)} of {size(said)} are there")
+        array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    return array
+
+
+def size(count: int) -> str:
+    """A number of bytes in words."""
+    for unit, power in (("GB", 30), ("MB", 20), ("kB", 10)):
+        if count >= 1 << power:
+            return f"{count / (1 << power):,.4g} {unit}"
+    return f"{count} bytes"
