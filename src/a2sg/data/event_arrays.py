@@ -112,6 +112,7 @@ def _frames(name: str, content: bytes, steps: int, axes: str) -> np.ndarray:
     """`[T, C, H, W]` of one file."""
     counts = numbers(content, name)
     require(counts.ndim == len(axes), f"{name} has {counts.ndim} axes, but axes={axes!r} names {len(axes)}")
+    require(counts.size > 0, f"{name} holds nothing: its shape is {counts.shape}")
     counts = counts.astype(np.float32)
     require(bool(np.isfinite(counts).all()), f"{name} has values that are not finite")
     present = [axis for axis in AXES if axis in axes]

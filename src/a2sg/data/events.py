@@ -6,6 +6,7 @@ once; the frames are kept in the cache.
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +16,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from a2sg.data.apart import Apart
 from a2sg.data.cache import cache_folder
 from a2sg.data.frame_cache import FrameArrays, cached_frames
 from a2sg.data.frames import SLICINGS, event_frames
+from a2sg.data.labels import number_in
 from a2sg.data.sets import ImageData, register_data
-from a2sg.errors import InputError, require_choice, require_count, require_size
+from a2sg.data.untrusted import numbers, read_file
+from a2sg.errors import InputError, one_line, require, require_choice, require_count, require_size
 
 log = logging.getLogger(__name__)
 
 CIFAR10_DVS_TRAINING = 900
 """CIFAR10-DVS has no split of its own. Here recordings 0 to 899 of each class, by the number in the file's
 name, are for training, 900 to 999 for test."""
+
+
+NMNIST_FILE = 1 << 20
+"""Bytes of a recording of N-MNIST, which has less than a tenth of that; tonic's reader takes their square."""
+WHOLE = 2**53
+"""Below this, floating-point numbers can be whole ones."""
 
 
 class Split(NamedTuple):
@@ -104,7 +114,13 @@ def dvs_gesture(
         files = _found(
             root, f"{folder}/*/[0-9]*.npy", recordings, archive, partial(sets, str(root.parent), train=train)
         )
-        splits.append(Split(files, [int(file.stem) for file in files]))
+        labels = [number_in(file.stem) for file in files]
+        for file, label in zip(files, labels, strict=True):
+            require(
+                label is not None and label < len(sets.classes),
+                f"{file} is not named after one of the classes 0 to {len(sets.classes) - 1}",
+            )
+        splits.append(Split(files, [label for label in labels if label is not None]))
     return _data("dvs_gesture", splits, framing, _read_gesture, tuple(sets.classes), "DVS128 Gesture")
 
 
@@ -140,7 +156,12 @@ def cifar10_dvs(
         split = train if int(number.group(1)) < CIFAR10_DVS_TRAINING else test
         split.files.append(file)
         split.labels.append(classes.index(file.parent.name))
-    return _data("cifar10_dvs", [train, test], framing, _read_cifar10_dvs, classes, "CIFAR10-DVS")
+    with Apart("tonic.io", "read_aedat4") as apart:
+
+        def read(file: Path) -> np.ndarray:
+            return _events(apart.read(file), "txyp")
+
+        return _data("cifar10_dvs", [train, test], framing, read, classes, "CIFAR10-DVS")
 
 
 def _data(
@@ -218,7 +239,8 @@ def _found(
                 (root / name).unlink(missing_ok=True)
             wanted = ", ".join(f"{name} ({url})" for name, url in archives.items())
             raise InputError(
-                f"{root} has no {pattern}, and tonic could not fetch it ({type(error).__name__}: {error}): "
+                f"{root} has no {pattern}, and tonic could not fetch it ({type(error).__name__}: "
+                f"{one_line(error)}): "
                 f"put {wanted} into {root}"
             ) from error
         files = sorted(root.glob(pattern))
@@ -230,21 +252,25 @@ def _found(
 def _read_nmnist(file: Path) -> np.ndarray:
     from tonic.io import read_mnist_file
 
-    events: np.ndarray = read_mnist_file(str(file), dtype=_tonic().NMNIST.dtype)
-    return events
-
-
-def _read_cifar10_dvs(file: Path) -> np.ndarray:
-    from tonic.io import read_aedat4
-
-    events: np.ndarray = read_aedat4(str(file))
-    events.dtype.names = ("t", "x", "y", "p")
+    content = io.BytesIO(read_file(file, NMNIST_FILE))
+    events: np.ndarray = read_mnist_file(content, dtype=_tonic().NMNIST.dtype, is_stream=True)
     return events
 
 
 def _read_gesture(file: Path) -> np.ndarray:
-    columns = np.load(file, allow_pickle=False).astype(np.int64)  # x, y, p, t in milliseconds
-    events = np.empty(len(columns), dtype=[(name, np.int64) for name in "xypt"])
-    for at, name in enumerate("xypt"):
+    columns = numbers(read_file(file), "it")
+    whole = bool(np.isfinite(columns).all()) and bool((np.abs(columns.astype(np.float64)) < WHOLE).all())
+    require(whole, "it has events that are not whole numbers")
+    return _events(columns.astype(np.int64), "xypt")  # t in milliseconds
+
+
+def _events(columns: np.ndarray, names: str) -> np.ndarray:
+    """Columns `[N, 4]` as a table with these names."""
+    require(
+        columns.ndim == 2 and columns.shape[1] == len(names),
+        f"it has the shape {columns.shape}, not that of events, (N, {len(names)})",
+    )
+    events = np.empty(len(columns), dtype=[(name, np.int64) for name in names])
+    for at, name in enumerate(names):
         events[name] = columns[:, at]
     return events

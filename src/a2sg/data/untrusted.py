@@ -113,7 +113,7 @@ def numbers(content: bytes, name: str) -> np.ndarray:
         name: of the file, for errors.
 
     Raises:
-        InputError: if it is damaged or empty, holds anything but numbers, or fewer than its header says.
+        InputError: if it is damaged, holds anything but numbers, or fewer than its header says.
     """
     with told(f"{name} is no .npy array"):
         file = io.BytesIO(content)
@@ -122,7 +122,7 @@ def numbers(content: bytes, name: str) -> np.ndarray:
         shape, _, kind = HEADERS[version](file)
         require(not kind.hasobject, f"{name} is no .npy array of plain numbers: it holds objects of Python")
         require(kind.kind in "biuf", f"{name} must hold numbers, not {kind}")
-        require(min(shape, default=1) > 0, f"{name} holds nothing: its shape is {shape}")
+        require(min(shape, default=0) >= 0, f"{name} is no .npy array: its header says {shape}")
         there, said = len(content) - file.tell(), math.prod(shape) * kind.itemsize
         require(said <= there, f"{name} is not whole: {size(there)} of {size(said)} are there")
         array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)

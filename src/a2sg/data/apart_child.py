@@ -1,0 +1,50 @@
+"""The other end of `a2sg.data.apart`: reads files with one function of a library, in a process of its own.
+
+Run as a file, so that nothing else of the package is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+
+def limit_memory(size: int) -> None:
+    """Have this process fail where it asks for more than `size` bytes, on systems that can."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def columns(read: Callable[[str], Any], path: str) -> bytes:
+    """What a function gives for a file, a table with named columns, as `.npy` `[N, columns]` in int64."""
+    events = read(path)
+    table = np.stack([events[name].astype(np.int64) for name in events.dtype.names], axis=1)
+    file = BytesIO()
+    np.save(file, table, allow_pickle=False)
+    return file.getvalue()
+
+
+def serve(module: str, function: str, memory: str) -> None:
+    """Answer each path on standard input: one letter, the length of what follows, and that."""
+    read = getattr(import_module(module), function)
+    limit_memory(int(memory))
+    for line in sys.stdin:
+        try:
+            kind, answer = b"A", columns(read, json.loads(line))
+        except BaseException as error:  # also what a library in Rust panics with
+            kind, answer = b"E", f"{type(error).__name__}: {error}".encode(errors="replace")
+        sys.stdout.buffer.write(kind + len(answer).to_bytes(8) + answer)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])
