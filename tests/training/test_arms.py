@@ -140,7 +140,7 @@ def test_the_config_given_is_left_alone():
         ("a2sg:bias=high", "bias must be a number, not 'high'"),
         ("a2sg:window=0", "window must be a number above 0, not 0"),
         ("a2sg:window=nan", "window must be a number, not 'nan'"),
-        ("a2sg:window=.nan", "window must be a number above 0, not nan"),
+        ("a2sg:window=.nan", "window must be a finite number, not nan"),
         ("a2sg:every=1.5", "every must be a whole number, not 1.5"),
         ("a2sg:search=bays", "did you mean 'bayes'"),
         ("a2sg:adapt=all", "unknown adapt 'all'"),

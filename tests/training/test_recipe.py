@@ -45,6 +45,15 @@ def test_config_survives_its_file(tmp_path):
     assert read_config(tmp_path / "config.yaml") == config
 
 
+def doubled(text, levels=40):
+    """YAML in which each value holds the one before twice, over and over."""
+    anchors = ", ".join(f"x{at}: &x{at} {text % ((at - 1,) * 2)}" for at in range(1, levels))
+    return f"{{x0: &x0 {{k: 1}}, {anchors}}}"
+
+
+BOMB, MERGES = doubled("[*x%d, *x%d]"), doubled("{<<: [*x%d, *x%d]}")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -87,8 +96,33 @@ def test_config_survives_its_file(tmp_path):
         ("epochs: 0x" + "f" * 5000 + "\n", r"epochs must be a whole number below 2\*\*63"),
         ("epochs: !!int x\n", "does not fit its tag"),
         ("epochs: !!bool x\n", "does not fit its tag"),
-        ('recipe: "a\\0"\n', "half a character or NUL"),
-        ('recipe: "\\ud800"\n', "half a character or NUL"),
+        ('recipe: "a\\0"\n', "half a character or a control character"),
+        ('recipe: "\\ud800"\n', "half a character or a control character"),
+        ('model: {name: "\\e[31m"}\n', "model.name has half a character or a control character"),
+        ('data: {options: {"\\x9b": 1}}\n', "data.options has half a character or a control character"),
+        ("recipe: ..\\elsewhere\n", "recipe must be a name such as digits"),
+        ("recipe: " + "a" * 101 + "\n", "recipe must have at most 100 characters, not 101"),
+        ("arm: " + "a" * 201 + "\n", "arm must have at most 200 characters, not 201"),
+        ("optimizer: {lr: .inf}\n", "optimizer.lr must be a finite number, not inf"),
+        ("optimizer: {warmup_epochs: .inf}\n", "optimizer.warmup_epochs must be a finite number, not inf"),
+        ("model: {options: {x: [-.inf]}}\n", r"model.options.x\[0\] must be a finite number, not -inf"),
+        ("seed: 4294967296\n", "seed must be at most 4294967295, not 4294967296"),
+        ("epochs: 1000000000\n", "epochs must be at most 1000000, not 1000000000"),
+        ("accumulate: 1000000000\n", "accumulate must be at most 1000000,"),
+        ("model: {steps: 1000000000}\n", "model.steps must be at most 100000,"),
+        ("data: {batch_size: 1000000000}\n", "data.batch_size must be at most 1000000,"),
+        ("data: {workers: 1000000000}\n", "data.workers must be at most 1000,"),
+        ("windows: {candidates: 1000000000}\n", "windows.candidates must be at most 100000,"),
+        ("windows: {biases: 1000000000}\n", "windows.biases must be at most 1000,"),
+        ("augment: {crop_padding: 1000000000}\n", "augment.crop_padding must be at most 10000,"),
+        ("augment: null\n", "augment must be a group of fields"),
+        ("windows: [1]\n", "windows must be a group of fields"),
+        ("data: {options: null}\n", "data.options must be a mapping"),
+        (f"data: {{options: {BOMB}}}\n", "more than 100,000 values, aliases written out"),
+        (f"data: {{options: {MERGES}}}\n", "more than 100,000 values, aliases written out"),
+        ("data: {options: {x: &a {y: *a}}}\n", "nested too deeply, or holds itself"),
+        ("x: '" + "a" * 300_000 + "'\n", r"has 293 kB: a file of its kind may have 256 kB"),
+        ("? [[1]]\n: 2\n", "is broken YAML"),
         ("recipe: ../elsewhere\n", "recipe must be a name such as digits, not '../elsewhere'"),
     ],
 )
@@ -134,11 +168,15 @@ def test_overrides_are_checked_as_a_file_is():
     assert options == {"a": 1, "b": {"c": 2}}
 
 
-text = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0")) | st.sampled_from(
+text = st.text(st.characters(exclude_categories=("Cs", "Cc"))) | st.sampled_from(
     ["1e-3", "1E5", ".5e3", "2026-11-26", "yes", "null", "~", "0o7", "010", "1_0", "12:30", "<<", "=", "!!x"]
 )
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | text,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**62), 2**62)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=8,
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -13,14 +16,18 @@ FLOAT, DATE = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
 SCIENTIFIC = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
 """Numbers such as 1e-3, which YAML 1.1 takes for text."""
 
-NO_TEXT = re.compile("[\0\ud800-\udfff]")
-"""What JSON, YAML or names of files cannot hold."""
+NO_TEXT = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What JSON, YAML or names of files cannot hold, and what steers a terminal."""
+
+MOST = 100_000
+"""Values in one; aliases count with all that they stand for."""
+MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {  # noqa: RUF012
-        # without dates: a folder may be called 2026-11-26
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != DATE]
+        # Without dates: a folder may be called 2026-11-26. Without merges: they grow without end.
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in (DATE, MERGE)]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -52,7 +59,7 @@ def read(text: str, source: str) -> Any:
         raise InputError(f"{source} is broken YAML{line}: {problem}") from error
     except RecursionError as error:
         raise InputError(f"{source} is nested too deeply to be read") from error
-    except (ValueError, LookupError, AttributeError) as error:  # of a tag, such as !!int, on other text
+    except Exception as error:  # of a tag, such as !!int, on other text
         raise InputError(f"{source} is broken YAML: a value does not fit its tag or is too long") from error
 
 
@@ -64,27 +71,33 @@ def write(values: Any) -> str:
 def require_plain(value: Any, name: str) -> None:
     """Raise `InputError` unless `value`, called `name`, is plain data."""
     try:
-        _require(value, name)
+        _require(value, name, itertools.count(1))
     except RecursionError as error:
         raise InputError(f"{name or 'a value'} is nested too deeply, or holds itself") from error
 
 
-def _require(value: Any, name: str) -> None:
+def _require(value: Any, name: str, count: Iterator[int]) -> None:
+    require(next(count) <= MOST, f"more than {MOST:,} values, aliases written out, are too many for a recipe")
     if isinstance(value, dict):
         for key, inner in value.items():
             require(isinstance(key, str), f"{_called(name)} must have texts as keys, not {key!r}")
-            _require(key, name)
-            _require(inner, f"{name}.{key}" if name else key)
+            _require(key, name, count)
+            _require(inner, f"{name}.{key}" if name else key, count)
     elif isinstance(value, list | tuple):
         for at, inner in enumerate(value):
-            _require(inner, f"{name}[{at}]")
+            _require(inner, f"{name}[{at}]", count)
     elif isinstance(value, str):
-        require(NO_TEXT.search(value) is None, f"{_called(name)} has half a character or NUL: {value!r}")
+        require(
+            NO_TEXT.search(value) is None,
+            f"{_called(name)} has half a character or a control character: {value!r}",
+        )
     elif isinstance(value, int):
         require(abs(value) < 2**63, f"{_called(name)} must be a whole number below 2**63, and is larger")
+    elif isinstance(value, float):
+        require(math.isfinite(value), f"{_called(name)} must be a finite number, not {value}")
     else:
         require(
-            value is None or isinstance(value, float),
+            value is None,
             f"{_called(name)} must be null, true or false, a number, text, or a list or mapping of these, "
             f"not {value} ({type(value).__name__})",
         )

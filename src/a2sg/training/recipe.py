@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.resources import files
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from a2sg.errors import InputError, require, require_choice, require_count, require_positive
+from a2sg.data.untrusted import read_file
+from a2sg.errors import InputError, require, require_choice, require_count, require_positive, told
 from a2sg.files import write_text
 from a2sg.training import plain
 from a2sg.training.config import RunConfig
@@ -17,6 +19,29 @@ from a2sg.training.midway import read_every
 
 FROM_FILE = ("recipe", "arm")
 """Fields that no option of the command line sets."""
+
+FILE = 256 << 10
+"""Bytes of a recipe; ours have less than 3,000."""
+NAMES = {"recipe": 100, "arm": 200}
+"""Characters of what names folders."""
+SEEDS = 2**32
+"""Seeds are below this: what every generator of random numbers takes."""
+
+COUNTS: dict[str, tuple[int, int]] = {
+    "seed": (0, SEEDS - 1),
+    "epochs": (1, 1_000_000),
+    "accumulate": (1, 1_000_000),
+    "model.steps": (1, 100_000),
+    "data.batch_size": (1, 1_000_000),
+    "data.workers": (0, 1_000),
+    "windows.every": (1, 2**40),
+    "windows.candidates": (2, 100_000),
+    "windows.batches": (1, 1_000_000),
+    "windows.biases": (1, 1_000),
+    "augment.crop_padding": (0, 10_000),
+    "augment.randaugment": (0, 1_000),
+}
+"""Least and most of whole numbers: the most is more than anybody needs, and less than fills a computer."""
 
 
 def recipes() -> dict[str, Path]:
@@ -60,10 +85,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if it cannot be read, is not YAML, or is no mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+    with told(f"cannot read {path}"):
+        text = read_file(path, FILE).decode()
     values = plain.read(text, str(path))
     require(
         isinstance(values, dict),
@@ -93,12 +116,16 @@ def read_config(path: Path) -> RunConfig:
 def checked(config: RunConfig) -> RunConfig:
     """Return `config`; raise `InputError` if a number in it is out of range."""
     require(
-        bool(config.recipe) and Path(config.recipe).name == config.recipe,  # it names a folder
+        bool(config.recipe) and not {"/", "\\"} & set(config.recipe),  # it names a folder
         f"recipe must be a name such as digits, not {config.recipe!r}",
     )
-    require_count("seed", config.seed, least=0)
-    require_count("epochs", config.epochs)
-    require_count("accumulate", config.accumulate)
+    for name, most in NAMES.items():
+        length = len(getattr(config, name))
+        require(length <= most, f"{name} must have at most {most} characters, not {length}")
+    for name, (least, most) in COUNTS.items():
+        value = attrgetter(name)(config)
+        if not isinstance(value, str):  # such as auto
+            require_count(name, value, least, most)
     read_every(config.save_every)
     if config.keep_every is not None:
         require_count("keep_every", config.keep_every)
@@ -107,9 +134,6 @@ def checked(config: RunConfig) -> RunConfig:
             f"keep_every {config.keep_every} is more than the {config.epochs} epochs, so no weights would be "
             "kept: take less",
         )
-    require_count("data.batch_size", config.data.batch_size)
-    if isinstance(config.data.workers, int):
-        require_count("data.workers", config.data.workers, least=0)
     require_positive("surrogate.window", config.surrogate.window)
     optimizer = config.optimizer
     for name in ("lr", "head_factor", "power"):
