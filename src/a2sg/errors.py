@@ -19,6 +19,8 @@ __all__ = [
     "told",
 ]
 
+SIDE = 16_384
+"""Pixels of an image's height or width that anybody asks for."""
 LONGEST = 300
 """Characters of a library's own message that are worth a reader's time."""
 
@@ -63,7 +65,7 @@ def require_size(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     sides = value if isinstance(value, Sequence) else (value, value)
     if isinstance(sides, str) or len(sides) != 2:
         raise InputError(f"{name} must be a number or a pair (height, width), not {value!r}")
-    height, width = (require_count(name, side) for side in sides)
+    height, width = (require_count(name, side, most=SIDE) for side in sides)
     return height, width
 
 

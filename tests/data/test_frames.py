@@ -137,9 +137,10 @@ def test_a_recording_of_n_mnist_is_counted():
 
 def test_an_aedat4_recording_is_counted():
     pytest.importorskip("aedat", reason="needs a2sg[events]")
-    from a2sg.data.events import _read_cifar10_dvs
+    from a2sg.data.events import _read_cifar10_dvs, aedat4_reader
 
-    events = _read_cifar10_dvs(Path(sample("tonic/sample.aedat4")))
+    with aedat4_reader() as apart:
+        events = _read_cifar10_dvs(apart, Path(sample("tonic/sample.aedat4")))
     assert len(events) == 111_954
     counted(events, (260, 346, 2))
 

@@ -278,7 +278,7 @@ def test_no_arm_does(home, arm, capsys):
 def test_no_source_of_data_does(home, name, capsys):
     with trap.untouched(*home):
         words = ["train", "digits", f"--data.name={name}", f"--data.options.source={json.dumps(OBJECTS[3])}"]
-        assert "source must be a path or a hub's name" in one_line(capsys, words)
+        assert "data.options.source must be text or null" in one_line(capsys, words)
 
 
 def test_no_array_of_a_data_set_is_unpickled(home, capsys):

@@ -5,6 +5,7 @@ import pytest
 from a2sg import cli
 from a2sg.errors import InputError
 from a2sg.parser import Parser
+from a2sg.training.build import build_data, build_model
 from a2sg.training.config import RunConfig
 from a2sg.training.fields import from_word, walk
 from a2sg.training.options import read_run
@@ -92,3 +93,31 @@ def test_text_is_taken_as_it_is(word):
     assert from_word("null", str | None, "--name") is None
     assert from_word("null", str, "--name") == "null"
     assert from_word("False", bool | str, "--name") is False
+
+
+def built(overrides):
+    config = load_recipe("digits", {"model.name": "mlp_small", **overrides})
+    return build_model(config, build_data(config))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"model.options.hidden": 3}, "model.options.hidden must be a list, not 3"),
+        ({"model.options.hidden": [8, "x"]}, "model.options.hidden.1 must be a whole number, not 'x'"),
+        ({"model.name": "vgg_small", "model.options.width": "x"}, "model.options.width must be a number"),
+        ({"model.name": "vgg_small", "model.options.width": 1e300}, "must be at most 1,000,000,000, not 1e"),
+        ({"model.options.hidden": [10**9, 10**9]}, "need more memory than there is"),
+        ({"neuron.options.decay": "x"}, "neuron.options.decay must be .*, not 'x'"),
+        ({"surrogate.options.bias": [1]}, r"surrogate.options.bias must be a number, not \[1\]"),
+        ({"data.name": "cifar10", "data.options.limit": "x"}, "data.options.limit must be a whole num"),
+        ({"data.name": "nmnist", "data.options.image_size": 10**6}, "image_size must be at most 16384"),
+        ({"data.name": "image_folder", "data.options.image_size": 10**6}, "image_size must be at most 16384"),
+        ({"data.name": "imagenet", "data.options.image_size": 10**6}, "image_size must be at most 16384"),
+    ],
+)
+def test_options_of_what_is_named_have_its_types(overrides, message, tmp_path):
+    if "data.name" in overrides:
+        overrides = {"data.options.source": str(tmp_path), **overrides}
+    with pytest.raises(InputError, match=message):
+        built(overrides)

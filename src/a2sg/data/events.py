@@ -156,11 +156,8 @@ def cifar10_dvs(
         split = train if int(number.group(1)) < CIFAR10_DVS_TRAINING else test
         split.files.append(file)
         split.labels.append(classes.index(file.parent.name))
-    with Apart("tonic.io", "read_aedat4") as apart:
-
-        def read(file: Path) -> np.ndarray:
-            return _events(apart.read(file), "txyp")
-
+    with aedat4_reader() as apart:
+        read = partial(_read_cifar10_dvs, apart)
         return _data("cifar10_dvs", [train, test], framing, read, classes, "CIFAR10-DVS")
 
 
@@ -255,6 +252,15 @@ def _read_nmnist(file: Path) -> np.ndarray:
     content = io.BytesIO(read_file(file, NMNIST_FILE))
     events: np.ndarray = read_mnist_file(content, dtype=_tonic().NMNIST.dtype, is_stream=True)
     return events
+
+
+def aedat4_reader() -> Apart:
+    """What reads recordings in AEDAT 4: one changed byte can make the package aedat end its process."""
+    return Apart("tonic.io", "read_aedat4")
+
+
+def _read_cifar10_dvs(apart: Apart, file: Path) -> np.ndarray:
+    return _events(apart.read(file), "txyp")
 
 
 def _read_gesture(file: Path) -> np.ndarray:

@@ -10,6 +10,8 @@ from a2sg.errors import InputError, require, require_choice, require_count
 
 FIELDS = ("x", "y", "t", "p")
 SLICINGS = ("time", "count")
+CELLS = 2**27
+"""Counts of a recording: 64 frames of a megapixel, with both polarities."""
 MOST = np.iinfo(np.uint16).max
 
 
@@ -44,6 +46,8 @@ def event_frames(
     rows, columns = sensor[:2] if size is None else size
     require_count("height of the frames", rows)
     require_count("width of the frames", columns)
+    cells = steps * polarities * rows * columns
+    require(cells <= CELLS, f"frames of {cells:,} counts are more than {CELLS:,}: take fewer steps or pixels")
     names = events.dtype.names or ()
     require(set(FIELDS) <= set(names), f"events need the fields x, y, t, p, not {', '.join(names) or 'none'}")
     require(events["t"].dtype.kind in "iu", f"event times must be whole numbers, not {events['t'].dtype}")

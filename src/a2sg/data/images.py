@@ -11,7 +11,7 @@ from a2sg.data.encoded import Encoded, Splits, decoded
 from a2sg.data.sets import ArrayImages, ImageData, register_data
 from a2sg.data.sources import Published, find_source
 from a2sg.data.splits import hold_out, require_holdout, spread
-from a2sg.errors import require, require_choice, require_count
+from a2sg.errors import SIDE, require, require_choice, require_count
 
 FASHION = (
     "T-shirt/top",
@@ -64,7 +64,7 @@ def in_memory(
         InputError: for an option out of range, a source that cannot be read, or a damaged image.
     """
     if image_size is not None:
-        require_count("image_size", image_size)
+        require_count("image_size", image_size, most=SIDE)
     share = check_part(limit, holdout)
     found = find_source(source, known)
 

@@ -13,7 +13,7 @@ from a2sg.data.images import check_part, described, limited
 from a2sg.data.sets import Draw, DrawnImages, ImageData, register_data
 from a2sg.data.sources import Published, find_source
 from a2sg.data.splits import hold_out
-from a2sg.errors import require, require_count
+from a2sg.errors import SIDE, require, require_count
 
 MIDDLE = 224 / 256
 """Share of the shorter side that evaluation looks at."""
@@ -96,7 +96,7 @@ def imagenet(
     Raises:
         InputError: for an option out of range, or a source that cannot be read.
     """
-    require_count("image_size", image_size)
+    require_count("image_size", image_size, most=SIDE)
     require(
         isinstance(crop_scale, int | float) and 0 < crop_scale <= 1,
         f"crop_scale must be above 0 and at most 1, not {crop_scale!r}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -16,8 +18,11 @@ from a2sg.data.scene_augment import SceneAugment
 from a2sg.data.sets import DATA
 from a2sg.errors import InputError, require
 from a2sg.models import create_model
-from a2sg.surrogate import create_surrogate
+from a2sg.models.setting import MODELS
+from a2sg.neuron import NEURONS
+from a2sg.surrogate import SURROGATES, create_surrogate
 from a2sg.training.config import OptimizerConfig, RunConfig
+from a2sg.training.fields import fit_options
 from a2sg.training.policies import create_policy
 from a2sg.window import WindowPolicy
 
@@ -28,10 +33,12 @@ OF_SCENES = {"scenes"}
 
 def build_data(config: RunConfig) -> ImageData:
     """The data set of a run; recordings come in as many frames as the network has steps."""
-    options = dict(config.data.options)
+    options = config.data.options
+    if config.data.name in DATA:
+        options = fit_options(DATA[config.data.name], options, "data.options")
     if DATA.takes(config.data.name, "steps"):
         require("steps" not in options, "data.options.steps is model.steps: set that")
-        options["steps"] = config.model.steps
+        options = {**options, "steps": config.model.steps}
     return create_data(config.data.name, **options)
 
 
@@ -79,16 +86,22 @@ def build_model(config: RunConfig, data: ImageData) -> nn.Module:
         "model.options holds the network's own options: steps is model.steps, and neuron and surrogate have "
         "groups of their own",
     )
-    model = create_model(
-        config.model.name,
-        num_classes=len(data.classes),
-        steps=config.model.steps,
-        neuron=config.neuron.name,
-        neuron_options=config.neuron.options,
-        surrogate=create_surrogate(config.surrogate.name, **config.surrogate.options),
-        window=config.surrogate.window,
-        **options,
-    )
+    make = MODELS.find(config.model.name)
+    neuron = NEURONS.find(config.neuron.name)
+    shape = SURROGATES.find(config.surrogate.name)
+    with _room():
+        model = create_model(
+            config.model.name,
+            num_classes=len(data.classes),
+            steps=config.model.steps,
+            neuron=config.neuron.name,
+            neuron_options=fit_options(neuron, config.neuron.options, "neuron.options"),
+            surrogate=create_surrogate(
+                config.surrogate.name, **fit_options(shape, config.surrogate.options, "surrogate.options")
+            ),
+            window=config.surrogate.window,
+            **fit_options(make, options, "model.options"),
+        )
     if config.optimizer.head_factor != 1:
         head_of(model)  # told before anything is written
     return model
@@ -96,7 +109,21 @@ def build_model(config: RunConfig, data: ImageData) -> nn.Module:
 
 def build_windows(config: RunConfig, model: nn.Module) -> WindowPolicy:
     """The rule that sets the windows of a run; A2SG's may only watch them."""
-    return create_policy(config.windows, model)
+    with _room():
+        return create_policy(config.windows, model)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Tell of memory that there is not."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "memory" not in str(error):
+            raise
+        raise InputError(
+            "this network and its windows need more memory than there is: take less of model.options"
+        ) from error
 
 
 def head_of(model: nn.Module) -> nn.Module:

@@ -6,14 +6,14 @@ Nothing that a value names is imported or made: a value is plain data, of the ty
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from a2sg.errors import InputError, require_choice
+from a2sg.errors import InputError, require, require_choice
 from a2sg.training import plain
 from a2sg.training.arguments import UNIONS
 
@@ -25,6 +25,9 @@ WORDS = {
     float: "a number",
     str: "text",
     dict: "a mapping such as {name: value}",
+    list: "a list",
+    tuple: "a list",
+    Sequence: "a list",
     type(None): "null",
 }
 """What a value of a type is called."""
@@ -50,6 +53,10 @@ class Field:
     def open(self) -> bool:
         """Whether it is a mapping with keys of the user's choice."""
         return get_origin(self.kind) is dict
+
+
+LARGEST = 1_000_000_000
+"""Of the numbers among options: more than anybody needs, and less than what fills a computer by itself."""
 
 
 def walk(cls: type, prefix: str = "") -> Iterator[Field]:
@@ -109,6 +116,47 @@ def fit(kind: type[T], value: Any, name: str = "") -> T:
         raise _told(kind, first["loc"], first["input"], name) from error
 
 
+def fit_options(function: Callable[..., Any], options: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """`options` as values of the types that the parameters of a function have, where a file can hold those.
+
+    Args:
+        function: what is called with them, or a class.
+        options: plain data by name; a name that is no parameter is left to who calls.
+        group: what they are in, for errors, such as "model.options".
+
+    Raises:
+        InputError: if one does not fit.
+    """
+    of_arguments = isinstance(function, type) and not is_dataclass(function)
+    hints = get_type_hints(getattr(function, "__init__") if of_arguments else function)  # noqa: B009
+    _require_modest(dict(options), group)
+    plainly = {name: kind for name, kind in hints.items() if name in options and _is_plain(kind)}
+    return {
+        name: fit(plainly[name], value, f"{group}.{name}") if name in plainly else value
+        for name, value in options.items()
+    }
+
+
+def _require_modest(value: Any, name: str) -> None:
+    """Raise `InputError` for a number in plain data that is too large for an option."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _require_modest(inner, f"{name}.{key}")
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            _require_modest(inner, f"{name}[{at}]")
+    elif isinstance(value, int | float):
+        require(abs(value) <= LARGEST, f"{name} must be at most {LARGEST:,}, not {value}")
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a file can hold values of a type."""
+    if get_origin(kind) is Literal or kind in WORDS:
+        return True
+    parts = [part for part in get_args(kind) if part is not Ellipsis]
+    return (get_origin(kind) in UNIONS or get_origin(kind) in WORDS) and all(map(_is_plain, parts))
+
+
 @lru_cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
@@ -122,7 +170,7 @@ def _told(kind: Any, path: tuple[int | str, ...], value: Any, name: str) -> Inpu
                 break  # what follows is the part that was tried, not a name
             group, name = name, f"{name}.{key}" if name else str(key)
             if not is_dataclass(kind):
-                kind = get_args(kind)[-1]
+                kind = next(part for part in reversed(get_args(kind)) if part not in (Ellipsis, type(None)))
                 continue
             known = kinds(kind)  # type: ignore[arg-type]
             require_choice("field", name, [f"{group}.{field}" if group else field for field in known])
