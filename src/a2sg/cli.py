@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from a2sg._version import __version__
-from a2sg.errors import InputError, require, require_choice, require_count
+from a2sg.errors import InputError, one_line, require, require_choice, require_count
 from a2sg.imports import import_modules, split_imports
 from a2sg.listing import TOPICS, entries
 from a2sg.memory.pages import keep_pages
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import_modules(names)
         return _dispatch(words)
     except InputError as error:
-        message = " ".join(str(error).split())
+        message = one_line(error)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
@@ -344,7 +344,7 @@ def info_command(words: list[str]) -> int:
 def _seeds(text: str) -> list[int]:
     words = text.split(",")
     require(
-        all(word.strip().isdigit() for word in words) and len(set(words)) == len(words),
+        all(word.strip().isdecimal() and len(word) < 20 for word in words) and len(set(words)) == len(words),
         f"--seeds must be different whole numbers such as 0,1,2, not {text!r}",
     )
     return [int(word) for word in words]

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from a2sg.errors import told
+
 
 def write_text(path: Path, text: str) -> None:
     """Write `text`, whole or not at all."""
@@ -40,10 +42,14 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of metrics.csv or windows.csv, typed; none where there is no file. An empty cell is None."""
+    """Rows of metrics.csv or windows.csv, typed; none where there is no file. An empty cell is None.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with told(f"{path} is damaged"), path.open(newline="", encoding="utf-8") as file:
         return [{name: _typed(name, cell) for name, cell in row.items()} for row in csv.DictReader(file)]
 
 

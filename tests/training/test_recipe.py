@@ -102,6 +102,8 @@ BOMB, MERGES = doubled("[*x%d, *x%d]"), doubled("{<<: [*x%d, *x%d]}")
         ('data: {options: {"\\x9b": 1}}\n', "data.options has half a character or a control character"),
         ("recipe: ..\\elsewhere\n", "recipe must be a name such as digits"),
         ("recipe: " + "a" * 101 + "\n", "recipe must have at most 100 characters, not 101"),
+        ("recipe: <script>\n", "recipe must be a name such as digits"),
+        ("arm: $x$\n", "arm must be a name such as digits"),
         ("arm: " + "a" * 201 + "\n", "arm must have at most 200 characters, not 201"),
         ("optimizer: {lr: .inf}\n", "optimizer.lr must be a finite number, not inf"),
         ("optimizer: {warmup_epochs: .inf}\n", "optimizer.warmup_epochs must be a finite number, not inf"),
@@ -123,7 +125,7 @@ BOMB, MERGES = doubled("[*x%d, *x%d]"), doubled("{<<: [*x%d, *x%d]}")
         ("data: {options: {x: &a {y: *a}}}\n", "nested too deeply, or holds itself"),
         ("x: '" + "a" * 300_000 + "'\n", r"has 293 kB: a file of its kind may have 256 kB"),
         ("? [[1]]\n: 2\n", "is broken YAML"),
-        ("recipe: ../elsewhere\n", "recipe must be a name such as digits, not '../elsewhere'"),
+        ("recipe: ../elsewhere\n", "recipe must be a name such as digits, .* not '../elsewhere'"),
     ],
 )
 def test_a_broken_recipe_is_told_in_words(tmp_path, text, message):

@@ -170,7 +170,7 @@ class RunProgress(pl.Callback):
         self.console = console
         self.title = title
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("epoch {task.fields[epoch]}"),
             TextColumn("{task.fields[score]}"),
@@ -205,7 +205,9 @@ class RunProgress(pl.Callback):
         self.bar.update(self.task, score=score)
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
         if not self.console.is_terminal and (epoch % max(1, epochs // 5) == 0 or epoch == epochs):
-            self.console.print(f"{self.title}  epoch {epoch}/{epochs}  {score}", highlight=False)
+            self.console.print(
+                f"{self.title}  epoch {epoch}/{epochs}  {score}", markup=False, highlight=False
+            )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.bar.stop()

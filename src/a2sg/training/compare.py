@@ -21,7 +21,7 @@ from a2sg.training import pictures, tables
 from a2sg.training.arms import Arm, apply_arms
 from a2sg.training.config import RunConfig
 from a2sg.training.folders import CONFIG, blank, read_run_config, read_summary
-from a2sg.training.recipe import read_yaml
+from a2sg.training.recipe import COUNTS, read_yaml
 from a2sg.training.tables import ArmResult, arm_results
 
 Train = Callable[..., dict[str, Any]]
@@ -106,7 +106,7 @@ def compare(
     require(len(seeds) > 0, "a comparison needs at least one seed, such as 0")
     require(len(set(seeds)) == len(seeds), f"seeds must differ, not {', '.join(map(str, seeds))}")
     for seed in seeds:
-        require_count("seed", seed, least=0)
+        require_count("seed", seed, *COUNTS["seed"])
     bonferroni(level, 1)  # checks it
     configs = apply_arms(config, arms)
     # By seed first: the runs of a pair come close in time, in like conditions.

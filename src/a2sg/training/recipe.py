@@ -24,6 +24,8 @@ FILE = 256 << 10
 """Bytes of a recipe; ours have less than 3,000."""
 NAMES = {"recipe": 100, "arm": 200}
 """Characters of what names folders."""
+NOT_IN_NAMES = frozenset("/\\$|<>`")
+"""Other folders, and what tables, pages and formulas are written with."""
 SEEDS = 2**32
 """Seeds are below this: what every generator of random numbers takes."""
 
@@ -116,12 +118,16 @@ def read_config(path: Path) -> RunConfig:
 def checked(config: RunConfig) -> RunConfig:
     """Return `config`; raise `InputError` if a number in it is out of range."""
     require(
-        bool(config.recipe) and not {"/", "\\"} & set(config.recipe),  # it names a folder
+        bool(config.recipe),
         f"recipe must be a name such as digits, not {config.recipe!r}",
     )
     for name, most in NAMES.items():
-        length = len(getattr(config, name))
-        require(length <= most, f"{name} must have at most {most} characters, not {length}")
+        text = getattr(config, name)
+        require(len(text) <= most, f"{name} must have at most {most} characters, not {len(text)}")
+        require(
+            not NOT_IN_NAMES & set(text),
+            f"{name} must be a name such as digits, without {' '.join(sorted(NOT_IN_NAMES))}, not {text!r}",
+        )
     for name, (least, most) in COUNTS.items():
         value = attrgetter(name)(config)
         if not isinstance(value, str):  # such as auto

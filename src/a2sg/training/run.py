@@ -100,7 +100,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
     if config.model.weights is not None and not (resume and has_checkpoint(out)):
         taken = take_weights(task.model, Path(config.model.weights))
         if not quiet:
-            Console(stderr=True).print(f"{taken} from {config.model.weights}", highlight=False)
+            Console(stderr=True).print(f"{taken} from {config.model.weights}", markup=False, highlight=False)
     with opened(config, out, resume=resume) as checkpoint:
         return _train(task, out, device, checkpoint, quiet)
 

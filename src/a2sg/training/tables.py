@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from a2sg.errors import one_line
 from a2sg.score import SCORES, Score, score_in
 from a2sg.statistics import BETTER, WORSE, Difference, bonferroni, deviation, mean, paired_difference
 
@@ -125,7 +126,7 @@ def cells(result: ArmResult) -> list[str]:
 
 def terminal_table(results: Sequence[ArmResult], title: str) -> Table:
     """The table for `rich`: 100 columns wide at most, with the arms' options below their names."""
-    table = Table(title=title, title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
+    table = Table(title=Text(title), title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
     table.box, table.show_edge = box.SIMPLE_HEAD, False
     for at, (header, _) in enumerate(HEADERS):
         # Score, difference and verdict give way where the terminal is narrow.
@@ -134,7 +135,7 @@ def terminal_table(results: Sequence[ArmResult], title: str) -> Table:
     for result in results:
         style = STYLES.get(result.verdict, "")
         arm, score, difference, verdict, *rest = cells(result)
-        table.add_row(arm.replace(":", "\n "), score, difference, Text(verdict, style), *rest)
+        table.add_row(Text(arm.replace(":", "\n ")), score, difference, Text(verdict, style), *rest)
     return table
 
 
@@ -145,8 +146,13 @@ def markdown_table(results: Sequence[ArmResult], title: str, remarks: Sequence[s
     for result in results:
         arm, *rest = cells(result)
         lines.append([arm, str(len(result.runs)), *rest])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([f"# {title}", table, *remarks]) + "\n"
+    table = "\n".join(f"| {' | '.join(map(_in_markdown, line))} |" for line in lines)
+    return "\n\n".join([f"# {_in_markdown(title)}", table, *map(_in_markdown, remarks)]) + "\n"
+
+
+def _in_markdown(text: str) -> str:
+    """Text that neither ends a cell nor begins a tag."""
+    return one_line(text).replace("|", "\\|").replace("<", "&lt;")
 
 
 def table_rows(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
