@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from a2sg.errors import require
+from a2sg.errors import require, told
 from a2sg.files import read_rows
 from a2sg.study.measure.variation import HistoryPoint, history_points
 
@@ -86,8 +86,9 @@ def run_history(folder: str | Path) -> list[HistoryPoint]:
         f"{folder} has no observed iterations in a windows.csv: is it a run folder, trained for longer than "
         "windows.start iterations?",
     )
-    ends = [(row["epoch"], row["iteration"]) for row in read_rows(folder / "metrics.csv")]
-    return history_points(rows, ends=ends)
+    with told(f"the tables of {folder} are damaged"):
+        ends = [(row["epoch"], row["iteration"]) for row in read_rows(folder / "metrics.csv")]
+        return history_points(rows, ends=ends)
 
 
 def usual_loss() -> Callable[[Tensor, Tensor], Tensor]:

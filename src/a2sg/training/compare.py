@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from a2sg.errors import InputError, require, require_count
+from a2sg.errors import InputError, require, require_count, told
 from a2sg.files import csv_text, read_rows, write_text
 from a2sg.score import SCORES, score_in
 from a2sg.statistics import bonferroni
@@ -119,7 +119,8 @@ def compare(
     for run in runs:
         _require_same(run)
     _train_all(runs, len(arms), train or _default_train())
-    return _report(runs, arms, seeds, out, level, corrected)
+    with told(f"the files of the runs in {out} are damaged"):
+        return _report(runs, arms, seeds, out, level, corrected)
 
 
 def _default_train() -> Train:
@@ -137,7 +138,8 @@ def _train_all(runs: Sequence[_Run], arms: int, train: Train) -> None:
             train(run.config, run.folder, resume=(run.folder / CONFIG).is_file())
         if not (finished and any((run.folder / f"{score.name}.png").is_file() for score in SCORES.values())):
             baseline = runs[number - number % arms]
-            pictures.run_pictures(run.folder, None if baseline is run else baseline.folder)
+            with told(f"the files of {run.folder} or {baseline.folder} are damaged"):
+                pictures.run_pictures(run.folder, None if baseline is run else baseline.folder)
 
 
 def _report(
