@@ -41,28 +41,21 @@ def decoded_image(item: bytes | str | Path, name: str) -> Image.Image:
         UnreadableImage: if it is damaged, missing, none of `KINDS`, or has too many pixels.
     """
     wrong = f"image {name} is damaged or missing"
-    with told(wrong, UnreadableImage):
+    large = f"image {name} has more than {PIXELS:,} pixels: scale it down"
+    with told(wrong, UnreadableImage), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is wrong is told, and the rest is shown as it can be
         content = item if isinstance(item, bytes) else _content(Path(item))
-        with _opened(
-            content, wrong, f"image {name} has more than {PIXELS:,} pixels: scale it down"
-        ) as picture:
+        try:
+            picture = Image.open(io.BytesIO(content), formats=KINDS)
+        except UnidentifiedImageError as error:
+            raise UnreadableImage(f"{wrong} (it is none of {', '.join(KINDS)})") from error
+        except Image.DecompressionBombError as error:
+            raise UnreadableImage(large) from error
+        with picture:
+            if picture.width * picture.height > PIXELS:
+                raise UnreadableImage(large)
             picture.load()
             return picture
-
-
-def _opened(content: bytes, damaged: str, large: str) -> Image.Image:
-    """An image whose header was read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half as many as its error
-            picture = Image.open(io.BytesIO(content), formats=KINDS)
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(f"{damaged} (it is none of {', '.join(KINDS)})") from error
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(large) from error
-    if picture.width * picture.height > PIXELS:
-        raise UnreadableImage(large)
-    return picture
 
 
 def _content(path: Path) -> bytes:
