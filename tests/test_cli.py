@@ -125,3 +125,22 @@ def test_a_missing_extra_is_one_line(capsys, monkeypatch):
     status, _, err = run(capsys, "train")
     assert status == 2
     assert "pip install 'a2sg[train]'" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "no\x1b[2J\nwhere\x07"],
+        ["train", "\x1b]0;title\x07"],
+        ["train", "digits", "--model.name", "\x1b[31m"],
+        ["list", "\u202emodels"],
+        ["compare", "digits", "--seeds", "²"],
+        ["compare", "digits", "--seeds", "9" * 5000],
+        ["compare", "digits", "--seeds", str(2**32)],
+    ],
+)
+def test_an_error_steers_no_terminal(capsys, words):
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "")
+    assert err.startswith("a2sg: error: ")
+    assert err.removesuffix("\n").isprintable()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from a2sg import IF, LIF, PLIF, InputError, IntegerLIF
+from a2sg import IF, LIF, PLIF, InputError, IntegerLIF, errors
 from a2sg.errors import require, require_choice, require_count, require_positive
 from a2sg.neuron import NEURONS, State
 from a2sg.surrogate import Boxcar
@@ -168,3 +168,53 @@ def test_helpers():
     told(lambda: require_choice("neuron", "lfi", NEURONS), "did you mean 'lif'", "integer_lif")
     message = told(lambda: require_choice("neuron", "xyzzy", NEURONS), "'xyzzy'", "plif")
     assert "did you mean" not in message
+
+
+class PanicException(BaseException):
+    """As libraries in Rust raise it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("bad\nworse"), "ValueError: bad"),
+        (ValueError(), "ValueError"),
+        (OSError(28, "No space left on device"), "OSError: No space left on device"),
+        (MemoryError("Unable to allocate"), "MemoryError: Unable to allocate"),
+        (RecursionError("too deep"), "RecursionError: too deep"),
+        (PanicException("range end index"), "PanicException: range end index"),
+        (ValueError("\x1b[31m\u202e"), "ValueError: �[31m�"),
+        (ValueError("x" * 1000), "x…"),
+    ],
+)
+def test_what_a_library_raises_is_told(error, reason):
+    def fail():
+        with errors.told("x.png is damaged"):
+            raise error
+
+    message = told(fail, "x.png is damaged (", reason)
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_what_stops_the_program_stops_it(error):
+    with pytest.raises(error), errors.told("x.png is damaged"):
+        raise error
+
+
+def test_what_we_told_is_not_told_again():
+    mine = InputError("of my own")
+    with pytest.raises(InputError) as error, errors.told("x.png is damaged"):
+        raise mine
+    assert error.value is mine
+    with errors.told("nothing is wrong"):
+        pass
+
+
+def test_a_line_does_nothing_to_a_terminal():
+    assert errors.one_line("a\n b\t\x1b[2J\x07\x9b c ü 漢") == "a b �[2J�� c ü 漢"
+
+
+def test_counts_have_a_most():
+    assert require_count("x", 5, most=5) == 5
+    told(lambda: require_count("x", 6, most=5), "x must be at most 5, not 6")

@@ -22,6 +22,7 @@ TOGETHER = {
     "data/test_events.py": "frame_cache",
     "data/test_feed.py": "resident",
     "data/test_images.py": "encoded folders sources",
+    "data/test_untrusted.py": "labels picture",
     "data/test_scenes.py": "ade20k camvid scene_augment",
     "export/test_export.py": "layers neurons nir_graph wiring",
     "kernels/test_backends.py": "function fuse inductor layout",

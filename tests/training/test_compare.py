@@ -12,7 +12,7 @@ from a2sg.training.arms import apply_arm, parse_arm
 from a2sg.training.compare import compare
 from a2sg.training.config import RunConfig
 from a2sg.training.recipe import read_config
-from a2sg.training.tables import arm_results, notes, print_summary
+from a2sg.training.tables import arm_results, markdown_table, notes, print_summary, print_table
 from fake_train import FakeTrain, Stopped
 
 
@@ -327,3 +327,22 @@ def test_notes_name_the_arms_that_stand_correction():
     assert note.endswith("a difference is shown for far.")
     assert "one seed" in notes(arm_results({"fixed": runs(0.9), "a2sg": runs(0.91)}))[0]
     assert notes(arm_results({"a2sg": base})) == []
+
+
+HOSTILE = "a2sg[red]|<script>alert(1)</script>\n[link=x]"
+
+
+def test_names_change_no_table(capsys):
+    run = {
+        **dict.fromkeys(("spikes_per_sample", "energy_nj_per_sample", "seconds", "search_share"), 0.0),
+        "accuracy": 0.5,
+    }
+    results = arm_results({HOSTILE: [run], "fixed": [run]})
+    print_table(results, HOSTILE, [HOSTILE])
+    printed = capsys.readouterr().out
+    assert "[red]" in printed
+    assert printed.count("[link=x]") == 3
+    lines = markdown_table(results, HOSTILE, [HOSTILE]).splitlines()
+    assert [line.count(" | ") for line in lines if line.startswith("|")] == [8, 8, 8, 8]
+    assert not [line for line in lines if "<script>" in line]
+    assert len(lines) == 8

@@ -14,6 +14,7 @@ from torch import nn
 import a2sg
 from a2sg import cli
 from a2sg.errors import InputError
+from a2sg.study import html
 from a2sg.study.inspect import charts
 from a2sg.study.inspect.table import HEADERS, number
 from a2sg.study.subject import find_subject
@@ -301,3 +302,41 @@ def test_bad_input_is_one_line(capsys, tmp_path, monkeypatch, words, message):
     assert err.count("\n") == 1
     assert message in err
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda text: html.document(text, text, [], ""),
+        lambda text: html.heading(2, text),
+        lambda text: html.paragraph(text),
+        lambda text: html.folded(text),
+        lambda text: html.table([text], [[text]], longest=0),
+        lambda text: html.picture(b"", "png", text),
+        lambda text: charts.histogram([1, 2, 3], [0.0, 1.0, 2.0, 3.0], 1.0, text),
+        lambda text: charts.curves({text: [1.0, 2.0], "own": [1.0, 2.0]}, [0.5, 1.0], 1.0, None, text),
+    ],
+)
+def test_names_write_no_html(write):
+    class Reader(HTMLParser):
+        text = ""
+        tags: tuple[str, ...] = ()
+        values: tuple[str | None, ...] = ()
+
+        def handle_starttag(self, tag, attributes):
+            self.tags += (tag,)
+            self.values += tuple(value for _, value in attributes)
+
+        def handle_data(self, data):
+            self.text += data
+
+    reader, plain = Reader(), Reader()
+    reader.feed(write(HOSTILE))
+    plain.feed(write("fine"))
+    assert reader.tags == plain.tags
+    values = [str(value).replace(HOSTILE, "fine") for value in reader.values]
+    assert (reader.text.replace(HOSTILE, "fine"), values) == (plain.text, [*map(str, plain.values)])
+    assert HOSTILE in reader.text + "".join(map(str, reader.values))
