@@ -34,12 +34,17 @@ class TrainingClock(pl.Callback):
         self.seconds = 0.0
         self._start: float | None = None
 
+    @property
+    def began(self) -> bool:
+        """Whether training has: what it goes on from was loaded."""
+        return self._start is not None
+
     def state_dict(self) -> dict[str, Any]:
         running = 0.0 if self._start is None else time.perf_counter() - self._start
         return {"seconds": self.seconds + running}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds = state_dict["seconds"]
+        self.seconds = float(state_dict["seconds"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()  # in the middle of an epoch none begins

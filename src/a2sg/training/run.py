@@ -21,7 +21,7 @@ from torch import nn
 
 from a2sg._version import __version__
 from a2sg.devices import find_device
-from a2sg.errors import InputError, require
+from a2sg.errors import InputError, require, told
 from a2sg.files import write_json
 from a2sg.training.build import build_data
 from a2sg.training.callbacks import (
@@ -147,6 +147,12 @@ def _train(
         raise Interrupted(str(out)) from stopped
     except OSError as error:
         raise unwritable(out, error) from error
+    except Exception as error:
+        if checkpoint is None or clock.began or isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{checkpoint} does not fit {out / CONFIG}: was one of them changed? ({type(error).__name__})"
+        ) from error
     task.swap_average()  # to stay
     summary = summarize(task, device, clock.seconds)
     write_json(out / SUMMARY, summary)
@@ -222,11 +228,9 @@ def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None) -> N
         kept = kept_epochs(folder) or "none"
         require(path.is_file(), f"{folder} kept no weights after epoch {epoch}: it has {kept}")
     state = read_checkpoint(path)
-    try:
+    with told(f"{path} does not fit {folder / CONFIG}: was one of them changed?"):
         task.load_state_dict(state["state_dict"])
         task.on_load_checkpoint(state)
-    except (KeyError, RuntimeError) as error:
-        raise InputError(f"{path} does not fit {folder / CONFIG}: was one of them changed?") from error
     for site in task.windows.sites.values():
         site.observer = None  # which the next iteration of training may have been for
 
@@ -242,11 +246,12 @@ def take_weights(model: nn.Module, folder: Path) -> str:
     """
     read_run_config(folder)
     path = _newest(folder, "model.weights are those of a trained run")
-    trained = {
-        name.removeprefix("model."): value
-        for name, value in read_checkpoint(path)["state_dict"].items()
-        if name.startswith("model.")
-    }
+    with told(f"model.weights: {path} holds something else than weights"):
+        trained = {
+            name.removeprefix("model."): torch.as_tensor(value)
+            for name, value in read_checkpoint(path)["state_dict"].items()
+            if name.startswith("model.")
+        }
     own = {name: value for name, value in model.state_dict().items() if name.rpartition(".")[2] != "window"}
     fitting = {
         name: trained[name]

@@ -147,11 +147,11 @@ class WindowPolicy(ABC):
             f"{theirs or 'none'}, here {mine}",
         )
         self._check(state)
-        self.iteration = state["iteration"]
+        self.iteration = int(state["iteration"])
         self._history = [dict(row) for row in state["history"]]
         self._kept = Counter(state["kept"])
         self._late.clear()
-        self._clock = Clock(state["seconds"])
+        self._clock = Clock(float(state["seconds"]))
         for name, observer in self.observers.items():
             observer.table.copy_(tables[name])
             observer.clock = Clock()

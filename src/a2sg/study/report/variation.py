@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from a2sg.errors import InputError
+from a2sg.files import read_rows
 from a2sg.statistics import mean
 from a2sg.study.measure.variation import HistoryPoint, estimate
 from a2sg.study.report import draw
@@ -72,11 +72,10 @@ def _history(case: Case, notes: list[str]) -> list[HistoryPoint]:
             f"{case.label}: its windows follow {case.run.config.windows.policy}, which keeps no SGV and TGC."
         )
         return []
-    try:
-        return run_history(case.run.folder)
-    except InputError:
+    if not read_rows(case.run.folder / "windows.csv"):
         notes.append(f"{case.label}: training observed no iteration (windows.every was longer than it).")
         return []
+    return run_history(case.run.folder)
 
 
 def _glance(

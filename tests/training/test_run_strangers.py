@@ -1,0 +1,103 @@
+"""Run folders of strangers: a whole checkpoint that holds something else, damaged tables, odd summaries."""
+
+import shutil
+
+import pytest
+import torch
+
+from a2sg import cli
+from a2sg.training import run as runs
+from a2sg.training.arms import apply_arm, parse_arm
+from a2sg.training.checkpoints import CHECKPOINT
+from a2sg.training.recipe import load_recipe
+
+QUICK = {
+    "epochs": 1,
+    "windows.every": 4,
+    "model.name": "mlp_small",
+    "model.options": {"hidden": [8, 8]},
+    "model.steps": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "a2sg-s0"
+    runs.train(apply_arm(load_recipe("digits", QUICK), parse_arm("a2sg")), folder, quiet=True)
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "a2sg-s0")
+
+
+def changed(*path):
+    """A checkpoint with the last of `path` in the place that those before lead to."""
+
+    def change(state):
+        *places, last, value = path
+        at = state
+        for place in places:
+            at = at[place]
+        at[last] = value
+        return state
+
+    return change
+
+
+ELSE = {
+    "nothing of it": lambda state: {"x": 1},
+    "a list": lambda state: [1, 2],
+    "no windows": lambda state: {name: value for name, value in state.items() if name != "windows"},
+    "weights that are a list": changed("state_dict", [1]),
+    "a weight that is text": changed("state_dict", "model.fc1.synapse.weight", "x"),
+    "a weight of another shape": changed("state_dict", "model.fc1.synapse.weight", torch.zeros(3)),
+    "windows that are text": changed("windows", "x"),
+    "an iteration that is text": changed("windows", "iteration", "x"),
+    "seconds that are a list": changed("windows", "seconds", [1]),
+    "a history of numbers": changed("windows", "history", [1]),
+    "tables that are text": changed("windows", "tables", "x"),
+    "no optimizer": changed("optimizer_states", [{}]),
+    "loops that are text": changed("loops", "x"),
+}
+
+
+def one_line(capsys, words):
+    capsys.readouterr()
+    assert cli.main(words) == 2, words
+    err = capsys.readouterr().err.strip().splitlines()[-1]
+    assert err.startswith("a2sg: error: ")
+    return err
+
+
+@pytest.mark.parametrize("change", ELSE.values(), ids=list(ELSE))
+def test_a_checkpoint_that_holds_something_else_is_told(run, change, capsys):
+    state = torch.load(run / CHECKPOINT, weights_only=True)
+    for path in (run / CHECKPOINT).parent.iterdir():
+        path.unlink()
+    torch.save(change(state), run / CHECKPOINT)
+    (run / "summary.json").unlink()
+    said = one_line(capsys, ["train", "--resume", str(run)])
+    assert "last.ckpt" in said or "windows" in said
+    if change not in (ELSE["no optimizer"], ELSE["loops that are text"]):  # which evaluation does not look at
+        assert "last.ckpt" in one_line(capsys, ["evaluate", str(run)])
+
+
+@pytest.mark.parametrize("change", [changed("state_dict", [1]), lambda state: {"x": 1}])
+def test_weights_that_are_something_else_are_told(run, change, tmp_path, capsys):
+    for path in (run / CHECKPOINT).parent.iterdir():
+        path.unlink()
+    torch.save(change({}), run / CHECKPOINT)
+    words = ["train", "digits", "--out", str(tmp_path / "out"), "--model.weights", str(run)]
+    words += [f"--{name}={value}" for name, value in QUICK.items()]
+    assert "holds something else than weights" in one_line(capsys, words)
+
+
+@pytest.mark.parametrize("content", ["window\nx\n", "iteration,window\n1,2,3\n", "epoch\n1\n"])
+def test_damaged_tables_of_a_run_are_told(run, content, tmp_path, capsys):
+    (run / "windows.csv").write_text(content)
+    words = ["analyze", str(run), "--only", "variation", "--samples", "8", "--batch-size", "8"]
+    said = one_line(capsys, [*words, "--out", str(tmp_path / "out")])
+    assert "damaged" in said
+    assert str(run) in said
