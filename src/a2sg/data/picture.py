@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from a2sg.data.untrusted import read_file
+from a2sg.data.untrusted import require_file
 from a2sg.errors import InputError, told
 
 PIXELS = 100_000_000
@@ -44,9 +44,9 @@ def decoded_image(item: bytes | str | Path, name: str) -> Image.Image:
     large = f"image {name} has more than {PIXELS:,} pixels: scale it down"
     with told(wrong, UnreadableImage), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is wrong is told, and the rest is shown as it can be
-        content = item if isinstance(item, bytes) else _content(Path(item))
+        source = io.BytesIO(item) if isinstance(item, bytes) else _file(Path(item))
         try:
-            picture = Image.open(io.BytesIO(content), formats=KINDS)
+            picture = Image.open(source, formats=KINDS)
         except UnidentifiedImageError as error:
             raise UnreadableImage(f"{wrong} (it is none of {', '.join(KINDS)})") from error
         except Image.DecompressionBombError as error:
@@ -58,8 +58,8 @@ def decoded_image(item: bytes | str | Path, name: str) -> Image.Image:
             return picture
 
 
-def _content(path: Path) -> bytes:
+def _file(path: Path) -> Path:
     try:
-        return read_file(path, FILE)
+        return require_file(path, FILE)
     except InputError as error:
         raise UnreadableImage(str(error)) from error

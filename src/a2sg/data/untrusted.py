@@ -39,24 +39,26 @@ class Readable(Protocol):
         ...
 
 
-def read_file(path: Path, most: int = FILE) -> bytes:
-    """The content of a file.
+def require_file(path: Path, most: int = FILE) -> Path:
+    """Return the path of a file that may be read; raise `InputError` for anything else.
 
     Args:
         path: of a regular file: a pipe or a device may have no end.
         most: bytes that it may have.
-
-    Raises:
-        InputError: if it is none, cannot be read, or is larger.
     """
     with told(f"{path} cannot be read"):
         found = path.stat()
-        require(stat.S_ISREG(found.st_mode), f"{path} is no file")
-        require(
-            found.st_size <= most,
-            f"{path} has {size(found.st_size)}: a file of its kind may have {size(most)}",
-        )
-        return path.read_bytes()
+    require(stat.S_ISREG(found.st_mode), f"{path} is no file")
+    require(
+        found.st_size <= most, f"{path} has {size(found.st_size)}: a file of its kind may have {size(most)}"
+    )
+    return path
+
+
+def read_file(path: Path, most: int = FILE) -> bytes:
+    """The content of a file. Args and errors: see `require_file`."""
+    with told(f"{path} cannot be read"):
+        return require_file(path, most).read_bytes()
 
 
 class Allowance:
