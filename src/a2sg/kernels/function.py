@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from a2sg.errors import InputError
-from a2sg.kernels import backends, reference
+from a2sg.kernels import backends, made, reference
 from a2sg.kernels.backend import Backend
 from a2sg.kernels.backends import BackendName
 from a2sg.kernels.drive import Arriving, Drive, Norm, Spikes
@@ -115,6 +115,9 @@ class _IntegrateAndFire(torch.autograd.Function):
         # On a GPU the look would stop the stream: there the loss shows them.
         if total is not None and total.device.type == "cpu" and not torch.compiler.is_compiling():
             _require_finite(total, spikes)
+        if made.listeners and len(call.dynamics.gate.thresholds) == 1 and not torch.compiler.is_compiling():
+            for listen in made.listeners:
+                listen(spikes)
         trained = decay if isinstance(decay, Tensor) else None
         mean, inverse = (None, None) if norm is None else (norm.mean, norm.inverse)
         ctx.save_for_backward(current, window, trained, initial, weight, bias, addend, mean, inverse)

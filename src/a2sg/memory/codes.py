@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from a2sg.kernels.triton_constants import available
+
 BLOCK = 1 << 18
 """Elements coded at once on the CPU, where temporaries then stay in the cache; elsewhere 64 times that."""
 
@@ -30,16 +32,16 @@ class Code:
 
     per_byte: int
     """Elements in a byte."""
-    pack: Callable[[Tensor], Tensor | None]
-    """The bytes of a block; None if it holds anything that they could not give back."""
-    unpack: Callable[[Tensor, torch.dtype], Tensor]
-    """The elements, possibly in another dtype than the one asked for, but exact in both."""
+    pack: Callable[[Tensor, bool], Tensor | None]
+    """The bytes of a block; None if it holds anything that they could not give back, unless that is known."""
+    unpack: Callable[[Tensor, Tensor], object]
+    """Writes the elements of some bytes."""
 
-    def encode(self, flat: Tensor) -> Tensor | None:
-        """All of `flat` in bytes; None if any element does not fit."""
+    def encode(self, flat: Tensor, *, known: bool = False) -> Tensor | None:
+        """All of `flat` in bytes; None if any element does not fit. If `known` to fit, that is not checked."""
         data = torch.empty(-(-len(flat) // self.per_byte), dtype=torch.uint8, device=flat.device)
         for at in self._blocks(data):
-            block = self.pack(flat[at.start * self.per_byte : at.stop * self.per_byte])
+            block = self.pack(flat[at.start * self.per_byte : at.stop * self.per_byte], known)
             if block is None:
                 return None
             data[at] = block
@@ -49,7 +51,7 @@ class Code:
         """What was encoded; it may end in elements that fill the last byte."""
         flat = torch.empty(len(data) * self.per_byte, dtype=dtype, device=data.device)
         for at in self._blocks(data):
-            flat[at.start * self.per_byte : at.stop * self.per_byte] = self.unpack(data[at], dtype)
+            self.unpack(data[at], flat[at.start * self.per_byte : at.stop * self.per_byte])
         return flat
 
     def _blocks(self, data: Tensor) -> Iterator[slice]:
@@ -65,51 +67,73 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
     return np.array_equal(a.numpy(), b.numpy()) if a.device.type == "cpu" else torch.equal(a, b)
 
 
-def to_bits(block: Tensor) -> Tensor | None:
+def to_bits(block: Tensor, known: bool = False) -> Tensor | None:
     """Zeros and ones in bits, the first in the lowest."""
     if block.device.type != "cpu":
-        return to_bits_on_device(block)
+        on_device = to_bits_by_kernel if available(block.device.type) else to_bits_on_device
+        return on_device(block, known)
     integer, one = FORMATS[block.dtype]
     integers = block.view(integer).numpy()
     bits = integers != 0
-    if not np.array_equal(bits, integers == one):
+    if not known and not np.array_equal(bits, integers == one):
         return None
     return torch.from_numpy(np.packbits(bits, bitorder="little"))
 
 
-def to_bits_on_device(block: Tensor) -> Tensor | None:
+def to_bits_on_device(block: Tensor, known: bool = False) -> Tensor | None:
     """The same in torch."""
     integer, one = FORMATS[block.dtype]
     integers = block.view(integer)
     bits = integers != 0
-    if not torch.equal(bits, integers == one):
+    if not known and not torch.equal(bits, integers == one):
         return None
     eights = torch.nn.functional.pad(bits, (0, -len(bits) % 8)).view(torch.int64)
     # The product moves the lowest bit of byte i to bit 56 + i, and no two bits meet anywhere.
     return (eights * 0x0102040810204080).bitwise_right_shift_(56).to(torch.uint8)
 
 
-def from_bits(data: Tensor, dtype: torch.dtype) -> Tensor:
+def to_bits_by_kernel(block: Tensor, known: bool = False) -> Tensor | None:
+    """The same in one Triton kernel."""
+    from a2sg.memory import triton_codes
+
+    return triton_codes.pack(block.view(FORMATS[block.dtype][0]), FORMATS[block.dtype][1], check=not known)
+
+
+def from_bits(data: Tensor, out: Tensor) -> None:
     """Eight elements for each byte."""
-    if data.device.type != "cpu":
-        return from_bits_on_device(data)
-    return torch.from_numpy(np.unpackbits(data.numpy(), bitorder="little"))
+    if data.device.type == "cpu":
+        out.copy_(torch.from_numpy(np.unpackbits(data.numpy(), bitorder="little")))
+    elif available(data.device.type):
+        from_bits_by_kernel(data, out)
+    else:
+        from_bits_on_device(data, out)
 
 
-def from_bits_on_device(data: Tensor) -> Tensor:
+def from_bits_on_device(data: Tensor, out: Tensor) -> None:
     """The same in torch."""
-    return ((data[:, None] >> torch.arange(8, dtype=torch.uint8, device=data.device)) & 1).flatten()
+    out.copy_(((data[:, None] >> torch.arange(8, dtype=torch.uint8, device=data.device)) & 1).flatten())
 
 
-def to_bytes(block: Tensor) -> Tensor | None:
+def from_bits_by_kernel(data: Tensor, out: Tensor) -> None:
+    """The same in one Triton kernel."""
+    from a2sg.memory import triton_codes
+
+    triton_codes.unpack(data, out)
+
+
+def to_bytes(block: Tensor, known: bool = False) -> Tensor | None:
     """Multiples of 1/16 from 0 to 255/16, one byte each."""
     data = (block * PER_UNIT).to(torch.int32).to(torch.uint8)  # straight to bytes is slower
-    return data if same_bits(from_bytes(data, block.dtype), block) else None
+    if known:
+        return data
+    back = torch.empty_like(block)
+    from_bytes(data, back)
+    return data if same_bits(back, block) else None
 
 
-def from_bytes(data: Tensor, dtype: torch.dtype) -> Tensor:
+def from_bytes(data: Tensor, out: Tensor) -> None:
     """One element for each byte."""
-    return data.to(dtype) / PER_UNIT
+    out.copy_(data).div_(PER_UNIT)
 
 
 BITS = Code(8, to_bits, from_bits)

@@ -16,13 +16,14 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from a2sg.errors import require_count
+from a2sg.kernels import made
 from a2sg.memory.codes import BITS, BYTES, FORMATS, PER_UNIT, Code
 
 SAMPLE = 32
 """Elements looked at before all of them are."""
 
 
-def pack_spikes(*, least: int = 1 << 14) -> Packing:
+def pack_spikes(*, least: int = 1 << 14, search: bool = True) -> Packing:
     """A context in which spikes that autograd keeps for the backward pass are packed.
 
         with a2sg.memory.pack_spikes():
@@ -33,8 +34,9 @@ def pack_spikes(*, least: int = 1 << 14) -> Packing:
     of multiples of 1/16 below 16 (average-pooled spikes, integer spikes) as one byte; all others are kept
     as they are. What comes back is the same to the bit, strides included, so gradients are those without it.
 
-    A tensor is recognised by its values, wherever it comes from: a sample turns away what is no spike, then
-    every element is checked while it is packed. What several layers save is packed once.
+    What a neuron of this package has just given is known to be spikes. Any other tensor is recognised by its
+    values, wherever it comes from: a sample turns away what is no spike, then every element is checked while
+    it is packed. What several layers save is packed once.
 
     A packed tensor is a copy: changing the original in place afterwards does no harm. For tensors kept as
     they are, doing so raises autograd's usual error in the backward pass. As ever, autograd does not see
@@ -43,10 +45,13 @@ def pack_spikes(*, least: int = 1 << 14) -> Packing:
     Of nested contexts of this kind torch uses the innermost alone, so `save_on_cpu` inside replaces this
     one. With activation checkpointing, what the checkpoint itself keeps is packed. What a model compiled by
     `torch.compile` keeps is packed too; enter the context outside the compiled function. On a GPU the host
-    waits for the device at each large saved tensor, which a captured CUDA graph cannot contain.
+    waits for the device to look at values, which a captured CUDA graph cannot contain: without `search` it
+    does not wait.
 
     Args:
         least: elements from which on a tensor is packed.
+        search: whether values are looked at. If not, only what is known to be spikes is packed, and
+            neither pooled spikes, nor integer ones, nor copies in another memory format.
 
     Returns:
         The context manager, which may be entered again and again. Its `dense` and `packed` count
@@ -55,7 +60,7 @@ def pack_spikes(*, least: int = 1 << 14) -> Packing:
     Raises:
         InputError: if `least` is not a whole number of at least 1.
     """
-    return Packing(require_count("least", least))
+    return Packing(require_count("least", least), search)
 
 
 class Packing:
@@ -66,19 +71,31 @@ class Packing:
         packed: the bytes they were packed into.
     """
 
-    def __init__(self, least: int) -> None:
+    def __init__(self, least: int, search: bool = True) -> None:
         self.least = least
+        self.search = search
         self.dense = 0
         self.packed = 0
         self._spans: WeakValueDictionary[tuple[Any, ...], _Span] = WeakValueDictionary()
+        self._made: dict[int, _Made] = {}
         self._hooks = saved_tensors_hooks(self.pack, self.unpack)
 
     def __enter__(self) -> Packing:
         self._hooks.__enter__()
+        made.listeners.append(self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
+        made.listeners.remove(self._note)
+        self._made = {}
         self._hooks.__exit__(*error)
+
+    def _note(self, spikes: Tensor) -> None:
+        """A neuron has made these spikes."""
+        whole = spikes.untyped_storage()
+        if whole.nbytes() == spikes.nbytes:  # so every view of it is spikes as well
+            storage = StorageWeakRef(whole)
+            self._made[storage.cdata] = _Made(spikes.dtype, spikes._version, storage)
 
     def pack(self, saved: Tensor) -> _View | _Kept:
         """The hook that autograd calls with what it saves."""
@@ -115,13 +132,27 @@ class Packing:
         key = (storage.cdata, tensor._version, tensor.dtype, tensor.storage_offset(), length)
         span = self._spans.get(key)
         if span is None:
-            found = _encode(tensor.as_strided((length,), (1,)))
+            flat = tensor.as_strided((length,), (1,))
+            about = self._made.get(storage.cdata)
+            if about is not None and (about.dtype, about.version) == (tensor.dtype, tensor._version):
+                found = _encode_known(flat)
+            else:
+                found = _encode(flat) if self.search else None
             if found is None:
                 return None
             span = self._spans[key] = _Span(*found, tensor.dtype, storage)
             self.dense += length * tensor.element_size()
             self.packed += span.data.nbytes
         return span
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A storage that a neuron filled with spikes, as long as its version is this one."""
+
+    dtype: torch.dtype
+    version: int
+    storage: StorageWeakRef
 
 
 @dataclass(frozen=True)
@@ -164,6 +195,11 @@ class _Kept:
                 f"not {self.version}"
             )
         return self.tensor
+
+
+def _encode_known(flat: Tensor) -> tuple[Code, Tensor] | None:
+    data = BITS.encode(flat, known=True)
+    return None if data is None else (BITS, data)
 
 
 def _encode(flat: Tensor) -> tuple[Code, Tensor] | None:
