@@ -20,6 +20,7 @@ from a2sg.kernels.reference import REFERENCE
 from a2sg.kernels.sums import Observation, Sums
 from a2sg.kernels.triton_neuron import TRITON
 from a2sg.surrogate import Arctan, Asymmetric, Boxcar, Dspike, Sigmoid, Triangle, WindowedAffine
+from ahead import Ahead
 from reference import CASES
 from sums_by_hand import table_of
 
@@ -382,45 +383,6 @@ def test_a_gradient_that_is_not_finite_shows_at_every_candidate(device, bad, whe
     table = table_of(triton_sums.fill, Observation(Gate(Triangle(), (1.0,)), **parts), CANDIDATES.to(device))
     shown = [Sums.CROSS, Sums.LATER] if where == "later" else [Sums.DELTA, Sums.ABS, Sums.SQUARE]
     assert not table[:, shown].isfinite().any()
-
-
-class Ahead:
-    """Stands in for a kernel: compiles it for a GPU, with the arguments it is called with, and stops."""
-
-    def __init__(self, kernel, capability):
-        self.kernel = kernel
-        self.capability = capability
-
-    def __getitem__(self, grid):
-        assert all(isinstance(size, int) and size > 0 for size in grid)
-        return self.compile
-
-    def compile(self, *data, num_warps, enable_fp_fusion, **constants):
-        from triton.backends.compiler import GPUTarget
-        from triton.compiler import ASTSource
-
-        names = self.kernel.arg_names
-        given = dict(zip(names, data, strict=False)) | constants
-        assert given.keys() == set(names)
-        signature = {name: "constexpr" if name in constants else self.type_of(given[name]) for name in names}
-        fixed = [name for name in names if signature[name] == "constexpr"]
-        source = ASTSource(
-            self.kernel, signature, constexprs={(names.index(name),): given[name] for name in fixed}
-        )
-        options = {"num_warps": num_warps, "enable_fp_fusion": enable_fp_fusion}
-        self.made = triton.compile(source, target=GPUTarget("cuda", self.capability, 32), options=options)
-
-    @staticmethod
-    def type_of(value):
-        pointers = {
-            torch.float16: "fp16",
-            torch.bfloat16: "bf16",
-            torch.float32: "fp32",
-            torch.float64: "fp64",
-        }
-        if isinstance(value, torch.Tensor):
-            return "*" + pointers[value.dtype]
-        return "i32" if type(value) is int else "constexpr"
 
 
 @pytest.fixture

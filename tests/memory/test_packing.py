@@ -19,7 +19,9 @@ from torch.utils.checkpoint import checkpoint
 
 import a2sg
 from a2sg import LIF, AdaptiveWindows, InputError, IntegerLIF
+from a2sg.kernels import made
 from a2sg.memory import pack_spikes
+from a2sg.memory import packing as packing_module
 from a2sg.memory.codes import BITS, BYTES, from_bits, from_bits_on_device, to_bits, to_bits_on_device
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -252,6 +254,77 @@ def test_memory_used_again_is_not_taken_for_what_was_there():
         assert Save.seen.tolist() == values
 
 
+# Spikes by construction --------------------------------------------------------------------------------
+
+
+def count_looks(monkeypatch):
+    """How often values are looked at, in a list that grows."""
+    looks = []
+    look = packing_module._encode
+    monkeypatch.setattr(packing_module, "_encode", lambda flat: looks.append(flat.numel()) or look(flat))
+    return looks
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("backend", ["reference", "compiled"])
+def test_what_a_neuron_gives_is_packed_without_a_look(monkeypatch, backend, dtype):
+    looks = count_looks(monkeypatch)
+    neuron = LIF(3, backend=backend)
+    leaf = torch.zeros((), requires_grad=True)
+    current = torch.randn(3, 2, 5, 7, 9).to(dtype)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        arranged = current.flatten(0, 1).to(memory_format=layout).unflatten(0, (3, 2))
+        with pack_spikes(least=1, search=False) as packing:
+            spikes = neuron(arranged)
+            out = Save.apply(leaf, spikes.flatten(0, 1))
+        out.backward()
+        assert same_bits(Save.seen, spikes.flatten(0, 1))
+        assert 0 < spikes.mean() < 1
+        assert packing.packed == -(-spikes.numel() // 8)
+    assert not looks
+
+
+def test_spikes_changed_in_place_are_no_longer_known():
+    neuron = LIF(3)
+    leaf = torch.zeros((), requires_grad=True)
+    for search in (False, True):
+        with pack_spikes(least=1, search=search) as packing, torch.no_grad():
+            spikes = neuron(torch.randn(3, 2, 50))
+            spikes.mul_(0.3)
+            with torch.enable_grad():
+                out = Save.apply(leaf, spikes)
+        out.backward()
+        assert same_bits(Save.seen, spikes)
+        assert packing.packed == 0
+
+
+def test_levels_and_the_spikes_of_others_are_found_by_search_alone():
+    leaf = torch.zeros((), requires_grad=True)
+    others = random_spikes(300)
+    levels = integer()(4 * torch.rand(2, 3, 100))
+    for tensor, byte in ((others, 8), (levels, 1)):
+        for search in (False, True):
+            with pack_spikes(least=1, search=search) as packing:
+                Save.apply(leaf, tensor)
+            assert packing.packed == search * -(-tensor.numel() // byte)
+
+
+def test_integers_are_not_taken_for_spikes_as_they_are_made():
+    leaf = torch.zeros((), requires_grad=True)
+    with pack_spikes(least=1, search=False) as packing:
+        levels = integer()(4 * torch.rand(2, 3, 100))
+        assert levels.max() > 1 / 4
+        Save.apply(leaf, levels).backward()
+    assert same_bits(Save.seen, levels)
+    assert packing.packed == 0
+
+
+def test_nobody_listens_outside_a_context():
+    with pack_spikes(), pack_spikes():
+        assert len(made.listeners) == 2
+    assert not made.listeners
+
+
 # Tensors kept as they are --------------------------------------------------------------------------------
 
 
@@ -366,7 +439,8 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("channels_last", [False, True], ids=["", "channels last"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
-def test_gradients_are_the_same_to_the_bit(make, dtype, channels_last, retain):
+@pytest.mark.parametrize("search", [True, False], ids=["", "no search"])
+def test_gradients_are_the_same_to_the_bit(make, dtype, channels_last, retain, search):
     torch.manual_seed(0)
     network = make().to(dtype)
     x, y = images(dtype)
@@ -374,10 +448,10 @@ def test_gradients_are_the_same_to_the_bit(make, dtype, channels_last, retain):
         network = network.to(memory_format=torch.channels_last)
         x = x.to(memory_format=torch.channels_last)
     twin = copy.deepcopy(network)
-    packing = pack_spikes(least=200)
+    packing = pack_spikes(least=200, search=search)
     found = gradients(network, (x, y), packing, retain)
     assert_same(found, gradients(twin, (x, y), torch.enable_grad(), retain))
-    assert packing.packed > 0
+    assert packing.packed > 0 or not search
 
 
 @pytest.mark.parametrize("make", [vgg_small, lambda: Residual(lif)], ids=["vgg_small", "residual"])

@@ -12,6 +12,9 @@ import pytest
 import torch
 
 from a2sg.errors import InputError
+from a2sg.memory import pack_spikes
+from a2sg.training import task
+from a2sg.training.build import build_data
 from a2sg.training.checkpoints import CHECKPOINT, epoch_checkpoint, kept_epochs, read_checkpoint
 from a2sg.training.folders import read_run_config
 from a2sg.training.recipe import load_recipe
@@ -269,3 +272,29 @@ def test_a_diverging_run_says_so(tmp_path):
 def test_a_missing_device_is_told(tmp_path):
     with pytest.raises(InputError, match="use --device cpu"):
         train(quick(device="cuda"), tmp_path / "run", quiet=True)
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_a_run_that_packs_spikes_is_the_same(tmp_path, monkeypatch, precision):
+    packings = []
+
+    def pack(**options):
+        packings.append(pack_spikes(**options))
+        return packings[-1]
+
+    monkeypatch.setattr(task, "pack_spikes", pack)
+    options = {"epochs": 2, "device": "cpu", "precision": precision, "windows.every": 3}
+    options |= {"data.batch_size": 500}
+    expected = train(load_recipe("digits", options), tmp_path / "plain", quiet=True)
+    assert not packings
+    found = train(load_recipe("digits", options | {"memory": "packed"}), tmp_path / "packed", quiet=True)
+    assert all(one.packed > 0 for one in packings)
+    assert timeless(found) == timeless(expected)
+    assert metrics(tmp_path / "packed") == metrics(tmp_path / "plain")
+
+
+def test_a_graph_of_a_step_must_not_look_at_values():
+    config = load_recipe("digits", {"memory": "packed"})
+    keeping = task.SpikingTask(config, build_data(config))._keeping
+    assert keeping(torch.device("cpu")).search
+    assert not keeping(torch.device("cuda")).search

@@ -38,7 +38,7 @@ class Code:
     """Writes the elements of some bytes."""
 
     def encode(self, flat: Tensor, *, known: bool = False) -> Tensor | None:
-        """All of `flat` in bytes; None if any element does not fit. If `known` to fit, that is not checked."""
+        """All of `flat` in bytes; None if any element does not fit. What is `known` to fit is not checked."""
         data = torch.empty(-(-len(flat) // self.per_byte), dtype=torch.uint8, device=flat.device)
         for at in self._blocks(data):
             block = self.pack(flat[at.start * self.per_byte : at.stop * self.per_byte], known)
@@ -96,7 +96,8 @@ def to_bits_by_kernel(block: Tensor, known: bool = False) -> Tensor | None:
     """The same in one Triton kernel."""
     from a2sg.memory import triton_codes
 
-    return triton_codes.pack(block.view(FORMATS[block.dtype][0]), FORMATS[block.dtype][1], check=not known)
+    integer, one = FORMATS[block.dtype]
+    return triton_codes.pack(block.view(integer), one, check=not known)
 
 
 def from_bits(data: Tensor, out: Tensor) -> None:
@@ -118,7 +119,8 @@ def from_bits_by_kernel(data: Tensor, out: Tensor) -> None:
     """The same in one Triton kernel."""
     from a2sg.memory import triton_codes
 
-    triton_codes.unpack(data, out)
+    integer, one = FORMATS[out.dtype]
+    triton_codes.unpack(data, out.view(integer), one)
 
 
 def to_bytes(block: Tensor, known: bool = False) -> Tensor | None:

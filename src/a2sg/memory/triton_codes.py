@@ -33,14 +33,14 @@ def pack_kernel(values, data, odd, size, ONE: tl.constexpr, BLOCK: tl.constexpr)
 
 
 @triton.jit
-def unpack_kernel(data, values, size, BLOCK: tl.constexpr):
-    """The floats `[size]` of bits."""
+def unpack_kernel(data, values, size, ONE: tl.constexpr, BLOCK: tl.constexpr):
+    """The integers `[size]` of bits, 0 or ONE."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     bit = tl.arange(0, 8)[None, :]
     place = at[:, None] * 8 + bit
     bits = tl.load(data + at, mask=at * 8 < size, other=0).to(tl.int32)
     spikes = (bits[:, None] >> bit) & 1
-    tl.store(values + place, spikes.to(values.dtype.element_ty), mask=place < size)
+    tl.store(values + place, spikes.to(values.dtype.element_ty) * ONE, mask=place < size)
 
 
 def pack(integers: Tensor, one: int, *, check: bool) -> Tensor | None:
@@ -55,9 +55,9 @@ def pack(integers: Tensor, one: int, *, check: bool) -> Tensor | None:
     return None if odd is not None and odd.item() else data
 
 
-def unpack(data: Tensor, out: Tensor) -> None:
-    """Write the elements of `data` to the flat `out`."""
+def unpack(data: Tensor, integers: Tensor, one: int) -> None:
+    """Write what the bits of `data` say, 0 or `one`, to flat integers."""
     with torch.cuda.device_of(data):
         unpack_kernel[(-(-len(data) // BLOCK),)](
-            data, out, len(out), BLOCK=BLOCK, num_warps=WARPS, enable_fp_fusion=False
+            data, integers, len(integers), ONE=one, BLOCK=BLOCK, num_warps=WARPS, enable_fp_fusion=False
         )

@@ -197,6 +197,8 @@ class RunConfig(Group):
     """Numbers in the network: float32, or automatic mixed precision. Potentials stay float32."""
     graphs: Graphs = "auto"
     """CUDA graphs, which spare the host most of a step: on, off, or auto, where they can be."""
+    memory: Literal["plain", "packed"] = "plain"
+    """What is kept for the backward pass: spikes as floats (plain), or as bits where they can be (packed)."""
     epochs: int = 30
     """Passes over the training data."""
     accumulate: int = 1

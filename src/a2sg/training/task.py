@@ -22,6 +22,7 @@ from a2sg.data.sets import DrawnImages, DrawSampler
 from a2sg.data.standardize import Standardize, to_unit
 from a2sg.devices import answers_at_once
 from a2sg.errors import InputError
+from a2sg.memory import pack_spikes
 from a2sg.neuron import Record, recording
 from a2sg.neuron.whole import share_work
 from a2sg.score import SCORES
@@ -106,13 +107,20 @@ class SpikingTask(pl.LightningModule):
         watch: AbstractContextManager[dict[str, list[Record]]] = nullcontext({})
         if self.regularizers:
             watch = recording(self.model)
-        with watch as records:
+        with watch as records, self._keeping(images.device):
             logits = self.model(images)
         loss = self.loss(logits, labels)
         total = loss
         for term in self.regularizers:
             total = total + term(records, self._progress())
         return logits, loss, total
+
+    def _keeping(self, device: torch.device) -> AbstractContextManager[object]:
+        """In which what the backward pass needs is kept as the run wants it."""
+        if self.config.memory == "plain":
+            return nullcontext()
+        # Looking at values, which waits for a GPU, is what a graph of a step must not do.
+        return pack_spikes(search=answers_at_once(device))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.trainer.global_step > self._optimizer_steps:  # not on micro-batches that only accumulate
