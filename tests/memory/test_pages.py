@@ -47,7 +47,7 @@ def test_training_from_the_command_line_keeps_them(monkeypatch, tmp_path):
     kept = []
 
     def stop(*_, **__):
-        raise run.Interrupted
+        raise run.Interrupted(str(tmp_path / "run"))
 
     monkeypatch.setattr(cli, "keep_pages", lambda: kept.append(True))
     monkeypatch.setattr(run, "train", stop)
