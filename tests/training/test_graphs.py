@@ -253,13 +253,14 @@ def test_graphs_are_refused_on_a_cpu_before_anything_is_written(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("precision", ["32", "bf16"])
-def test_a_run_is_the_same_with_graphs(tmp_path, monkeypatch, precision):
+@pytest.mark.parametrize(("precision", "memory"), [("32", "plain"), ("bf16", "packed")])
+def test_a_run_is_the_same_with_graphs(tmp_path, monkeypatch, precision, memory):
     """Micro-batches, a smaller last batch, gradients cut, observed iterations, evaluation."""
     options = {"epochs": 2, "device": "cpu", "precision": precision, "accumulate": 2}
     options |= {"windows.every": 5, "data.batch_size": 100, "optimizer.clip_norm": 1.0}
     config = load_recipe("digits", options)
     expected = train(config, tmp_path / "plain", quiet=True)
+    config.memory = memory
     recorders = []
 
     def recorder():

@@ -140,7 +140,8 @@ def ours(
             module.backend = fastest(options.device)  # at once, not after the work it takes to pay
     windows = AdaptiveWindows(model, every=1 if observed else NEVER, start=0 if observed else NEVER)
     run = torch.compile(model) if compiled else model
-    forward = pack_spikes() if packed else NOTHING
+    # As `a2sg train --memory packed`: on a GPU without looking at values.
+    forward = pack_spikes(search=options.device == "cpu") if packed else NOTHING
     return _step(run, model, options, windows.step, forward, CudaRecorder() if graphs else None)
 
 
