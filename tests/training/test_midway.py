@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from a2sg.errors import InputError
-from a2sg.models import register_model
+from a2sg.models import MODELS, register_model
 from a2sg.models.mlp import mlp_small
 from a2sg.training.checkpoints import CHECKPOINT, read_checkpoint
 from a2sg.training.folders import SUMMARY
@@ -31,10 +31,17 @@ TINY = {
 }
 
 
-@register_model("noisy_mlp")
-def noisy(setting):
-    """A network that draws random numbers."""
-    return nn.Sequential(nn.Dropout(0.2), *mlp_small(setting, (16,)))
+@pytest.fixture(scope="module", autouse=True)
+def _noisy():
+    """Among the networks, one that draws random numbers."""
+
+    @register_model("noisy_mlp")
+    def noisy(setting):
+        """Drops some of its input."""
+        return nn.Sequential(nn.Dropout(0.2), *mlp_small(setting, (16,)))
+
+    yield
+    del MODELS["noisy_mlp"]
 
 
 def tiny(**overrides):
