@@ -231,6 +231,27 @@ def test_auto_falls_back_with_one_line(monkeypatch, caplog):
         a2sg.LIF(2, backend="compiled")(current)
 
 
+def test_auto_falls_back_in_the_backward_pass_too(monkeypatch, caplog):
+    """As where a compiled kernel in the cache was cut off: what is loaded for one pass may be whole."""
+    monkeypatch.setattr(backends, "WORTH_COMPILING", 1)
+    monkeypatch.setattr(backends, "_broken", {})
+    backends._tell.cache_clear()
+
+    def fail(*_, **__):
+        raise fuse.FusionError("file too short")
+
+    monkeypatch.setattr(compiled.Compiled, "backward", fail)
+    current = torch.randn(2, 3, 4, requires_grad=True)
+    (wanted,) = torch.autograd.grad(a2sg.LIF(2, backend="reference")(current).sum(), current)
+    spikes = a2sg.LIF(2, backend="compiled")(current)
+    with pytest.raises(InputError, match="file too short"):
+        spikes.sum().backward()
+    with caplog.at_level(logging.WARNING, "a2sg"):
+        (found,) = torch.autograd.grad(a2sg.LIF(2)(current).sum(), current)
+    torch.testing.assert_close(found, wanted)
+    assert "file too short" in caplog.text
+
+
 def private_parts():
     """The modules of torch that `inductor` imports when it compiles."""
     tree = ast.parse(inspect.getsource(inductor.compile_graph))

@@ -140,14 +140,14 @@ class _IntegrateAndFire(torch.autograd.Function):
         norm = None if mean is None else Norm(weight, bias, mean, inverse, *ctx.norm)
         backend: Backend = ctx.backend
         wants = ctx.needs_input_grad
-        grads = backend.backward(
-            Arriving(grad_spikes, grad_final, grad_potentials),
-            Drive(current, call.steps, decay, initial, ctx.affine, addend, ctx.plan),
-            window,
-            call.dynamics,
-            decay_needs_grad=wants[1],
-            watcher=call.watcher,
-        )
+        arriving = Arriving(grad_spikes, grad_final, grad_potentials)
+        drive = Drive(current, call.steps, decay, initial, ctx.affine, addend, ctx.plan)
+        options: dict[str, Any] = {"decay_needs_grad": wants[1], "watcher": call.watcher}
+        try:
+            grads = backend.backward(arriving, drive, window, call.dynamics, **options)
+        except FusionError as error:
+            backend = backends.give_up(current.device, error, call.backend)
+            grads = backend.backward(arriving, drive, window, call.dynamics, **options)
         grad_addend = None if addend is None else grads.current.view(addend.shape).to(addend.dtype)
         grad_current, grad_weight, grad_bias = grads.current.to(current.dtype), None, None
         if norm is not None:
