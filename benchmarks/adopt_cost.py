@@ -330,7 +330,7 @@ def main() -> None:
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         content = {**facts, "times": rows, "epochs": options.epochs, "accuracies": accuracies}
-        options.out.write_text(json.dumps(content, indent=2) + "\n")
+        options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def _bench(tree: Path, out: Path, options: list[str]) -> dict[str, float]:
         env={**os.environ, "PYTHONPATH": str(tree)},
         capture_output=True,
         text=True,
+        errors="replace",
     )
     if done.returncode:
         sys.exit(f"the bench of {tree} failed:\n{done.stderr}")

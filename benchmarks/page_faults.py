@@ -116,7 +116,7 @@ def main() -> None:
         "settings": table,
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "page_faults.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.out / "page_faults.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print("| work | " + " | ".join(f"{name}, ms | faults" for name in table) + " |")
     print("|---" * (1 + 2 * len(table)) + "|")
     for work in table["as it is"]:

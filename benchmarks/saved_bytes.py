@@ -114,7 +114,7 @@ def peak(options: argparse.Namespace, packed: bool) -> int:
     step(model, images, labels, packed)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts anew
     before = status("VmRSS")
     step(model, images, labels, packed)
     return status("VmHWM") - before
@@ -122,14 +122,16 @@ def peak(options: argparse.Namespace, packed: bool) -> int:
 
 def status(field: str) -> int:
     """Bytes, from what Linux says about this process."""
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     assert found is not None
     return int(found.group(1)) * 1024
 
 
 def peak_in_fresh_process(packed: bool) -> int:
     command = [sys.executable, *sys.argv, "--peak", "packed" if packed else "plain"]
-    return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return int(
+        subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, errors="replace").stdout
+    )
 
 
 def seconds(options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
@@ -190,7 +192,7 @@ def main() -> None:
         about = {"setting": setting, "machine": machine, "torch": torch.__version__}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         content = {**about, "date": date.today().isoformat(), **found}
-        options.out.write_text(json.dumps(content, indent=2) + "\n")
+        options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

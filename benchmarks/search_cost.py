@@ -47,7 +47,10 @@ def measure(recipe: str, epochs: int, rounds: int, backend: str) -> list[dict[st
             )
             out = Path(folder) / f"{search}-{every}-{turn}"
             summary = train(config, out, quiet=True)
-            observed = {line.partition(",")[0] for line in (out / "windows.csv").read_text().splitlines()[1:]}
+            observed = {
+                line.partition(",")[0]
+                for line in (out / "windows.csv").read_text(encoding="utf-8").splitlines()[1:]
+            }
             per_epoch = summary["seconds"] / config.epochs
             runs[search, every].append({**summary, "observed": len(observed), "per_epoch": per_epoch})
             print(
@@ -107,7 +110,7 @@ def main() -> None:
             "rows": rows,
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(content, indent=2) + "\n")
+        options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def summary(verdicts: list[str]) -> str:
 
 def gains(comparisons: Sequence[Stored]) -> list[str]:
     """What searches promise and deliver, as lines."""
-    lines = [GAINS.read_text()]
+    lines = [GAINS.read_text(encoding="utf-8")]
     for comparison in comparisons:
         if not comparison.gains:
             continue
@@ -139,7 +139,7 @@ def page() -> str:
             f"{comparison.dates}. Runs: `evidence/runs/{comparison.name}`.\n"
         )
     parts = [
-        INTRODUCTION.read_text(),
+        INTRODUCTION.read_text(encoding="utf-8"),
         "## In one table\n",
         *overview,
         "",

@@ -56,7 +56,7 @@ def runs_of(folder: Path, arms: Collection[str] = ()) -> list[Path]:
 
 def run_row(run: Path) -> dict[str, Any]:
     """One row of runs.csv."""
-    summary = json.loads((run / "summary.json").read_text())
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     names = ("arm", "seed", "accuracy", "miou", "loss", "spikes_per_sample", "energy_nj_per_sample")
     row = {name: summary.get(name) for name in names}
     windows = [window for steps in summary["windows"].values() for window in steps]
@@ -77,7 +77,7 @@ def variation_rows(run: Path) -> list[dict[str, Any]]:
             at["gain"].append(math.log(after / before))
         if row["step"] < steps and row.get("tgc_before") is not None:
             at["tgc"].append(row["tgc_before"])
-    summary = json.loads((run / "summary.json").read_text())
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     return [
         {
             "arm": summary["arm"],
@@ -155,8 +155,10 @@ def store(folder: Path, name: str, add: bool = False) -> Path:
     out = STORE / name
     if add:
         require((out / "runs.csv").is_file(), f"there is no {name} yet to add to: store it without --add")
-        rows = added(_as_text((out / "runs.csv").read_text()), _as_text(csv_text(rows)), SAME)
-        variation = added(_as_text((out / "variation.csv").read_text()), _as_text(csv_text(variation)))
+        rows = added(_as_text((out / "runs.csv").read_text(encoding="utf-8")), _as_text(csv_text(rows)), SAME)
+        variation = added(
+            _as_text((out / "variation.csv").read_text(encoding="utf-8")), _as_text(csv_text(variation))
+        )
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     command = command_of(config, arms, sorted({int(row["seed"]) for row in rows}))
     for key in LOCAL:

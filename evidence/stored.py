@@ -79,7 +79,7 @@ def _read(folder: Path) -> Stored:
         folder.name,
         values,
         list(_rows(folder / "gains.csv")),
-        (folder / "command.txt").read_text().strip(),
+        (folder / "command.txt").read_text(encoding="utf-8").strip(),
         dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
         f"{', '.join(sorted({row['device'] for row in rows}))}, torch {rows[0]['torch']}",
     )

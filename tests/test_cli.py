@@ -53,7 +53,7 @@ def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, words
 
 
 def test_broken_yaml_is_one_line(capsys, tmp_path):
-    (tmp_path / "r.yaml").write_text("a: [")
+    (tmp_path / "r.yaml").write_text("a: [", encoding="utf-8")
     status, _, err = run(capsys, "train", str(tmp_path / "r.yaml"))
     assert status == 2
     assert "broken YAML" in err
@@ -93,10 +93,10 @@ def test_train_evaluate_and_compare_work_together(capsys, tmp_path, monkeypatch)
     folder = tmp_path / "runs" / "digits-s0"
     assert str(folder.relative_to(tmp_path)) in out
     assert (folder / "windows.png").is_file()
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     status, out, err = run(capsys, "evaluate", str(folder))
     assert status == 0, err
-    evaluation = json.loads((folder / "evaluation.json").read_text())
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     for name in ("accuracy", "loss", "spikes_per_sample", "energy_nj_per_sample"):
         assert evaluation[name] == summary[name]
     status, out, err = run(
@@ -105,7 +105,7 @@ def test_train_evaluate_and_compare_work_together(capsys, tmp_path, monkeypatch)
     assert status == 0, err
     assert "a2sg" in out
     assert "fixed" in out
-    same = json.loads((tmp_path / "c" / "a2sg-s0" / "summary.json").read_text())
+    same = json.loads((tmp_path / "c" / "a2sg-s0" / "summary.json").read_text(encoding="utf-8"))
     assert same["accuracy"] == summary["accuracy"]
     status, out, err = run(capsys, "train", "--resume", str(folder))
     assert status == 0

@@ -16,7 +16,9 @@ PACKAGING = ROOT / "tests" / "packaging"
 
 def python(code, *arguments):
     """Output of a fresh process."""
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, errors="replace"
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -50,17 +52,18 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 def test_the_core_works_with_torch_and_numpy_alone():
     command = [sys.executable, str(PACKAGING / "alone.py"), str(PACKAGING / "bare.py")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "the core works alone\n"
 
 
 def test_what_is_not_allowed_cannot_be_imported(tmp_path):
-    (tmp_path / "wish.py").write_text("import numpy, torch, a2sg, json\nimport scipy\n")
+    (tmp_path / "wish.py").write_text("import numpy, torch, a2sg, json\nimport scipy\n", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(PACKAGING / "alone.py"), str(tmp_path / "wish.py")],
         capture_output=True,
         text=True,
+        errors="replace",
     )
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'scipy'\n")
 
@@ -99,7 +102,7 @@ def test_a_wrong_name_is_an_attribute_error():
 
 
 def test_type_checkers_see_what_is_imported_later():
-    tree = ast.parse(Path(a2sg.__file__).read_text())
+    tree = ast.parse(Path(a2sg.__file__).read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     seen = {
         alias.name: node.module.removeprefix("a2sg").lstrip(".") or alias.name

@@ -27,11 +27,13 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 def text_of(page):
     """The page without its code blocks."""
-    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def python_blocks(page):
-    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(
+        r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
 
 
 def anchors(page):
@@ -84,7 +86,7 @@ def test_every_page_is_in_the_navigation():
             name for value in (entry.values() if isinstance(entry, dict) else entry) for name in files(value)
         ]
 
-    listed = files(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    listed = files(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
     assert sorted(listed) == sorted(
         str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")
     )
@@ -92,27 +94,32 @@ def test_every_page_is_in_the_navigation():
 
 def test_pages_build_and_need_no_network(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path / "site")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stderr
     pages = list((tmp_path / "site").rglob("*.html"))
     assert pages
     for page in pages:
         loaded = re.findall(
-            r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"(https?://[^\"]+)", page.read_text()
+            r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"(https?://[^\"]+)",
+            page.read_text(encoding="utf-8"),
         )
         assert not loaded, f"{page.name} loads {loaded}"
 
 
 def test_the_written_out_recipe_is_one(tmp_path):
-    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "cli.md").read_text(), flags=re.DOTALL)
-    (tmp_path / "mine.yaml").write_text(block)
+    (block,) = re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    (tmp_path / "mine.yaml").write_text(block, encoding="utf-8")
     config = load_recipe(str(tmp_path / "mine.yaml"))
     assert config.windows.every == yaml.safe_load(block)["windows"]["every"]
 
 
 def test_every_dependency_has_its_reason():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / "decisions.md").read_text(), flags=re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    rows = re.findall(
+        r"^\| ([^|]+) \|", (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     reasoned = {name for row in rows for name in row.split(", ")}
     groups = [
         project["project"]["dependencies"],
@@ -125,7 +132,7 @@ def test_every_dependency_has_its_reason():
 
 
 def test_citation_names_the_paper_and_this_version():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["cff-version"] == "1.2.0"
     assert citation["version"] == a2sg.__version__
     assert citation["license"] == "Apache-2.0"
@@ -137,11 +144,11 @@ def test_citation_names_the_paper_and_this_version():
 
 
 def test_changelog_knows_this_version():
-    assert f"## [{a2sg.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{a2sg.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_licence_is_the_declared_one():
-    text = (ROOT / "LICENSE").read_text()
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text

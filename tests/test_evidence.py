@@ -24,7 +24,7 @@ def comparison(name, **arms):
 
 
 def test_the_page_is_up_to_date():
-    assert (ROOT / "docs" / "evidence.md").read_text() == ledger.page(), "run make evidence"
+    assert (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8") == ledger.page(), "run make evidence"
 
 
 def test_every_stored_run_is_of_a_claim_or_says_what_it_is_for():

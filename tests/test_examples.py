@@ -32,7 +32,9 @@ def test_runs_as_a_script(script, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     torchs_own = "ignore:Implicitly cleaning up:ResourceWarning"  # of torch 2.6, as the process ends
     command = [sys.executable, "-W", "error", "-W", torchs_own, str(script), "1"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, errors="replace"
+    )
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
     assert not done.stderr
@@ -52,7 +54,7 @@ def test_the_bare_loop_learns_and_its_windows_move(example):
 
 
 def test_the_bare_loop_is_short_and_needs_the_core_alone():
-    source = (EXAMPLES / "bare_loop.py").read_text()
+    source = (EXAMPLES / "bare_loop.py").read_text(encoding="utf-8")
     assert len(source.splitlines()) < 60
     imported = set()
     for node in ast.walk(ast.parse(source)):
@@ -63,7 +65,7 @@ def test_the_bare_loop_is_short_and_needs_the_core_alone():
     assert imported == {"sys", "torch", "sklearn.datasets", "a2sg"}
     loaded = "import sys, bare_loop; print('lightning' in sys.modules)"
     command = [sys.executable, "-c", loaded]
-    done = subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, check=True, errors="replace")
     assert done.stdout.strip() == "False"
 
 

@@ -41,7 +41,9 @@ loss: {name: last, regularizers: {quiet: 0.01}}
 
 
 def blocks():
-    return re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(
+        r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
 
 
 @pytest.fixture
@@ -49,9 +51,11 @@ def home(tmp_path, monkeypatch):
     """A current folder with the page's two files; what they register is forgotten afterwards."""
     library = [block for block in blocks() if block.startswith("# my_library.py")]
     assert len(library) == 1
-    (tmp_path / "my_library.py").write_text(library[0])
-    (tmp_path / "my_things.py").write_text("\n\n".join(block for block in blocks() if block not in library))
-    (tmp_path / "mine.yaml").write_text(RECIPE)
+    (tmp_path / "my_library.py").write_text(library[0], encoding="utf-8")
+    (tmp_path / "my_things.py").write_text(
+        "\n\n".join(block for block in blocks() if block not in library), encoding="utf-8"
+    )
+    (tmp_path / "mine.yaml").write_text(RECIPE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     before, path = [dict(registry) for registry in REGISTRIES], list(sys.path)
     yield tmp_path
@@ -90,20 +94,20 @@ def test_by_import_each_is_listed(home, capsys):
 def test_in_runs_arms_inspection_and_analysis(home, capsys):
     imported = ("--import", "my_things")
     run(capsys, "train", "mine.yaml", *imported, "--out", "run", "--seed", "1")
-    summary = json.loads((home / "run" / "summary.json").read_text())
+    summary = json.loads((home / "run" / "summary.json").read_text(encoding="utf-8"))
     assert summary["accuracy"] > 0.75  # by chance: a half
     assert any(window != 1.0 for windows in summary["windows"].values() for window in windows)
     arms = "cosine:window=0.7,a2sg:shape=cosine:spatial=focus:quiet=0.1"
     words = ("--arms", arms, "--seeds", "0", "--epochs", "1", "--out", "arms")
     run(capsys, "compare", "mine.yaml", *imported, *words)
-    with open(home / "arms" / "comparison.csv") as file:
+    with open(home / "arms" / "comparison.csv", encoding="utf-8") as file:
         assert [row["arm"] for row in csv.DictReader(file)] == [
             "cosine:window=0.7",
             "a2sg:quiet=0.1:shape=cosine:spatial=focus",
         ]
     run(capsys, "inspect", "one_layer", *imported, "--data", "stripes", "--out", "look")
     run(capsys, "analyze", "run", *imported, "--only", "weights", "--samples", "8", "--out", "report")
-    with open(home / "report" / "weights-norm.csv") as file:
+    with open(home / "report" / "weights-norm.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
     assert all(float(row["norm"]) > 0 for row in rows)
@@ -189,10 +193,12 @@ def test_a_name_has_to_fit_into_recipes_and_arms(name):
     ],
 )
 def test_a_module_that_cannot_be_imported_is_one_line(home, capsys, words, message):
-    (home / "broken.py").write_text("1 / 0")
-    (home / "unfinished.py").write_text("def f(:")
-    (home / "ends.py").write_text("raise SystemExit(3)")
-    (home / "taken.py").write_text("from a2sg.surrogate import *\nregister_surrogate('boxcar')(Triangle)")
+    (home / "broken.py").write_text("1 / 0", encoding="utf-8")
+    (home / "unfinished.py").write_text("def f(:", encoding="utf-8")
+    (home / "ends.py").write_text("raise SystemExit(3)", encoding="utf-8")
+    (home / "taken.py").write_text(
+        "from a2sg.surrogate import *\nregister_surrogate('boxcar')(Triangle)", encoding="utf-8"
+    )
     assert cli.main(words) == 2
     err = capsys.readouterr().err
     assert err.startswith("a2sg: error: ")
@@ -202,8 +208,8 @@ def test_a_module_that_cannot_be_imported_is_one_line(home, capsys, words, messa
 
 def test_several_modules_and_every_command(home, capsys):
     (home / "package").mkdir()
-    (home / "package" / "__init__.py").write_text("")
-    (home / "package" / "nets.py").write_text("DONE = True\n")
+    (home / "package" / "__init__.py").write_text("", encoding="utf-8")
+    (home / "package" / "nets.py").write_text("DONE = True\n", encoding="utf-8")
     for command in cli.COMMANDS:
         run(capsys, command, "--import", "my_things", "--help", "--import=package.nets")
         assert "package.nets" in sys.modules
@@ -213,7 +219,7 @@ def test_several_modules_and_every_command(home, capsys):
 
 
 def test_a_module_of_the_current_folder_stands_in_for_nothing_installed(home, capsys):
-    (home / "json.py").write_text("1 / 0")
-    (home / "yaml.py").write_text("1 / 0")
+    (home / "json.py").write_text("1 / 0", encoding="utf-8")
+    (home / "yaml.py").write_text("1 / 0", encoding="utf-8")
     sys.modules.pop("yaml", None)
     run(capsys, "list", "recipes", "--import", "my_things")

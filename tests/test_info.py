@@ -22,7 +22,11 @@ def run(path=None, **variables):
     environment = {**os.environ, **variables} | ({} if path is None else {"PATH": str(path)})
     environment.pop("CXX", None)
     done = subprocess.run(
-        [sys.executable, "-m", "a2sg", "info", "--json"], capture_output=True, text=True, env=environment
+        [sys.executable, "-m", "a2sg", "info", "--json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        errors="replace",
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -46,7 +50,7 @@ def test_versions_and_machine():
 
 def test_the_compiler_is_the_one_that_is_found(tmp_path):
     compiler = tmp_path / "g++"
-    compiler.write_text("#!/bin/sh\necho Mine 1.2\necho more\n")
+    compiler.write_text("#!/bin/sh\necho Mine 1.2\necho more\n", encoding="utf-8")
     compiler.chmod(0o755)
     found = run(tmp_path)
     assert found["compiler"] == "Mine 1.2"

@@ -34,11 +34,11 @@ def test_no_module_imports_in_a_circle():
 
 
 def test_the_picture_is_todays():
-    assert json.loads(ARROWS.read_text()) == arrows(), REDRAW
+    assert json.loads(ARROWS.read_text(encoding="utf-8")) == arrows(), REDRAW
 
 
 def test_the_page_tells_of_every_room():
-    page = (ROOT / "docs" / "architecture.md").read_text()
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1].strip(" `") for line in page.splitlines() if line.startswith("| `")]
     assert rows == [name for layer in reversed(LAYERS) for name in layer]
 
@@ -53,7 +53,7 @@ def package(tmp_path, monkeypatch):
         for name, text in texts.items():
             path = folder / f"{name.replace('__', '/', 1) if not name.startswith('__') else name}.py"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
         return [(one.module, one.target) for one in imports(folder)]
 
     return write
@@ -93,5 +93,5 @@ def test_the_inner_rooms_know_nothing_of_the_outer_ones():
     assert "window" not in arrows()["kernels"]
     assert architecture.RANK["kernels"] < architecture.RANK["window"] < architecture.RANK["neuron"]
     for path in (SOURCE / "window").rglob("*.py"):
-        assert "torch.compile(" not in path.read_text()
-        assert "_dynamo" not in path.read_text()
+        assert "torch.compile(" not in path.read_text(encoding="utf-8")
+        assert "_dynamo" not in path.read_text(encoding="utf-8")

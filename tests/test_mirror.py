@@ -62,7 +62,7 @@ FILES = sorted(TESTS.rglob("test_*.py"))
 LONG = {
     str(module.relative_to(PACKAGE).with_suffix("")): module
     for module in sorted(PACKAGE.rglob("*.py"))
-    if len(module.read_text().splitlines()) > SCREEN
+    if len(module.read_text(encoding="utf-8").splitlines()) > SCREEN
 }
 TOLD = [
     name[1:] if name.startswith("/") else f"{file.rpartition('/')[0]}/{name}".lstrip("/")
@@ -98,7 +98,7 @@ def test_no_test_module_imports_another():
     names = {file.stem for file in FILES}
     assert len(names) == len(FILES), "two files have one name"
     for file in [*FILES, *(TESTS / "support").glob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             imported += [node.module] if isinstance(node, ast.ImportFrom) else []
             assert not names & set(imported), file

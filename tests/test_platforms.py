@@ -1,4 +1,7 @@
-"""Sources stay clear of what Python 3.12 to 3.14 changed; docs/platforms.md says what else was looked for."""
+"""Sources stay clear of what Python 3.12 to 3.14 changed, and of what systems other than Linux do otherwise.
+
+docs/platforms.md says what else was looked for.
+"""
 
 import ast
 import warnings
@@ -12,7 +15,7 @@ FOLDERS = ("src", "tests", "benchmarks", "evidence", "examples")
 FILES = {
     str(file.relative_to(ROOT)): file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))
 }
-SOURCES = {name: file.read_text() for name, file in FILES.items()}
+SOURCES = {name: file.read_text(encoding="utf-8") for name, file in FILES.items()}
 TREES = {name: ast.parse(text) for name, text in SOURCES.items()}
 
 GONE = set(
@@ -149,7 +152,64 @@ def partials_of_classes(tree):
                 yield line, "a partial as an attribute of a class"
 
 
-RULES = (removed, runtime_protocols, raw_annotations, jumps_out_of_finally, calls, partials_of_classes)
+OPENERS = {
+    "open": 1,
+    "io.open": 1,
+    "os.fdopen": 1,
+    "gzip.open": 1,
+    "bz2.open": 1,
+    "lzma.open": 1,
+    "tempfile.NamedTemporaryFile": 0,
+    "tempfile.TemporaryFile": 0,
+    "tempfile.SpooledTemporaryFile": 1,
+}
+"""Functions that open a file, and which of their arguments is the mode."""
+
+
+def system_encodings(tree):
+    """Text files in the encoding of the system, which is not UTF-8 everywhere."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or any(keyword.arg == "encoding" for keyword in node.keywords):
+            continue
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        name = dotted(node.func) or getattr(node.func, "attr", "")
+        last = name.rpartition(".")[2]
+        if last in ("read_text", "write_text") and isinstance(node.func, ast.Attribute):
+            # Path's methods; our own write_text is a function.
+            if len(node.args) < 1 + (last == "write_text"):
+                yield node, f"{last} without encoding="
+        elif name in ("subprocess.run", "subprocess.Popen", "subprocess.check_output"):
+            # What other programs print is in the system's encoding, if in any.
+            if {"text", "universal_newlines"} & set(given) and "errors" not in given:
+                yield node, f"{name} as text without encoding= or errors="
+        elif last == "TextIOWrapper":
+            yield node, "TextIOWrapper without encoding="
+        elif name in OPENERS:
+            place = OPENERS[name]
+            mode = given.get("mode", node.args[place] if len(node.args) > place else None)
+            if (name in ("open", "io.open", "os.fdopen") and mode is None) or _text_modes(mode):
+                yield node, f"{name} without encoding="
+        elif last == "open" and isinstance(node.func, ast.Attribute):
+            mode = given.get("mode", node.args[0] if node.args else None)
+            if (not node.args and not given) or _text_modes(mode):
+                yield node, "Path.open without encoding="
+
+
+def _text_modes(mode):
+    """Whether an argument is, or may be, a mode for text."""
+    modes = [part.value for part in ast.walk(mode) if isinstance(part, ast.Constant)] if mode else []
+    return any(isinstance(text, str) and text and not set(text) - set("rwax+t") for text in modes)
+
+
+RULES = (
+    removed,
+    runtime_protocols,
+    raw_annotations,
+    jumps_out_of_finally,
+    calls,
+    partials_of_classes,
+    system_encodings,
+)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -180,6 +240,15 @@ def test_sources_compile_without_a_warning():
         (calls, "import tarfile\ntarfile.open(f).extractall(out)"),
         (calls, "shutil.rmtree(f, onerror=g)"),
         (partials_of_classes, "class A:\n    f = functools.partial(g, 1)"),
+        (system_encodings, "open(path)"),
+        (system_encodings, "open(path, 'w')"),
+        (system_encodings, "path.open()"),
+        (system_encodings, "path.open(newline='', mode='a' if more else 'w')"),
+        (system_encodings, "path.read_text()"),
+        (system_encodings, "path.write_text(text)"),
+        (system_encodings, "gzip.open(path, 'rt')"),
+        (system_encodings, "tempfile.NamedTemporaryFile('w')"),
+        (system_encodings, "subprocess.run(words, text=True)"),
     ],
 )
 def test_the_rules_find_what_they_look_for(rule, text):

@@ -93,7 +93,7 @@ def signature(thing):
 
 
 def test_public_names_and_signatures_are_those_written_down():
-    now, before = list(lines()), WRITTEN.read_text().splitlines()
+    now, before = list(lines()), WRITTEN.read_text(encoding="utf-8").splitlines()
     changed = [f"- {line}" for line in before if line not in now]
     changed += [f"+ {line}" for line in now if line not in before]
     assert now == before, (
@@ -107,7 +107,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 def named(page):
     """Dotted names in a page: what its API blocks show, what its code imports, what its text names."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     yield from re.findall(r"^::: (\S+)$", text, re.MULTILINE)
     for module, imported in re.findall(r"^\s*from (a2sg[\w.]*) import ([\w, ]+)", text, re.MULTILINE):
         yield from (f"{module}.{name.strip().partition(' ')[0]}" for name in imported.split(","))
@@ -153,5 +153,5 @@ def test_what_calls_return_and_users_subclass_is_public(module):
 
 
 if __name__ == "__main__":
-    WRITTEN.write_text("\n".join(lines()) + "\n")
+    WRITTEN.write_text("\n".join(lines()) + "\n", encoding="utf-8")
     print(f"written: {WRITTEN.relative_to(ROOT)}")

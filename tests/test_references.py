@@ -48,14 +48,14 @@ def prose(source):
 
 def texts():
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "evidence").glob("*.md")]:
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         yield page, text[: released(text)] if page.name == "CHANGELOG.md" else text
     for folder in FOLDERS:
         for file in (ROOT / folder).rglob("*.py"):
-            yield file, "\n".join(prose(file.read_text()))
+            yield file, "\n".join(prose(file.read_text(encoding="utf-8")))
     recipes = (ROOT / "src" / "a2sg" / "training" / "recipes").glob("*.yaml")
     for file in [*(ROOT / name for name in SCRIPTS), *recipes]:
-        yield file, file.read_text()
+        yield file, file.read_text(encoding="utf-8")
 
 
 TEXTS = {str(file.relative_to(ROOT)): text for file, text in texts()}
@@ -110,7 +110,7 @@ def options():
 @cache
 def options_of(*scripts):
     """What files say they take."""
-    return {option for script in scripts for option in OPTION.findall(script.read_text())}
+    return {option for script in scripts for option in OPTION.findall(script.read_text(encoding="utf-8"))}
 
 
 def commands(text):
@@ -139,7 +139,7 @@ def missing_options(text):
 
 
 def missing_commands(text):
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for words, _ in commands(text):
         if (match := re.match(r"a2sg ([a-z]+)\b(?: ([a-z][\w-]*)(?![\w./*-]))?", words)) is not None:
             command, recipe = match.groups()

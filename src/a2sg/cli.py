@@ -17,6 +17,7 @@ from a2sg.imports import import_modules, split_imports
 from a2sg.listing import TOPICS, entries
 from a2sg.memory.pages import keep_pages
 from a2sg.parser import Parser
+from a2sg.terminal import plain_output
 
 EXTRAS = {
     **dict.fromkeys(
@@ -42,6 +43,7 @@ EXTRAS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    plain_output()
     try:
         names, words = split_imports(words)
         import_modules(names)

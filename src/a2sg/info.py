@@ -72,7 +72,7 @@ def lines(found: dict[str, Any]) -> list[str]:
 def processor() -> str:
     """The processor's name where Linux tells it, else its architecture."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return f"{line.partition(':')[2].strip()} ({platform.machine()})"
     except OSError:
@@ -131,7 +131,7 @@ def _compiler() -> str | None:
     path = find_compiler()
     if path is None:
         return None
-    done = subprocess.run([path, "--version"], capture_output=True, text=True)
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace")
     return (done.stdout or done.stderr).partition("\n")[0].strip() or Path(path).name
 
 

@@ -9,7 +9,10 @@ from typing import Any
 def _recipes() -> dict[str, str]:
     from a2sg.training.recipe import recipes
 
-    return {name: path.read_text().partition("\n")[0].lstrip("# ") for name, path in recipes().items()}
+    return {
+        name: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        for name, path in recipes().items()
+    }
 
 
 def _models() -> dict[str, str]:

@@ -33,7 +33,7 @@ def quick(**overrides):
 
 
 def rows(folder):
-    with (folder / "windows.csv").open() as file:
+    with (folder / "windows.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -29,7 +29,7 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(out):
-    return {name: json.loads((out / f"{name}.json").read_text()) for name in NAMES}
+    return {name: json.loads((out / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES}
 
 
 def test_each_bench_leaves_json_markdown_and_a_picture_and_nothing_else(out):
@@ -54,7 +54,7 @@ def test_machine_versions_and_options_are_recorded(found, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_table_has_a_line_for_each_row(out, found, name):
-    page = (out / f"{name}.md").read_text()
+    page = (out / f"{name}.md").read_text(encoding="utf-8")
     lines = [line for line in page.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(found[name]["rows"])
     assert found[name]["date"] in page
@@ -119,7 +119,7 @@ def test_only_some_benches(tmp_path):
         command.bench_command([*words, "--reset", "hard", "--dtype", "bfloat16", "--out", str(tmp_path)]) == 0
     )
     assert {path.name for path in tmp_path.iterdir()} == {"lif.json", "lif.md", "lif.png"}
-    content = json.loads((tmp_path / "lif.json").read_text())
+    content = json.loads((tmp_path / "lif.json").read_text(encoding="utf-8"))
     assert {row["elements"] for row in content["rows"]} == {32}
     assert "bfloat16, hard reset" in content["title"]
 
@@ -163,7 +163,7 @@ def test_cuda_where_there_is_none(monkeypatch):
 
 
 def test_a_file_cannot_be_the_folder(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="must be a folder"):
         command.bench_command(["--quick", "--no-peers", "--out", str(tmp_path / "file")])
 
@@ -171,7 +171,7 @@ def test_a_file_cannot_be_the_folder(tmp_path):
 def test_the_environment_of_the_peers_takes_over(tmp_path, monkeypatch):
     python = tmp_path / "peers" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text("")
+    python.write_text("", encoding="utf-8")
     started, known = [], []
 
     class Replaced(Exception):

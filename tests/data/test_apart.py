@@ -34,7 +34,7 @@ def read(path):
 def reader(tmp_path, monkeypatch):
     folder = tmp_path / "modules"
     folder.mkdir()
-    (folder / "some_reader.py").write_text(READER)
+    (folder / "some_reader.py").write_text(READER, encoding="utf-8")
     monkeypatch.syspath_prepend(str(folder))
     with Apart("some_reader", "read", memory=1 << 30, patience=20) as apart:
         yield apart
@@ -42,7 +42,7 @@ def reader(tmp_path, monkeypatch):
 
 def file(folder, text):
     path = folder / f"{abs(hash(text))}.x"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

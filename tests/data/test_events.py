@@ -107,7 +107,7 @@ def test_a_damaged_recording_is_told_and_leaves_no_cache(tmp_path, cache):
 
 
 def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("A2SG_CACHE", str(tmp_path / "file" / "cache"))
     write_nmnist(tmp_path)
     with pytest.raises(InputError, match="set A2SG_CACHE to a folder with room"):
@@ -116,7 +116,7 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
 
 def test_frames_of_unlike_shapes_are_told(tmp_path):
     for number in (1, 2):
-        (tmp_path / str(number)).write_text("")
+        (tmp_path / str(number)).write_text("", encoding="utf-8")
     files = [tmp_path / "1", tmp_path / "2"]
     with pytest.raises(InputError, match="2 gives frames"):
         cached_frames("unlike", files, None, lambda file: np.zeros(int(file.name)))

@@ -27,8 +27,8 @@ def test_a_tree_is_read_in_the_order_of_classes_and_names(tmp_path):
 
 def test_a_tree_may_lie_one_folder_down_with_folders_in_classes_and_other_files(tmp_path):
     tree = write_tree(tmp_path / "download" / "tree")
-    (tree / "train" / "README.txt").write_text("no class")
-    (tree / "train" / "ant" / "boxes.txt").write_text("no image")
+    (tree / "train" / "README.txt").write_text("no class", encoding="utf-8")
+    (tree / "train" / "ant" / "boxes.txt").write_text("no image", encoding="utf-8")
     inner = tree / "train" / "bee" / "images"
     inner.mkdir()
     for file in (tree / "train" / "bee").glob("*.png"):

@@ -128,9 +128,9 @@ def test_ade20k_takes_its_names_from_the_official_list(tmp_path):
     root = write_ade20k(tmp_path)
     lines = ["Idx\tRatio\tTrain\tVal\tStuff\tName"]
     lines += [f"{number}\t0.1\t1\t1\t0\tthing {number}" for number in range(1, 151)]
-    (root / "objectInfo150.txt").write_text("\n".join(lines) + "\n")
+    (root / "objectInfo150.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert create_data("ade20k", source=str(root)).classes[149] == "thing 150"
-    (root / "objectInfo150.txt").write_text("\n".join(lines[:-1]) + "\n")
+    (root / "objectInfo150.txt").write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
     with pytest.raises(InputError, match="must name 150 classes, not 149"):
         create_data("ade20k", source=str(root))
 

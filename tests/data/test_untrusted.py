@@ -19,7 +19,7 @@ from a2sg.data.idx import read_idx
 from a2sg.data.labels import number_in, require_labels, require_names
 from a2sg.data.picture import PIXELS, decoded_image
 from a2sg.data.scenes import SceneFiles
-from a2sg.data.untrusted import gunzip, numbers, read_file, size
+from a2sg.data.untrusted import gunzip, numbers, read_file, read_text, size
 from a2sg.errors import InputError
 from labelled_images import write_tree
 from layouts import pictures, write_arrays, write_gesture
@@ -310,3 +310,17 @@ def test_a_recording_of_n_mnist_that_would_take_days_is_told(tmp_path):
         "1.bin has 9.537 MB: a file of its kind may have 1 MB",
         1 << 30,
     )
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a byte order mark"])
+def test_text_is_utf8(tmp_path, mark):
+    (tmp_path / "x.txt").write_bytes(mark + "β 中".encode())
+    assert read_text(tmp_path / "x.txt") == "β 中"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "at"), [("cp1252", "0xe9 at 1"), ("gbk", "0xa8 at 1"), ("utf-16", "0xf.* at 0")]
+)
+def test_text_in_another_encoding_is_told(tmp_path, encoding, at):
+    (tmp_path / "x.txt").write_bytes("r\u00e9 1".encode(encoding))
+    told(lambda: read_text(tmp_path / "x.txt"), f"no UTF-8 text .byte {at}.: save it as UTF-8")

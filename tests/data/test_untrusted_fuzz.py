@@ -139,7 +139,7 @@ def classes_of_ade20k(folder):
     layouts.write_ade20k(folder / "ade")
     path = folder / "ade" / "objectInfo150.txt"
     rows = "".join(f"{number}\t0.1\t10\t10\tclass {number}\n" for number in range(1, 151))
-    path.write_text(f"Idx\tRatio\tTrain\tVal\tName\n{rows}")
+    path.write_text(f"Idx\tRatio\tTrain\tVal\tName\n{rows}", encoding="utf-8")
     return Files(path, lambda: create_data("ade20k", source=str(folder / "ade"), image_size=8))
 
 

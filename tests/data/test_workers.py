@@ -83,7 +83,7 @@ def losses(out, *words):
     assert (
         main(["train", "digits", "--epochs", "1", "--data.batch_size", "400", "--out", str(out), *words]) == 0
     )
-    with (out / "metrics.csv").open() as file:
+    with (out / "metrics.csv").open(encoding="utf-8") as file:
         return [{**row, "seconds": None} for row in csv.DictReader(file)]
 
 

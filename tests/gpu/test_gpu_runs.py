@@ -19,7 +19,7 @@ def config(device, **overrides):
 
 
 def rows(path):
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -67,7 +67,7 @@ def test_segmentation_and_events(recipe, score, device, tmp_path):
 def test_evaluate_says_what_the_run_said(run, device, capsys):
     out, summary = run
     assert main(["evaluate", str(out), "--device", device.type]) == 0
-    found = json.loads((out / "evaluation.json").read_text())
+    found = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     assert found["accuracy"] == pytest.approx(summary["accuracy"], abs=0.003)
     assert found["spikes_per_sample"] == pytest.approx(summary["spikes_per_sample"], rel=1e-3)
     assert "accuracy" in capsys.readouterr().out
@@ -81,7 +81,7 @@ def test_inspect_and_analyze_say_what_they_say_on_the_cpu(run, device, tmp_path)
         assert main(["inspect", str(out), "--device", where, "--out", str(folder / "inspect")]) == 0
         words = ["--samples", "16", "--budget", "3", "--out", str(folder / "analyze")]
         assert main(["analyze", str(out), "--device", where, *words]) == 0
-        found.append(json.loads((folder / "inspect" / "inspection.json").read_text()))
+        found.append(json.loads((folder / "inspect" / "inspection.json").read_text(encoding="utf-8")))
     for mine, other in zip(*(one["layers"] for one in found), strict=True):
         for a, b in zip(mine["steps"], other["steps"], strict=True):
             assert b["firing_rate"] == pytest.approx(a["firing_rate"], rel=0.01, abs=1e-3)
@@ -91,5 +91,5 @@ def test_inspect_and_analyze_say_what_they_say_on_the_cpu(run, device, tmp_path)
 def test_compare(device, tmp_path):
     words = ["--arms", "fixed,a2sg", "--seeds", "0", "--epochs", "1", "--out", str(tmp_path / "c")]
     assert main(["compare", "digits", *words, "--device", device.type]) == 0
-    done = [json.loads(path.read_text()) for path in (tmp_path / "c").rglob("summary.json")]
+    done = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "c").rglob("summary.json")]
     assert sorted(summary["arm"] for summary in done) == ["a2sg", "fixed"]

@@ -280,7 +280,7 @@ def test_without_a_private_part_of_torch_neurons_run_uncompiled(monkeypatch, cap
 def test_private_parts_of_torch_are_imported_in_one_file():
     package = Path(a2sg.__file__).parent
     private = re.compile(r"^\s*(from|import) torch\._|^\s*from torch\.fx\.experimental", re.MULTILINE)
-    users = {path.name for path in package.rglob("*.py") if private.search(path.read_text())}
+    users = {path.name for path in package.rglob("*.py") if private.search(path.read_text(encoding="utf-8"))}
     assert users == {"inductor.py"}
 
 
@@ -293,7 +293,9 @@ def test_a_later_process_finds_compiled_kernels_in_the_cache(tmp_path):
     )
     cached = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", code], env=cached, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=cached, capture_output=True, text=True, errors="replace"
+        )
         assert done.returncode == 0, done.stderr
         assert any(tmp_path.iterdir())
 

@@ -571,7 +571,7 @@ def test_dense_spikes_are_freed_by_the_forward_pass():
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc")
 def test_the_process_shrinks():
     def resident():
-        with open("/proc/self/status") as status:
+        with open("/proc/self/status", encoding="utf-8") as status:
             return int(re.search(r"VmRSS:\s+(\d+) kB", status.read()).group(1)) / 1024
 
     leaf = torch.zeros((), requires_grad=True)

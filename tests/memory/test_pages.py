@@ -27,7 +27,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(setting):
-    done = subprocess.run([sys.executable, "-c", WORK, setting], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WORK, setting], capture_output=True, text=True, check=True, errors="replace"
+    )
     return int(done.stdout)
 
 

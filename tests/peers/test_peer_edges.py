@@ -412,7 +412,9 @@ class TestSinabs:
 def test_the_guide_runs():
     """Every block of docs/adopt.md, in order."""
     blocks = re.findall(
-        r"^```python\n(.*?)^```$", (ROOT / "docs" / "adopt.md").read_text(), re.DOTALL | re.MULTILINE
+        r"^```python\n(.*?)^```$",
+        (ROOT / "docs" / "adopt.md").read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
     )
     assert len(blocks) == 8
     torch.manual_seed(0)

@@ -21,7 +21,7 @@ HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
 def row(name: str, results: Path, command: str) -> str:
     """The line of one platform; one that did not come to an end says so."""
     try:
-        versions = json.loads((results / "versions.json").read_text())
+        versions = json.loads((results / "versions.json").read_text(encoding="utf-8"))
         counts = ElementTree.parse(results / "junit.xml").getroot()[0].attrib
     except (OSError, ValueError, ElementTree.ParseError):
         return f"| {name} | did not run to its end | | | | | {date.today()} | `{command}` |\n"
@@ -37,7 +37,7 @@ def merged(page: str, rows: dict[str, str]) -> str:
     before, rest = page.split(BEGIN)
     table, after = rest.split(END)
     old = {line.split("|")[1].strip(): line for line in table.removeprefix(HEAD).splitlines(keepends=True)}
-    known = [line.split()[0] for line in ROWS.read_text().splitlines()]
+    known = [line.split()[0] for line in ROWS.read_text(encoding="utf-8").splitlines()]
     return before + BEGIN + HEAD + "".join((old | rows).get(name, "") for name in known) + END + after
 
 
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
     }
     print(HEAD + "".join(rows.values()), end="")
     if not core:
-        PAGE.write_text(merged(PAGE.read_text(), rows))
+        PAGE.write_text(merged(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

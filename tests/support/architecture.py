@@ -23,6 +23,7 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
             "registry",
             "progress",
             "parser",
+            "terminal",
             "modes",
             "devices",
             "statistics",
@@ -77,7 +78,7 @@ def imports(source: Path = SOURCE) -> list[Import]:
     return [
         Import(module, target, line)
         for module, path in known.items()
-        for target, line in _imports_of(ast.parse(path.read_text()), module, path, known)
+        for target, line in _imports_of(ast.parse(path.read_text(encoding="utf-8")), module, path, known)
         if target != module
     ]
 
@@ -188,7 +189,7 @@ def draw(found: Mapping[str, list[str]], path: Path) -> None:
 def main() -> None:
     found = arrows()
     draw(found, PICTURE)
-    ARROWS.write_text(json.dumps(found, indent=2) + "\n")
+    ARROWS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"written: {PICTURE.relative_to(ROOT)}, {ARROWS.relative_to(ROOT)}")
 
 

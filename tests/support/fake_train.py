@@ -35,12 +35,14 @@ class FakeTrain:
         write_config(config, out / "config.yaml")
         if len(self.calls) - 1 == self.stop_at:
             (out / "checkpoints").mkdir()
-            (out / "checkpoints" / "last.ckpt").write_text("state")
+            (out / "checkpoints" / "last.ckpt").write_text("state", encoding="utf-8")
             raise Stopped
         summary = self.summary(config)
-        (out / "metrics.csv").write_text(csv_text(self.metrics(config, summary["accuracy"])))
-        (out / "windows.csv").write_text(csv_text(self.windows(config)))
-        (out / "summary.json").write_text(json.dumps(summary))
+        (out / "metrics.csv").write_text(
+            csv_text(self.metrics(config, summary["accuracy"])), encoding="utf-8"
+        )
+        (out / "windows.csv").write_text(csv_text(self.windows(config)), encoding="utf-8")
+        (out / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
         return summary
 
     @staticmethod

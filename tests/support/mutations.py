@@ -65,7 +65,7 @@ def bounded_memory(size: int) -> Iterator[None]:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_AS)
-    has = int(statm.read_text().split()[0]) * resource.getpagesize()
+    has = int(statm.read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (has + size, before[1]))
     try:
         yield

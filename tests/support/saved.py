@@ -26,4 +26,6 @@ def timeless(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def metrics(folder: Path) -> list[str]:
     """metrics.csv without its last column, the seconds."""
-    return [line.rsplit(",", 1)[0] for line in (folder / "metrics.csv").read_text().splitlines()]
+    return [
+        line.rsplit(",", 1)[0] for line in (folder / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    ]

@@ -30,7 +30,7 @@ def set_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = folder / "TRACE"
     code = f"open({str(trace)!r}, 'a').write('imported ')\nclass Trap:\n"
     code += f"    def __init__(self, *_, **__):\n        open({str(trace)!r}, 'a').write('called ')\n"
-    (folder / f"{MODULE}.py").write_text(code)
+    (folder / f"{MODULE}.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(folder))
 
 
@@ -46,5 +46,5 @@ def untouched(folder: Path, cwd: Path) -> Iterator[None]:
         _watched = None
         sys.modules.pop(MODULE, None)
     assert not seen, f"asked for: {seen}"
-    assert not (folder / "TRACE").exists(), (folder / "TRACE").read_text()
+    assert not (folder / "TRACE").exists(), (folder / "TRACE").read_text(encoding="utf-8")
     assert set(cwd.iterdir()) == before, f"written: {set(cwd.iterdir()) - before}"

@@ -76,7 +76,7 @@ def test_the_average_is_tested_and_kept(whole):
 
 def test_windows_are_those_that_were_found(whole):
     out, summary = whole
-    rows = [line.split(",") for line in (out / "windows.csv").read_text().splitlines()[1:]]
+    rows = [line.split(",") for line in (out / "windows.csv").read_text(encoding="utf-8").splitlines()[1:]]
     last = {(layer, int(step)): float(window) for _, layer, step, window, *_ in rows}
     for layer, windows in summary["windows"].items():
         assert windows == pytest.approx([last[layer, step] for step in (1, 2, 3, 4)])
@@ -106,7 +106,7 @@ def test_a_resumed_run_goes_on_with_it(whole, tmp_path):
     (tmp_path / "part" / "summary.json").unlink()
     again = train(quick(keep_every=1), tmp_path / "part", resume=True, quiet=True)  # nothing is left to do
     assert again["accuracy"] == summary["accuracy"]
-    assert json.loads((tmp_path / "part" / "summary.json").read_text()) == again
+    assert json.loads((tmp_path / "part" / "summary.json").read_text(encoding="utf-8")) == again
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, -1.0, float("nan")])

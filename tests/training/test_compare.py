@@ -65,7 +65,9 @@ def test_every_arm_meets_every_seed_in_pairs(tmp_path):
 def test_tables_hold_what_the_runs_found(tmp_path):
     result = compare(CONFIG, arms("fixed", "a2sg"), [0, 1, 2], tmp_path / "c", train=FakeTrain())
     found = {
-        (arm, seed): json.loads((tmp_path / "c" / f"{arm}-s{seed}" / "summary.json").read_text())
+        (arm, seed): json.loads(
+            (tmp_path / "c" / f"{arm}-s{seed}" / "summary.json").read_text(encoding="utf-8")
+        )
         for arm in ("fixed", "a2sg")
         for seed in (0, 1, 2)
     }
@@ -98,7 +100,7 @@ def test_tables_hold_what_the_runs_found(tmp_path):
     assert a2sg["verdict"] == "better"
     assert float(a2sg["search_share_percent"]) == pytest.approx(1.25)
     assert [arm.verdict for arm in result.results] == ["baseline", "better"]
-    page = (tmp_path / "c" / "table.md").read_text()
+    page = (tmp_path / "c" / "table.md").read_text(encoding="utf-8")
     assert "| a2sg | 3 | " in page
     assert "paired over 3 seeds, with Student-t intervals of 95 %" in page
 
@@ -134,7 +136,7 @@ def test_one_seed_prints_a_table_without_interval(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "one seed: no interval" in out
     assert "digits: 1 seed, 3 epochs" in out
-    assert "nan" not in (out + (tmp_path / "c" / "table.csv").read_text()).lower()
+    assert "nan" not in (out + (tmp_path / "c" / "table.csv").read_text(encoding="utf-8")).lower()
     assert rows(tmp_path / "c" / "table.csv")[1]["difference_low"] == ""
 
 
@@ -188,7 +190,9 @@ def test_a_stopped_comparison_goes_on_where_it_was(tmp_path):
     assert again.calls == [("fixed", 1, True), ("a2sg", 1, False)]
     assert result.results == whole.results
     for name in ("table.csv", "table.md", "comparison.csv"):
-        assert (out / name).read_text() == (tmp_path / "whole" / name).read_text()
+        assert (out / name).read_text(encoding="utf-8") == (tmp_path / "whole" / name).read_text(
+            encoding="utf-8"
+        )
 
 
 def test_a_finished_comparison_trains_nothing_and_more_seeds_train_the_rest(tmp_path):
@@ -204,12 +208,12 @@ def test_a_finished_comparison_trains_nothing_and_more_seeds_train_the_rest(tmp_
 def test_runs_trained_differently_are_not_taken(tmp_path):
     out = tmp_path / "c"
     compare(CONFIG, arms("fixed", "a2sg"), [0], out, train=FakeTrain())
-    before = (out / "table.csv").read_text()
+    before = (out / "table.csv").read_text(encoding="utf-8")
     train, other = FakeTrain(), RunConfig(epochs=5)
     with pytest.raises(InputError, match="fixed-s0 was trained with epochs 3, not 5"):
         compare(other, arms("fixed", "a2sg"), [0], out, train=train)
     assert train.calls == []
-    assert (out / "table.csv").read_text() == before
+    assert (out / "table.csv").read_text(encoding="utf-8") == before
     compare(other, arms("fixed", "a2sg"), [0], out, train=train, overwrite=True)
     assert train.calls == [("fixed", 0, False), ("a2sg", 0, False)]
 
@@ -220,12 +224,12 @@ def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path, overwrite
     out = tmp_path / "c"
     out.mkdir()
     if kind == "notes":
-        (out / "notes.txt").write_text("mine")
+        (out / "notes.txt").write_text("mine", encoding="utf-8")
     elif kind == "single run":
         FakeTrain()(RunConfig(arm=""), out)
     else:
         (out / "service-s0").mkdir()
-        (out / "service-s0" / "config.yaml").write_text("port: 80\n")
+        (out / "service-s0" / "config.yaml").write_text("port: 80\n", encoding="utf-8")
     before = sorted(str(path) for path in out.rglob("*"))
     train = FakeTrain()
     with pytest.raises(InputError, match="holds something else than a comparison"):
@@ -237,9 +241,9 @@ def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path, overwrite
 def test_overwrite_clears_its_own_and_nothing_else(tmp_path):
     out = tmp_path / "c"
     compare(CONFIG, arms("fixed", "a2sg"), [0, 1], out, train=FakeTrain())
-    (out / "notes.txt").write_text("mine")
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
     (out / "data").mkdir()
-    (out / "data" / "config.yaml").write_text("arm: a2sg\nseed: 0\n")
+    (out / "data" / "config.yaml").write_text("arm: a2sg\nseed: 0\n", encoding="utf-8")
     elsewhere = tmp_path / "elsewhere"
     FakeTrain()(read_config(out / "a2sg-s0" / "config.yaml"), elsewhere / "a2sg-s5")
     (out / "a2sg-s5").symlink_to(elsewhere / "a2sg-s5")
@@ -278,7 +282,7 @@ def test_a_comparison_that_cannot_be_leaves_nothing(tmp_path, names, seeds, mess
 
 
 def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
-    (tmp_path / "c").write_text("")
+    (tmp_path / "c").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="is a file, not a folder"):
         compare(CONFIG, arms("a2sg"), [0], tmp_path / "c", train=FakeTrain())
 
@@ -287,7 +291,7 @@ def test_a_run_whose_folder_is_taken_is_told_before_any_training(tmp_path):
     out, train = tmp_path / "c", FakeTrain()
     compare(CONFIG, arms("fixed"), [0], out, train=FakeTrain())
     (out / "a2sg-s0").mkdir()
-    (out / "a2sg-s0" / "thesis.tex").write_text("")
+    (out / "a2sg-s0" / "thesis.tex").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="a2sg-s0 holds something else than a run"):
         compare(CONFIG, arms("asy", "a2sg"), [0], out, train=train)
     assert train.calls == []

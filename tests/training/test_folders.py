@@ -44,7 +44,10 @@ with opened(read_run_config(out), out, resume=True):
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     train(tiny(epochs=1), tmp_path / "run", quiet=True)
     other = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
     )
     try:
         assert other.stdout.readline() == "mine\n"
@@ -64,7 +67,7 @@ def test_a_folder_whose_run_was_killed_as_it_began_is_as_good_as_empty(tmp_path,
     out = tmp_path / "c" / "fixed-s0"
     out.mkdir(parents=True)
     for name in left:
-        (out / name).write_text("half of")
+        (out / name).write_text("half of", encoding="utf-8")
     assert blank(out)
     compare(tiny(epochs=1), [parse_arm("fixed")], [0], tmp_path / "c")
     assert read_summary(out) is not None
@@ -73,7 +76,7 @@ def test_a_folder_whose_run_was_killed_as_it_began_is_as_good_as_empty(tmp_path,
 
 def test_overwrite_clears_one_too(tmp_path):
     (tmp_path / "c" / "fixed-s0").mkdir(parents=True)
-    (tmp_path / "c" / "fixed-s0" / f"{CONFIG}.part").write_text("half of")
+    (tmp_path / "c" / "fixed-s0" / f"{CONFIG}.part").write_text("half of", encoding="utf-8")
     compare(tiny(epochs=1), [parse_arm("fixed")], [0], tmp_path / "c", overwrite=True)
     assert read_summary(tmp_path / "c" / "fixed-s0") is not None
 
@@ -82,11 +85,11 @@ def test_overwrite_clears_one_too(tmp_path):
 def test_a_damaged_summary_is_written_again(tmp_path, content, caplog):
     out = tmp_path / "c" / "fixed-s0"
     compare(tiny(), [parse_arm("fixed")], [0], tmp_path / "c")
-    whole = json.loads((out / SUMMARY).read_text())
-    (out / SUMMARY).write_text(content)
+    whole = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    (out / SUMMARY).write_text(content, encoding="utf-8")
     compare(tiny(), [parse_arm("fixed")], [0], tmp_path / "c")
     assert "summary.json is damaged" in caplog.text
-    assert timeless(json.loads((out / SUMMARY).read_text())) == timeless(whole)
+    assert timeless(json.loads((out / SUMMARY).read_text(encoding="utf-8"))) == timeless(whole)
 
 
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path):
@@ -100,7 +103,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path):
     again = train(tiny(), tmp_path / "run", resume=True, quiet=True)
     assert timeless(again) == timeless(whole)
     assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
-    windows = [(tmp_path / name / "windows.csv").read_text() for name in ("run", "whole")]
+    windows = [(tmp_path / name / "windows.csv").read_text(encoding="utf-8") for name in ("run", "whole")]
     assert windows[0] == windows[1]
 
 

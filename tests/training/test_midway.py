@@ -133,7 +133,9 @@ def test_a_run_goes_on_to_the_bit(wholes, tmp_path, case, at):
     again = train(config_of(case), tmp_path / "run", resume=True, quiet=True)
     assert timeless(again) == timeless(summary)
     assert metrics(tmp_path / "run") == metrics(out)
-    assert (tmp_path / "run" / "windows.csv").read_text() == (out / "windows.csv").read_text()
+    assert (tmp_path / "run" / "windows.csv").read_text(encoding="utf-8") == (out / "windows.csv").read_text(
+        encoding="utf-8"
+    )
     mine, theirs = (read_checkpoint(folder / CHECKPOINT) for folder in (tmp_path / "run", out))
     for name, value in theirs["state_dict"].items():
         assert torch.equal(mine["state_dict"][name], value), name
@@ -164,7 +166,7 @@ def test_a_signal_saves_first(tmp_path, name):
     out, number = tmp_path / "run", getattr(signal, name)
     command = [sys.executable, "-m", "a2sg", "train", "digits", "--epochs", "2000", "--out", str(out)]
     command += ["--model.name", "mlp_small", "--model.options.hidden", "[8]", "--model.steps", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, errors="replace")
     deadline = time.monotonic() + 120
     while not (out / CHECKPOINT).exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)

@@ -118,10 +118,10 @@ def test_no_field_of_a_recipe_imports_or_makes_anything(home, payload, monkeypat
     monkeypatch.setattr(runs, "train", build)
     with trap.untouched(*home):
         for name, place in [*PLACES, *((key, "%s") for key in ("class_path", "init_args", "__path__"))]:
-            recipe.write_text(inside(name, place % payload))
+            recipe.write_text(inside(name, place % payload), encoding="utf-8")
             with pytest.raises(InputError):  # also text that is a name of nothing we have
                 build(load_recipe(str(recipe)))
-        recipe.write_text(payload)
+        recipe.write_text(payload, encoding="utf-8")
         with pytest.raises(InputError):
             build(load_recipe(str(recipe)))
 
@@ -133,7 +133,7 @@ def test_no_field_does_through_the_command_line(home, payload, monkeypatch, caps
     with trap.untouched(*home):
         for name, place in PLACES:
             if place in (ITSELF[0], BELOW[0], BELOW[-1]):
-                recipe.write_text(inside(name, place % payload))
+                recipe.write_text(inside(name, place % payload), encoding="utf-8")
                 one_line(capsys, ["train", str(recipe)])
         for field in FIELDS:
             one_line(capsys, ["train", "digits", f"--{field.name}", payload])
@@ -150,17 +150,17 @@ def test_no_recipe_says_what_to_import(home, field, capsys):
     recipe = home[0] / "r.yaml"
     with trap.untouched(*home):
         for value in (trap.MODULE, [trap.MODULE]):
-            recipe.write_text(inside(field, json.dumps(value))[1:-1] + "\n")
+            recipe.write_text(inside(field, json.dumps(value))[1:-1] + "\n", encoding="utf-8")
             assert field in one_line(capsys, ["train", str(recipe)])
 
 
 def test_no_value_opens_another_file(home, capsys):
     folder, _ = home
     other = folder / "other.yaml"
-    other.write_text("{name: spikformer, steps: 2}")
+    other.write_text("{name: spikformer, steps: 2}", encoding="utf-8")
     with trap.untouched(*home):
         for group in GROUPS:
-            (folder / "r.yaml").write_text(json.dumps({group: str(other)}))
+            (folder / "r.yaml").write_text(json.dumps({group: str(other)}), encoding="utf-8")
             assert f"{group} must be a group" in one_line(capsys, ["train", str(folder / "r.yaml")])
             one_line(capsys, ["train", "digits", f"--{group}", str(other)])
 
@@ -209,13 +209,15 @@ def test_no_config_of_a_run_folder_does(home, copied, reader, payload, monkeypat
     if reader in ("resume", "weights"):
         (copied / "summary.json").unlink()
     config = copied / "config.yaml"
-    plain = yaml.safe_load(config.read_text())
+    plain = yaml.safe_load(config.read_text(encoding="utf-8"))
     with trap.untouched(*home):
         for name, place in PLACES:
             if place not in (ITSELF[0], BELOW[1]) or not (place == BELOW[1] or name in ONE_OF_EACH):
                 continue
             rest = {key: value for key, value in plain.items() if key != name.partition(".")[0]}
-            config.write_text(yaml.safe_dump(rest) + inside(name, place % payload)[1:-1] + "\n")
+            config.write_text(
+                yaml.safe_dump(rest) + inside(name, place % payload)[1:-1] + "\n", encoding="utf-8"
+            )
             one_line(capsys, READERS[reader](str(copied)))
 
 
@@ -297,7 +299,7 @@ def test_no_script_beside_data_is_run(home, monkeypatch):
     datasets = pytest.importorskip("datasets")
     folder = home[0] / "data"
     folder.mkdir()
-    (folder / "data.py").write_text(f"import {trap.MODULE}\n")
+    (folder / "data.py").write_text(f"import {trap.MODULE}\n", encoding="utf-8")
     image = Image.linear_gradient("L").resize((8, 8))
     for split in ("train", "test"):
         columns = {"image": [image] * 2, "label": [0, 1]}
@@ -307,6 +309,6 @@ def test_no_script_beside_data_is_run(home, monkeypatch):
         assert len(create_data("image_folder", source=str(folder)).train) == 2
     alone = home[0] / "alone"
     alone.mkdir()
-    (alone / "alone.py").write_text(f"import {trap.MODULE}\n")
+    (alone / "alone.py").write_text(f"import {trap.MODULE}\n", encoding="utf-8")
     with trap.untouched(*home), pytest.raises(InputError, match="holds no images"):
         create_data("image_folder", source=str(alone))

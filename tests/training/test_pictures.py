@@ -288,8 +288,8 @@ def test_a_run_beside_another_of_the_same_name_keeps_both(figures, folders, tmp_
 
 def test_a_run_without_observations_says_what_it_leaves_out(folders, caplog):
     run, against = folders
-    header = (run / "windows.csv").read_text().splitlines()[0]
-    (run / "windows.csv").write_text(header + "\n")
+    header = (run / "windows.csv").read_text(encoding="utf-8").splitlines()[0]
+    (run / "windows.csv").write_text(header + "\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING, "a2sg"):
         written = pictures.run_pictures(run, against)
     assert [path.name for path in written] == ["firing_rates.png", "accuracy.png"]
@@ -342,10 +342,10 @@ def test_missing_matplotlib_is_told(folders, monkeypatch):
 
 def test_rows_come_back_from_their_file(tmp_path):
     rows = window_rows(["features.0"], 2, [19])
-    (tmp_path / "windows.csv").write_text(csv_text(rows))
+    (tmp_path / "windows.csv").write_text(csv_text(rows), encoding="utf-8")
     assert read_rows(tmp_path / "windows.csv") == rows
     metrics = [{"epoch": 1, "iteration": 23, "lr": 1e-3, "test_accuracy": 0.5}]
-    (tmp_path / "metrics.csv").write_text(csv_text(metrics))
+    (tmp_path / "metrics.csv").write_text(csv_text(metrics), encoding="utf-8")
     assert read_rows(tmp_path / "metrics.csv") == metrics
     assert read_rows(tmp_path / "none.csv") == []
     assert json.dumps(rows)  # plain numbers

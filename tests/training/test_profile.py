@@ -63,16 +63,19 @@ def test_all_files_are_there_and_agree(found):
         "profile.png",
         "trace.json",
     }
-    assert json.loads((out / "profile.json").read_text()) == content
+    assert json.loads((out / "profile.json").read_text(encoding="utf-8")) == content
     assert read_config(out / "config.yaml") == quick()
     assert (out / "profile.png").read_bytes().startswith(b"\x89PNG")
-    with (out / "profile.csv").open(newline="") as file:
+    with (out / "profile.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == [row["name"] for row in content["phases"] + content["kinds"]]
     assert [float(row["share"]) for row in rows if row["table"] == "phase"] == [
         row["share"] for row in content["phases"]
     ]
-    names = {event.get("name") for event in json.loads((out / "trace.json").read_text())["traceEvents"]}
+    names = {
+        event.get("name")
+        for event in json.loads((out / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
+    }
     assert {"iteration 13, observed", "iteration 14", "iteration 15", "iteration 16", *PHASES[:-1]} <= names
 
 
@@ -139,7 +142,7 @@ def test_a_slow_data_set_shows_as_waiting(tmp_path, monkeypatch, capsys):
     words += ["--data.resident", "false"]
     assert cli.main(["train", "digits", "--data.batch_size", "16", *words, "--model.options", "{}"]) == 0
     out = capsys.readouterr().out
-    content = json.loads((tmp_path / "run" / "profile.json").read_text())
+    content = json.loads((tmp_path / "run" / "profile.json").read_text(encoding="utf-8"))
     share = by_name(content["phases"])[WAITING]["share"]
     assert share > 0.5
     assert by_name(content["kinds"])[WAITING]["share"] > 0.5
@@ -383,6 +386,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(capsys, tmp_path, monkeypatch,
 
 
 def test_a_full_folder_is_told(tmp_path):
-    (tmp_path / "there").write_text("")
+    (tmp_path / "there").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="is not empty"):
         profile(quick(), tmp_path, iterations=4)

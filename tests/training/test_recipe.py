@@ -18,11 +18,11 @@ from a2sg.training.recipe import load_recipe, read_config, recipes, write_config
 def test_every_built_in_recipe_loads_and_says_what_it_is():
     for name, path in recipes().items():
         assert load_recipe(name).recipe == name
-        assert path.read_text().startswith("# ")
+        assert path.read_text(encoding="utf-8").startswith("# ")
 
 
 def test_values_of_the_file_and_overrides_arrive():
-    values = yaml.safe_load(recipes()["digits"].read_text())
+    values = yaml.safe_load(recipes()["digits"].read_text(encoding="utf-8"))
     config = load_recipe("digits", {"windows.every": 7, "surrogate.options.bias": 0.8, "epochs": 3})
     assert config.optimizer.lr == values["optimizer"]["lr"]
     assert config.windows.every == 7
@@ -32,7 +32,7 @@ def test_values_of_the_file_and_overrides_arrive():
 
 def test_what_a_recipe_leaves_out_has_its_default(tmp_path):
     path = tmp_path / "short.yaml"
-    path.write_text("epochs: 2\n")
+    path.write_text("epochs: 2\n", encoding="utf-8")
     config = load_recipe(str(path))
     assert config.recipe == "short"
     assert asdict(config) == {**asdict(RunConfig()), "recipe": "short", "epochs": 2}
@@ -130,7 +130,7 @@ BOMB, MERGES = doubled("[*x%d, *x%d]"), doubled("{<<: [*x%d, *x%d]}")
 )
 def test_a_broken_recipe_is_told_in_words(tmp_path, text, message):
     path = tmp_path / "broken.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         load_recipe(str(path))
 
@@ -151,7 +151,10 @@ def test_a_file_that_is_no_text_is_told(tmp_path):
 
 def test_numbers_and_text_are_what_they_look_like(tmp_path):
     path = tmp_path / "r.yaml"
-    path.write_text("optimizer: {lr: 1e-3, power: 2}\ndata: {options: {source: 2026-11-26, limit: 1e2}}\n")
+    path.write_text(
+        "optimizer: {lr: 1e-3, power: 2}\ndata: {options: {source: 2026-11-26, limit: 1e2}}\n",
+        encoding="utf-8",
+    )
     config = load_recipe(str(path))
     assert config.optimizer.lr == 0.001
     assert type(config.optimizer.power) is float

@@ -129,7 +129,7 @@ def test_a_recipe_starts(recipe, tmp_path):
     summary = train(config, tmp_path / "run", quiet=True)
     assert np.isfinite(summary["loss"])
     assert summary["energy_nj_per_sample"] > 0
-    with (tmp_path / "run" / "windows.csv").open() as file:
+    with (tmp_path / "run" / "windows.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert rows
     assert {row["kept"] for row in rows} <= {"", "all zero"}  # of some neurons that few samples reach
@@ -166,7 +166,9 @@ def test_every_layout_is_that_of_a_recipe():
 
 @pytest.mark.parametrize("recipe", sorted(recipes()))
 def test_a_recipe_says_where_its_data_and_method_come_from(recipe):
-    first, *comment = (line for line in recipes()[recipe].read_text().splitlines() if line.startswith("#"))
+    first, *comment = (
+        line for line in recipes()[recipe].read_text(encoding="utf-8").splitlines() if line.startswith("#")
+    )
     assert len(first) <= 114  # a line of `a2sg list recipes`
     text = " ".join(line.removeprefix("# ") for line in comment)
     assert "paper" in text

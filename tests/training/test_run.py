@@ -39,14 +39,14 @@ def test_a_run_folder_holds_what_it_promises(whole):
     for name in ("config.yaml", "metrics.csv", "windows.csv", "summary.json", CHECKPOINT):
         assert (out / name).is_file(), name
     assert any((out / "tensorboard").iterdir())
-    assert json.loads((out / "summary.json").read_text()) == summary
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8")) == summary
     assert len(metrics(out)) == 1 + 3
     assert 0.5 < summary["accuracy"] <= 1
     assert summary["spikes_per_sample"] > 0
     assert summary["energy_nj_per_sample"] > 0
     assert 0 < summary["search_seconds"] < summary["seconds"]
     layers = len(summary["windows"])
-    rows = (out / "windows.csv").read_text().splitlines()[1:]
+    rows = (out / "windows.csv").read_text(encoding="utf-8").splitlines()[1:]
     observed = (30 - 1) // 7  # ten iterations an epoch; 7, 14, 21, 28
     assert len(rows) == observed * layers * 4
 
@@ -54,7 +54,7 @@ def test_a_run_folder_holds_what_it_promises(whole):
 def test_the_windows_move_and_are_those_of_the_history(whole):
     out, summary = whole
     last = {}
-    for line in (out / "windows.csv").read_text().splitlines()[1:]:
+    for line in (out / "windows.csv").read_text(encoding="utf-8").splitlines()[1:]:
         _, layer, step, window, *_ = line.split(",")
         last[layer, int(step)] = float(window)
     for layer, windows in summary["windows"].items():
@@ -66,7 +66,9 @@ def test_two_runs_of_a_seed_are_equal(whole, tmp_path):
     out, summary = whole
     again = train(quick(), tmp_path / "again", quiet=True)
     assert timeless(again) == timeless(summary)
-    assert (tmp_path / "again" / "windows.csv").read_text() == (out / "windows.csv").read_text()
+    assert (tmp_path / "again" / "windows.csv").read_text(encoding="utf-8") == (
+        out / "windows.csv"
+    ).read_text(encoding="utf-8")
     assert metrics(tmp_path / "again") == metrics(out)
 
 
@@ -84,7 +86,9 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(whole, tmp_path, stop_at
     assert (part / CHECKPOINT).exists() == (stop_at > 1)
     resumed = train(quick(), part, resume=True, quiet=True)
     assert timeless(resumed) == timeless(summary)
-    assert (part / "windows.csv").read_text() == (out / "windows.csv").read_text()
+    assert (part / "windows.csv").read_text(encoding="utf-8") == (out / "windows.csv").read_text(
+        encoding="utf-8"
+    )
     assert metrics(part) == metrics(out)
     mine, theirs = read_checkpoint(part / CHECKPOINT), read_checkpoint(out / CHECKPOINT)
     for name, value in theirs["state_dict"].items():
@@ -100,7 +104,9 @@ def test_ctrl_c_leaves_a_run_that_the_command_line_resumes(tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "a2sg", "train", "digits", "--epochs", "2000", "--out", str(out)]
     command += ["--model.name", "mlp_small", "--model.options.hidden", "[8]", "--model.steps", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=_listen)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=_listen, errors="replace"
+    )
     deadline = time.monotonic() + 120
     while not (out / CHECKPOINT).exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
@@ -109,23 +115,27 @@ def test_ctrl_c_leaves_a_run_that_the_command_line_resumes(tmp_path):
     assert process.returncode == 130, errors
     assert f"a2sg train --resume {out}" in errors
     assert "Traceback" not in errors
-    config = (out / "config.yaml").read_text()
+    config = (out / "config.yaml").read_text(encoding="utf-8")
     epochs = read_checkpoint(out / CHECKPOINT)["epoch"] + 1
-    (out / "config.yaml").write_text(config.replace("epochs: 2000", f"epochs: {epochs + 1}"))
+    (out / "config.yaml").write_text(
+        config.replace("epochs: 2000", f"epochs: {epochs + 1}"), encoding="utf-8"
+    )
     resumed = subprocess.run(
         [sys.executable, "-m", "a2sg", "train", "--resume", str(out)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        errors="replace",
     )
     assert resumed.returncode == 0, resumed.stderr
-    assert json.loads((out / "summary.json").read_text())["epochs"] == epochs + 1
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["epochs"] == epochs + 1
 
 
 def test_gradient_accumulation_steps_the_windows_once_per_optimizer_step(tmp_path):
     train(quick(accumulate=2, epochs=1, **{"windows.every": 2}), tmp_path / "run", quiet=True)
     iterations = {
-        line.split(",")[0] for line in (tmp_path / "run" / "windows.csv").read_text().splitlines()[1:]
+        line.split(",")[0]
+        for line in (tmp_path / "run" / "windows.csv").read_text(encoding="utf-8").splitlines()[1:]
     }
     assert iterations == {"2", "4"}  # ten micro-batches are five steps, 0 to 4
 
@@ -140,7 +150,7 @@ def test_every_loss_trains_with_regularizers(tmp_path, loss):
 @pytest.mark.parametrize("neuron", ["if", "plif", "integer_lif"])
 def test_every_neuron_trains(tmp_path, neuron):
     train(quick(epochs=2, **{"neuron.name": neuron}), tmp_path / neuron, quiet=True)
-    *_, last = csv.DictReader((tmp_path / neuron / "metrics.csv").open())
+    *_, last = csv.DictReader((tmp_path / neuron / "metrics.csv").open(encoding="utf-8"))
     assert float(last["train_accuracy"]) > 0.6  # the test accuracy lags behind, with BN's running statistics
 
 
@@ -216,9 +226,9 @@ def test_kept_weights_survive_an_interruption(tmp_path):
 def test_a_folder_from_before_weights_were_kept_is_read(whole, tmp_path):
     out, _ = whole
     assert kept_epochs(out) == []
-    text = (out / "config.yaml").read_text()
+    text = (out / "config.yaml").read_text(encoding="utf-8")
     assert "keep_every: null\n" in text
-    (tmp_path / "config.yaml").write_text(text.replace("keep_every: null\n", ""))
+    (tmp_path / "config.yaml").write_text(text.replace("keep_every: null\n", ""), encoding="utf-8")
     assert read_run_config(tmp_path) == read_run_config(out)
 
 
@@ -226,7 +236,7 @@ def test_a_truncated_checkpoint_is_told(whole, tmp_path):
     out, _ = whole
     copy = tmp_path / "copy"
     (copy / "checkpoints").mkdir(parents=True)
-    (copy / "config.yaml").write_text((out / "config.yaml").read_text())
+    (copy / "config.yaml").write_text((out / "config.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     content = (out / CHECKPOINT).read_bytes()
     (copy / CHECKPOINT).write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="damaged"):
@@ -246,7 +256,7 @@ def test_folders_that_cannot_be_used_are_told(whole, tmp_path):
         train(quick(seed=9), out, resume=True, quiet=True)
     with pytest.raises(InputError, match="no run folder"):
         train(quick(), tmp_path / "none", resume=True, quiet=True)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="cannot write"):
         train(quick(), tmp_path / "file" / "run", quiet=True)
 

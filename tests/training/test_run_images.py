@@ -57,7 +57,7 @@ def test_a_recipe_starts_with_its_own_loader(tmp_path, recipe):
     summary = train(tiny(recipe, source), tmp_path / "run", quiet=True)
     assert summary["samples"] == 30
     assert 0 <= summary["accuracy"] <= 1
-    with (tmp_path / "run" / "metrics.csv").open() as file:
+    with (tmp_path / "run" / "metrics.csv").open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert float(row["test_accuracy"]) == pytest.approx(summary["accuracy"], abs=1e-6)
     assert float(row["test_loss"]) == pytest.approx(summary["loss"], rel=1e-5)

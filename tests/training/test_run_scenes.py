@@ -147,7 +147,7 @@ def run(tmp_path_factory):
 
 def test_a_run_on_scenes_is_judged_by_miou(run):
     out, summary = run
-    assert json.loads((out / "summary.json").read_text()) == summary
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8")) == summary
     assert "accuracy" not in summary
     task = load_run(out).eval()
     images, labels = task.data.test.__getitems__(range(32))
@@ -155,7 +155,7 @@ def test_a_run_on_scenes_is_judged_by_miou(run):
         predicted = task.loss.predict(task.model(images))
     assert summary["miou"] == pytest.approx(iou_by_loop(predicted, labels, 11), abs=1e-6)
     assert summary["samples"] == 32
-    rows = list(csv.DictReader((out / "metrics.csv").open()))
+    rows = list(csv.DictReader((out / "metrics.csv").open(encoding="utf-8")))
     assert list(rows[0]) == [
         "epoch",
         "iteration",
@@ -172,7 +172,7 @@ def test_a_run_on_scenes_is_judged_by_miou(run):
 def test_a_run_on_scenes_is_evaluated_from_the_command_line(run, capsys):
     out, summary = run
     assert main(["evaluate", str(out), "--device", "cpu"]) == 0
-    assert json.loads((out / "evaluation.json").read_text())["miou"] == summary["miou"]
+    assert json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["miou"] == summary["miou"]
     assert f"test mIoU {100 * summary['miou']:.2f} %" in " ".join(capsys.readouterr().out.split())
 
 
@@ -192,12 +192,12 @@ def test_arms_are_compared_on_scenes(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "mIoU" in shown
     assert "accuracy" not in shown
-    assert "mIoU %" in (tmp_path / "c" / "table.md").read_text()
+    assert "mIoU %" in (tmp_path / "c" / "table.md").read_text(encoding="utf-8")
     for folder in (tmp_path / "c", tmp_path / "c" / "a2sg-s0"):
         assert (folder / "miou.png").is_file()
         assert not (folder / "accuracy.png").exists()
-    table = list(csv.DictReader((tmp_path / "c" / "table.csv").open()))
-    runs = list(csv.DictReader((tmp_path / "c" / "comparison.csv").open()))
+    table = list(csv.DictReader((tmp_path / "c" / "table.csv").open(encoding="utf-8")))
+    runs = list(csv.DictReader((tmp_path / "c" / "comparison.csv").open(encoding="utf-8")))
     for row in table:
         values = [100 * float(run["miou"]) for run in runs if run["arm"] == row["arm"]]
         assert float(row["miou_percent"]) == pytest.approx(np.mean(values))
@@ -240,7 +240,7 @@ def test_energy_of_recordings_counts_no_multiplications(tmp_path):
 
     found = measure(task.model, images.transpose(0, 1), real_input=False)
     assert found.macs == 0
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
     assert summary["energy_nj_per_sample"] == pytest.approx(found.picojoules / 1000, rel=1e-5)
 
 

@@ -96,7 +96,7 @@ def test_weights_that_are_something_else_are_told(run, change, tmp_path, capsys)
 
 @pytest.mark.parametrize("content", ["window\nx\n", "iteration,window\n1,2,3\n", "epoch\n1\n"])
 def test_damaged_tables_of_a_run_are_told(run, content, tmp_path, capsys):
-    (run / "windows.csv").write_text(content)
+    (run / "windows.csv").write_text(content, encoding="utf-8")
     words = ["analyze", str(run), "--only", "variation", "--samples", "8", "--batch-size", "8"]
     said = one_line(capsys, [*words, "--out", str(tmp_path / "out")])
     assert "damaged" in said

@@ -103,7 +103,7 @@ def _fresh(name: str, steps: int, options: Options) -> dict[str, float]:
         "options": asdict(options),
     }
     command = [sys.executable, "-m", "a2sg.bench.memory", json.dumps(order)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
         raise RuntimeError(f"measuring the memory of {name} at T = {steps} failed:\n{done.stderr}")
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -120,7 +120,7 @@ def _give_back() -> None:
 def _forget_peak() -> None:
     """Restart the process's peak of resident memory from now (Linux)."""
     if sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _resident() -> int:
@@ -142,7 +142,7 @@ def _peak() -> int:
 def _status(field: str) -> int | None:
     """A size in /proc/self/status, in bytes."""
     if sys.platform == "linux":
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
     return None

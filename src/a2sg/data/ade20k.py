@@ -14,7 +14,7 @@ from a2sg.data.labels import require_names
 from a2sg.data.picture import decoded_image
 from a2sg.data.scenes import MEAN, STD, Pairs, SceneFiles
 from a2sg.data.sets import IGNORE, ImageData, register_data
-from a2sg.data.untrusted import read_file
+from a2sg.data.untrusted import read_text
 from a2sg.errors import InputError, require, require_size, told
 
 CLASSES = 150
@@ -107,7 +107,7 @@ def _names(info: Path) -> tuple[str, ...]:
     if not info.is_file():
         return tuple(str(number) for number in range(1, CLASSES + 1))
     with told(f"{info} is no table of classes"):
-        text = read_file(info, TABLE).decode()
-        names = [row["Name"] for row in csv.DictReader(text.splitlines(), delimiter="\t")]
+        lines = read_text(info, TABLE).splitlines()
+        names = [row["Name"] for row in csv.DictReader(lines, delimiter="\t")]
     require(len(names) == CLASSES, f"{info} must name {CLASSES} classes, not {len(names)}")
     return require_names(names, str(info))

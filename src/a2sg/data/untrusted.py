@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from a2sg.errors import require, told
+from a2sg.errors import InputError, require, told
 
 FILE = 4 << 30
 """Bytes of a file that is read whole."""
@@ -59,6 +59,25 @@ def read_file(path: Path, most: int = FILE) -> bytes:
     """The content of a file. Args and errors: see `require_file`."""
     with told(f"{path} cannot be read"):
         return require_file(path, most).read_bytes()
+
+
+def read_text(path: Path, most: int = FILE) -> str:
+    """The text in a file, which must be UTF-8; a byte order mark is skipped.
+
+    Args:
+        path: of a regular file.
+        most: bytes that it may have.
+
+    Raises:
+        InputError: as `require_file` does, and for another encoding.
+    """
+    content = read_file(path, most)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is no UTF-8 text (byte {content[error.start]:#04x} at {error.start}): save it as UTF-8"
+        ) from None
 
 
 class Allowance:

@@ -222,7 +222,7 @@ def write_rows(
     path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]], *, append: bool = False
 ) -> None:
     """Write rows as CSV, with a header unless they are appended; None is an empty cell."""
-    with path.open("a" if append else "w", newline="") as file:
+    with path.open("a" if append else "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         if not append:
             writer.writeheader()

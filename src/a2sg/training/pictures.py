@@ -264,7 +264,7 @@ def _label(folder: Path) -> str:
 
 def _summary(folder: Path) -> dict[str, Any]:
     path = folder / "summary.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def _filled(by_label: Mapping[str, Any]) -> dict[str, Any]:

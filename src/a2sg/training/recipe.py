@@ -9,8 +9,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from a2sg.data.untrusted import read_file
-from a2sg.errors import InputError, require, require_choice, require_count, require_positive, told
+from a2sg.data.untrusted import read_text
+from a2sg.errors import InputError, require, require_choice, require_count, require_positive
 from a2sg.files import write_text
 from a2sg.training import plain
 from a2sg.training.config import RunConfig
@@ -87,9 +87,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if it cannot be read, is not YAML, or is no mapping.
     """
-    with told(f"cannot read {path}"):
-        text = read_file(path, FILE).decode()
-    values = plain.read(text, str(path))
+    values = plain.read(read_text(path, FILE), str(path))
     require(
         isinstance(values, dict),
         f"{path} must hold fields such as 'epochs: 30', not {type(values).__name__ if values else 'nothing'}",

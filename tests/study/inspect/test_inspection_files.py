@@ -103,7 +103,7 @@ def test_numbers_as_text():
 
 
 def test_json_holds_every_number(found, saved):
-    content = json.loads((saved / "inspection.json").read_text(), parse_constant=pytest.fail)
+    content = json.loads((saved / "inspection.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert content == found.to_dict()
     (layer,) = content["layers"]
     assert layer["name"] == "neurons.1"
@@ -117,7 +117,7 @@ def test_json_holds_every_number(found, saved):
 
 
 def test_the_page_loads_nothing_and_says_everything(found, saved):
-    text = (saved / "inspection.html").read_text()
+    text = (saved / "inspection.html").read_text(encoding="utf-8")
     page = Page(text)
     assert "http" not in text
     assert "@import" not in text
@@ -155,11 +155,11 @@ def test_without_matplotlib_the_page_does_with_its_own_charts(found, tmp_path, m
         written = found.save(tmp_path)
     assert {path.name for path in written} == {"inspection.json", "inspection.html"}
     assert "no pictures, as matplotlib" in caplog.text
-    assert Page((tmp_path / "inspection.html").read_text()).tags.count("svg") == 8
+    assert Page((tmp_path / "inspection.html").read_text(encoding="utf-8")).tags.count("svg") == 8
 
 
 def test_a_place_that_cannot_be_written(found, tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="cannot write to"):
         found.save(tmp_path / "file" / "report")
 
@@ -176,7 +176,7 @@ def test_names_are_escaped(tmp_path):
 
     found = a2sg.inspect(Odd().double(), batch(4), summed)
     found.save(tmp_path)
-    page = Page((tmp_path / "inspection.html").read_text())
+    page = Page((tmp_path / "inspection.html").read_text(encoding="utf-8"))
     assert "script" not in page.tags
     assert "<script>&" in "".join(page.texts)
 
@@ -185,7 +185,7 @@ def test_layers_without_a_gradient_can_be_drawn(tmp_path):
     net = Net(Plan(threshold=1e6, steps=2))
     found = a2sg.inspect(net, batch(2), summed)
     found.save(tmp_path)
-    assert "no gradient" in (tmp_path / "inspection.html").read_text()
+    assert "no gradient" in (tmp_path / "inspection.html").read_text(encoding="utf-8")
 
 
 def test_a_histogram_shades_the_window():
@@ -227,11 +227,11 @@ def test_a_model_with_fresh_weights_and_digits(capsys, tmp_path, monkeypatch):
     assert not re.search(r"t=3\b", out)
     folder = tmp_path / "runs" / "inspect-mlp_small"
     assert {path.name for path in folder.iterdir()} == FILES
-    first = json.loads((folder / "inspection.json").read_text())
+    first = json.loads((folder / "inspection.json").read_text(encoding="utf-8"))
     assert first["mode"] == "train"
     assert first["batch"] == "16 training samples of digits"
     run(capsys, "inspect", "mlp_small", "--batch-size", "16", "--steps", "2", "--out", "again")
-    assert json.loads((tmp_path / "again" / "inspection.json").read_text()) == first
+    assert json.loads((tmp_path / "again" / "inspection.json").read_text(encoding="utf-8")) == first
 
 
 def test_a_seed_is_that_of_weights_and_samples():
@@ -264,11 +264,11 @@ def test_a_run_with_its_weights_windows_and_data(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--epochs", "1", "--windows.every", "8", "--model.name", "mlp_small", "--model.steps", "2"]
     assert run(capsys, "train", "digits", *options, "--out", "r")[0] == 0
-    summary = json.loads((tmp_path / "r" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "r" / "summary.json").read_text(encoding="utf-8"))
     status, out, err = run(capsys, "inspect", "r")
     assert status == 0, err
     assert "mlp_small of r, 32 training samples of digits" in out
-    content = json.loads((tmp_path / "r" / "inspection" / "inspection.json").read_text())
+    content = json.loads((tmp_path / "r" / "inspection" / "inspection.json").read_text(encoding="utf-8"))
     windows = {layer["name"]: [step["window"] for step in layer["steps"]] for layer in content["layers"]}
     assert windows == {name: pytest.approx(values) for name, values in summary["windows"].items()}
     status, _, err = run(capsys, "inspect", "r", "--data", "digits")
@@ -295,7 +295,7 @@ def test_a_run_with_its_weights_windows_and_data(capsys, tmp_path, monkeypatch):
 )
 def test_bad_input_is_one_line(capsys, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "taken").write_text("")
+    (tmp_path / "taken").write_text("", encoding="utf-8")
     status, _, err = run(capsys, "inspect", *words)
     assert status == 2
     assert err.startswith("a2sg: error: ")

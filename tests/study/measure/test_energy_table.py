@@ -196,7 +196,7 @@ def test_what_has_no_energy_is_told():
 
 def summary(folder, **values):
     folder.mkdir()
-    (folder / "summary.json").write_text(json.dumps(values))
+    (folder / "summary.json").write_text(json.dumps(values), encoding="utf-8")
 
 
 def test_points_of_a_comparison(tmp_path):
@@ -242,11 +242,13 @@ def test_folders_and_summaries_that_are_none_are_told(tmp_path):
     summary(tmp_path / "a-s0", arm="a", seed=0)
     with pytest.raises(InputError, match="no summary of a finished run"):
         run_points(tmp_path)
-    (tmp_path / "a-s0" / "summary.json").write_text("{")
+    (tmp_path / "a-s0" / "summary.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match="no summary of a finished run"):
         run_points(tmp_path)
     good = {"energy_nj_per_sample": 1.0, "spikes_per_sample": 1.0, "seed": 0}
-    (tmp_path / "a-s0" / "summary.json").write_text(json.dumps({"arm": "a", "accuracy": 0.5, **good}))
+    (tmp_path / "a-s0" / "summary.json").write_text(
+        json.dumps({"arm": "a", "accuracy": 0.5, **good}), encoding="utf-8"
+    )
     summary(tmp_path / "b-s0", arm="b", miou=0.5, **good)
     with pytest.raises(InputError, match="judged by accuracy and miou"):
         arm_points(run_points(tmp_path))

@@ -162,9 +162,11 @@ def test_a_run_folder_is_read(tmp_path):
     (tmp_path / "windows.csv").write_text(
         "iteration,layer,step,window,sgv,tgc,window_before,sgv_before,tgc_before,kept\n"
         "19,conv1,1,0.5,1e-3,0.25,1.0,2e-3,0.125,\n"
-        "38,conv1,2,0.5,1e-3,,0.75,,,all zero\n"
+        "38,conv1,2,0.5,1e-3,,0.75,,,all zero\n",
+        encoding="utf-8",
     )
-    (tmp_path / "metrics.csv").write_text("epoch,iteration,lr\n1,19,0.1\n2,38,0.1\n3,57,0.1\n")
+    metrics = "epoch,iteration,lr\n1,19,0.1\n2,38,0.1\n3,57,0.1\n"
+    (tmp_path / "metrics.csv").write_text(metrics, encoding="utf-8")
     first, second = run_history(tmp_path)
     assert (first.epoch, first.iteration, first.window, first.next_window) == (2, 19, 1.0, 0.5)
     assert (first.sgv, first.tgc) == (2e-3, 0.125)

@@ -71,7 +71,7 @@ def analyzed(comparison, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def content(analyzed):
-    return json.loads((analyzed / "analysis.json").read_text(), parse_constant=pytest.fail)
+    return json.loads((analyzed / "analysis.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_a_comparison_stands_for_the_smallest_seed_of_each_arm(content):
 
 
 def test_the_page_loads_nothing_and_has_a_picture_per_panel(analyzed):
-    text = (analyzed / "analysis.html").read_text()
+    text = (analyzed / "analysis.html").read_text(encoding="utf-8")
     page = Page(text)
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert "http" not in text
@@ -152,7 +152,7 @@ def test_pictures_are_drawn_and_data_parse(analyzed):
 
     for name in names_of(PANELS):
         assert imread(analyzed / f"{name}.png")[..., :3].std() > 0.03, f"{name} is all but empty"
-        with (analyzed / f"{name}.csv").open(newline="") as file:
+        with (analyzed / f"{name}.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         assert rows, name
         assert None not in rows[0], name
@@ -234,7 +234,7 @@ def test_theory_fidelity_and_energy_are_those_of_the_functions(content, task, ob
 
 
 def test_the_scatter_pairs_layers_with_the_weights_that_feed_them(analyzed, content):
-    with (analyzed / "theory-prediction.csv").open(newline="") as file:
+    with (analyzed / "theory-prediction.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["run"] == "a2sg, seed 0"]
     layers = content["parts"]["curvature"]["found"]["empirical_fisher"]["a2sg, seed 0"]["layers"]
     assert len(rows) == 2 * 2
@@ -256,7 +256,7 @@ def test_two_analyses_are_equal_and_the_second_replaces_the_first(comparison, tm
     words = ["analyze", str(comparison), "--out", str(tmp_path / "r"), "--only", "energy,fidelity", *QUICK]
     assert cli.main(words) == 0
     first = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
-    (tmp_path / "r" / "mine.txt").write_text("kept")
+    (tmp_path / "r" / "mine.txt").write_text("kept", encoding="utf-8")
     assert cli.main([*words[:4], "--only", "energy", *QUICK]) == 0
     second = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
     assert second.pop("mine.txt") == b"kept"
@@ -279,16 +279,16 @@ def test_what_is_too_slow_is_left_out_and_named(comparison, tmp_path):
     assert not found.sections["curvature"].panels
     assert "would take" in str(found)
     found.save(tmp_path)
-    assert "gauss_newton would take" in (tmp_path / "analysis.html").read_text()
+    assert "gauss_newton would take" in (tmp_path / "analysis.html").read_text(encoding="utf-8")
 
 
 def test_one_run_alone(comparison, tmp_path):
     found = a2sg.analyze(str(comparison / "a2sg-s1"), only=["theory"], samples=SAMPLES, batch_size=BATCH)
     found.save(tmp_path / "one")
-    content = json.loads((tmp_path / "one" / "analysis.json").read_text())
+    content = json.loads((tmp_path / "one" / "analysis.json").read_text(encoding="utf-8"))
     theory = content["parts"]["theory"]
     assert {one["clusters"] for one in theory["found"]["correlate"].values()} == {2}  # its layers
-    assert "<td>too few</td>" in (tmp_path / "one" / "analysis.html").read_text()
+    assert "<td>too few</td>" in (tmp_path / "one" / "analysis.html").read_text(encoding="utf-8")
     assert any("weights of earlier epochs were not kept" in note for note in theory["notes"])
     assert [run["label"] for run in content["runs"]] == ["a2sg, seed 1"]
 
@@ -377,10 +377,12 @@ def test_runs_that_do_not_compare(comparison, tmp_path):
 )
 def test_bad_input_is_one_line(comparison, capsys, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "taken").write_text("")
+    (tmp_path / "taken").write_text("", encoding="utf-8")
     (tmp_path / "open").mkdir()
     (tmp_path / "empty").mkdir()
-    (tmp_path / "open" / "config.yaml").write_text((comparison / "a2sg-s0" / "config.yaml").read_text())
+    (tmp_path / "open" / "config.yaml").write_text(
+        (comparison / "a2sg-s0" / "config.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     run = str(comparison / "a2sg-s0")
     before = sorted(tmp_path.rglob("*")), sorted((comparison / "a2sg-s0").rglob("*"))
     status = cli.main(["analyze", *(run if word == "RUN" else word for word in words)])

@@ -83,7 +83,7 @@ def test_numbers_are_those_of_the_kept_weights(written, comparison):
 
 
 def test_the_tables_tell_epochs_apart(written):
-    found = json.loads((written / "analysis.json").read_text())["parts"]["theory"]["found"]
+    found = json.loads((written / "analysis.json").read_text(encoding="utf-8"))["parts"]["theory"]["found"]
     for column in ("SGV", "CV of δ"):
         pooled = found["correlate"][f"{column} and λmax(F), all points"]
         assert pooled["points"] == 2 * EPOCHS * 4
@@ -103,7 +103,7 @@ def test_the_tables_tell_epochs_apart(written):
     )
     assert found["correlate"]["SGV and λmax(F), within an epoch"]["rho"] == pytest.approx(direct.rho)
     assert len(found["over_epochs"]) == 2 * EPOCHS
-    text = (written / "analysis.html").read_text()
+    text = (written / "analysis.html").read_text(encoding="utf-8")
     assert "nothing of other runs" in text
     assert "were not kept" not in text
 
@@ -143,8 +143,8 @@ def test_few_epochs_are_looked_at_and_that_is_said(comparison, tmp_path):
     shutil.copytree(comparison / "fixed-s0", run)
     for epoch in range(4, 3 + MOST):  # as many again, all of them the same
         shutil.copy(epoch_checkpoint(run, 1), epoch_checkpoint(run, epoch))
-    text = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(text.replace("epochs: 3", f"epochs: {3 + MOST}"))
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    (run / "config.yaml").write_text(text.replace("epochs: 3", f"epochs: {3 + MOST}"), encoding="utf-8")
     epoch_checkpoint(run, 1).write_bytes(b"cut")
     found = a2sg.analyze(run, only=["theory"], samples=SAMPLES, batch_size=BATCH).sections["theory"]
     (said,) = [note for note in found.notes if "whose weights are there" in note]

@@ -234,7 +234,9 @@ def open_study(
             f"the budget is {options.budget:g} s per run (and {FEWEST_BATCHES} batches the least)."
         )
     cases = [
-        Case(label, run, json.loads((run.folder / "summary.json").read_text()), objective, few)
+        Case(
+            label, run, json.loads((run.folder / "summary.json").read_text(encoding="utf-8")), objective, few
+        )
         for label, run, objective in zip(_labels(runs), runs, objectives, strict=True)
     ]
     named = [point if point.arm else replace(point, arm=first.config.recipe) for point in points]

@@ -61,7 +61,7 @@ def _written_before(folder: Path) -> set[str]:
     if not path.is_file():
         return set()
     try:
-        names = json.loads(path.read_text())["files"]
+        names = json.loads(path.read_text(encoding="utf-8"))["files"]
     except (KeyError, TypeError, ValueError):
         return set()
     return {name for name in names if isinstance(name, str) and Path(name).name == name}

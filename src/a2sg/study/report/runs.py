@@ -101,7 +101,7 @@ def arm_points(points: Sequence[RunPoint]) -> list[ArmPoint]:
 
 def _point(path: Path) -> RunPoint:
     try:
-        summary = json.loads(path.read_text())
+        summary = json.loads(path.read_text(encoding="utf-8"))
         name = score_in(summary).name
         costs = summary["energy_nj_per_sample"], summary["spikes_per_sample"]
         return RunPoint(summary["arm"], summary["seed"], name, summary[name], *costs)

@@ -1,0 +1,129 @@
+"""Not everyone has Linux and English: output in ASCII and code pages, text files in UTF-8 everywhere."""
+
+import ast
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from a2sg.cli import COMMANDS
+from a2sg.listing import TOPICS
+from a2sg.terminal import plain_output, spelled
+from places import ROOT
+
+NAME = "über β 中文 x"
+RECIPE = """\
+# комментарий 中文
+epochs: 1
+model: {name: mlp_small, steps: 2, options: {in_channels: 1, image_size: 8, hidden: [8]}}
+windows: {every: 9}
+data: {name: digits, batch_size: 64}
+"""
+SEVERAL = """
+import sys
+from a2sg.cli import main
+for words in WORDS:
+    status = main(words)
+    if status:
+        sys.exit(f"{words} ended with {status}")
+"""
+
+
+def run(commands, encoding, folder, **environment):
+    """Run commands in one process whose output has an encoding that refuses what it lacks; return it."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL.replace("WORDS", ascii(commands))],
+        cwd=folder,
+        env=known
+        | {"PYTHONIOENCODING": f"{encoding}:strict", "OMP_NUM_THREADS": "1"}
+        | {"PYTHONPATH": str(ROOT / "src")}
+        | environment,
+        capture_output=True,
+    )
+    assert not done.returncode, done.stderr.decode(encoding, "replace")
+    return done.stdout.decode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("letter", "text"),
+    [
+        ("β", "beta"),
+        ("Σ", "Sigma"),
+        ("δ", "delta"),
+        ("λ", "lambda"),
+        ("²", "2"),
+        ("ü", "u"),
+        ("±", "+-"),
+        ("µ", "mu"),
+        ("ᵀ", "T"),
+        ("⌊", "["),
+        ("中", "?"),
+        ("\udcff", "?"),
+    ],
+)
+def test_spelling(letter, text):
+    assert spelled(letter) == text
+
+
+def test_every_sign_of_ours_has_a_spelling():
+    texts = [
+        node.value
+        for file in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    letters = {letter for text in texts for letter in text if letter.isprintable() and not letter.isascii()}
+    assert len(letters) > 20
+    assert {letter for letter in letters if spelled(letter) == "?"} <= {"\N{REPLACEMENT CHARACTER}"}
+
+
+def test_output_keeps_what_its_encoding_has(monkeypatch):
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="cp1252") for _ in range(2)]
+    monkeypatch.setattr(sys, "stdout", streams[0])
+    monkeypatch.setattr(sys, "stderr", streams[1])
+    plain_output()
+    for stream in streams:
+        stream.write("ü ± β → 中")
+        stream.flush()
+        assert stream.buffer.getvalue().decode("cp1252") == "ü ± beta -> ?"
+
+
+def test_lists_and_help_in_ascii(tmp_path):
+    """The C locale, as in many containers and cron."""
+    commands = [["list", topic] for topic in TOPICS] + [[name, "--help"] for name in COMMANDS]
+    text = run(commands, "ascii", tmp_path, LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    assert "usage: a2sg train" in text
+    assert "vgg_small" in text
+
+
+@pytest.mark.parametrize("page", ["cp1252", "gbk"])
+def test_runs_under_a_code_page(tmp_path, page):
+    """Recipes, runs and results, in a folder whose name it cannot write either."""
+    folder = tmp_path / NAME / ("long " * 30).strip()
+    folder.mkdir(parents=True)
+    (folder / "réc.yaml").write_text(RECIPE, encoding="utf-8")
+    commands = [
+        ["train", "réc.yaml", "--out", f"{NAME}1"],
+        ["train", "réc.yaml", "--seed", "1", "--out", f"{NAME}2"],
+        ["evaluate", f"{NAME}1"],
+        ["inspect", f"{NAME}1", "--out", f"{NAME} inspected"],
+        ["analyze", f"{NAME}1", f"{NAME}2", "--only", "energy", "--out", f"{NAME} analyzed"],
+    ]
+    support = ROOT / "tests" / "support" / "code_page"
+    text = run(
+        commands,
+        page,
+        folder,
+        A2SG_TEST_CODE_PAGE=page,
+        PYTHONPATH=os.pathsep.join([str(support), str(ROOT / "src")]),
+    )
+    assert "test accuracy" in text
+    assert ("中文" in text) == (page == "gbk")
+    page = (folder / f"{NAME} inspected" / "inspection.html").read_text(encoding="utf-8")
+    assert f"{NAME}1" in page
+    assert json.loads((folder / f"{NAME} analyzed" / "analysis.json").read_text(encoding="utf-8"))
+    assert not list(folder.rglob("*.part"))
