@@ -105,6 +105,19 @@ CASES = [
         lambda x, b: dspike(x, b, 5.0) / (2 * b),
         lambda b: 1,
     ),
+    Case("boxcar-scaled", shapes.Boxcar(scale=0.75), lambda x, b: 0.75 * inside(x, b), lambda b: 1.5 * b),
+    Case(
+        "asymmetric-unit-scaled",
+        shapes.Asymmetric(area="unit", scale=3),
+        lambda x, b: 3 * (x + b) / (2 * b**2) * inside(x, b),
+        lambda b: 3,
+    ),
+    Case(
+        "arctan-scaled",
+        shapes.Arctan(scale=0.5),
+        lambda x, b: 0.5 * b**2 / (b**2 + x**2),
+        lambda b: math.pi / 2 * b,
+    ),
 ]
 BY_NAME = {case.name: case for case in CASES}
 AFFINE = [case for case in CASES if case.name.split("-")[0] in ("boxcar", "triangle", "asymmetric", "pinned")]

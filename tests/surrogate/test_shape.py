@@ -108,7 +108,7 @@ def test_the_integral_is_the_area(case, window):
         total = (case.shape.derivative(x, window) * (1 + x * x)).sum() * math.pi / cells
     assert total.item() == pytest.approx(case.area(window), rel=1e-6)
     if case.shape.area == "free":
-        assert case.shape.mass * window == pytest.approx(case.area(window))
+        assert case.shape.scale * case.shape.mass * window == pytest.approx(case.area(window))
 
 
 def between(x, window):
@@ -266,6 +266,7 @@ def test_dspike_at_the_published_window_has_area_1_and_ends_between_boxcar_and_s
         (lambda: Dspike(temperature=-2.5), "-2.5"),
         (lambda: Dspike(temperature=math.inf), "inf"),
         *[(lambda cls=cls: cls(area="untied"), "untied") for cls in SURROGATES.values()],
+        *[(lambda cls=cls: cls(scale=0.0), "scale must be") for cls in SURROGATES.values()],
         (lambda: create_surrogate("boxkar"), "did you mean 'boxcar'"),
         (lambda: create_surrogate("triangle", bias=0.6), "bias"),
         (lambda: create_surrogate("asymmetric", bias=0.3), "0.3"),

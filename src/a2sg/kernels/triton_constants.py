@@ -28,6 +28,8 @@ class Shape:
     bounded: bool
     mass: float | None
     """The area to divide by at window 1; None for the free height."""
+    scale: float
+    """A factor on all of it."""
 
 
 @cache
@@ -66,7 +68,7 @@ def shape_of(surrogate: Surrogate) -> Shape | None:
     ):
         return None
     mass = surrogate.mass if surrogate.area == "unit" else None
-    return Shape(*formula, surrogate.bounded, mass)
+    return Shape(*formula, surrogate.bounded, mass, surrogate.scale)
 
 
 def _definer(cls: type, name: str) -> type:

@@ -48,6 +48,8 @@ def _derivative(u, window, LEVELS: tl.constexpr, SHAPE: tl.constexpr):
         value = _profile(distance, inverse, SHAPE)
         if SHAPE.mass is not None:
             value *= _ratio(one, SHAPE.mass * window)
+        if SHAPE.scale != 1:
+            value *= SHAPE.scale
         if SHAPE.bounded:
             # As `lower_edge=False` of `Surrogate.derivative`.
             inside = tl.abs(distance) <= window

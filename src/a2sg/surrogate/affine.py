@@ -35,7 +35,7 @@ class Asymmetric(WindowedAffine):
 
     Args:
         bias: h, the paper's gradient bias, at least 1/2. Lower h: less gradient at low potentials.
-        area: see `Surrogate`.
+        area: see `Surrogate`, as for `scale`.
     """
 
     bias: float = 0.5
@@ -65,7 +65,7 @@ class PinnedAsymmetric(WindowedAffine):
     Args:
         floor: b, the value at the low edge, 0 to 1. 0.6 and 0.8 are the values of later code of the
             paper's lab (VGG and Spikformer, ResNet).
-        area: see `Surrogate`.
+        area: see `Surrogate`, as for `scale`.
     """
 
     floor: float = 0.6

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from a2sg.errors import require_choice
+from a2sg.errors import require_choice, require_positive
 
 Area = Literal["free", "unit"]
 
@@ -32,12 +32,14 @@ class Surrogate(ABC):
 
     Args:
         area: `"free"` keeps the shape's own height, `"unit"` scales it to integral 1.
+        scale: a factor on all of it, above 0. It multiplies the gradient of a layer, whatever the window.
 
     Raises:
         InputError: for an unknown `area` or a shape parameter out of range.
     """
 
     area: Area = "free"
+    scale: float = 1.0
     bounded: ClassVar[bool]
     """Whether the derivative is 0 outside |distance| <= window."""
     symmetric: ClassVar[bool] = True
@@ -49,6 +51,7 @@ class Surrogate(ABC):
 
     def __post_init__(self) -> None:
         require_choice("area", self.area, ("free", "unit"))
+        require_positive("scale", self.scale)
 
     def derivative(
         self, distance: Tensor, window: Tensor | float, lower_edge: bool | Tensor = True
@@ -68,6 +71,8 @@ class Surrogate(ABC):
         value = self.profile(distance * (1 / window))  # a division per window, not per distance
         if self.area == "unit":
             value = value / (self.mass * window)
+        if self.scale != 1:
+            value = value * self.scale
         if self.bounded:
             inside = distance.abs() <= window
             if lower_edge is not True:
@@ -93,16 +98,17 @@ class Surrogate(ABC):
             distance = torch.where(distance > window, window, distance)
             distance = torch.where(distance < -window, -window, distance)
         value = self.cumulative(distance * (1 / window))
-        return value / self.mass if self.area == "unit" else value * window
+        value = value / self.mass if self.area == "unit" else value * window
+        return value if self.scale == 1 else value * self.scale
 
     def integral(self, window: float) -> float:
-        """The area under f: 1, or `mass` times the window."""
-        return 1.0 if self.area == "unit" else self.mass * window
+        """The area under f: `scale` times 1, or times `mass` and the window."""
+        return self.scale * (1.0 if self.area == "unit" else self.mass * window)
 
     @property
     @abstractmethod
     def mass(self) -> float:
-        """The integral of the free-height shape at window 1; it grows with the window."""
+        """The integral of the free-height shape at window 1 and scale 1; it grows with the window."""
 
     @abstractmethod
     def profile(self, z: Tensor) -> Tensor:
@@ -158,4 +164,5 @@ class WindowedAffine(Surrogate):
     def coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
         """(p, q), each in the shape of `window`, of f = p + q · ordinate(distance) inside the window."""
         height = 1 / (self.mass * window) if self.area == "unit" else torch.ones_like(window)
+        height = height * self.scale
         return self.offset * height, self.slope * height / window

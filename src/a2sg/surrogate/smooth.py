@@ -23,7 +23,7 @@ class Dspike(Surrogate):
 
     Args:
         temperature: b, above 0; towards 0 a boxcar, towards infinity a spike.
-        area: see `Surrogate`.
+        area: see `Surrogate`, as for `scale`.
     """
 
     temperature: float = 3.0
