@@ -1,6 +1,7 @@
 """`AdaptiveWindows` against a replica of the network in which every candidate is tried by hand."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ COLUMNS = [
     "cv",
     "norm",
     "sparsity",
+    "gain",
 ]
 
 PLANS = [
@@ -68,6 +70,7 @@ def test_windows_scores_and_gradients_are_those_of_trying_everything(plan, gradi
         assert lists(net) == expected
         assert all(window is not None for row in expected.values() for window in row)
         assert len(rows) == 2 * plan.steps
+        behind = dict(pairwise(replica.steps))
         for row in rows:
             step = replica.steps[row["layer"]][row["step"] - 1]
             last = row["step"] == plan.steps
@@ -81,6 +84,11 @@ def test_windows_scores_and_gradients_are_those_of_trying_everything(plan, gradi
                 if suffix:
                     deviation = delta.std(correction=0).item()
                     assert row["norm"] == pytest.approx(delta.norm().item(), rel=1e-9)
+                    if after := behind.get(row["layer"]):
+                        of_it = replica.steps[after][row["step"] - 1].delta(before[after][row["step"] - 1])
+                        assert row["gain"] == pytest.approx((delta.norm() / of_it.norm()).item(), rel=1e-9)
+                    else:
+                        assert row["gain"] is None
                     assert row["cv"] == pytest.approx(deviation / abs(delta.mean().item()), rel=1e-6)
                     assert row["sparsity"] == pytest.approx((delta == 0).double().mean().item(), abs=1e-12)
                 assert row["sgv" + suffix] == pytest.approx(reference.sgv(delta), rel=1e-6)

@@ -7,7 +7,8 @@ knows about autograd: training, search, analysis and kernels all read the same f
 
 A shape is a profile of z = distance / window: the window only stretches it.
 
-It comes with its published height (`area="free"`) or with integral 1 (`area="unit"`), and `scale` multiplies it.
+It comes with its published height (`area="free"`) or with integral 1 (`area="unit"`); `scale` multiplies
+either.
 """
 
 from a2sg.surrogate.affine import Asymmetric, Boxcar, PinnedAsymmetric, Triangle

@@ -2,13 +2,14 @@
 
 from a2sg.kernels.sums import Sums
 from a2sg.window.adaptive import AdaptiveWindows
-from a2sg.window.objectives import Objective, register_objective, sgv, tgc
+from a2sg.window.objectives import BEHIND, Objective, gain, register_objective, sgv, tgc
 from a2sg.window.observer import Observer
 from a2sg.window.policy import WindowPolicy
 from a2sg.window.search import Bayes, Exact, Grid, Random, Search
 from a2sg.window.site import Site
 
 __all__ = [
+    "BEHIND",
     "AdaptiveWindows",
     "Bayes",
     "Exact",
@@ -20,6 +21,7 @@ __all__ = [
     "Site",
     "Sums",
     "WindowPolicy",
+    "gain",
     "register_objective",
     "sgv",
     "tgc",

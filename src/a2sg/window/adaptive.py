@@ -21,7 +21,7 @@ from a2sg.window.observer import Observer
 from a2sg.window.policy import Loss, WindowPolicy
 from a2sg.window.search import SEARCHES, SearchName
 from a2sg.window.site import Site
-from a2sg.window.solve import Rows, solve
+from a2sg.window.solve import Rows, solve, with_behind
 
 SpatialSteps = Literal["last", "first", "all"]
 
@@ -57,7 +57,8 @@ class AdaptiveWindows(WindowPolicy):
         search: `"exact"`, `"grid"`, `"bayes"`, or as a control `"random"` (see `a2sg.window.search`).
         spatial: how the last step is adapted (S-ASG): False, not at all; True or `"sgv"`, by the least
             Var(δ)/mean|δ| (the paper); `"std"`, by the least Std(δ)/mean|δ|, which is free of scale and so
-            sees how many elements a window leaves out; or an `Objective` of your own, or its name.
+            sees how many elements a window leaves out; `"gain"`, by the norm of δ nearest to that of the
+            layer behind (see `a2sg.window.gain`); or an `Objective` of your own, or its name.
         temporal: how the earlier steps are (T-ASG): False; True or `"tgc"`, by the largest TGC (the paper);
             or an objective as for `spatial`. With both off the windows are only watched.
         gradient: which local gradient δ is: of the spike path (`"spike"`, research code) or the full dL/du
@@ -152,7 +153,8 @@ class AdaptiveWindows(WindowPolicy):
         every layer and step, `iteration`, `layer`, `step` (1 .. T), `window`, `sgv`, `tgc` (None at T) at
         the best window (which `smoothing` may not quite reach), `window_before`, `sgv_before`, `tgc_before`,
         `kept`: why the window was kept, or "", `bias` of the shape now in use; and of the gradients in use on
-        this iteration their `cv` (deviation over |mean|), `norm` and `sparsity` (share that is 0).
+        this iteration their `cv` (deviation over |mean|), `norm`, `sparsity` (share that is 0) and `gain`
+        (`norm` over that of the layer behind, None for the last one).
 
         Args:
             loss: not looked at; see `WindowPolicy.step`.
@@ -219,20 +221,24 @@ class AdaptiveWindows(WindowPolicy):
         spatial: list[bool] = []
         last: list[bool] = []
         anchor: list[int] = []
-        for site in self.sites.values():
+        behind: list[int] = []
+        sites = list(self.sites.values())
+        for site, after in zip(sites, [*sites[1:], None], strict=True):
+            first = len(behind) + site.steps
+            behind += [first + t if after and t < after.steps else -1 for t in range(site.steps)]
             here = {"first": [0], "last": [site.steps - 1], "all": list(range(site.steps))}[spatial_steps]
             anchor += [len(spatial) + here[-1]] * site.steps
             spatial += [step in here for step in range(site.steps)]
             last += [step == site.steps - 1 for step in range(site.steps)]
         is_spatial, is_last = torch.tensor(spatial), torch.tensor(last)
         wanted = (is_spatial & bool(self.spatial)) | (~is_spatial & ~is_last & bool(self.temporal))
-        return Rows(is_spatial, wanted, torch.tensor(anchor))
+        return Rows(is_spatial, wanted, torch.tensor(anchor), torch.tensor(behind))
 
     @torch.no_grad()
     def _update(self, loss: Loss | None) -> bool:
         self.store.add_ranks()
         rows, lattice = self._placed(self.store.flat.device)
-        sums = self.store.tables.view(len(rows.anchor), -1, len(Sums))
+        sums = with_behind(self.store.tables.view(len(rows.anchor), -1, len(Sums)), rows.behind)
         before = torch.cat([site.window.to(sums.device, torch.float64) for site in self.sites.values()])
         found = solve(sums, rows, self.search, self.spatial or SGV, self.temporal or TGC)
         kept = found.choice == sums.shape[1] - 1

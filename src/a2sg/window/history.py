@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from a2sg.kernels.sums import Sums
-from a2sg.window.objectives import cv_from_sums, sgv_from_sums, tgc_from_sums
+from a2sg.window.objectives import cv_from_sums, gain_from_sums, sgv_from_sums, tgc_from_sums
 from a2sg.window.solve import REASONS, Solution
 
 COLUMNS = (
@@ -28,6 +28,7 @@ COLUMNS = (
     "cv",
     "norm",
     "sparsity",
+    "gain",
 )
 """See `a2sg.AdaptiveWindows.step`."""
 
@@ -43,17 +44,17 @@ class Place(NamedTuple):
 
 
 def report(found: Solution, windows: Tensor, before: Tensor, sums: Tensor, passing: Tensor) -> Tensor:
-    """The numbers of all rows `[10, rows]`, for `history_rows`, wherever they were computed.
+    """The numbers of all rows `[11, rows]`, for `history_rows`, wherever they were computed.
 
     Args:
         found: what was found.
         windows: as set `[rows]`.
         before: as used on this iteration `[rows]`.
-        sums: of which it was found `[rows, C, 6]`, those of the window in use last.
+        sums: of which it was found `[rows, C, 7]`, those of the window in use last.
         passing: how many gradients are not 0 under it `[rows]`.
     """
     in_use = sums[:, -1]
-    taken = sums.gather(1, found.choice[:, None, None].expand(-1, 1, len(Sums)))[:, 0]
+    taken = sums.gather(1, found.choice[:, None, None].expand(-1, 1, sums.shape[-1]))[:, 0]
     return torch.stack(
         [
             windows,
@@ -66,6 +67,7 @@ def report(found: Solution, windows: Tensor, before: Tensor, sums: Tensor, passi
             cv_from_sums(in_use),
             in_use[:, Sums.SQUARE].sqrt(),
             1 - passing / in_use[:, Sums.COUNT],
+            gain_from_sums(in_use),
         ]
     )
 
@@ -78,7 +80,7 @@ def history_rows(
     Args:
         iteration: which.
         places: what the rows are of.
-        numbers: a `report` `[10, rows]`, on the CPU.
+        numbers: a `report` `[11, rows]`, on the CPU.
         biases: of the shapes now in use, a number per row.
     """
     rows = []

@@ -1,11 +1,12 @@
-"""SGV and TGC: what a good window is, from the sums of the local gradient δ (method, section 4).
+"""SGV, TGC and gain: what a good window is, from sums of the local gradient δ (method, sections 4, 13).
 
 The sums of a set of gradients are one row of six numbers (`Sums`). They add up over blocks of data,
-micro-batches and ranks, and both objectives follow from them.
+micro-batches and ranks, and all objectives follow from them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -13,9 +14,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from a2sg.errors import require, require_choice
+from a2sg.errors import require, require_choice, require_positive
 from a2sg.kernels.sums import Sums, sums_of
 from a2sg.registry import Registry
+
+BEHIND = len(Sums)
+"""A column behind those of `Sums`: Σδ² of the layer behind at the same step, under its window in use."""
 
 ROUNDING = 1e-14
 """Share of the mean square below which a variance in float64 is rounding: the gradients are equal."""
@@ -46,20 +50,27 @@ def tgc_from_sums(sums: Tensor) -> Tensor:
     return _ratio(sums[..., Sums.CROSS], norms)
 
 
+def gain_from_sums(sums: Tensor) -> Tensor:
+    """‖δ‖ over that of the layer behind, over rows `[..., 7]`; infinite or NaN where that is all zero."""
+    return (sums[..., Sums.SQUARE] / sums[..., BEHIND]).sqrt()
+
+
 @dataclass(frozen=True)
 class Objective:
     """What a good window is: a score of the sums of δ, higher is better.
 
     Args:
         name: by which `AdaptiveWindows`, recipes and arms know it.
-        score: from sums `[..., 6]`, float64, with the columns of `a2sg.window.Sums`, to scores `[...]`: for
-            every layer, step and window at once. The sums are where the model is.
+        score: from sums `[..., 7]`, float64, with the columns of `a2sg.window.Sums` and last `BEHIND`, to
+            scores `[...]`: for every layer, step and window at once. The sums are where the model is.
         pairs: whether it compares δ with the gradient of the step after, which the last step has not.
+        behind: whether it compares δ with that of the layer behind, which the last layer has not.
     """
 
     name: str
     score: Callable[[Tensor], Tensor]
     pairs: bool = field(default=False, kw_only=True)
+    behind: bool = field(default=False, kw_only=True)
 
 
 Score = TypeVar("Score", bound=Callable[[Tensor], Tensor])
@@ -68,7 +79,7 @@ OBJECTIVES: Registry[Objective] = Registry("objective")
 """By name. Any of them can be that of the earlier steps; the last one needs one that does not pair steps."""
 
 
-def register_objective(name: str, *, pairs: bool = False) -> Callable[[Score], Score]:
+def register_objective(name: str, *, pairs: bool = False, behind: bool = False) -> Callable[[Score], Score]:
     """A decorator: `a2sg.AdaptiveWindows`, recipes and arms then know an objective by `name`.
 
     It is put on the objective's score, a function as `Objective` says. The first line of its docstring is
@@ -77,13 +88,14 @@ def register_objective(name: str, *, pairs: bool = False) -> Callable[[Score], S
     Args:
         name: of the objective.
         pairs: see `Objective`.
+        behind: likewise.
 
     Raises:
         InputError: if another objective has that name.
     """
 
     def add(score: Score) -> Score:
-        OBJECTIVES.register(name)(Objective(name, score, pairs=pairs))
+        OBJECTIVES.register(name)(Objective(name, score, pairs=pairs, behind=behind))
         return score
 
     return add
@@ -105,6 +117,34 @@ def _least_std(sums: Tensor) -> Tensor:
 def _largest_tgc(sums: Tensor) -> Tensor:
     """The largest cosine with the gradient of the step after (T-ASG, the paper)."""
     return tgc_from_sums(sums)
+
+
+def gain(target: float = 1.0) -> Objective:
+    """The objective of an even gradient: the window by which ‖δ‖ is `target` times that of the layer behind.
+
+    Where every layer reaches its target of 1, the gradient's norm is the same at all depths. One search all
+    but does that for a whole chain of layers: another window for the layer behind changes the norm of what
+    arrives by nearly as much as its own, and that cancels. The layer behind is the next spiking layer by the
+    order of the model's modules; the last one keeps its windows.
+
+    Args:
+        target: the gain per layer, above 0.
+
+    Returns:
+        An objective for `AdaptiveWindows(spatial=..., temporal=...)`; that of target 1 is named `"gain"`.
+    """
+    level = 2 * math.log(require_positive("target", target))
+
+    def score(sums: Tensor) -> Tensor:
+        return -(sums[..., Sums.SQUARE].log() - sums[..., BEHIND].log() - level).abs()
+
+    return Objective("gain" if target == 1 else f"gain {target:g}", score, behind=True)
+
+
+@register_objective("gain", behind=True)
+def _even_gain(sums: Tensor) -> Tensor:
+    """The norm of δ nearest to that of the layer behind: gradients neither explode nor starve with depth."""
+    return gain().score(sums)
 
 
 SGV, TGC = OBJECTIVES["sgv"], OBJECTIVES["tgc"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -58,6 +59,7 @@ class WindowPolicy(ABC):
         self.batches = require_count("batches", batches)
         require(batches <= every, f"batches must be at most every={every}, not {batches}")
         self.sites = _find_sites(model)
+        self._model = model
         self.observers: dict[str, Observer] = {}
         self.iteration = 0
         self._history: list[dict[str, Any]] = []
@@ -114,6 +116,45 @@ class WindowPolicy(ABC):
         self.iteration += 1
         self._arm()
         return done
+
+    def calibrate(self, loss: Loss, *, rounds: int = 1) -> None:
+        """Set windows before training begins, from one batch, as weights are initialised.
+
+        Nothing else changes but the history, and shapes if they are searched: gradients, buffers such as
+        running statistics and the random state are as they were, and no iteration is counted.
+
+        Args:
+            loss: computes the loss of a batch from the model, such as `lambda: criterion(net(x), y)`; it is
+                called `rounds` times.
+            rounds: searches in a row, each from the windows of the one before.
+
+        Raises:
+            InputError: between the micro-batches of an observed iteration, or for a loss without a gradient.
+        """
+        require_count("rounds", rounds)
+        require(
+            all(not observer.table.any() for observer in self.observers.values()),
+            "calibrate was called within an observed iteration: call it before the first backward pass, or "
+            "after step()",
+        )
+        self._watch(True)
+        try:
+            with _as_it_was(self._model, [site.window for site in self.sites.values()]):
+                for _ in range(rounds):
+                    value = loss()
+                    require(
+                        value.requires_grad,
+                        "the loss has no gradient: is it computed under torch.no_grad(), or are all "
+                        "parameters frozen?",
+                    )
+                    value.backward()
+                    self._update(loss)
+        finally:
+            for observer in self.observers.values():
+                observer.table.zero_()
+                observer.passing.zero_()
+            self._arm()
+        self._hear()
 
     def detach(self) -> None:
         """Stop watching the model, for good; its windows stay as they are."""
@@ -172,8 +213,11 @@ class WindowPolicy(ABC):
         self._arm()
 
     def _arm(self) -> None:
+        self._watch(self.observing)
+
+    def _watch(self, on: bool) -> None:
         for name, observer in self.observers.items():
-            self.sites[name].observer = observer if self.observing else None
+            self.sites[name].observer = observer if on else None
 
     def _tell(self, values: Tensor, told: Told) -> None:
         """Have `told` called with the values, on the CPU, without waiting for the device that computes them.
@@ -200,6 +244,27 @@ class WindowPolicy(ABC):
                 of,
                 ", ".join(f"{reason}: {count}" for reason, count in bad.items()),
             )
+
+
+@contextmanager
+def _as_it_was(model: nn.Module, but: Sequence[Tensor]) -> Iterator[None]:
+    """Put back a model's gradients and buffers, `but` some of these, and the random state."""
+    kept = {id(tensor) for tensor in but}
+    buffers = [buffer for buffer in model.buffers() if id(buffer) not in kept]
+    copies = [buffer.clone() for buffer in buffers]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    devices = {parameter.device.index for parameter, _ in gradients if parameter.device.type == "cuda"}
+    try:
+        for parameter, _ in gradients:
+            parameter.grad = None
+        with torch.random.fork_rng(sorted(devices)), torch.enable_grad():
+            yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, copy in zip(buffers, copies, strict=True):
+                buffer.copy_(copy)
 
 
 def _find_sites(model: nn.Module) -> dict[str, Site]:

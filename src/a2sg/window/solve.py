@@ -24,6 +24,8 @@ class Rows(NamedTuple):
     """Whether its window is to be adapted `[rows]`."""
     anchor: Tensor
     """The row whose bias is that of the layer `[rows]`."""
+    behind: Tensor
+    """The row of the layer behind at the same step `[rows]`; -1 if there is none."""
 
     def to(self, device: torch.device) -> Rows:
         """The same on a device."""
@@ -39,20 +41,35 @@ class Solution(NamedTuple):
     """Why nothing could be taken: an index into `REASONS`."""
 
 
+def with_behind(sums: Tensor, behind: Tensor) -> Tensor:
+    """Sums `[rows, C, 6]` with a column more `[rows, C, 7]`, as objectives take them: see `BEHIND`.
+
+    Args:
+        sums: those of the window in use last.
+        behind: see `Rows.behind`; where there is none the column is 0.
+    """
+    squares = sums[:, -1, Sums.SQUARE]
+    column = torch.where(behind < 0, 0, squares[behind.clamp_min(0)])
+    return torch.cat([sums, column[:, None, None].expand(-1, sums.shape[1], 1)], -1)
+
+
 def solve(
     sums: Tensor, rows: Rows, search: Search, spatial: Objective = SGV, temporal: Objective = TGC
 ) -> Solution:
     """The best window of every row.
 
     Args:
-        sums: `[rows, H · L + 1, 6]`: for each of H biases the L windows of the lattice, and behind them the
-            window in use. With more biases than one a layer takes that of its anchor's best.
+        sums: `[rows, H · L + 1, 7]`, see `with_behind`: for each of H biases the L windows of the lattice,
+            and behind them the window in use. With more biases than one a layer takes that of its anchor's
+            best.
         rows: what they are, on the device of the sums.
         search: chooses from scores.
         spatial: the objective of spatial rows.
         temporal: that of the others.
     """
-    finite = (0 * sums).sum(-1) == 0  # 0 · infinity is NaN; several times faster than isfinite().all(-1)
+    wanted = rows.wanted & ~(torch.where(rows.spatial, spatial.behind, temporal.behind) & (rows.behind < 0))
+    own = sums[..., : len(Sums)]
+    finite = (0 * own).sum(-1) == 0  # 0 · infinity is NaN; several times faster than isfinite().all(-1)
     used = sums.shape[1] - 1
     choice = torch.full_like(rows.anchor, used)
     if used:
@@ -66,10 +83,10 @@ def solve(
         possible = best.gather(1, at)[:, 0].isfinite()
         if best.shape[1] > 1:  # without its anchor's, a layer has no bias to search the other windows with
             possible &= best[rows.anchor].isfinite().any(-1)
-        choice = torch.where(rows.wanted & possible, found.gather(1, at)[:, 0], choice)
+        choice = torch.where(wanted & possible, found.gather(1, at)[:, 0], choice)
     reason = torch.where(sums[:, -1, Sums.COUNT] == 0, 2, 3)
     reason = torch.where(finite.all(-1), reason, 1)
-    kept = rows.wanted & (choice == used)
+    kept = wanted & (choice == used)
     return Solution(choice, torch.where(kept, reason, 0))
 
 
