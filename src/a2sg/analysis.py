@@ -26,6 +26,7 @@ from a2sg.study.measure.energy_table import (
     relu_twin,
 )
 from a2sg.study.measure.fidelity import FidelityRow, own_fidelity, surrogate_fidelity
+from a2sg.study.measure.gain import Gain, Gains, LayerGain, Remedy
 from a2sg.study.measure.gaussian import gaussian_cv
 from a2sg.study.measure.landscape import Slice, loss_slice
 from a2sg.study.measure.noise import NoisyGradient, noisy_gradient
@@ -82,12 +83,15 @@ __all__ = [
     "Estimate",
     "FidelityRow",
     "FieldSpectrum",
+    "Gain",
+    "Gains",
     "GradNormSq",
     "HistoryPoint",
     "Inspection",
     "InspectionData",
     "LayerDiagnosis",
     "LayerEnergy",
+    "LayerGain",
     "LayerOperations",
     "NoisyGradient",
     "Objective",
@@ -95,6 +99,7 @@ __all__ = [
     "Potential",
     "PowerLaw",
     "RampCount",
+    "Remedy",
     "Result",
     "RunPoint",
     "ScalePoint",

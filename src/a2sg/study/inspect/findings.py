@@ -7,6 +7,7 @@ from typing import Any
 
 from a2sg.study.inspect.verdict import Verdict
 from a2sg.study.measure.diagnosis import LayerDiagnosis
+from a2sg.study.measure.gain import Gains
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class InspectionData:
     """The data of an `Inspection`, where they are described."""
 
     layers: dict[str, LayerDiagnosis]
+    gains: Gains
     verdicts: dict[str, list[Verdict]]
     windows: list[float]
     edges: list[float]
@@ -29,5 +31,6 @@ class InspectionData:
                 {**asdict(layer), "verdicts": [asdict(verdict) for verdict in self.verdicts[layer.name]]}
                 for layer in self.layers.values()
             ],
+            "gains": {**asdict(self.gains), "sentence": self.gains.sentence},
             "unreached": [name for name in self.verdicts if name not in self.layers],
         }

@@ -16,6 +16,7 @@ from a2sg.study.inspect.pictures import pictures
 from a2sg.study.inspect.table import plain
 from a2sg.study.inspect.verdict import judge, unreached
 from a2sg.study.measure.diagnosis import SHAPES, diagnose
+from a2sg.study.measure.gain import gains
 from a2sg.study.measure.objective import Batch, Forward, Loss
 from a2sg.study.measure.probe import Look, probe
 
@@ -68,6 +69,7 @@ def inspect(
     verdicts = {name: [unreached()] for name in probed.unreached}
     return Inspection(
         layers={layer.name: layer for layer in layers},
+        gains=gains(probed, look, list(SHAPES)),
         verdicts={**verdicts, **{layer.name: judge(layer, windows) for layer in layers}},
         windows=windows,
         edges=look.edges.tolist(),
@@ -86,6 +88,7 @@ class Inspection(InspectionData):
 
     Attributes:
         layers: numbers by layer, in the order of the forward pass.
+        gains: how the gradient's norm changes from layer to layer, and over the whole depth.
         verdicts: sentences by layer, problems first; also of layers that no backward pass came to.
         windows: that were looked at, ascending.
         edges: of the histograms, on either side of the threshold, ascending.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 from operator import attrgetter
 
@@ -13,6 +14,7 @@ from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.pictures import ABOUT
 from a2sg.study.inspect.table import HEADERS, rows, sentences
 from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
+from a2sg.study.measure.gain import LayerGain
 from a2sg.study.text import number, share
 
 STYLE = """
@@ -33,7 +35,8 @@ summary { cursor: pointer; font-weight: 600; margin: .4rem 0 }
 
 HEADS = (
     "step", "window", "inside", "dL/ds ≠ 0", "δ ≠ 0", "spikes", "dead", "always", "‖dL/ds‖", "‖δ‖",
-    "‖δ‖/next", "mean u - Vth", "σ", "skewness", "kurtosis", "Gaussian", "κ", "Lκ/σ²",
+    "gain", "time", "weights", "surrogate", "law", "even window", "mean u - Vth", "σ",
+    "skewness", "kurtosis", "Gaussian", "κ", "Lκ/σ²",
 )  # fmt: skip
 """Of the table of a layer's steps."""
 
@@ -44,6 +47,7 @@ def page(found: InspectionData, pictures: Mapping[str, bytes]) -> str:
     said = [f"{key}: {value}" for key, value in facts.items() if key not in ("model", "versions")]
     parts = [
         heading(2, "Verdicts"),
+        paragraph(f"Gradients: {found.gains.sentence}."),
         _verdicts(found),
         heading(2, "Layers"),
         table(HEADERS, rows(found)),
@@ -54,7 +58,7 @@ def page(found: InspectionData, pictures: Mapping[str, bytes]) -> str:
             "Blue is the window in use, the dot the best one by SGV (at step T) or TGC (before). The thick "
             "line is the layer's own shape; blue the boxcar, orange the triangle, green the asymmetric ramp."
         ),
-        *(_layer(found, layer) for layer in found.layers.values()),
+        *map(partial(_layer, found), found.layers.values(), found.gains.layers),
     ]
     about = "; ".join([*said, versions(facts)])
     return document(f"Inspection of {facts['model']}", about, parts, STYLE)
@@ -69,7 +73,7 @@ def _verdicts(found: InspectionData) -> str:
     return f"<ul>{''.join(items)}</ul>"
 
 
-def _layer(found: InspectionData, layer: LayerDiagnosis) -> str:
+def _layer(found: InspectionData, layer: LayerDiagnosis, gain: LayerGain) -> str:
     drawn = []
     for step in layer.steps:
         title = f"step {step.step}: potentials about the threshold"
@@ -83,7 +87,7 @@ def _layer(found: InspectionData, layer: LayerDiagnosis) -> str:
         drawn.append(charts.curves(lines, found.windows, step.window, step.own.best_window, title))
     about = f"{layer.kind}, {layer.surrogate}, {layer.neurons:,} neurons"
     shown = f'<div class="charts">{"".join(drawn)}</div>'
-    return folded(layer.name, paragraph(about), _steps(layer), shown, *map(_shapes, layer.steps))
+    return folded(layer.name, paragraph(about), _steps(layer, gain), shown, *map(_shapes, layer.steps))
 
 
 def _over_least(scores: Sequence[float | None]) -> list[float | None]:
@@ -92,15 +96,15 @@ def _over_least(scores: Sequence[float | None]) -> list[float | None]:
     return [None if score is None or least is None else score / least for score in scores]
 
 
-def _steps(layer: LayerDiagnosis) -> str:
+def _steps(layer: LayerDiagnosis, gain: LayerGain) -> str:
     lines = []
-    for step in layer.steps:
+    for step, of in zip(layer.steps, gain.steps, strict=True):
         u = step.potential
-        numbers = (step.upstream_norm, step.gradient_norm, step.gradient_ratio)
+        numbers = (step.upstream_norm, step.gradient_norm, of.gain, of.time, of.weights, of.surrogate, of.law)
         cells = [str(step.step), number(step.window)]
         cells += map(share, (step.inside, step.arriving, step.passing))
         cells += [number(step.firing_rate), *map(share, (step.dead, step.saturated))]
-        cells += map(number, (*numbers, u.mean, u.deviation, u.skewness, u.kurtosis))
+        cells += map(number, (*numbers, of.even_window, u.mean, u.deviation, u.skewness, u.kurtosis))
         lines.append([*cells, "yes" if u.gaussian else "no", number(u.kappa), number(u.condition)])
     return table(HEADS, lines)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
+from operator import mul
 from typing import TYPE_CHECKING
 
 from a2sg.colours import COLOURS
 from a2sg.study.files import drawn, framed
 from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.measure.diagnosis import StepDiagnosis
+from a2sg.study.measure.gain import EVEN
 from a2sg.study.measure.variation import estimate
 
 if TYPE_CHECKING:
@@ -81,6 +83,31 @@ def gradients(found: InspectionData) -> Figure:
     return figure
 
 
+def gain(found: InspectionData) -> Figure:
+    """The gradient's norm on its way back, as a multiple of the last layer's: even, exploding or starving."""
+    from matplotlib import colormaps
+
+    layers = found.gains.layers
+    figure, ((axes,),) = framed(1, 1, 3 + max(6.0, 0.5 * len(layers)), 4.4, DPI)
+    steps = sorted({gain.step or 0 for layer in layers for gain in layer.steps})
+    axes.axhspan(1 / EVEN, EVEN, color="#009E73", alpha=0.12, linewidth=0)
+    for step in steps if len(steps) > 1 else ():
+        depths = [next((gain.depth for gain in layer.steps if gain.step == step), None) for layer in layers]
+        colour = colormaps["viridis"](step / len(steps))
+        axes.plot(_drawable(depths), "-", color=colour, linewidth=1, label=f"step {step}")
+    axes.plot(
+        _drawable(layer.whole.depth for layer in layers), "o-", color="black", label="all steps", markersize=4
+    )
+    law = accumulate((layer.whole.law or math.nan for layer in reversed(layers[:-1])), mul, initial=1.0)
+    axes.plot(list(law)[::-1], "--", color="#D55E00", label="by the law rms(f)/std(s)")
+    axes.set_yscale("log")
+    axes.set_ylabel("‖δ‖ over that of the last layer")
+    _label_columns(axes, found)
+    _legend_above(axes, 4)
+    figure.suptitle(found.gains.sentence.partition(";")[0], fontsize=10)
+    return figure
+
+
 def windows(found: InspectionData) -> Figure:
     """SGV (least is best) and TGC (most is best) as functions of the window."""
     last = [row for row in _rows(found) if row[1].own.tgc is None]
@@ -144,6 +171,11 @@ def _scores(step: StepDiagnosis) -> list[float]:
     return [math.log10(score / least) if score > 0 else math.nan for score in scores]
 
 
+def _drawable(values: Iterable[float | None]) -> list[float]:
+    """For a logarithmic axis: what has no place there is left out."""
+    return [value or math.nan for value in values]
+
+
 def _label_rows(axes: Axes, rows: Rows) -> None:
     """Name layers beside their rows, from the top, with lines between them."""
     axes.invert_yaxis()
@@ -174,6 +206,6 @@ def _height(rows: Rows) -> float:
     return max(1.0, min(0.2, 60 / len(rows)) * len(rows))
 
 
-PICTURES = (potentials, gradients, windows, shapes)
+PICTURES = (gain, potentials, gradients, windows, shapes)
 ABOUT = {draw.__name__: draw.__doc__ or "" for draw in PICTURES}
 """What the page says above each."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.verdict import Level, Verdict
 from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
+from a2sg.study.measure.gain import Gain
 from a2sg.study.measure.variation import estimate
 from a2sg.study.text import aligned, number, share
 
@@ -18,7 +19,8 @@ HEADERS = {
     "spikes": "per neuron and step",
     "dead": "share of neurons that fire in no sample",
     "always": "share of neurons that fire in every sample",
-    "‖δ‖/next": "norm of the gradient over that of the next spiking layer",
+    "gain": "norm of the gradient over that of the next spiking layer",
+    "law": "rms(f) / std(spikes), the gain to expect where a normalisation follows the weights",
     "SGV": "of δ at step T: least is best; it scales with the gradient",
     "TGC": "of δ at the steps before T: most is best",
     "best": "windows by SGV and TGC, of those looked at",
@@ -33,14 +35,17 @@ WIDTH = 110
 
 def rows(found: InspectionData, by_step: bool = False) -> Iterator[list[str]]:
     """The cells under `HEADERS`, a row per layer, or per layer and step."""
-    for layer in found.layers.values():
+    for layer, gain in zip(found.layers.values(), found.gains.layers, strict=True):
         if by_step:
-            yield from (_cells(f"{layer.name} t={step.step}", step, [step]) for step in layer.steps)
+            for step, of_step in zip(layer.steps, gain.steps, strict=True):
+                yield _cells(f"{layer.name} t={step.step}", step, of_step, [step])
         else:
-            yield _cells(layer.name, layer, layer.steps)
+            yield _cells(layer.name, layer, gain.whole, layer.steps)
 
 
-def _cells(name: str, whole: LayerDiagnosis | StepDiagnosis, steps: Sequence[StepDiagnosis]) -> list[str]:
+def _cells(
+    name: str, whole: LayerDiagnosis | StepDiagnosis, gain: Gain, steps: Sequence[StepDiagnosis]
+) -> list[str]:
     """One row of one or more steps: means, and ranges of windows."""
     return [
         name,
@@ -50,7 +55,8 @@ def _cells(name: str, whole: LayerDiagnosis | StepDiagnosis, steps: Sequence[Ste
         number(estimate(step.firing_rate for step in steps).mean),
         share(whole.dead),
         share(whole.saturated),
-        number(whole.gradient_ratio),
+        number(gain.gain),
+        number(gain.law),
         number(estimate(step.own.sgv for step in steps if step.own.tgc is None).mean),
         number(estimate(step.own.tgc for step in steps).mean),
         _span(step.own.best_window for step in steps),
@@ -68,7 +74,7 @@ def plain(found: InspectionData, by_step: bool = False) -> str:
     """Columns under each other, and the verdicts below."""
     lines = [list(HEADERS), *rows(found, by_step)]
     verdicts = [f"{MARKS[verdict.level]} {name}: {verdict.text}" for name, verdict in sentences(found)]
-    return "\n".join([*aligned(lines), "", *verdicts])
+    return "\n".join([*aligned(lines), "", f"gradients: {found.gains.sentence}", *verdicts])
 
 
 def show(found: InspectionData, by_step: bool = False) -> None:
@@ -94,6 +100,8 @@ def show(found: InspectionData, by_step: bool = False) -> None:
         table.add_row(*map(Text, row))
     console.print(table)
     console.print()
+    style = STYLES["fine" if found.gains.course in ("even", None) else "problem"]
+    console.print(Text.assemble(("gradients: ", f"bold {style}"), found.gains.sentence))
     for layer, verdict in sentences(found):
         style = f"bold {STYLES[verdict.level]}"
         console.print(Text.assemble((f"{MARKS[verdict.level]} {layer}: ", style), verdict.text))

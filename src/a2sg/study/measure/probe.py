@@ -59,6 +59,8 @@ class StepSums(NamedTuple):
     powers: Tensor
     """Σx, Σx², Σx³, Σx⁴ of x = u - the first threshold `[4]`."""
     spikes: Tensor
+    spike_squares: Tensor
+    """Σs², which is more than Σs where spikes have several levels."""
     silent: Tensor
     """Neurons that fire in no sample."""
     busy: Tensor
@@ -69,6 +71,8 @@ class StepSums(NamedTuple):
     """Elements whose δ is not 0."""
     upstream: Tensor
     """Σ (dL/ds)²."""
+    full: Tensor
+    """Σ (dL/du)², the paths through time included; NaN where these are not seen."""
     own: Tensor
     """Rows of sums of δ under the layer's own shape `[W, 6]`."""
     own_value: Tensor
@@ -82,12 +86,13 @@ class StepSums(NamedTuple):
 class LayerProbe(Observer):
     """An observer that keeps the statistics of each step, as backward passes come by."""
 
-    def __init__(self, steps: int, look: Look, seen: list[LayerProbe]) -> None:
-        super().__init__(steps, look.windows[:0], None, "spike")
+    def __init__(self, site: Site, look: Look, seen: list[LayerProbe]) -> None:
+        super().__init__(site.steps, look.windows[:0], None, "spike")
         self.look = look
+        self.sees_time = not isinstance(site, SpikeSite)
         self.gate: Gate | None = None
-        self.window = torch.zeros(steps)
-        self.steps: list[StepSums | None] = [None] * steps
+        self.window = torch.zeros(site.steps)
+        self.steps: list[StepSums | None] = [None] * site.steps
         self._seen = seen
         self._uses: list[tuple[Tensor, Tensor]] = []
 
@@ -102,10 +107,11 @@ class LayerProbe(Observer):
         @torch.no_grad()
         def see(shown: Steps) -> None:
             nonlocal later
-            for t, potential, upstream, _, delta in shown.each():
+            for t, potential, upstream, carry, delta in shown.each():
                 layer = Observation(gate, potential, upstream, later=later)
                 spikes = levels(gate, potential[0])
-                found = self._sums(layer, delta, spikes, window[t])
+                full = delta if carry is None else delta + carry
+                found = self._sums(layer, delta, full, spikes, window[t])
                 known = self.steps[t]
                 self.steps[t] = found if known is None else StepSums(*map(torch.add, known, found))
                 fired, rested = (spikes > 0).any(0).flatten(), (spikes <= 0).any(0).flatten()
@@ -121,7 +127,9 @@ class LayerProbe(Observer):
         fired, rested = (torch.cat(masks) for masks in zip(*self._uses, strict=True))
         return len(fired), int((~fired).sum()), int((~rested).sum())
 
-    def _sums(self, layer: Observation, delta: Tensor, spikes: Tensor, window: Tensor) -> StepSums:
+    def _sums(
+        self, layer: Observation, delta: Tensor, full: Tensor, spikes: Tensor, window: Tensor
+    ) -> StepSums:
         look, u, g = self.look, layer.potential, layer.upstream
         edges, window = look.edges.to(u.device), window.to(u.device, torch.float64)
         shape = layer.gate.surrogate
@@ -141,11 +149,13 @@ class LayerProbe(Observer):
             held=tables.held,
             powers=torch.stack([x.sum(), (x * x).sum(), (x * x * x).sum(), (x * x).square().sum()]),
             spikes=spikes.sum(),
+            spike_squares=spikes.double().square().sum(),
             silent=(firing == 0).sum(),
             busy=(firing == len(spikes)).sum(),
             arriving=g.count_nonzero(),
             passing=delta.count_nonzero(),
             upstream=g.double().square().sum(),
+            full=full.double().square().sum() if self.sees_time else torch.tensor(torch.nan),
             own=own,
             own_value=sums_of(layer.gate.derivative(u, window)),
             delta=tables.delta[: len(look.shapes)],
@@ -185,7 +195,7 @@ def probe(model: nn.Module, batch: Any, loss: Loss, forward: Forward | None, loo
         loss = copy.deepcopy(loss)  # its own parameters get gradients too
     sites = find_sites(model)
     seen: list[LayerProbe] = []
-    probes = {name: LayerProbe(site.steps, look, seen) for name, site in sites.items()}
+    probes = {name: LayerProbe(site, look, seen) for name, site in sites.items()}
     for name, site in sites.items():
         site.observer = probes[name]
         if isinstance(site, SpikingNeuron):
