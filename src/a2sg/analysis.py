@@ -26,7 +26,7 @@ from a2sg.study.measure.energy_table import (
     relu_twin,
 )
 from a2sg.study.measure.fidelity import FidelityRow, own_fidelity, surrogate_fidelity
-from a2sg.study.measure.gain import Gain, Gains, LayerGain, Remedy
+from a2sg.study.measure.gain import Gain, Gains, LayerGain, Remedy, layer_gains
 from a2sg.study.measure.gaussian import gaussian_cv
 from a2sg.study.measure.landscape import Slice, loss_slice
 from a2sg.study.measure.noise import NoisyGradient, noisy_gradient
@@ -138,6 +138,7 @@ __all__ = [
     "grad_norm_sq",
     "history_points",
     "inspect",
+    "layer_gains",
     "loss_slice",
     "measure",
     "noisy_gradient",

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from a2sg.errors import require_count, require_positive
 from a2sg.kernels.sums import Sums
-from a2sg.study.measure.probe import LayerProbe, Look, Probed, StepSums
+from a2sg.study.measure.diagnosis import SHAPES
+from a2sg.study.measure.objective import Batch, Forward, Loss
+from a2sg.study.measure.probe import LayerProbe, Look, Probed, StepSums, probe
 
 EVEN = 10.0
 """Over a whole network the norm may change by this factor and still count as even."""
@@ -115,6 +118,37 @@ class Gains:
             f"{_shape(one)} with window {one.window:.2g} ({one.depth:.2g})" for one in better[:2]
         )
         return f"{self.course}: {way}; more even would be {said}, or windows searched by spatial='gain'"
+
+
+def layer_gains(
+    model: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    *,
+    forward: Forward | None = None,
+    widest: float = 2.0,
+    candidates: int = 40,
+) -> Gains:
+    """How the norm of the gradient changes from layer to layer, in one batch, and which window would even it.
+
+    A copy of the model runs forward and backward once. `a2sg.inspect` shows the same beside all else.
+
+    Args:
+        model: the network, in the mode in which it is trained.
+        batch: (inputs, targets), on the model's device.
+        loss: called with the model's output and the targets; gives one number.
+        forward: called with the copy of the model and the inputs, if it is not `model(inputs)`.
+        widest: the widest window to look at, in the unit of the potential.
+        candidates: how many windows to look at, evenly spaced up to `widest`; at least 2.
+
+    Raises:
+        InputError: as `a2sg.inspect` does.
+    """
+    require_positive("widest", widest)
+    require_count("candidates", candidates, least=2)
+    windows = torch.arange(1, candidates + 1, dtype=torch.float64) * (widest / candidates)
+    look = Look(windows.float().double(), candidates, list(SHAPES.values()))
+    return gains(probe(model, batch, loss, forward, look), look, list(SHAPES))
 
 
 def gains(probed: Probed, look: Look, names: Sequence[str]) -> Gains:

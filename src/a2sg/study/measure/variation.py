@@ -61,6 +61,7 @@ class HistoryPoint:
         cv: deviation of δ over |mean δ|; None where it is no number, or a history of old does not have it.
         norm: ‖δ‖ over the batch; likewise.
         sparsity: share of elements whose δ is 0; likewise.
+        gain: ‖δ‖ over that of the layer behind; likewise, and None for the last layer.
     """
 
     epoch: int | None
@@ -74,6 +75,7 @@ class HistoryPoint:
     cv: float | None
     norm: float | None
     sparsity: float | None
+    gain: float | None
 
 
 def history_points(
@@ -94,6 +96,7 @@ def history_points(
             cv=row.get("cv"),
             norm=row.get("norm"),
             sparsity=row.get("sparsity"),
+            gain=row.get("gain"),
         )
         for row in history
     ]

@@ -10,6 +10,7 @@ from a2sg.study.report.cases import Study
 from a2sg.study.report.curvature import curvature
 from a2sg.study.report.energy import energy
 from a2sg.study.report.fidelity import fidelity
+from a2sg.study.report.gain import gain
 from a2sg.study.report.landscape import landscape
 from a2sg.study.report.panel import Section
 from a2sg.study.report.theory import theory
@@ -33,5 +34,5 @@ def register_part(name: str) -> Callable[[Kind], Kind]:
     return PARTS.register(name)
 
 
-for _part in (variation, curvature, landscape, theory, fidelity, energy):
+for _part in (variation, gain, curvature, landscape, theory, fidelity, energy):
     register_part(_part.__name__)(_part)
