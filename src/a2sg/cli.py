@@ -242,7 +242,9 @@ def analyze_command(words: list[str]) -> int:
         "runs", nargs="+", help="run folders, or the folder of a comparison: a run of each arm"
     )
     parser.add_argument("--out", help="folder (default: RUN/analysis, runs/analysis of several)")
-    parser.add_argument("--only", help="parts such as variation,curvature,landscape,theory,fidelity,energy")
+    parser.add_argument(
+        "--only", help="parts such as variation,gain,curvature,landscape,theory,fidelity,energy"
+    )
     parser.add_argument("--samples", type=int, default=64, help="training samples for all but variation")
     parser.add_argument("--batch-size", type=int, default=32, help="of the 8 batches for variation")
     parser.add_argument("--seed", type=int, default=0, help="of samples, directions and random vectors")

@@ -35,6 +35,7 @@ PANELS = {
         "search-windows",
         "search-gain",
     ],
+    "gain": ["gain-depth", "gain-training"],
     "curvature": ["curvature", "curvature-batches", "sharpness"],
     "landscape": ["landscape-line", "landscape-layers", "landscape-plane"],
     "theory": ["theory-shapes", "theory-condition", "theory-prediction", "theory-bridge"],

@@ -1,0 +1,27 @@
+"""Narrow networks of any depth, so that a CPU can ask what depth does.
+
+PYTHONPATH=evidence a2sg compare RECIPE --import deep_nets --model.name plain_conv ...
+"""
+
+from __future__ import annotations
+
+from a2sg.errors import require_count
+from a2sg.models.setting import Setting, register_model
+from a2sg.models.vgg import POOL, VGG
+
+
+@register_model("plain_conv")
+def plain_conv(setting: Setting, depth: int = 18, channels: int = 16, pools: int = 2) -> VGG:
+    """A plain spiking network of `depth` layers conv3x3-BN-LIF, all of as many channels, and a dense head.
+
+    Args:
+        setting: sizes, neuron and normalisation.
+        depth: convolutions.
+        channels: of each.
+        pools: average pools 2/2, evenly spread.
+    """
+    require_count("depth", depth, least=pools + 1)
+    stages = [str(channels)] * depth
+    for at in range(pools, 0, -1):
+        stages.insert(at * depth // (pools + 1), POOL)
+    return VGG(setting, " ".join(stages), "")
