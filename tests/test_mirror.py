@@ -43,7 +43,7 @@ TOGETHER = {
     "study/measure/test_variation.py": "batches probe",
     "study/inspect/test_inspection.py": "/study/measure/diagnosis /study/measure/moments",
     "study/report/test_analysis.py": "cases curvature energy fidelity files landscape page panel"
-    " prediction runs search theory variation /study/run",
+    " gain prediction runs search theory variation /study/run",
     "surrogate/test_shape.py": "affine smooth",
     "test_core_alone.py": "__init__ analysis",
     "test_extending.py": "listing /training/policies",
@@ -54,7 +54,7 @@ TOGETHER = {
     "training/test_profile.py": "kinds phases profile_report",
     "training/test_recipe.py": "plain",
     "training/test_run.py": "task",
-    "window/test_adaptive.py": "history observer policy solve",
+    "window/test_adaptive.py": "history observer solve",
 }
 """Modules of the same room (with a slash: of another) that a file tests with its own."""
 

@@ -78,7 +78,7 @@ def test_names_of_folders_and_labels_are_options(tmp_path):
         ({"label": "label_[0-9]+"}, "must have one group"),
         ({"label": "label_([0-9]+"}, "must be a regular expression"),
         ({"label": r"sample(\d)"}, "has no whole number as its label"),
-        ({"test": "val"}, "has no folder 'val' with .npy files"),
+        ({"test": "val"}, "no .npy files directly in a folder 'val' .it holds"),
         ({"source": "nowhere"}, "there is no folder or zip nowhere"),
         ({"source": None}, r"needs data\.options\.source"),
     ],

@@ -12,6 +12,7 @@ from a2sg.data.archives import zip_members
 from a2sg.data.frames import summed_steps
 from a2sg.data.labels import number_in, require_labels
 from a2sg.data.sets import ArrayImages, ImageData, register_data
+from a2sg.data.there import holds
 from a2sg.data.untrusted import numbers, read_file
 from a2sg.errors import InputError, require, require_count
 
@@ -101,7 +102,11 @@ def _recordings(
         if label is None:
             raise InputError(f"{name} has no whole number as its label (pattern {pattern.pattern!r})")
         found[name] = (_frames(name, content, steps, axes), label)
-    require(len(found) > 0, f"{root} has no folder {part!r} with .npy files")
+    if not found:
+        inner = root / part
+        there = f"{inner} has none: {holds(inner)}" if inner.is_dir() else ""
+        there = there or (holds(root) if root.is_dir() else "such as train/gesture_label_3.npy")
+        raise InputError(f"{root} has no .npy files directly in a folder {part!r} ({there})")
     shapes = {frames.shape for frames, _ in found.values()}
     require(len(shapes) == 1, f"recordings in {root} differ in shape: {sorted(shapes)[:3]} (T, C, H, W)")
     frames, labels = zip(*(found[name] for name in sorted(found)), strict=True)

@@ -11,6 +11,7 @@ import numpy as np
 from a2sg.data.archives import tar_members
 from a2sg.data.encoded import Encoded, Splits
 from a2sg.data.labels import require_names
+from a2sg.data.there import holds
 from a2sg.errors import InputError, require
 
 TRAIN = "train"
@@ -77,7 +78,12 @@ def _sorted_out(found: Iterable[Found], evaluated: Sequence[str], source: str) -
     test = next((name for name in evaluated if name in by_split), None)
     if TRAIN not in by_split or test is None:
         missing = TRAIN if TRAIN not in by_split else " or ".join(evaluated)
-        raise InputError(f"{source} has no images in {missing}/CLASS/: it needs a folder per class there")
+        there = Path(source)
+        found_there = f"; {holds(there)}" if there.is_dir() else ""
+        raise InputError(
+            f"{source} has no images in {missing}/CLASS/: it needs a folder per class there, with "
+            f"{', '.join(sorted(SUFFIXES))}{found_there}"
+        )
     classes = sorted({name for _, name, _, _ in by_split[TRAIN]})
     strange = {name for _, name, _, _ in by_split[test]} - set(classes)
     require(not strange, f"{source} has a class {min(strange, default='')!r} in {test}/ but none in {TRAIN}/")

@@ -12,6 +12,7 @@ from a2sg.data.encoded import Splits
 from a2sg.data.folders import read_archive, read_tree, tree_root
 from a2sg.data.hub import read_hub, read_parquet
 from a2sg.data.idx import FILES, idx_folder, read_idx_splits
+from a2sg.data.there import holds
 from a2sg.errors import InputError, require
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
@@ -90,7 +91,8 @@ def _folder(path: Path, known: Published) -> Source:
         read = partial(read_parquet, path, known.evaluated, known.classes)
     else:
         raise InputError(
-            f"{path} holds no images of {known.name!r}: data.options.source is {known.layouts()}"
+            f"{path} holds no images of {known.name!r} in a layout that is known: {holds(path)}. "
+            f"data.options.source must be {known.layouts()}"
         )
     return _checked(partial(fingerprint, idx or path), read, known, str(path))
 
