@@ -173,7 +173,7 @@ def draw(found: Mapping[str, list[str]], path: Path) -> None:
     figure.canvas.draw()  # so that boxes have their sizes
     edges = {name: set(rooms) for name, rooms in found.items()}
     for name, rooms in edges.items():
-        for target in rooms:
+        for target in sorted(rooms):  # so that the picture is the same whenever it is drawn
             if not any(target in _reached(other, edges) for other in rooms):
                 ends = {"patchA": texts[name].get_bbox_patch(), "patchB": texts[target].get_bbox_patch()}
                 axes.annotate(
