@@ -8,7 +8,7 @@ PIP_OPTIONS ?=
 export PIP_OPTIONS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-gpu coverage test-peers test-platforms test-packaging test-lowest lint docs evidence clean
+.PHONY: help setup demo test test-all test-gpu coverage test-peers test-platforms test-packaging test-lowest release-check lint docs evidence clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ test-packaging:  ## wheel and source archive, each where torch and numpy alone a
 
 test-lowest:  ## the everyday tests with the lowest admitted versions (Python 3.11)
 	tests/packaging/lowest
+
+release-check: $(READY)  ## what must hold before a version is tagged (docs/release.md), about an hour
+	PYTHONPATH=tests/support $(BIN)/python tests/packaging/release.py
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
