@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a run, and how differences of it are told.
+    """A number of a run, and how its differences are reported.
 
     Attributes:
         name: a column of runs.csv or flatness.csv, `score` (accuracy or mIoU), or `tgc` or `sgv` of
             variation.csv.
-        text: in the table.
-        higher: whether a claim says "more of it".
-        relative: whether differences are of logarithms, told in percent.
-        scale: factor of a plain difference.
-        unit: of a plain difference.
+        text: its name in the table.
+        higher: whether a claim says that the arm has more of it.
+        relative: whether the difference is taken between logarithms and reported in percent.
+        scale: factor on a plain difference.
+        unit: unit of a plain difference.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Claim:
     Attributes:
         text: the claim.
         arm: label of an arm.
-        baseline: label of the arm it is measured against.
-        metric: of the runs.
-        question: which comparisons it is about, by the end of their names; `arms` are the main ones.
-        note: what a reader has to know beside the numbers.
+        baseline: label of the arm that it is compared with.
+        metric: what is compared.
+        question: the end of the names of the comparisons that the claim is about; `arms` are the main ones.
+        note: what a reader needs to know in addition to the numbers.
     """
 
     text: str
@@ -57,17 +57,25 @@ class Claim:
     question: str = "arms"
 
 
-SCALES = "SGV scales with the gradient and with the height of the shape, so this is no fair comparison."
-COMMON = "After training, on 128 training samples, all arms under one surrogate that none was trained with."
-BALL = "Rise of the hard-spike network's loss that gradient ascent finds, filters moved by 0.3 of their norm."
+SCALES = (
+    "SGV scales with the gradient and with the height of the shape, so this comparison is not a fair one."
+)
+COMMON = (
+    "Measured after training, on 128 training samples. All arms use one common surrogate, with which none of "
+    "them was trained."
+)
+BALL = (
+    "How much gradient ascent raises the loss of the hard-spike network within a ball of 0.3 of each "
+    "filter's norm."
+)
 SOUGHT = (
-    "A search maximises it on its own batch. Measured is the batch of the next search, before new windows "
-    "are set: so this also says whether windows found on one batch suit the next."
+    "A search maximises TGC on its own batch. Here TGC is measured on the batch of the next search, before "
+    "new windows are set, so this also shows whether windows found on one batch suit the next."
 )
 
 BEST = (
-    "The best of all widths that were trained, chosen for every seed by the mean of the other seeds: a "
-    "search of its own, and no seed has a say in what it is judged by."
+    "The best window is chosen for each seed from all trained widths, by the mean of the other seeds. So the "
+    "choice is itself a search, and a seed has no influence on the window that it is judged by."
 )
 OTHERS = {
     "t2": "T = 2",
@@ -76,7 +84,7 @@ OTHERS = {
     "t25": "T = 25",
     "plif": "PLIF neurons",
 }
-"""Comparisons that differ from the main one of their data in one thing."""
+"""Comparisons that differ in one thing from the main comparison on the same data."""
 
 BOX = "s-asg:{}shape=boxcar{}:window=0.5"
 
@@ -88,16 +96,26 @@ SECTIONS: dict[str, list[Claim]] = {
         Claim("Temporal adaptation helps (T-ASG against the same shape fixed)", "t-asg", "triangle"),
         Claim("Both together help (ST-ASG against the same shape fixed)", "st-asg", "triangle"),
         Claim(
-            "A2SG lowers the gradients' spatial variation, against the boxcar", "a2sg", "fixed", SGV, SCALES
+            "A2SG lowers the spatial variation of gradients compared with the boxcar",
+            "a2sg",
+            "fixed",
+            SGV,
+            SCALES,
         ),
-        Claim("A2SG lowers it against the same shape fixed", "a2sg", "asy", SGV),
-        Claim("A2SG makes gradients more consistent over time", "a2sg", "fixed", TGC, SOUGHT),
-        Claim("The same against the same shape fixed", "a2sg", "asy", TGC, SOUGHT),
+        Claim("A2SG lowers it compared with the same shape fixed", "a2sg", "asy", SGV),
+        Claim("A2SG makes gradients more consistent over time than the boxcar", "a2sg", "fixed", TGC, SOUGHT),
+        Claim(
+            "A2SG makes gradients more consistent over time than the same shape fixed",
+            "a2sg",
+            "asy",
+            TGC,
+            SOUGHT,
+        ),
         Claim("A2SG ends in a flatter minimum", "a2sg", "fixed", LAMBDA, COMMON),
-        Claim("The same by the loss in a ball around the weights", "a2sg", "fixed", SHARPNESS, BALL),
+        Claim("The same, judged by the loss in a ball around the weights", "a2sg", "fixed", SHARPNESS, BALL),
         Claim("A2SG needs less energy", "a2sg", "fixed", ENERGY),
     ],
-    "What its readers ask": [
+    "Questions from readers": [
         Claim("Adaptation helps over a good fixed window of the same shape (h 0.5)", "a2sg", "asy"),
         Claim("The same with h 0.8", "a2sg:bias=0.8", "asy:bias=0.8"),
         Claim(
@@ -116,30 +134,32 @@ SECTIONS: dict[str, list[Claim]] = {
             BEST,
         ),
         Claim("Too narrow a fixed window hurts (0.25 against 1)", "asy", "asy:window=0.25"),
-        Claim("So does half of it (0.5 against 1)", "asy", "asy:window=0.5"),
-        Claim("A wider one helps (1.5 against 1)", "asy:window=1.5", "asy"),
-        Claim("Twice as wide helps (2 against 1)", "asy:window=2.0", "asy"),
+        Claim("So does half the width (0.5 against 1)", "asy", "asy:window=0.5"),
+        Claim("A wider fixed window helps (1.5 against 1)", "asy:window=1.5", "asy"),
+        Claim("A fixed window twice as wide helps (2 against 1)", "asy:window=2.0", "asy"),
         Claim(
-            "Adaptation makes good for too narrow a window at the start",
+            "Adaptation recovers from a starting window that is too narrow",
             "a2sg:window=0.25",
             "asy:window=0.25",
         ),
-        Claim("Where A2SG starts matters (window 1 against 0.25)", "a2sg", "a2sg:window=0.25"),
-        Claim("The asymmetric shape alone helps, against the boxcar", "asy", "fixed"),
-        Claim("The asymmetric shape alone helps, against the triangle", "asy", "triangle"),
+        Claim("The window at which A2SG starts matters (1 against 0.25)", "a2sg", "a2sg:window=0.25"),
+        Claim("The asymmetric shape by itself beats the boxcar", "asy", "fixed"),
+        Claim("The asymmetric shape by itself beats the triangle", "asy", "triangle"),
         Claim("A larger bias helps the fixed shape (h 0.8 against 0.5)", "asy:bias=0.8", "asy"),
         Claim("A larger bias helps A2SG (h 0.6 against 0.5)", "a2sg:bias=0.6", "a2sg"),
         Claim("A larger bias helps A2SG (h 0.8 against 0.5)", "a2sg:bias=0.8", "a2sg"),
         Claim("A2SG with h 0.8 beats the boxcar", "a2sg:bias=0.8", "fixed"),
-        Claim("The asymmetric shape alone ends in a flatter minimum", "asy", "fixed", LAMBDA, COMMON),
-        Claim("Adaptation alone ends in a flatter minimum", "a2sg", "asy", LAMBDA, COMMON),
+        Claim("The asymmetric shape by itself ends in a flatter minimum", "asy", "fixed", LAMBDA, COMMON),
+        Claim("Adaptation by itself ends in a flatter minimum", "a2sg", "asy", LAMBDA, COMMON),
         Claim("The fixed asymmetric shape fires less than the boxcar", "asy", "fixed", SPIKES),
         Claim("A2SG fires less than the same shape fixed", "a2sg", "asy", SPIKES),
         Claim(
-            "On integer neurons S-ASG helps (boxcar from 0.5 on)", "s-asg:shape=boxcar:window=0.5", "fixed"
+            "With integer neurons S-ASG helps (boxcar, starting at 0.5)",
+            "s-asg:shape=boxcar:window=0.5",
+            "fixed",
         ),
     ],
-    "A2SG against baselines of others": [
+    "A2SG compared with methods of other papers": [
         Claim("A2SG is more accurate than CPNG", "a2sg", "cpng"),
         Claim("A2SG is more accurate than Dspike (fixed temperature)", "a2sg", "dspike"),
         Claim("A2SG is more accurate than the boxcar with the IM loss", "a2sg", "im"),
@@ -158,21 +178,29 @@ SECTIONS: dict[str, list[Claim]] = {
             TGC,
         ),
         Claim("Averaged over 10 batches, windows up to 2 help", "a2sg:batches=10:high=2.0", "a2sg"),
-        Claim("The same against the same shape fixed at 1", "a2sg:batches=10:high=2.0", "asy"),
         Claim(
-            "The same against the best fixed window",
+            "With 10 batches and windows up to 2, adaptation helps over the same shape fixed at 1",
+            "a2sg:batches=10:high=2.0",
+            "asy",
+        ),
+        Claim(
+            "With 10 batches and windows up to 2, adaptation helps over the best fixed window",
             "a2sg:batches=10:high=2.0",
             "asy:window=best",
             SCORE,
             BEST,
         ),
-        Claim("The deviation in place of the variance helps", "a2sg:spread=std", "a2sg"),
-        Claim("The same against the same shape fixed", "a2sg:spread=std", "asy"),
+        Claim("Using the deviation in place of the variance helps", "a2sg:spread=std", "a2sg"),
+        Claim("With the deviation, adaptation helps over the same shape fixed", "a2sg:spread=std", "asy"),
         Claim(
             "With the deviation, TGC is higher than with the same shape fixed", "a2sg:spread=std", "asy", TGC
         ),
         Claim("With the deviation, windows up to 2 help", "a2sg:high=2.0:spread=std", "a2sg:spread=std"),
-        Claim("The same against the same shape fixed at 1", "a2sg:high=2.0:spread=std", "asy"),
+        Claim(
+            "With the deviation and windows up to 2, adaptation helps over the same shape fixed at 1",
+            "a2sg:high=2.0:spread=std",
+            "asy",
+        ),
         Claim("Searching h with the window helps (least SGV)", "a2sg:biases=3", "a2sg"),
         Claim(
             "Searching h with the window helps (least deviation)",
@@ -180,7 +208,7 @@ SECTIONS: dict[str, list[Claim]] = {
             "a2sg:spread=std",
         ),
         Claim(
-            "Searching h with the window helps over the best of fixed h (1)",
+            "Searching h with the window helps over the best fixed h (1)",
             "a2sg:biases=3:spread=std",
             "asy:bias=1.0",
         ),
@@ -197,22 +225,20 @@ SECTIONS: dict[str, list[Claim]] = {
         ),
         Claim("Searched windows are better than windows drawn at random", "a2sg", "a2sg:search=random"),
         Claim("The fixed window is better than windows drawn at random", "asy", "a2sg:search=random"),
-        Claim("SGV at the first step instead of the last helps", "a2sg:spatial_steps=first", "a2sg"),
-        Claim("SGV at every step instead of TGC helps", "a2sg:spatial_steps=all", "a2sg"),
-        Claim("Smoothed windows help (three quarters of the old)", "a2sg:smoothing=0.75", "a2sg"),
-        Claim(
-            "A search in every tenth iteration helps, against the recipe's period", "a2sg:every=10", "a2sg"
-        ),
-        Claim("A search in every iteration helps, against the recipe's period", "a2sg:every=1", "a2sg"),
+        Claim("Using SGV at the first step instead of the last helps", "a2sg:spatial_steps=first", "a2sg"),
+        Claim("Using SGV at every step instead of TGC helps", "a2sg:spatial_steps=all", "a2sg"),
+        Claim("Smoothing windows helps (three quarters of the old window)", "a2sg:smoothing=0.75", "a2sg"),
+        Claim("Searching in every tenth iteration helps over the recipe's period", "a2sg:every=10", "a2sg"),
+        Claim("Searching in every iteration helps over the recipe's period", "a2sg:every=1", "a2sg"),
         Claim("A finer grid helps (400 candidates against 100)", "a2sg:candidates=400", "a2sg"),
         Claim("A coarse grid hurts (10 candidates against 100)", "a2sg", "a2sg:candidates=10"),
-        Claim("A wider range helps (up to 2 against 1)", "a2sg:high=2.0", "a2sg"),
-        Claim("A range without narrow windows helps (from 0.5 against 0.1)", "a2sg:low=0.5", "a2sg"),
+        Claim("A wider range helps (up to 2, against up to 1)", "a2sg:high=2.0", "a2sg"),
+        Claim("A range without narrow windows helps (from 0.5, against from 0.1)", "a2sg:low=0.5", "a2sg"),
         Claim("Shapes of area 1 help A2SG", "a2sg:area=unit", "a2sg"),
         Claim("Shapes of area 1 help the fixed window", "asy:area=unit", "asy"),
         Claim("With area 1, adaptation helps over the same shape fixed", "a2sg:area=unit", "asy:area=unit"),
-        Claim("The Bayesian search helps, against the exact one", "a2sg:search=bayes", "a2sg"),
-        Claim("The full gradient helps, against the spike path", "a2sg:gradient=full", "a2sg"),
+        Claim("The Bayesian search helps over the exact one", "a2sg:search=bayes", "a2sg"),
+        Claim("The full gradient helps over the spike path", "a2sg:gradient=full", "a2sg"),
     ],
     "Integer neurons (T = 1, four levels)": [
         Claim(text, arm, baseline, SCORE, "", "int4")
@@ -222,25 +248,41 @@ SECTIONS: dict[str, list[Claim]] = {
                 BOX.format("high=0.5:", ""),
                 "fixed",
             ),
-            ("S-ASG with windows from 0.5 to 1 helps over it", BOX.format("low=0.5:", ""), "fixed"),
-            ("S-ASG by the deviation helps over it", BOX.format("", ":spread=std"), "fixed"),
             (
-                "S-ASG by the deviation is better than by SGV",
+                "S-ASG with windows from 0.5 to 1 helps over the straight-through estimator",
+                BOX.format("low=0.5:", ""),
+                "fixed",
+            ),
+            (
+                "S-ASG with the deviation helps over the straight-through estimator",
+                BOX.format("", ":spread=std"),
+                "fixed",
+            ),
+            (
+                "S-ASG with the deviation is better than with SGV",
                 BOX.format("", ":spread=std"),
                 BOX.format("high=0.5:", ""),
             ),
-            ("The asymmetric shape at window 0.5 is better than it", "asy:window=0.5", "fixed"),
-            ("The asymmetric shape at window 1 is better than it", "asy", "fixed"),
-            ("A2SG is better than it", "a2sg", "fixed"),
-            ("Adaptation helps over the same shape fixed", "a2sg", "asy"),
-            ("A2SG by the deviation is better than by SGV", "a2sg:spread=std", "a2sg"),
+            (
+                "The asymmetric shape with a window of 0.5 is better than the straight-through estimator",
+                "asy:window=0.5",
+                "fixed",
+            ),
+            (
+                "The asymmetric shape with a window of 1 is better than the straight-through estimator",
+                "asy",
+                "fixed",
+            ),
+            ("A2SG is better than the straight-through estimator", "a2sg", "fixed"),
+            ("Adaptation helps over the same shape fixed (integer neurons)", "a2sg", "asy"),
+            ("A2SG with the deviation is better than with SGV", "a2sg:spread=std", "a2sg"),
         )
     ],
     **{
         f"With {text}": [
             Claim(f"Adaptation helps over the same shape fixed ({text})", "a2sg", "asy", SCORE, "", question),
             Claim(
-                f"The asymmetric shape helps, against the boxcar ({text})",
+                f"The asymmetric shape beats the boxcar ({text})",
                 "asy",
                 "fixed",
                 SCORE,

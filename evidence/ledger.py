@@ -1,4 +1,4 @@
-"""Judge every claim by the stored comparisons and write docs/evidence.md: `make evidence`."""
+"""Judge every claim by the stored comparisons and write docs/evidence.md: run as `make evidence`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ HOLDS, FAILS, OPEN = "**holds**", "**does not hold**", "not shown"
 
 
 def pairs(comparison: Stored, claim: Claim) -> tuple[list[float], list[float]]:
-    """Values of arm and baseline, seed by seed, as differences are taken; none for another question."""
+    """Values of arm and baseline by seed, logarithms of them if the metric is relative.
+
+    Both are empty if the comparison is about another question.
+    """
     if comparison.question != claim.question:
         return [], []
     metric = claim.metric
@@ -33,13 +36,13 @@ def pairs(comparison: Stored, claim: Claim) -> tuple[list[float], list[float]]:
 
 
 def won(claim: Claim, arm: Sequence[float], base: Sequence[float]) -> int:
-    """In how many pairs the claim is right."""
+    """The number of pairs in favour of the claim."""
     sign = 1 if claim.metric.higher else -1
     return sum(sign * a > sign * b for a, b in zip(arm, base, strict=True))
 
 
 def judge(claim: Claim, difference: Difference) -> str:
-    """The verdict on one data set."""
+    """The verdict of one comparison."""
     if difference.verdict == BETTER:
         return HOLDS if claim.metric.higher else FAILS
     if difference.verdict == WORSE:
@@ -47,8 +50,8 @@ def judge(claim: Claim, difference: Difference) -> str:
     return OPEN if difference.verdict == SAME else f"{OPEN} ({difference.verdict})"
 
 
-def told(metric: Metric, difference: Difference) -> str:
-    """A difference with its interval, in the metric's own words."""
+def written(metric: Metric, difference: Difference) -> str:
+    """A difference with its interval, in the unit of the metric."""
 
     def one(value: float) -> str:
         if metric.relative:
@@ -62,7 +65,7 @@ def told(metric: Metric, difference: Difference) -> str:
 
 
 def summary(verdicts: list[str]) -> str:
-    """What the data sets say together."""
+    """How many data sets gave each verdict."""
     holds, fails = verdicts.count(HOLDS), verdicts.count(FAILS)
     if not verdicts:
         return "not measured"
@@ -73,14 +76,15 @@ def summary(verdicts: list[str]) -> str:
 
 
 def gains(comparisons: Sequence[Stored]) -> list[str]:
-    """What searches promise and deliver, as lines."""
+    """What searches promise and how much of it is kept, as lines of the page."""
     lines = [GAINS.read_text(encoding="utf-8")]
     for comparison in comparisons:
         if not comparison.gains:
             continue
         lines += [
             f"### {comparison.name}: searches\n",
-            "| network of | search | objective | windows found | promised | kept | kept on the next |",
+            "| trained as | search | improvement | windows found | promised "
+            "| kept on the batch | kept on the next |",
             "|---|---|---|---|---|---|---|",
         ]
         keys = dict.fromkeys((row["arm"], row["search"], row["objective"]) for row in comparison.gains)
@@ -90,7 +94,7 @@ def gains(comparisons: Sequence[Stored]) -> list[str]:
                 for row in comparison.gains
                 if (row["arm"], row["search"], row["objective"]) == (arm, search, objective)
             ]
-            text = "SGV falls by (ln)" if objective == "sgv" else "TGC rises by"
+            text = "fall of ln SGV" if objective == "sgv" else "rise of TGC"
             columns = [[float(row[name]) for row in rows if row[name]] for name in GAIN_COLUMNS]
             window, spread, *parts = columns
             found = f"{mean(window):.2f} ± {mean(spread):.2f}" if window and spread else ""
@@ -108,7 +112,7 @@ def _error(values: Sequence[float]) -> str:
 def page() -> str:
     """docs/evidence.md."""
     comparisons = stored()
-    overview = ["| claim | measured by | verdict over the data sets | pairs for it |", "|---|---|---|---|"]
+    overview = ["| claim | measured by | verdict over the data sets | pairs in favour |", "|---|---|---|---|"]
     details = []
     for section, claims in SECTIONS.items():
         overview.append(f"| *{section}* | | | |")
@@ -125,7 +129,7 @@ def page() -> str:
                 total += len(arm)
                 verdict = judge(claim, difference)
                 verdicts.append(verdict if verdict in (HOLDS, FAILS) else OPEN)
-                cells = (comparison.name, str(difference.pairs), told(claim.metric, difference), verdict)
+                cells = (comparison.name, str(difference.pairs), written(claim.metric, difference), verdict)
                 lines.append(f"| {' | '.join(cells)} |")
             what = f"`{claim.arm}` - `{claim.baseline}`, {claim.metric.text}"
             overview.append(f"| {claim.text} | {what} | {summary(verdicts)} | {right} of {total} |")
