@@ -29,6 +29,7 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
             "statistics",
             "files",
             "colours",
+            "columns",
             "score",
             "imports",
             "_version",

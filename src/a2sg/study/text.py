@@ -1,8 +1,6 @@
-"""How numbers stand in tables, and tables in plain text."""
+"""How numbers stand in tables."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 
 def share(value: float | None) -> str:
@@ -20,12 +18,3 @@ def number(value: float | None) -> str:
 def with_error(value: float | None, error: float | None) -> str:
     """A number and its standard error, where it has one that is not 0."""
     return number(value) + (f" ± {number(error)}" if error else "")
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Cells in columns under each other, the first to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from a2sg.columns import aligned
 from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.verdict import Level, Verdict
 from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
 from a2sg.study.measure.gain import Gain
 from a2sg.study.measure.variation import estimate
-from a2sg.study.text import aligned, number, share
+from a2sg.study.text import number, share
 
 HEADERS = {
     "layer": "name of its module",

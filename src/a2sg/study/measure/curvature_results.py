@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from a2sg.columns import aligned
 from a2sg.study.measure.result import Result
-from a2sg.study.text import aligned
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from a2sg.columns import aligned
 from a2sg.devices import find_device
 from a2sg.errors import require, require_choice
 from a2sg.study.files import made
@@ -13,7 +14,6 @@ from a2sg.study.measure.noise import LIMIT
 from a2sg.study.report.cases import Options, open_study
 from a2sg.study.report.panel import AnalysisData
 from a2sg.study.report.parts import PARTS
-from a2sg.study.text import aligned
 
 
 @dataclass(frozen=True)
