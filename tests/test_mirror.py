@@ -13,8 +13,9 @@ APART = {"support", "peers", "platforms", "packaging", "gpu"}
 """Folders of tests that mirror no room."""
 
 TOGETHER = {
-    "adopt/test_adapt.py": "find function plain swap",
+    "adopt/test_adapt.py": "find function swap",
     "adopt/test_count.py": "site",
+    "adopt/test_seen.py": "calls layers",
     "adopt/test_spike.py": "gates ramp",
     "bench/test_bench.py": "command lif memory networks peers report search timing train",
     "data/test_augment.py": "draws mix",

@@ -52,9 +52,12 @@ def build(network, neuron, run=None, **options):
     return made.double()
 
 
-def functions_of(kind):
-    """How `adapt` is told about a kind of neuron."""
-    return {Looped: {Looped: "act"}, Stepped: {Stepped: "act"}, Within: {Within: ("act", 1.0)}}.get(kind)
+def told(kind, network=Residual):
+    """How `adapt` is told about a kind of neuron in a network."""
+    functions = {Looped: {Looped: "act"}, Stepped: {Stepped: "act"}}
+    if kind is Within and network is not Residual:
+        return {"example": draw(network, T)[0]}  # thresholds differ from layer to layer
+    return {"functions": {Within: ("act", 1.0)} if kind is Within else functions.get(kind)}
 
 
 class Halved(Within):
@@ -96,7 +99,7 @@ def test_windows_and_gradients_are_those_of_our_own_lif(network, kind, options):
     expected = train(lif, expected_windows, network)
     net = build(network, kind, by_step if kind is Stepped else None, **options)
     model = Rests(net) if kind is Stepped else net
-    windows = a2sg.adapt(model, steps=T, functions=functions_of(kind), **NOW)
+    windows = a2sg.adapt(model, steps=T, **told(kind, network), **NOW)
     found = train(model, windows, network)
     for mine, theirs in zip(found, expected, strict=True):
         for gradient, wanted in zip(mine, theirs, strict=True):
@@ -131,7 +134,7 @@ def test_a_threshold_within_the_spike_function():
 def test_forward_state_and_modules_stay_the_same(network, kind, training):
     net, twin = build(network, kind), build(network, kind)
     before = dict(net.named_modules())
-    windows = a2sg.adapt(net, steps=T, functions=functions_of(kind), **NOW)
+    windows = a2sg.adapt(net, steps=T, **told(kind, network), **NOW)
     for model in (net, twin):
         model.train(training)
     for seed in range(2):
@@ -161,7 +164,7 @@ def test_a_fixed_window_gives_the_gradient_of_the_same_shape(kind):
         models[0],
         steps=T,
         surrogate=Triangle(area="unit"),
-        functions=functions_of(kind),
+        **told(kind),
         **NOW,
         **FIXED,
     )
@@ -177,8 +180,8 @@ def test_a_fixed_window_gives_the_gradient_of_the_same_shape(kind):
 def test_observing_changes_no_gradient(kind):
     options = {"steps": T} if kind is a2sg.LIF else {}
     nets = [build(Attention, kind, **options) for _ in range(2)]
-    a2sg.adapt(nets[0], steps=T, functions=functions_of(kind), **NOW)
-    a2sg.adapt(nets[1], steps=T, functions=functions_of(kind))
+    a2sg.adapt(nets[0], steps=T, **told(kind, Attention), **NOW)
+    a2sg.adapt(nets[1], steps=T, **told(kind, Attention))
     x, y = draw(Attention, T)
     found, expected = (gradients(net, nn.functional.cross_entropy(net(x), y)) for net in nets)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
@@ -190,7 +193,7 @@ def test_revert_gives_back_the_very_model(kind):
     net, twin = build(Residual, kind, run), build(Residual, kind, run)
     model, other = (Rests(net), Rests(twin)) if kind is Stepped else (net, twin)
     before = {name: dict(vars(module)) for name, module in model.named_modules()}
-    windows = a2sg.adapt(model, steps=T, functions=functions_of(kind), **NOW)
+    windows = a2sg.adapt(model, steps=T, **told(kind), **NOW)
     train(model, windows, Residual, iterations=1)
     for module in model.modules():
         if isinstance(module, Stepped):
@@ -204,7 +207,7 @@ def test_revert_gives_back_the_very_model(kind):
     found, expected = (gradients(m, nn.functional.cross_entropy(m(x), y)) for m in (model, other))
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
     windows.step()  # is harmless
-    again = a2sg.adapt(model, steps=T, functions=functions_of(kind), **NOW)
+    again = a2sg.adapt(model, steps=T, **told(kind), **NOW)
     train(model, again, Residual, iterations=1)
     assert len(again.history) == 3 * T
 
@@ -246,8 +249,8 @@ def test_kinds_may_be_mixed():
 @pytest.mark.parametrize("kind", [Looped, Within, Sited])
 def test_copies_and_pickles_go_on_alone(kind):
     net = build(Attention, kind)
-    functions = functions_of(kind)
-    windows = a2sg.adapt(net, steps=T, functions=functions, **NOW)
+    options = told(kind, Attention)
+    windows = a2sg.adapt(net, steps=T, **options, **NOW)
     train(net, windows, Attention, iterations=1)
     x, y = draw(Attention, T, seed=9)
     file = io.BytesIO()
@@ -264,13 +267,14 @@ def test_copies_and_pickles_go_on_alone(kind):
     for twin in copies:
         found = gradients(twin, nn.functional.cross_entropy(twin(x), y))
         assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
-        for name, swap in ((name, swap) for name, _, swap in a2sg.adopt.swap.swaps(twin)):
-            assert swap.site is not windows.sites[name]
-            assert swap.site.observer is None
-            swap.site.window.fill_(0.123)
+        for module, _, swap in a2sg.adopt.swap.swaps(twin):
+            for name, site in swap.sites(module).items():
+                assert site is not windows.sites[name]
+                assert site.observer is None
+                site.window.fill_(0.123)
         revert(twin)
         assert not list(a2sg.adopt.swap.swaps(twin))
-        again = a2sg.adapt(twin, steps=T, functions=functions, **NOW)
+        again = a2sg.adapt(twin, steps=T, **options, **NOW)
         train(twin, again, Attention, iterations=1)
     assert 0.123 not in {round(value, 3) for site in windows.sites.values() for value in site.window.tolist()}
 
@@ -372,7 +376,10 @@ def test_frozen_windows_stay():
         ({"functions": {Looped: "decay"}}, "layer '1': Looped has no spike function 'decay'"),
         ({"functions": {Within: "act"}}, "functions names Within, but the model has no such module"),
         ({"functions": {Looped: ("act", float("nan"))}}, "not <class 'lookalikes.Looped'>: ('act', nan)"),
-        ({"functions": {Looped: ("act",)}}, "such as {YourModule: 'act'} or {YourModule: ('act', 0.5)}, not"),
+        (
+            {"functions": {Looped: ("act",)}},
+            "such as {YourModule: 'act'} or {YourModule: ('act', 0.5)}, with",
+        ),
         ({"functions": {"Looped": "act"}}, "functions maps a class of modules to the name of an attribute"),
         ({"functions": [Looped]}, "functions maps a class of modules to the name of an attribute"),
         ({"functions": {Looped: "act"}, "steps": 0}, "steps must be a whole number of at least 1, not 0"),

@@ -1,30 +1,41 @@
 """An adapted model under DDP: ranks find the windows of one process with the whole batch."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
 import a2sg
 from lookalikes import Attention, Looped, Sited, draw
 from networks import NOW
+from published import BATCH
 from ranks import needs_distributed, run_ranks
+from styles import STYLES
 
 pytestmark = needs_distributed
 
-RANKS, T, SIZE = 2, 4, 6
-KINDS = [Looped, Sited]
+RANKS, T, SIZE = 2, 4, BATCH
+STBP = next(style for style in STYLES if style.name == "STBP")
 
 
-def iterations(samples, wrap):
-    """History and gradients of two observed iterations on a share of the batch, for each kind of neuron."""
-    results = []
-    for kind in KINDS:
+def networks():
+    """Adapted networks, each with how its batches are drawn."""
+    for kind in (Looped, Sited):
         torch.manual_seed(0)
         net = Attention(kind).double()
         functions = {Looped: "act"} if kind is Looped else None
-        windows = a2sg.adapt(net, steps=T, functions=functions, **NOW)
+        yield net, a2sg.adapt(net, steps=T, functions=functions, **NOW), partial(draw, Attention, T, SIZE)
+    net = STBP.build()
+    yield net, a2sg.adapt(net, steps=T, example=STBP.example(), **NOW), STBP.draw
+
+
+def iterations(samples, wrap):
+    """History and gradients of two observed iterations on a share of the batch, for each network."""
+    results = []
+    for net, windows, drawn in networks():
         run = wrap(net)
         for seed in range(2):
-            x, y = draw(Attention, T, size=SIZE, seed=seed)
+            x, y = drawn(seed=seed)
             net.zero_grad()
             nn.functional.cross_entropy(run(x[:, samples]), y[samples], reduction="sum").backward()
             windows.step()

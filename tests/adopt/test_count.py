@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import a2sg
+from a2sg.adopt.count import StepCount
 from a2sg.errors import InputError
 from a2sg.surrogate import Triangle
 from lookalikes import Looped, Sited, Stepped, Stepwise, draw, gradients
@@ -210,8 +211,50 @@ def test_one_site_for_two_layers_is_told():
 
     net = Shared()
     a2sg.adapt(net, steps=T, functions={Looped: "act"})
-    with pytest.raises(InputError, match="layer 'fire' was called for step 5 of a sequence"):
+    with pytest.raises(
+        InputError, match=r"'fire' was called for step 5 .*; if it is, one neuron serves several"
+    ):
         net(torch.ones(T, 2, 3, requires_grad=True))
+    a2sg.adopt.revert(net)
+    x = torch.ones(T, 2, 3, requires_grad=True)
+    assert len(a2sg.adapt(net, steps=T, example=x).sites) == 2, "as the message says"
+    net(x)
+
+
+def count_of(forwards, told):
+    """What counts these forwards of so many steps each, and then the begin of another sequence."""
+    count = StepCount(T, told)
+    for steps in forwards:
+        count.enter()
+        for _ in range(steps):
+            count.next()
+            count.live = True
+    count.begin()
+
+
+SHARED = "if it is, one neuron serves several layers"
+UNRESET = "if it is, the state was not reset after the last backward pass"
+ONLINE = "if it is, the state is detached after every step, as in online training"
+
+
+@pytest.mark.parametrize(
+    ("told", "forwards", "what", "cause"),
+    [
+        (True, [5], "was called for step 5", SHARED),
+        (True, [4, 1], "was called for step 5", UNRESET),
+        (True, [1, 1, 1, 1, 1], "was called for step 5", UNRESET),
+        (False, [5], "was called for step 5", f"{SHARED}: give each its own, or have their calls told apart"),
+        (True, [1], "saw 1 steps", SHARED),
+        (True, [1, 0], "saw 1 steps", ONLINE),
+        (True, [3, 0], "saw 3 steps", ""),
+        (False, [3], "saw 3 steps", ""),
+    ],
+)
+def test_a_sequence_of_another_t_names_the_likely_cause(told, forwards, what, cause):
+    with pytest.raises(InputError, match=f"{what} of a sequence, but steps=4: steps must be the T") as error:
+        count_of(forwards, told)
+    assert str(error.value).rpartition("; ")[2].startswith(cause)
+    assert bool(cause) == (";" in str(error.value))
 
 
 def test_a_layer_that_is_left_out_now_and_then():

@@ -119,13 +119,41 @@ def test_what_was_wrong(call, message):
     assert message in str(error.value)
 
 
-def test_the_window_is_saved_moved_and_shown():
+def test_the_window_is_moved_and_shown_and_left_out_of_the_models_state():
     site = a2sg.SpikeSite(3, window=[0.1, 0.2, 0.3])
-    other = a2sg.SpikeSite(3)
-    other.load_state_dict(site.state_dict())
-    assert torch.equal(other.window, torch.tensor([0.1, 0.2, 0.3]))
+    assert not site.state_dict()
+    assert [name for name, _ in site.named_buffers()] == ["window"]
     assert "steps=3" in repr(site)
     assert isinstance(site, a2sg.window.Site)
+
+
+def test_a_checkpoint_of_a_model_with_sites_of_version_0_1_still_loads_strictly():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), a2sg.SpikeSite(3))
+    net.load_state_dict({**net.state_dict(), "1.window": torch.tensor([0.1, 0.2, 0.3])})
+    assert torch.equal(net[1].window, torch.tensor([0.1, 0.2, 0.3]))
+    with pytest.raises(RuntimeError, match=r"1\.other"):
+        net.load_state_dict({**net.state_dict(), "1.other": torch.ones(3)})
+
+
+def test_windows_put_in_by_hand_are_saved_with_the_windows():
+    def build():
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(
+            torch.nn.Linear(2, 8), a2sg.SpikeSite(1), torch.nn.Linear(8, 8), a2sg.LIF(1)
+        )
+        return net, a2sg.AdaptiveWindows(net, every=1, start=0)
+
+    net, windows = build()
+    net(torch.randn(1, 9, 2)).sum().backward()
+    windows.step()
+    assert net[1].window != 1
+    state = windows.state_dict()
+    assert list(state["in_use"]) == ["1"], "the other one is in the model's state"
+    again, continued = build()
+    again.load_state_dict(net.state_dict())
+    continued.load_state_dict(state)
+    assert torch.equal(again[1].window, net[1].window)
+    assert torch.equal(again[3].window, net[3].window)
 
 
 def test_a_window_that_is_set_acts_at_once():

@@ -1,4 +1,4 @@
-"""SpikingJelly's neurons on a card, by each of its backends: adopted, nothing changes but the windows."""
+"""Models adopted on a card: SpikingJelly's neurons by each backend, and functions found by watching."""
 
 import copy
 
@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import a2sg
+from styles import STYLES
 
 T, BATCH = 4, 16
 BACKENDS = ("torch", "cupy", "triton")
@@ -56,3 +57,19 @@ def test_spikes_stay_and_windows_move(backend, kind, device):
     assert not windows.kept
     assert any(row["window"] != row["window_before"] for row in windows.history)
     assert all(torch.isfinite(parameter).all() for parameter in adopted.parameters())
+
+
+ANYWHERE = [style for style in STYLES if style.name not in ("STBP", "fires-twice") and not style.online]
+"""Networks that make no tensors of their own on the host."""
+
+
+@pytest.mark.parametrize("style", ANYWHERE, ids=str)
+def test_a_card_finds_what_the_host_finds(style, device):
+    found = []
+    for where in (torch.device("cpu"), device):
+        net, x = style.build().to(where), style.example().to(where)
+        windows = a2sg.adapt(net, steps=style.steps, example=x, every=1, start=0, candidates=20)
+        net(x).square().sum().backward()
+        windows.step()
+        found.append((windows.found, [row["window"] for row in windows.history]))
+    assert found[0] == found[1]

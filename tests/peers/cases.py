@@ -190,7 +190,7 @@ def norse() -> list[Case]:
     from norse.torch.functional.lif import LIFParameters
     from norse.torch.functional.lif_box import LIFBoxParameters
     from norse.torch.functional.reset import reset_subtract
-    from norse.torch.module import iaf, lif_adex, lif_box, lif_ex
+    from norse.torch.module import iaf, lif_adex, lif_box, lif_ex, lsnn
     from norse.torch.module import lif as leaky
 
     shapes = {
@@ -259,6 +259,16 @@ def norse() -> list[Case]:
             "LIFExCell",
             lambda threshold, shape: lif_ex.LIFExCell(
                 lif_ex.LIFExParameters(
+                    v_th=torch.tensor(threshold),
+                    **({} if shape is None else {"method": shape[0], "alpha": shape[1]}),
+                    **fast,
+                )
+            ),
+        ),
+        case(
+            "LSNNCell",
+            lambda threshold, shape: lsnn.LSNNCell(
+                lsnn.LSNNParameters(
                     v_th=torch.tensor(threshold),
                     **({} if shape is None else {"method": shape[0], "alpha": shape[1]}),
                     **fast,

@@ -309,8 +309,9 @@ def test_copies_and_pickles_go_on_alone(case):
         found = gradients(twin, loss_of(twin, seed=4, dtype=torch.float32))
         assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
         for name, _, swap in a2sg.adopt.swap.swaps(twin):
-            assert swap.site is not windows.sites[name]
-            swap.site.window.fill_(0.123)
+            (site,) = swap.sites(name).values()
+            assert site is not windows.sites[name]
+            site.window.fill_(0.123)
         assert len(list(a2sg.adopt.swap.swaps(twin))) == 2
         revert(twin)
         again = a2sg.adapt(twin, steps=T, **NOW)

@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from a2sg.adopt.count import StepCount
 from a2sg.adopt.find import Found, Window, find
 from a2sg.adopt.plain import Functions
 from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import Enter, remove_hooks, swaps
+from a2sg.adopt.watch import Example
+from a2sg.columns import aligned
 from a2sg.errors import InputError, require
 from a2sg.surrogate import Surrogate
 from a2sg.window.adaptive import AdaptiveWindows
@@ -20,6 +23,12 @@ from a2sg.window.policy import Loss
 from a2sg.window.site import Site
 
 log = logging.getLogger("a2sg")
+
+UNNAMED = (
+    ": pass example=batch to find spike functions of your own by watching one pass, or name them with "
+    "functions={YourModule: 'attribute'}"
+)
+UNSEEN = ", and no autograd.Function that makes spikes in the example: put a2sg.spike where it does"
 
 
 def adapt(
@@ -29,11 +38,13 @@ def adapt(
     surrogate: Surrogate | None = None,
     window: Window | None = None,
     functions: Functions | None = None,
+    example: Example | None = None,
     **options: Any,
 ) -> Adapted:
     """Adaptive windows for a model of SpikingJelly, snnTorch, Norse, Sinabs, or your own.
 
-        windows = a2sg.adapt(model, steps=4)
+        windows = a2sg.adapt(model, steps=4)  # with example=batch for spike functions of your own
+        print(windows)  # what was found
         ...
         loss.backward(); optimizer.step(); windows.step()
 
@@ -52,7 +63,14 @@ def adapt(
         surrogate: shape of ds/du; None is `Asymmetric()`, and for our own neurons theirs.
         window: half-width to begin with, one number or T; None is 1.0, and for our own neurons theirs.
         functions: for modules of your own, class -> the name of the attribute that holds the spike function,
-            called with u - threshold; or (name, threshold), if it is called with u.
+            called with u - threshold; or (name, threshold), if it is called with u. Several thresholds, in a
+            list, are for a function with several levels: one spike more at each. With `example` also an
+            `autograd.Function` -> where it fires, wherever it is called.
+        example: what one forward of the model takes: a tensor, a tuple of arguments, or a dict of them by
+            name; or a function that runs one sequence of T steps as your loop does. The model runs on it,
+            forward and backward, and is then what it was. Each `autograd.Function` that makes spikes is seen,
+            under whatever name it is called, with the levels at which it fires. A module that calls one for
+            several layers gets a site for each, by the order of its calls: later forwards must make the same.
         options: of `AdaptiveWindows`. `gradient="full"` is for our own neurons alone: a spike function sees
             dL/ds, not dL/du.
 
@@ -61,21 +79,22 @@ def adapt(
 
     Raises:
         InputError: for a model without spiking neurons, one that is adapted already, a neuron that takes no
-            other surrogate, or an option out of range.
+            other surrogate, spike functions whose calls cannot be told apart, or an option out of range.
     """
-    found = find(model, steps, surrogate, window, functions or {})
+    require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
     for name, _, _ in swaps(model):
         raise InputError(f"layer {name!r} is adapted already: undo that first, with revert()")
+    found = find(model, steps, surrogate, window, functions or {}, example)
     for name, reason in found.left_alone.items():
         log.warning("layer %r is left alone: %s", name, reason)
     require(
         bool(found.swaps),
-        "found no spiking neurons of SpikingJelly, snnTorch, Norse, Sinabs or a2sg in the model: name the "
-        "spike functions of your own modules with functions={YourModule: 'attribute'}",
+        "found no spiking neurons of SpikingJelly, snnTorch, Norse, Sinabs or a2sg in the model"
+        + (UNNAMED if example is None else UNSEEN),
     )
-    for name, (_, swap) in found.swaps.items():
+    for name, site in found.sites.items():
         require(
-            options.get("gradient") != "full" or not isinstance(swap.site, SpikeSite),
+            options.get("gradient") != "full" or not isinstance(site, SpikeSite),
             f"layer {name!r}: gradient='full' needs dL/du, which a spike function does not see: use 'spike'",
         )
     return Adapted(model, found, window, **options)
@@ -94,34 +113,52 @@ class Adapted(AdaptiveWindows):
 
     The model's `state_dict` is the host's own, so the windows in use are in this `state_dict`.
 
+    `print` gives a table of what was found, and of what was not.
+
     Attributes:
         model: the adapted model.
+        found: for each layer, what makes spikes, and where it fires.
         left_alone: modules that make spikes and could not be adapted, name -> why.
     """
 
     def __init__(self, model: nn.Module, found: Found, window: Window | None, **options: Any) -> None:
-        super().__init__(_Sites({name: swap.site for name, (_, swap) in found.swaps.items()}), **options)
+        super().__init__(_Sites(found.sites), **options)
         self.model = model
         self.left_alone = found.left_alone
+        self.found = [row for name, (module, swap) in found.swaps.items() for row in swap.rows(name, module)]
+        self._swaps = found.swaps
         self._spikes = [site for site in self.sites.values() if isinstance(site, SpikeSite)]
-        for module, swap in found.swaps.values():
+        for name, (module, swap) in found.swaps.items():
             swap.apply(module)
-            if window is not None:
-                swap.site.window.copy_(torch.as_tensor(window))
+            swap.name(name)
+        if window is not None:
+            for site in self.sites.values():
+                site.window.copy_(torch.as_tensor(window))
         self._join()
-        untold = [site for site in self._spikes if not site.count.told]
-        if untold:
-            model.register_forward_pre_hook(Enter(untold))
+        model.register_forward_pre_hook(Enter(self._counts))
+
+    def __str__(self) -> str:
+        heads = ("layer", "module", "spike function", "fires at", "calls")
+        alone = [f"{name} is left alone: {reason}" for name, reason in self.left_alone.items()]
+        return "\n".join([*aligned([heads, *self.found], words=True), *alone])
 
     def step(self, loss: Loss | None = None) -> bool:
         """As `AdaptiveWindows.step`.
 
         Raises:
-            InputError: if a layer's last sequence did not have T steps.
+            InputError: if a layer's last sequence did not have T steps, or what makes its spikes was changed.
         """
-        misfits = [misfit for site in self._spikes if (misfit := site.count.finish())]
-        if misfits:
-            raise InputError(misfits[0])
+        changed = [
+            f"layer {name!r}: {misfit} while it was adapted, so its surrogate is the host's again: set it "
+            "before adapt"
+            for name, (module, swap) in self._swaps.items()
+            if (misfit := swap.misfit(module))
+        ]
+        misfits = [misfit for count in self._counts if (misfit := count.finish())]
+        for message in (*changed, *misfits):
+            raise InputError(message)
+        for site in self._spikes:
+            site.show_held()
         found = super().step(loss)
         for site in self._spikes:
             site.forget()
@@ -132,10 +169,10 @@ class Adapted(AdaptiveWindows):
         self.detach()
         return revert(self.model)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain data to continue from, the windows in use included."""
-        in_use = {name: site.window.detach().cpu().clone() for name, site in self.sites.items()}
-        return {**super().state_dict(), "in_use": in_use}
+    @property
+    def _unsaved(self) -> dict[str, Site]:
+        """All: the model's state_dict is the host's."""
+        return self.sites
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`.
@@ -145,9 +182,6 @@ class Adapted(AdaptiveWindows):
         """
         require("in_use" in state, "the saved windows lack in_use: save the state_dict() of adapted windows")
         super().load_state_dict(state)
-        with torch.no_grad():
-            for name, site in self.sites.items():
-                site.window.copy_(state["in_use"][name])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy watches the sites of its own."""
@@ -155,8 +189,12 @@ class Adapted(AdaptiveWindows):
         self._join()
         self._arm()
 
+    @property
+    def _counts(self) -> list[StepCount]:
+        return [count for _, swap in self._swaps.values() for count in swap.counts]
+
     def _join(self) -> None:
-        counts = [site.count for site in self._spikes]
+        counts = self._counts
         for count in counts:
             count.together = counts
 

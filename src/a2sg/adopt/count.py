@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
 from a2sg.errors import InputError
+
+WRONG = (
+    "steps must be the T that the model runs for each backward pass (evaluation with another T belongs under "
+    "torch.no_grad())"
+)
+SHARED = "one neuron serves several layers: give each its own"
+APART = f"{SHARED}, or have their calls told apart with example="
+UNRESET = (
+    "the state was not reset after the last backward pass (functional.reset_net, utils.reset, reset_states, "
+    "or no state passed)"
+)
+ONLINE = "the state is detached after every step, as in online training: each step is a sequence, so steps=1"
+"""What is wrong if a sequence does not have T steps, in the order in which it is to be looked at."""
 
 
 class StepCount:
@@ -47,15 +60,15 @@ class StepCount:
 
     def finish(self) -> str:
         """End the sequence; what is wrong with it, or nothing."""
-        short = self.live and 0 < self.done < self.steps
-        misfit = self._misfit(f"saw {self.done} steps of a sequence") if short else ""
+        misfit = self._too_few() if self.live and 0 < self.done < self.steps else ""
         self.done = 0
         self.live = False
         return misfit
 
     def enter(self) -> None:
         """The model's forward begins: with a sequence, unless the caller's loop makes one step of each."""
-        if self.done in (0, self.steps) or not self.live or (self._inside or 0) > 1:
+        done = self.done in (0, self.steps) or not self.live or (self._inside or 0) > 1
+        if done and not self.told:
             self.begin()
         self._inside = 0
 
@@ -73,7 +86,7 @@ class StepCount:
         if self.done == self.steps:
             whole = self.told or (self._inside or 0) >= self.steps
             if whole and self.live:
-                self._fail(self._misfit(f"was called for step {self.steps + 1} of a sequence"))
+                self._fail(self._too_many())
             self.finish()
         self.done += 1
         if self._inside is not None:
@@ -82,13 +95,65 @@ class StepCount:
         self.at = self.done - 1
         return self.at
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy is at the beginning of a sequence, and alone."""
+        return {"steps": self.steps, "told": self.told, "label": self.label}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        StepCount.__init__(self, state["steps"], state["told"])
+        self.label = state["label"]
+
     def _fail(self, misfit: str) -> NoReturn:
         for count in self.together:
             count.finish()
         raise InputError(misfit)
 
-    def _misfit(self, what: str) -> str:
+    def _too_few(self) -> str:
+        others = [SHARED] if self.told and self._inside else [ONLINE] if self.told and self.done == 1 else []
+        return self._misfit(f"saw {self.done} steps of a sequence", *others)
+
+    def _too_many(self) -> str:
+        other = (UNRESET if self._inside == 0 else SHARED) if self.told else APART
+        return self._misfit(f"was called for step {self.steps + 1} of a sequence", other)
+
+    def _misfit(self, what: str, *others: str) -> str:
+        return "; if it is, ".join((f"{self.label} {what}, but steps={self.steps}: {WRONG}", *others))
+
+
+class Turns(StepCount):
+    """Counts the calls that a module makes in each forward of the model, which are those of the example.
+
+    Args:
+        calls: how many.
+    """
+
+    def enter(self) -> None:
+        """The model's forward begins."""
+        self.begin()
+        self._inside = 0
+
+    def next(self) -> int:
+        """The call that is now made, from 0.
+
+        Raises:
+            InputError: if it is one too many, or is made again by a checkpoint.
+        """
+        if torch._C._current_graph_task_id() != -1:
+            raise InputError(
+                f"{self.label} calls spike functions for several layers, and a checkpoint runs some of them "
+                "again, which cannot be told apart: give each layer a neuron of its own, or an a2sg.SpikeSite"
+            )
+        return super().next()
+
+    def _too_few(self) -> str:
+        return self._other(f"{self.done} times")
+
+    def _too_many(self) -> str:
+        return self._other(f"more than {self.steps} times")
+
+    def _other(self, calls: str) -> str:
         return (
-            f"{self.label} {what}, but steps={self.steps}: steps must be the T that the model runs for each "
-            "backward pass (evaluation with another T belongs under torch.no_grad())"
+            f"{self.label} called spike functions {calls} in a forward of the model, but {self.steps} times "
+            "in the example, so their layers cannot be told: adapt with an example like your batches; or "
+            "give each layer a neuron of its own, where some are left out at random"
         )

@@ -10,13 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.adopt import norse, plain, sinabs, snntorch, spikingjelly
+from a2sg.adopt.levels import Levels
 from a2sg.adopt.plain import Functions
+from a2sg.adopt.seen import seen
 from a2sg.adopt.site import SpikeSite
-from a2sg.adopt.swap import Swap
+from a2sg.adopt.swap import Swap, within
+from a2sg.adopt.watch import Example
 from a2sg.errors import InputError, require
 from a2sg.neuron import SpikingNeuron
 from a2sg.registry import Registry
 from a2sg.surrogate import Asymmetric, Surrogate
+from a2sg.window.site import Site
 
 Adopt = Callable[[nn.Module, SpikeSite], Swap | str | None]
 Host = TypeVar("Host", bound=Adopt)
@@ -55,16 +59,33 @@ class Found:
     left_alone: dict[str, str] = field(default_factory=dict)
     """What makes spikes and cannot be adapted: why."""
 
+    def has(self, name: str) -> bool:
+        """Whether the spikes of a module, or of what it is a part of, are known already."""
+        functions = [within(layer, own) for layer, (_, swap) in self.swaps.items() for own in swap.attributes]
+        parts = (*functions, *self.left_alone)
+        return name in self.swaps or any(f"{name}.".startswith(f"{part}.") for part in parts)
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """All sites, by the names of their layers."""
+        return {
+            layer: site for name, (_, swap) in self.swaps.items() for layer, site in swap.sites(name).items()
+        }
+
 
 def find(
-    model: nn.Module, steps: int, surrogate: Surrogate | None, window: Window | None, functions: Functions
+    model: nn.Module,
+    steps: int,
+    surrogate: Surrogate | None,
+    window: Window | None,
+    functions: Functions,
+    example: Example | None,
 ) -> Found:
     """A swap for every module that makes spikes; nothing is changed yet.
 
     Raises:
         InputError: naming the layer.
     """
-    require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
     def site() -> SpikeSite:
@@ -76,18 +97,25 @@ def find(
     found = Found()
     for name, module in model.named_modules():
         try:
-            swap = _swap(module, site, steps, surrogate, named)
+            swap = _swap(module, site, steps, surrogate, named.modules)
         except InputError as error:
             raise InputError(f"layer {name!r}: {error}") from None
         if isinstance(swap, str):
             found.left_alone[name] = swap
         elif swap is not None:
-            if isinstance(swap.site, SpikeSite):
-                swap.site.count.label = f"layer {name!r}"
             found.swaps[name] = module, swap
-    for kind in named:
+    for kind in named.modules:
         used = any(isinstance(module, kind) for module, _ in found.swaps.values())
         require(used, f"functions names {kind.__name__}, but the model has no such module")
+    if example is None:
+        names = ", ".join(function.__name__ for function in named.functions)
+        require(not names, f"functions names {names}: where a function is called is seen with example=batch")
+    else:
+        swaps, left = seen(model, example, steps, site, named.functions, found.has)
+        found.left_alone |= left
+        modules = dict(model.named_modules())
+        both = found.swaps | {name: (modules[name], swap) for name, swap in swaps.items()}
+        found.swaps = {name: both[name] for name in modules if name in both}
     return found
 
 
@@ -96,11 +124,11 @@ def _swap(
     site: Callable[[], SpikeSite],
     steps: int,
     surrogate: Surrogate | None,
-    named: dict[type[nn.Module], tuple[str, float]],
+    named: dict[type[nn.Module], tuple[str, Levels]],
 ) -> Swap | str | None:
-    for kind, (name, threshold) in named.items():
+    for kind, (name, levels) in named.items():
         if isinstance(module, kind):
-            return plain.adopt(module, site(), name, threshold)
+            return plain.adopt(module, site(), name, levels)
     if isinstance(module, SpikingNeuron | SpikeSite):
         return plain.ours(module, steps, surrogate)
     for base in type(module).__mro__:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from a2sg.adopt.levels import Levels
 from a2sg.errors import require
 from a2sg.kernels.gate import Gate
+from a2sg.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,32 @@ class Distance(Gate):
 
     def derivative(self, potential: Tensor, window: Tensor | float) -> Tensor:
         return self.surrogate.derivative(potential, window)
+
+
+def gate_of(surrogate: Surrogate, levels: Levels) -> tuple[Gate, float]:
+    """The gate of a function that fires at `levels`, and what is to be taken from its potential for it."""
+    if levels.heights == (1.0,):
+        return Distance(surrogate), levels.thresholds[0]
+    if set(levels.heights) == {1.0}:
+        return Gate(surrogate, levels.thresholds), 0.0
+    return Stairs(surrogate, levels.thresholds, levels.heights), 0.0
+
+
+@dataclass(frozen=True)
+class Stairs(Gate):
+    """Thresholds at which the level rises by heights of its own: ds/du = Σ_k h_k f(u - threshold_k; window).
+
+    As `Gate`, whose heights are 1.
+    """
+
+    heights: tuple[float, ...] = ()
+
+    def derivative(self, potential: Tensor, window: Tensor | float) -> Tensor:
+        total = potential.new_zeros(())
+        for at, (threshold, height) in enumerate(zip(self.thresholds, self.heights, strict=True)):
+            f = self.surrogate.derivative(potential - threshold, window, lower_edge=at == 0)
+            total = total + height * f
+        return total
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Norse: cells and modules of LIF, LIFBox, IAF, LIFEx and LIFAdEx.
+"""Norse: cells and modules of LIF, LIFBox, IAF, LIFEx, LIFAdEx, LSNN and Izhikevich.
 
 A cell is given its step as a function (`activation`), which calls the `threshold` of its Python module with
 u - Vth and the name of a surrogate. That very function is run with another `threshold`. Where a sequence
@@ -17,12 +17,15 @@ from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import Swap, without_graph
 from a2sg.errors import require
 
-STEPS = tuple(f"norse.torch.functional.{name}" for name in ("lif", "lif_box", "iaf", "lif_ex", "lif_adex"))
+STEPS = tuple(
+    f"norse.torch.functional.{name}"
+    for name in ("lif", "lif_box", "iaf", "lif_ex", "lif_adex", "lsnn", "izhikevich")
+)
 """Where steps live that call `threshold` once, for their spikes."""
 
 
 def adopt(cell: nn.Module, site: SpikeSite) -> Swap | str | None:
-    """Norse: cells and modules of LIF, LIFBox, IAF, LIFEx and LIFAdEx.
+    """Norse: cells and modules of LIF, LIFBox, IAF, LIFEx, LIFAdEx, LSNN and Izhikevich.
 
     Gives the swap of a cell or module; why there is none; or None for what does not spike.
 
@@ -31,7 +34,7 @@ def adopt(cell: nn.Module, site: SpikeSite) -> Swap | str | None:
     """
     steps = {name: getattr(cell, name, None) for name in ("activation", "activation_sparse")}
     method = getattr(getattr(cell, "p", None), "method", None)
-    if not callable(steps["activation"]) or method is None:
+    if method is None and "threshold" not in getattr(steps["activation"], "__globals__", ()):
         return None
     require(
         method != "adjoint",

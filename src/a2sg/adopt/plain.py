@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 
-from a2sg.adopt.gates import Distance
+from a2sg.adopt.gates import Distance, gate_of
+from a2sg.adopt.levels import Levels, Unclear, find_levels
 from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import Fire, Swap
-from a2sg.errors import InputError, require
+from a2sg.errors import InputError
 from a2sg.neuron import SpikingNeuron
 from a2sg.surrogate import Surrogate
 
-Functions = Mapping[type[nn.Module], "str | tuple[str, float]"]
-"""By the class of a module: the attribute that holds its spike function; and where it fires, if not at 0."""
+Where = float | Sequence[float]
+Functions = Mapping[type[nn.Module] | type[Function], str | tuple[str, Where] | Where]
+"""By the class of a module: the attribute that holds its spike function; and where it fires, if not at 0.
+
+By an `autograd.Function`: where it fires.
+"""
 
 
-KINDS = ([str, float], [str, int])
-
-
-def adopt(module: nn.Module, site: SpikeSite, name: str, threshold: float) -> Swap:
-    """The swap of a module whose attribute `name` makes spikes where its first argument reaches `threshold`.
+def adopt(module: nn.Module, site: SpikeSite, name: str, levels: Levels) -> Swap:
+    """The swap of a module whose attribute `name` makes spikes where its first argument reaches `levels`.
 
     Raises:
         InputError: if there is no such attribute, or it cannot be called.
@@ -32,21 +37,45 @@ def adopt(module: nn.Module, site: SpikeSite, name: str, threshold: float) -> Sw
     if not callable(original):
         raise InputError(
             f"{type(module).__name__} has no spike function {name!r}: functions gives the name of what is "
-            "called with the distance to the threshold, such as 'act' for self.act(u - threshold)"
+            "called with the distance to the threshold, such as 'act' for self.act(u - threshold). If it is "
+            "a global, or made in forward, leave it out and pass example=batch, which finds it"
         )
-    fire = _Within(original, site, threshold) if threshold else Fire(original, site)
-    return Swap(site, {name: fire})
+    swap = Swap(site, {name: _Named(original, site, name, levels)})
+    swap.fires = str(levels)
+    return swap
 
 
-class _Within(Fire):
-    """A spike function that compares with its threshold itself."""
+class _Named(Fire):
+    """A spike function that fires where it was said, which is looked at in its first call."""
 
-    def __init__(self, original: Any, site: SpikeSite, threshold: float) -> None:
+    def __init__(self, original: Any, site: SpikeSite, name: str, levels: Levels) -> None:
         super().__init__(original, site)
-        self.threshold = threshold
+        self.name = name
+        self.levels = levels
+        self.looked = False
+        site.gate, self.threshold = gate_of(site.surrogate, levels)
 
     def __call__(self, potential: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self.site.fire(potential - self.threshold, lambda: self.original(potential, *args, **kwargs))
+        if not self.looked and not torch.compiler.is_compiling():
+            found = find_levels(lambda u: self.original(u, *args, **kwargs), potential)
+            agree(f"{self.site.count.label}: {self.name}", self.levels, found)
+            self.looked = True
+        distance = potential - self.threshold if self.threshold else potential
+        return self.site.fire(distance, lambda: self.original(potential, *args, **kwargs))
+
+
+def agree(what: str, said: Levels, found: Levels | str) -> None:
+    """Raise `InputError` if a spike function is known to do something else than was said."""
+    if isinstance(found, Levels) and not found.near(said):
+        raise InputError(
+            f"{what} was said to fire at {said}, but fires at {found}: say so in functions, or leave it out "
+            "and pass example=batch, which finds it"
+        )
+    if isinstance(found, str) and not isinstance(found, Unclear):
+        does = found or "has no levels"
+        raise InputError(
+            f"{what} was said to fire at {said}, but {does}: name what gives 0 below a threshold and 1 above"
+        )
 
 
 def ours(module: SpikingNeuron | SpikeSite, steps: int, surrogate: Surrogate | None) -> Swap:
@@ -64,20 +93,52 @@ def ours(module: SpikingNeuron | SpikeSite, steps: int, surrogate: Surrogate | N
     return Swap(module, {"surrogate": surrogate})
 
 
-def named(functions: Functions) -> dict[type[nn.Module], tuple[str, float]]:
-    """Name and threshold of the spike function of every class in `functions`.
+@dataclass
+class Named:
+    """What the user names.
+
+    Attributes:
+        modules: by class, the attribute that makes spikes, and where.
+        functions: by `autograd.Function`, where it makes spikes.
+    """
+
+    modules: dict[type[nn.Module], tuple[str, Levels]] = field(default_factory=dict)
+    functions: dict[type[Function], Levels] = field(default_factory=dict)
+
+
+def named(functions: Functions) -> Named:
+    """Spike functions as the user names them.
 
     Raises:
         InputError: if it is something else.
     """
-    found = {}
+    found = Named()
     for kind, value in functions.items() if isinstance(functions, Mapping) else [(functions, None)]:
-        pair = (value, 0.0) if isinstance(value, str) else value
-        good = isinstance(kind, type) and isinstance(pair, tuple) and [type(part) for part in pair] in KINDS
-        require(
-            good and math.isfinite(pair[1]),
-            "functions maps a class of modules to the name of an attribute, or to (name, threshold), such as "
-            f"{{YourModule: 'act'}} or {{YourModule: ('act', 0.5)}}, not {kind!r}: {value!r}",
-        )
-        found[kind] = (pair[0], float(pair[1]))
+        attribute, levels = _attribute(value), _levels(value)
+        if isinstance(kind, type) and issubclass(kind, nn.Module) and attribute:
+            found.modules[kind] = attribute
+        elif isinstance(kind, type) and issubclass(kind, Function) and levels:
+            found.functions[kind] = levels
+        else:
+            raise InputError(
+                "functions maps a class of modules to the name of an attribute, or to (name, threshold), "
+                "such as {YourModule: 'act'} or {YourModule: ('act', 0.5)}, with a list of thresholds for "
+                f"several levels; or an autograd.Function to where it fires, not {kind!r}: {value!r}"
+            )
     return found
+
+
+def _attribute(value: Any) -> tuple[str, Levels] | None:
+    """An attribute and where it fires, 0 if that is not said; None for anything else."""
+    name, where = value if isinstance(value, tuple) and len(value) == 2 else (value, 0.0)
+    levels = _levels(where)
+    return (name, levels) if isinstance(name, str) and levels else None
+
+
+def _levels(where: Any) -> Levels | None:
+    """Levels of unit height at one threshold or several, ascending; None for anything else."""
+    thresholds = where if isinstance(where, list | tuple) else [where]
+    good = all(type(number) in (int, float) and math.isfinite(number) for number in thresholds)
+    if not good or not thresholds or sorted(set(thresholds)) != list(thresholds):
+        return None
+    return Levels(tuple(map(float, thresholds)), (1.0,) * len(thresholds))

@@ -91,7 +91,7 @@ def _copy(layer: nn.Module, memo: dict[int, Any]) -> nn.Module:
     swap = vars(layer)[MARK]
     twin: nn.Module = type(layer).__deepcopy__(layer, memo)  # type: ignore[attr-defined]
     twin.spike_fn = swap.attributes["spike_fn"].original
-    site = copy.deepcopy(swap.site, memo)
+    site = copy.deepcopy(swap.sites("")[""], memo)
     again = adopt(twin, site)
     assert isinstance(again, Swap)
     again.apply(twin)

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from a2sg.adopt import function
 from a2sg.adopt.count import StepCount
-from a2sg.adopt.gates import Distance, Multiples
+from a2sg.adopt.gates import Distance, Multiples, Stairs
 from a2sg.adopt.ramp import Ramp, ramps
 from a2sg.adopt.sums import of_multiples
 from a2sg.errors import require
 from a2sg.kernels import fills
 from a2sg.kernels.gate import Gate
+from a2sg.kernels.sums import Fill, blocked
 from a2sg.kernels.watch import Look, Steps
 from a2sg.surrogate import Asymmetric, Surrogate
 from a2sg.window.observer import Observer
@@ -27,8 +28,9 @@ from a2sg.window.site import Site
 class SpikeSite(Site):
     """A window for each step of one layer, for `a2sg.spike`.
 
-    `window` is a buffer `[T]`, saved in `state_dict`. A sequence begins with `begin()`, with a forward of the
-    model that `a2sg.adapt` was given, or after T steps. Steps under `torch.no_grad()` do not count.
+    `window` is a buffer `[T]`. The model's `state_dict` does not have it, so published checkpoints load
+    strictly; the `state_dict` of `AdaptiveWindows` does. A sequence begins with `begin()`, with a forward of
+    the model that `a2sg.adapt` was given, or after T steps. Steps under `torch.no_grad()` do not count.
 
     Args:
         steps: T, at least 1.
@@ -49,7 +51,7 @@ class SpikeSite(Site):
         surrogate: Surrogate = Asymmetric(),
         window: float | Sequence[float] | Tensor = 1.0,
     ) -> None:
-        super().__init__(steps, surrogate=surrogate, window=window)
+        super().__init__(steps, surrogate=surrogate, window=window, saved=False)
         require(
             self.window.dim() == 1,
             f"window must be one number, or one for each step, not of shape {tuple(self.window.shape)}",
@@ -57,6 +59,7 @@ class SpikeSite(Site):
         self.count = StepCount(steps)
         self._known: tuple[Tensor, int, Gate, list[Ramp | None]] | None = None
         self._watched: tuple[int, Look] | None = None
+        self._held: list[Steps] = []
 
     @property
     def surrogate(self) -> Surrogate:
@@ -105,7 +108,7 @@ class SpikeSite(Site):
         self, observer: Observer, step: int, potential: Tensor, spikes: Callable[[], Tensor]
     ) -> Tensor:
         if step == 0:
-            self._watched = None
+            self.forget()
         look = partial(self._look, observer, step)
         return function.fire(potential, self._at(step, potential.device), self.gate, look, spikes)
 
@@ -133,23 +136,52 @@ class SpikeSite(Site):
     def _look(
         self, observer: Observer, step: int, potential: Tensor, upstream: Tensor, delta: Tensor
     ) -> None:
-        """Show a step of a backward pass to the observer; the last one of a sequence comes first."""
-        if self._watched is None or self._watched[0] != step + 1:
-            fill = of_multiples if isinstance(self.gate, Multiples) else fills.uncompiled
-            self._watched = step + 1, observer.watch(self.gate, self.window, fill)
+        """Show a step of a backward pass to the observer; the last one of a sequence comes first.
+
+        Online training has a backward pass after every step. Its steps are held until the last one has come.
+        """
+        shown = Steps.one(step, potential, upstream, None, delta)
+        if self.count.done == step + 1 < self.steps:
+            self._held.append(shown)
+        else:
+            self._show(observer, shown)
+            self.show_held()
+
+    def show_held(self) -> None:
+        """Show the observer what is held of a sequence whose last steps got no gradient."""
+        while self._held and self.observer is not None:
+            self._show(self.observer, self._held.pop())
+
+    def _show(self, observer: Observer, shown: Steps) -> None:
+        if self._watched is None or self._watched[0] != shown.end:
+            self._watched = shown.end, observer.watch(self.gate, self.window, self._fill)
         look = self._watched[1]
-        look(Steps.one(step, potential, upstream, None, delta))
-        self._watched = (step, look) if step else None
+        look(shown)
+        self._watched = (shown.first, look) if shown.first else None
+
+    @property
+    def _fill(self) -> Fill:
+        """The fastest way to sums that knows the gate."""
+        if isinstance(self.gate, Multiples):
+            return of_multiples
+        return blocked if isinstance(self.gate, Stairs) else fills.uncompiled
 
     def forget(self) -> None:
         """Let go of what the last backward pass left."""
         self._watched = None
+        self._held.clear()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Also of a checkpoint of version 0.1, which has the window."""
+        window = state_dict.pop(f"{prefix}window", None)
+        if window is not None:
+            with torch.no_grad():
+                self.window.copy_(window)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"steps={self.steps}, surrogate={self.gate.surrogate}"
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy is at the beginning of a sequence, and nobody watches it."""
-        count = StepCount(self.steps, self.count.told)
-        count.label = self.count.label
-        return {**self.__dict__, "observer": None, "count": count, "_known": None, "_watched": None}
+        return {**self.__dict__, "observer": None, "_known": None, "_watched": None, "_held": []}

@@ -83,9 +83,10 @@ def _forced() -> str:
 def _torch_backend(node: nn.Module) -> dict[str, object]:
     """Fused kernels have a surrogate of their own compiled in: the torch backend takes their place."""
     for name in ("_backend", "backend"):  # 0.0.0.0.14, 0.0.0.0.12
-        backend = vars(node).get(name, "torch")
-        if backend != "torch":
-            log.info("%s runs with backend='torch' while adapted, not %r", type(node).__name__, backend)
+        if name in vars(node):
+            if vars(node)[name] != "torch":
+                given = vars(node)[name]
+                log.info("%s runs with backend='torch' while adapted, not %r", type(node).__name__, given)
             return {name: "torch"}
     return {}
 

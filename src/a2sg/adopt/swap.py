@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from a2sg.adopt.count import StepCount
 from a2sg.adopt.site import SpikeSite
+from a2sg.errors import InputError
 from a2sg.window.site import Site
 
 MARK = "_a2sg_swap"
@@ -18,27 +20,74 @@ Fresh = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], bool]
 """Whether the state of a neuron, about to be called with these arguments, is that of a sequence's begin."""
 
 
+class Row(NamedTuple):
+    """A layer that was found: what makes its spikes."""
+
+    layer: str
+    """The name of its site."""
+    module: str
+    """The class of the module."""
+    function: str
+    """What makes spikes there: an attribute of the module, or what it calls."""
+    fires: str
+    """Where: the thresholds, as its argument counts."""
+    calls: str
+    """Which of the calls of the module's forward are the layer's, from 1; none if all are."""
+
+
 class Swap:
-    """The site of one module, and the attributes that stand before the module's own.
+    """The sites of one module, and the attributes that stand before the module's own.
 
     They go into the instance's `__dict__` alone: parameters, buffers and submodules stay what they are, and
     so does `state_dict`.
 
     Args:
-        site: the layer's windows.
-        attributes: values by name.
+        site: the layer's windows; or those of all layers that the module serves, by what is added to its
+            name.
+        attributes: values by name, the spike function first.
         fresh: tells a sequence's begin from the neuron's state; None if it has none to tell from.
         advance: whether a call of the module is a step (else a call of its spike function is).
+
+    Attributes:
+        fires: where the spike function fires, in words.
     """
 
+    fires = "its threshold"
+
     def __init__(
-        self, site: Site, attributes: dict[str, object], fresh: Fresh | None = None, advance: bool = False
+        self,
+        site: Site | Mapping[str, Site],
+        attributes: dict[str, object],
+        fresh: Fresh | None = None,
+        advance: bool = False,
     ) -> None:
-        self.site = site
+        self._sites = {"": site} if isinstance(site, Site) else dict(site)
         self.attributes = attributes
-        self.begin = None if fresh is None else Begin(site, fresh, advance)
+        self.begin = None if fresh is None else Begin(self._sites[""], fresh, advance)
         self._own: dict[str, object] = {}
-        self._window = site.window.clone()
+        self._windows = [site.window.clone() for site in self._sites.values()]
+
+    def sites(self, name: str) -> dict[str, Site]:
+        """The sites by their layers' names, in a module of this name."""
+        return {within(name, added): site for added, site in self._sites.items()}
+
+    def rows(self, name: str, module: nn.Module) -> list[Row]:
+        """What makes spikes, layer by layer."""
+        kind = type(module).__name__
+        return [
+            Row(layer, kind, next(iter(self.attributes), ""), self.fires, "") for layer in self.sites(name)
+        ]
+
+    @property
+    def counts(self) -> list[StepCount]:
+        """What counts calls here."""
+        return [site.count for site in self._sites.values() if isinstance(site, SpikeSite)]
+
+    def name(self, name: str) -> None:
+        """Say how errors call the layers."""
+        for layer, site in self.sites(name).items():
+            if isinstance(site, SpikeSite):
+                site.count.label = f"layer {layer!r}"
 
     def apply(self, module: nn.Module) -> None:
         """Put the attributes in place."""
@@ -55,9 +104,17 @@ class Swap:
             vars(module).pop(name, None)
         vars(module).update(self._own)
         remove_hooks(module, Begin)
-        self.site.observer = None
         with torch.no_grad():
-            self.site.window.copy_(self._window)
+            for site, window in zip(self._sites.values(), self._windows, strict=True):
+                site.observer = None
+                site.window.copy_(window)
+
+    def misfit(self, module: nn.Module) -> str:
+        """What somebody put in place of an attribute while it was adapted, or nothing."""
+        for name, value in self.attributes.items():
+            if vars(module).get(MARK) is self and vars(module).get(name) is not value:
+                return f"{name} was changed to {vars(module).get(name)!r}"
+        return ""
 
 
 class Begin:
@@ -78,15 +135,20 @@ class Begin:
 
 
 class Enter:
-    """A forward pre-hook of the model, for sites that no state tells about."""
+    """A forward pre-hook of the model, which tells its layers that a forward begins."""
 
-    def __init__(self, sites: list[SpikeSite]) -> None:
-        self.sites = sites
+    def __init__(self, counts: list[StepCount]) -> None:
+        self.counts = counts
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if getattr(module, "_is_replica", False):
+            raise InputError(
+                "an adapted model cannot run in nn.DataParallel, whose replicas would count the steps of one "
+                "site together: use nn.parallel.DistributedDataParallel, one process for each device"
+            )
         if torch.is_grad_enabled():
-            for site in self.sites:
-                site.count.enter()
+            for count in self.counts:
+                count.enter()
 
 
 class Fire:
@@ -103,6 +165,11 @@ class Fire:
 
     def __call__(self, potential: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return self.site.fire(potential, lambda: self.original(potential, *args, **kwargs))
+
+
+def within(name: str, part: str) -> str:
+    """The name of a part of a module of this name; either may be ""."""
+    return ".".join(filter(None, (name, part)))
 
 
 def swaps(model: nn.Module) -> Iterator[tuple[str, nn.Module, Swap]]:

@@ -165,7 +165,7 @@ class AdaptiveWindows(WindowPolicy):
         return super().step(loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data to continue from; the windows themselves are in the model's state_dict."""
+        """Plain data to continue from, with the windows that the model's own state_dict does not have."""
         biases = {name: _bias(site) for name, site in self.sites.items() if self.shapes[name]}
         return {
             **super().state_dict(),

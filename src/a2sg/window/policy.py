@@ -162,8 +162,10 @@ class WindowPolicy(ABC):
         self._arm()
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data to continue from; the windows themselves are in the model's state_dict."""
+        """Plain data to continue from, with the windows that the model's own state_dict does not have."""
+        in_use = {name: site.window.detach().cpu().clone() for name, site in self._unsaved.items()}
         return {
+            **({"in_use": in_use} if in_use else {}),
             "iteration": self.iteration,
             "kept": dict(self.kept),
             "seconds": self.seconds,
@@ -188,6 +190,9 @@ class WindowPolicy(ABC):
             f"{theirs or 'none'}, here {mine}",
         )
         self._check(state)
+        with torch.no_grad():
+            for name, window in state.get("in_use", {}).items():
+                self.sites[name].window.copy_(window)
         self.iteration = int(state["iteration"])
         self._history = [dict(row) for row in state["history"]]
         self._kept = Counter(state["kept"])
@@ -197,6 +202,11 @@ class WindowPolicy(ABC):
             observer.table.copy_(tables[name])
             observer.clock = Clock()
         self._arm()
+
+    @property
+    def _unsaved(self) -> dict[str, Site]:
+        """The sites whose windows are not in the model's state_dict."""
+        return {name: site for name, site in self.sites.items() if "window" not in site.state_dict()}
 
     @abstractmethod
     def _check(self, state: dict[str, Any]) -> None:

@@ -23,11 +23,12 @@ class Site(nn.Module):
         steps: T, at least 1.
         surrogate: shape of ds/du.
         window: half-width of the surrogate: one number, T numbers, or a tensor `[T, ...]`.
+        saved: whether the model's `state_dict` has the window. If not, that of `AdaptiveWindows` has.
 
     Attributes:
         steps: T.
         surrogate: shape of ds/du, replaced when its bias is searched.
-        window: buffer `[T]`, saved in `state_dict` and set in place by a search.
+        window: buffer `[T]`, set in place by a search.
         observer: adds up the sums of observed backward passes; None while nothing is observed.
 
     Raises:
@@ -40,7 +41,12 @@ class Site(nn.Module):
     observer: Observer | None
 
     def __init__(
-        self, steps: int, surrogate: Surrogate, *, window: float | Sequence[float] | Tensor = 1.0
+        self,
+        steps: int,
+        surrogate: Surrogate,
+        *,
+        window: float | Sequence[float] | Tensor = 1.0,
+        saved: bool = True,
     ) -> None:
         super().__init__()
         self.steps = require_count("steps", steps)
@@ -49,7 +55,7 @@ class Site(nn.Module):
             f"surrogate must be a shape such as a2sg.surrogate.Boxcar(), not {surrogate!r}",
         )
         self.surrogate = surrogate
-        self.register_buffer("window", _window_buffer(window, steps))
+        self.register_buffer("window", _window_buffer(window, steps), persistent=saved)
         self.observer = None
 
 

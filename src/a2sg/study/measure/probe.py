@@ -212,10 +212,12 @@ def probe(model: nn.Module, batch: Any, loss: Loss, forward: Forward | None, loo
     require(bool(seen), "no backward pass came to a spiking layer: are all parameters before them frozen?")
     names = {id(watcher): name for name, watcher in probes.items()}
     layers = {names[id(watcher)]: watcher for watcher in reversed(seen)}
-    modules = dict(model.named_modules())
+    owners: dict[str, nn.Module] = sites_of(model) | {
+        layer: module for name, module, swap in swaps(model) for layer in swap.sites(name)
+    }
     return Probed(
         layers,
-        kinds={name: type(modules[name]).__name__ for name in sites},
+        kinds={name: type(owners[name]).__name__ for name in sites},
         unreached=[name for name in probes if name not in layers],
         loss=value.item(),
         gradients={name: one.grad for name, one in model.named_parameters() if one.grad is not None},
@@ -228,7 +230,9 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
     Raises:
         InputError: if there are none, or windows differ within a step.
     """
-    sites: dict[str, Site] = sites_of(model) | {name: swap.site for name, _, swap in swaps(model)}
+    sites: dict[str, Site] = sites_of(model) | {
+        layer: site for name, _, swap in swaps(model) for layer, site in swap.sites(name).items()
+    }
     require(
         bool(sites),
         "found no spiking neurons in the model: adapt another library's with a2sg.adapt(model, steps=T)",

@@ -1,0 +1,186 @@
+"""Which functions a model calls, and with what: it runs on an example, and is left as it was."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
+
+from a2sg.adopt.intercept import intercepting
+from a2sg.errors import require, told
+
+Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any] | Callable[[], Any]
+"""What a forward of the model takes; or a function that runs one whole sequence."""
+
+
+@dataclass
+class Call:
+    """One call of an `autograd.Function` of a potential that gives a tensor of the same shape.
+
+    Attributes:
+        module: the innermost module that made it, by name.
+        function: what was called.
+        args: with these arguments, the potential first.
+        spikes: what it gave.
+        forward: in which forward of the model, from 1; 0 outside of them.
+        line: the way to it in the code, from the module's forward on.
+        replayed: whether a checkpoint made it, in the backward pass.
+        whole: whether it gave whole numbers alone, as a function of spikes does.
+        versions: of potential and spikes, which count what is written into them.
+        reached: whether a gradient came back to it.
+    """
+
+    module: str
+    function: type[Function]
+    args: tuple[Any, ...]
+    spikes: Tensor
+    forward: int
+    line: tuple[tuple[Any, int], ...]
+    replayed: bool
+    whole: bool
+    versions: tuple[int, int]
+    reached: bool = False
+
+    @property
+    def potential(self) -> Tensor:
+        """The first argument."""
+        potential: Tensor = self.args[0]
+        return potential
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was written into potential and spikes since."""
+        return self.versions == (self.potential._version, self.spikes._version)
+
+
+def watch(model: nn.Module, example: Example) -> list[Call]:
+    """Run a model forward and backward; the calls, in their order.
+
+    Parameters, gradients, buffers, attributes and random numbers are then what they were before.
+
+    Raises:
+        InputError: if the model cannot run on the example, or has lazy modules.
+    """
+    lazy = any(is_lazy(one) for one in (*model.parameters(), *model.buffers()))
+    require(not lazy, "the model has lazy modules: run it once before it is adapted")
+    calls: list[Call] = []
+    reached: set[int] = set()
+    inside: list[str] = []
+    forwards = 0
+
+    def enter(name: str) -> None:
+        nonlocal forwards
+        forwards += name == ""
+        inside.append(name)
+
+    def leave(*_: object) -> None:
+        inside.pop()
+
+    def see(function: type[Function], args: tuple[Any, ...], apply: Callable[..., Any]) -> Any:
+        spikes = apply(*args)
+        if inside and torch.is_grad_enabled() and _of_a_potential(args, spikes):
+            call = Call(
+                inside[-1],
+                function,
+                args,
+                spikes,
+                forwards,
+                _line(),
+                replayed=torch._C._current_graph_task_id() != -1,
+                whole=bool((spikes.detach() == spikes.detach().round()).all()),
+                versions=(args[0]._version, spikes._version),
+            )
+            if spikes.requires_grad:
+                # A hook that held the call would hold the graph, which holds the hook.
+                number = len(calls)
+                spikes.register_hook(lambda _: reached.add(number))
+            calls.append(call)
+        return spikes
+
+    with ExitStack() as stack:
+        stack.enter_context(_as_it_was(model))
+        for name, module in model.named_modules():
+            before = module.register_forward_pre_hook(lambda *_, name=name: enter(name))
+            after = module.register_forward_hook(leave, always_call=True)
+            stack.callback(before.remove)
+            stack.callback(after.remove)
+        stack.enter_context(told("the model does not run on the example"))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(intercepting(see))
+        out = _run(model, example)
+        ends = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.requires_grad]
+        if ends:
+            torch.autograd.backward([end.sum() for end in ends])
+    for number in reached:
+        calls[number].reached = True
+    first = {call.module for call in calls if not call.replayed}
+    return [call for call in calls if not (call.replayed and call.module in first)]
+
+
+def _run(model: nn.Module, example: Example) -> Any:
+    if isinstance(example, Tensor):
+        return model(example)
+    if isinstance(example, Mapping):
+        return model(**example)
+    if isinstance(example, tuple | list):
+        return model(*example)
+    return example()
+
+
+def _of_a_potential(args: tuple[Any, ...], spikes: object) -> bool:
+    potential = args[0] if args else None
+    return (
+        isinstance(potential, Tensor)
+        and isinstance(spikes, Tensor)
+        and potential.is_floating_point()
+        and potential.shape == spikes.shape
+    )
+
+
+def _line() -> tuple[tuple[Any, int], ...]:
+    """Codes and places in them, from the call of a function up to that of the module's forward."""
+    found = []
+    frame = sys._getframe(3)  # above: this function, the handler, and the `apply` that called it
+    while frame.f_code is not nn.Module._call_impl.__code__ and frame.f_back is not None:
+        found.append((frame.f_code, frame.f_lasti))
+        frame = frame.f_back
+    return tuple(found)
+
+
+@contextmanager
+def _as_it_was(model: nn.Module) -> Iterator[None]:
+    """Put a model back to what it is now, and have every parameter take part in the meantime."""
+    modules = [(module, dict(vars(module))) for module in model.modules()]
+    inner = [
+        (held, held.copy()) for _, own in modules for held in own.values() if isinstance(held, dict | list)
+    ]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    parameters = [(one, one.requires_grad, one.grad) for one in model.parameters()]
+    devices = {one.device.index for one in model.parameters() if one.device.type == "cuda"}
+    try:
+        with torch.random.fork_rng(sorted(devices)):
+            for parameter, _, _ in parameters:
+                parameter.grad = None
+                parameter.requires_grad_(parameter.is_floating_point())
+            yield
+    finally:
+        for module, own in modules:
+            vars(module).clear()
+            vars(module).update(own)
+        for held, before in inner:
+            held.clear()
+            held.update(before) if isinstance(held, dict) else held.extend(before)
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+        for parameter, trained, gradient in parameters:
+            parameter.requires_grad_(trained)
+            parameter.grad = gradient
