@@ -47,6 +47,7 @@ class Host:
         neuron: makes one.
         run: (neuron, current `[T, B, ...]`) -> spikes.
         reset: puts a network to rest.
+        adapt: further options of `a2sg.adapt`, for these images.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Host:
     neuron: Callable[[], nn.Module]
     run: Callable[[nn.Module, Tensor], Tensor]
     reset: Callable[[nn.Module], object]
+    adapt: Callable[[Tensor], dict[str, Any]] = lambda images: {}
 
 
 class Net(nn.Module):
@@ -161,9 +163,50 @@ def sinabs() -> list[Host]:
     ]
 
 
+class Fire(torch.autograd.Function):
+    """A spike function as train scripts have it."""
+
+    @staticmethod
+    def forward(ctx: Any, distance: Tensor) -> Tensor:
+        ctx.save_for_backward(distance)
+        return (distance >= 0).to(distance.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (distance,) = ctx.saved_tensors
+        return grad * (distance.abs() < 0.5)
+
+
+class Loop(nn.Module):
+    """A neuron in plain torch, whose function can be named."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fire = Fire.apply
+
+    def forward(self, current: Tensor) -> Tensor:
+        u, spikes = torch.zeros_like(current[0]), []
+        for x in current:
+            u = 0.5 * u + x
+            spikes.append(self.fire(u - 1.0))
+            u = u * (1 - spikes[-1])
+        return torch.stack(spikes)
+
+
+def own() -> list[Host]:
+    ways = {
+        "named": lambda images: {"functions": {Loop: "fire"}},
+        "found with example=": lambda images: {"example": images},
+    }
+    return [
+        Host(f"plain torch, {name}", "torch", Loop, whole, lambda net: None, way)
+        for name, way in ways.items()
+    ]
+
+
 def hosts() -> list[Host]:
-    """Those of the libraries that can be imported."""
-    found = []
+    """Those of the libraries that can be imported, and plain torch."""
+    found = own()
     for library in (spikingjelly, snntorch, norse, sinabs):
         try:
             found += library()
@@ -195,10 +238,11 @@ def measure(host: Host, options: argparse.Namespace) -> dict[str, Any]:
     images = torch.randn(options.batch, 3, options.size, options.size, generator=generator).to(options.device)
     labels = torch.randint(10, (options.batch,), generator=generator).to(options.device)
     nets = {name: Net(host, options.width).to(options.device) for name in ("own", "unobserved", "observed")}
+    further = host.adapt(images)
     windows = {
         "own": None,
-        "unobserved": a2sg.adapt(nets["unobserved"], steps=STEPS, start=NEVER),
-        "observed": a2sg.adapt(nets["observed"], steps=STEPS, every=1, start=0),
+        "unobserved": a2sg.adapt(nets["unobserved"], steps=STEPS, start=NEVER, **further),
+        "observed": a2sg.adapt(nets["observed"], steps=STEPS, every=1, start=0, **further),
     }
     calls = {name: step_of(net, windows[name], images, labels) for name, net in nets.items()}
     timings = interleave(calls, options.rounds, options.sample, options.device, host.name)
@@ -249,7 +293,9 @@ def accuracy(host: Host, seed: int, arm: str, epochs: int) -> float:
     net = Dense(host)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
     chosen = ARMS[arm]
-    windows = None if chosen is None else a2sg.adapt(net, steps=STEPS, every=19, **chosen)
+    windows = None
+    if chosen is not None:
+        windows = a2sg.adapt(net, steps=STEPS, every=19, **chosen, **host.adapt(images[train[:8]]))
     for _ in range(epochs):
         for batch in train[torch.randperm(len(train))].split(64):
             loss = nn.functional.cross_entropy(net(images[batch]), labels[batch])
