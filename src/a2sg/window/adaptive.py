@@ -249,7 +249,7 @@ class AdaptiveWindows(WindowPolicy):
             after = torch.where(kept, before, moved)
             self._set(after)
             self._set_biases(found.choice // len(lattice), kept)
-        self._tell(
+        self._mail.send(
             report(found, after, before, sums, self.store.passing),
             partial(self._report, self.iteration, [_bias(self.sites[place.layer]) for place in self.places]),
         )
@@ -280,7 +280,7 @@ class AdaptiveWindows(WindowPolicy):
     def _report(self, iteration: int, biases: Sequence[float | None], numbers: Tensor) -> None:
         """Append to the history, count what was kept, and warn of it."""
         rows = history_rows(iteration, self.places, numbers, biases)
-        self._history += rows
+        self._records.add(rows)
         self._count_kept(iteration, [row["kept"] for row in rows], "layer-steps")
 
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+Told = Callable[[Tensor], None]
+"""What is done with numbers once they are there."""
+
+WAITING = 100
+"""Tensors that may be on their way at once; of more the first is waited for."""
 
 
 class Later:
@@ -33,3 +42,24 @@ class Later:
         if self._event is not None:
             self._event.synchronize()
         return self._values.cpu()
+
+
+class Mail:
+    """Tensors on their way to the CPU, and what is done with each once it is there, in their order."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Later, Told]] = deque()
+
+    def send(self, values: Tensor, told: Told) -> None:
+        """Have `told` called with the values, on the CPU; nobody waits for the device that computes them."""
+        self._waiting.append((Later(values), told))
+
+    def deliver(self, *, wait: bool = False) -> None:
+        """Do what is to be done with those that are there; with `wait`, with all of them."""
+        while self._waiting and (wait or len(self._waiting) > WAITING or self._waiting[0][0].there):
+            values, told = self._waiting.popleft()
+            told(values.read())
+
+    def drop(self) -> None:
+        """Forget all of them."""
+        self._waiting.clear()
