@@ -3,9 +3,9 @@
     score.py SESSION [--share 0.1] [--seed 0] [--only PART]
 
 Cosmic Ray changes one place of a copy of the source at a time (another operator, number or constant, a
-condition turned round, a decorator gone), and the tests of that room run until one fails. A share of the places
-is drawn, in each module for itself; what is left must differ in more than annotations, which nothing evaluates.
-Results stay in the file SESSION: a run that was stopped goes on from there.
+condition turned round, a decorator gone), and the tests of that room run until one fails. A share of the
+places is drawn, in each module for itself; annotations, which nothing evaluates, are left out. Results stay
+in the file SESSION: a run that was stopped goes on from there.
 """
 
 from __future__ import annotations
