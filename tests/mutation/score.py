@@ -129,10 +129,9 @@ def tests_of(mutation: MutationSpec) -> str:
     """The command that runs the tests of a module's room, those of its own name first."""
     path = mutation.module_path
     room = next(room for room in ROOMS if path.is_relative_to(PACKAGE / room))
-    files = [
-        file for part in map(Path, ROOMS[room]) for file in ([part] if part.suffix else part.glob("*.py"))
-    ]
-    files.sort(key=lambda file: (not file.stem.startswith(f"test_{path.stem}"), str(file)))
+    parts = map(Path, ROOMS[room])
+    files = [file for part in parts for file in ([part] if part.suffix else sorted(part.glob("*.py")))]
+    files.sort(key=lambda file: not file.stem.startswith(f"test_{path.stem}"))
     words = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     return shlex.join([*words, "-m", "not slow and not gpu", *map(str, files)])
 
