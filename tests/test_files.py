@@ -62,7 +62,7 @@ def test_a_growing_table_holds_what_a_table_written_at_once_does(tmp_path):
     rows = [{"iteration": at, "layer": "a,b", "window": 0.1 * at or None} for at in range(3)]
     assert read_rows(table.path) == rows
     assert table.sync() == table.rows == 3
-    assert table.path.read_text() == csv_text(rows)
+    assert table.path.read_bytes().decode().replace("\r", "") == csv_text(rows)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
@@ -108,7 +108,7 @@ def test_a_table_of_other_columns_is_told_and_left_as_it_is(tmp_path, header):
 @pytest.mark.parametrize("count", [0, 1, 2, 10, 11, 12, 40, 41, 1000])
 def test_of_a_long_table_searches_are_read_evenly(tmp_path, count):
     rows = [{"iteration": 7 * at, "step": step, "window": 0.5} for at in range(count) for step in (1, 2)]
-    (tmp_path / "x.csv").write_text(csv_text(rows) if rows else "iteration,step,window\n")
+    (tmp_path / "x.csv").write_text(csv_text(rows) if rows else "iteration,step,window\n", encoding="utf-8")
     found = read_searches(tmp_path / "x.csv", 10)
     if count <= 10:
         assert found == rows
@@ -119,3 +119,10 @@ def test_of_a_long_table_searches_are_read_evenly(tmp_path, count):
     assert len(at) > 5 or count <= 10
     gaps = {after - before for before, after in pairwise(at[:-1])}
     assert len(gaps) <= 1, "all but the last at one distance"
+
+
+@pytest.mark.parametrize("state", ["x", [1], [{"x": 2}]])
+def test_a_state_that_holds_something_else_is_told(tmp_path, state):
+    with pytest.raises(InputError, match=r"cannot go on with .*x\.csv") as told:
+        GrowingTable(tmp_path / "x.csv", ("iteration", "layer", "window")).resume(state)
+    assert "\n" not in str(told.value)

@@ -67,13 +67,14 @@ class GrowingTable:
         """Go on from a state; from rows, which the file is to hold; or, from None, begin.
 
         Raises:
-            InputError: if the file has other columns.
+            InputError: if the file or the rows have other columns, or the file cannot be written.
         """
-        if isinstance(state, int):
-            self.cut(state)
-        else:
-            self.begin()
-            self.append(state or [])
+        with told(f"cannot go on with {self.path}"):
+            if isinstance(state, int):
+                self.cut(state)
+            else:
+                self.begin()
+                self.append(state or [])
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows behind those that are there."""

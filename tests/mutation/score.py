@@ -106,7 +106,7 @@ def drawn(items: list[WorkItem], share: float, seed: int) -> list[WorkItem]:
 def is_change(item: WorkItem) -> bool:
     """Whether what is left can be read as Python, and differs in more than annotations."""
     (mutation,) = item.mutations
-    source = mutation.module_path.read_text()
+    source = mutation.module_path.read_text(encoding="utf-8")
     changed = mutate_code(source, get_operator(mutation.operator_name)(), mutation.occurrence)
     try:
         return changed is not None and meaning(changed) != meaning(source)

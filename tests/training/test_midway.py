@@ -150,7 +150,7 @@ def test_what_the_killed_run_wrote_after_it_was_saved_is_cut_off(wholes, tmp_pat
     saved = read_checkpoint(run / CHECKPOINT)["windows"]["history"]
     assert 0 < saved < len(read_rows(run / "windows.csv"))
     for name in ("windows.csv", "metrics.csv"):
-        with (run / name).open("a") as file:
+        with (run / name).open("a", encoding="utf-8") as file:
             file.write("18,half a li")
     train(config, run, resume=True, quiet=True)
     assert (run / "windows.csv").read_bytes() == (out / "windows.csv").read_bytes()
@@ -167,7 +167,7 @@ def test_a_checkpoint_of_a_version_that_kept_all_rows_in_it_goes_on(wholes, tmp_
         rows[key] = read_rows(run / name)[: rows[key]]
     write_checkpoint(state, run / CHECKPOINT)
     for name in ("windows.csv", "metrics.csv"):
-        (run / name).write_text("written when the epoch ended\n")
+        (run / name).write_text("written when the epoch ended\n", encoding="utf-8")
     train(config, run, resume=True, quiet=True)
     assert (run / "windows.csv").read_bytes() == (out / "windows.csv").read_bytes()
     assert metrics(run) == metrics(out)

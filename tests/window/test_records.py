@@ -64,7 +64,7 @@ def test_what_was_written_after_a_state_is_cut_off(tmp_path, make, kept, first, 
     saved = reload({"model": net.state_dict(), "windows": windows.state_dict()})
     go_on(net, windows, 1)
     if kept == "file":
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write("4,neurons.0,1,0.")
     net = Net(Plan(), seed=9)
     windows = make(net)
@@ -106,11 +106,11 @@ def test_who_only_looks_at_a_state_touches_no_file(tmp_path):
 
 def test_a_file_that_is_there_is_not_lost(tmp_path):
     path = tmp_path / "windows.csv"
-    path.write_text("mine")
+    path.write_text("mine", encoding="utf-8")
     _, windows = trained(1)
     with pytest.raises(InputError, match=r"windows\.csv is there already.*load_state_dict"):
         windows.record(path)
-    assert path.read_text() == "mine"
+    assert path.read_text(encoding="utf-8") == "mine"
     assert len(windows.history) == 8
     windows.record(path, anew=True)
     assert read_rows(path) == windows.history
