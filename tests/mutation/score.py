@@ -71,10 +71,9 @@ def main() -> None:
 
 def copy_sources(folder: Path) -> None:
     """Put the files of the working tree into a folder: Cosmic Ray changes them where they are."""
-    words = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(
-        words, cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.splitlines():
+    words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, encoding="utf-8")
+    for name in filter(None, listed.stdout.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
 
