@@ -94,7 +94,7 @@ def require_modest(paths: Sequence[Path]) -> None:
 
     First by what it says of itself, then, since that may be a lie, by unpacking it in a process of its own.
     """
-    from pyarrow.parquet import read_metadata  # type: ignore[import-untyped]
+    from pyarrow.parquet import read_metadata
 
     for path in paths:
         said = read_metadata(path)
