@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from a2sg.files import GrowingTable
 from a2sg.training.task import SpikingTask
-from a2sg.window.later import Mail
+from a2sg.window.later import Later, Mail
 
 
 class EpochSeed(pl.Callback):
@@ -160,7 +160,7 @@ class LossCurve(pl.Callback):
     def _send(self, trainer: pl.Trainer) -> None:
         if self._kept and trainer.logger is not None:
             losses = torch.stack(list(self._kept.values()))
-            self._mail.send(losses, partial(self._log, trainer.logger, list(self._kept)))
+            self._mail.send(Later(losses), partial(self._log, trainer.logger, list(self._kept)))
         self._kept = {}
 
     def _log(self, logger: Logger, steps: list[int], losses: torch.Tensor) -> None:

@@ -16,6 +16,7 @@ from a2sg.kernels.sums import Sums
 from a2sg.kernels.watch import Gradient
 from a2sg.surrogate import Asymmetric
 from a2sg.window.history import COLUMNS, Place, history_rows, report
+from a2sg.window.later import Later
 from a2sg.window.objectives import SGV, TGC, Objective, find_objective
 from a2sg.window.observer import Observer
 from a2sg.window.policy import Loss, WindowPolicy
@@ -250,7 +251,7 @@ class AdaptiveWindows(WindowPolicy):
             self._set(after)
             self._set_biases(found.choice // len(lattice), kept)
         self._mail.send(
-            report(found, after, before, sums, self.store.passing),
+            Later(report(found, after, before, sums, self.store.passing)),
             partial(self._report, self.iteration, [_bias(self.sites[place.layer]) for place in self.places]),
         )
         self.store.clear()

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-Told = Callable[[Tensor], None]
-"""What is done with numbers once they are there."""
+Value = TypeVar("Value")
+Value_co = TypeVar("Value_co", covariant=True)
 
 WAITING = 100
-"""Tensors that may be on their way at once; of more the first is waited for."""
+"""What may be on its way at once; of more the first is waited for."""
+
+
+class Parcel(Protocol[Value_co]):
+    """Something that a device still works on."""
+
+    @property
+    def there(self) -> bool:
+        """Whether reading it would wait for nothing."""
+        ...
+
+    def read(self) -> Value_co:
+        """It, once the device has it."""
+        ...
 
 
 class Later:
@@ -45,20 +59,20 @@ class Later:
 
 
 class Mail:
-    """Tensors on their way to the CPU, and what is done with each once it is there, in their order."""
+    """Parcels on their way to the host, and what is done with each once it is there, in their order."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Later, Told]] = deque()
+        self._waiting: deque[tuple[Parcel[Any], Callable[[Any], None]]] = deque()
 
-    def send(self, values: Tensor, told: Told) -> None:
-        """Have `told` called with the values, on the CPU; nobody waits for the device that computes them."""
-        self._waiting.append((Later(values), told))
+    def send(self, parcel: Parcel[Value], told: Callable[[Value], None]) -> None:
+        """Have `told` called with what is in a parcel; nobody waits for the device."""
+        self._waiting.append((parcel, told))
 
     def deliver(self, *, wait: bool = False) -> None:
         """Do what is to be done with those that are there; with `wait`, with all of them."""
         while self._waiting and (wait or len(self._waiting) > WAITING or self._waiting[0][0].there):
-            values, told = self._waiting.popleft()
-            told(values.read())
+            parcel, told = self._waiting.popleft()
+            told(parcel.read())
 
     def drop(self) -> None:
         """Forget all of them."""
