@@ -247,3 +247,14 @@ def test_parquet_files_are_unpacked_for_the_first_time_only(tmp_path, monkeypatc
     write_parquet(tmp_path / "others", "validation").rename(tmp_path / "more")
     assert_holds(create_data("image_folder", source=str(tmp_path / "more")))
     assert seen == [2, 2], "others are looked at"
+
+
+def test_damaged_pages_are_told_with_the_name_of_their_file(tmp_path):
+    folder = write_parquet(tmp_path / "files")
+    path = folder / "train-00000-of-00001.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * (len(content) // 4) + content[4 + len(content) // 4 :])
+    with pytest.raises(
+        InputError, match=r"train-00000-of-00001\.parquet cannot be unpacked: its reader fails"
+    ):
+        create_data("image_folder", source=str(folder))

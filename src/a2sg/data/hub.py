@@ -103,8 +103,10 @@ def require_modest(paths: Sequence[Path]) -> None:
     largest = max((path.stat().st_size for path in paths), default=0)
     with Apart("__main__", "parquet_size", patience=LEAST + largest / SLOWEST) as apart:
         for path in paths:
-            with told(f"{path} cannot be unpacked"):
+            try:
                 ((rows, size),) = apart.read(path).tolist()
+            except InputError as error:
+                raise InputError(f"{path} cannot be unpacked: {error}") from error
             _require_size(path, rows, size)
 
 
