@@ -17,9 +17,9 @@ send an image that all T steps see through the first weights once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from a2sg.errors import require_count
 from a2sg.models.attention import SpikeProduct, keys_meet_values
 from a2sg.modes import in_mode
 from a2sg.neuron import IntegerLIF, SpikingNeuron
+from a2sg.ranks import gathered
 
 __all__ = ["Energy", "EnergyMeter", "LayerOperations", "measure"]
 
@@ -120,6 +121,11 @@ class EnergyMeter:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+
+    def add_ranks(self) -> None:
+        """Add what all ranks of a distributed run have counted; all must call it, once."""
+        self._synapses = _merged(gathered(self._synapses))
+        self._neurons = _merged(gathered(self._neurons))
 
     def result(self, samples: int) -> Energy:
         """What was counted so far, per sample.
@@ -248,6 +254,12 @@ def fan_out(module: Synapse, shape: torch.Size) -> Tensor:
     return reached[0] * (module.out_channels // module.groups)
 
 
+class _Count(Protocol):
+    def merge(self, other: Any) -> None:
+        """Add what another one counted of the same layer."""
+        ...
+
+
 @dataclass
 class _SynapseCount:
     quantum: float
@@ -268,6 +280,11 @@ class _SynapseCount:
         self.quantum = common_quantum(values, self.quantum)
         if self.quantum > 0:
             self.weighted += (values.abs().sum(0, dtype=torch.float64) * reached).sum().item()
+
+    def merge(self, other: _SynapseCount) -> None:
+        self.connections += other.connections
+        self.weighted += other.weighted
+        self.quantum = _common(self.quantum, other.quantum)
 
     def row(self, name: str, samples: int) -> LayerOperations:
         connections = self.connections / samples
@@ -305,6 +322,12 @@ class _ProductCount:
             self.pairs[1] += (k.sum(-1) * q.sum(-1)).sum().item()
             self.spread[1] += v.sum().item() * tokens
 
+    def merge(self, other: _ProductCount) -> None:
+        self.quanta = [_common(*pair) for pair in zip(self.quanta, other.quanta, strict=True)]
+        self.connections += other.connections
+        self.pairs = [a + b for a, b in zip(self.pairs, other.pairs, strict=True)]
+        self.spread = [a + b for a, b in zip(self.spread, other.spread, strict=True)]
+
     def row(self, name: str, samples: int) -> LayerOperations:
         connections = self.connections / samples
         if 0 in self.quanta:
@@ -329,5 +352,31 @@ class _NeuronCount:
 
     def add(self, output: Tensor, scale: int) -> None:
         counts = (output.flatten(1).sum(1, dtype=torch.float64) * scale).tolist()
+        self.merge(_NeuronCount(counts, output[0].numel()))
+
+    def merge(self, other: _NeuronCount) -> None:
+        counts = other.spikes
         self.spikes = [a + b for a, b in zip(self.spikes or [0.0] * len(counts), counts, strict=True)]
-        self.outputs += output[0].numel()
+        self.outputs += other.outputs
+
+
+def _common(one: float, other: float) -> float:
+    """The quantum of two kinds of values from those of each; see `common_quantum`."""
+    if one == 0 or math.isinf(one):
+        return other if one else one
+    return common_quantum(torch.tensor([one], dtype=torch.float64), other)
+
+
+Count = TypeVar("Count", bound=_Count)
+
+
+def _merged(counts: Sequence[dict[str, Count]]) -> dict[str, Count]:
+    """Counts by layer, those of the same layer added."""
+    found: dict[str, Count] = {}
+    for one in counts:
+        for name, count in one.items():
+            if name in found:
+                found[name].merge(count)
+            else:
+                found[name] = count
+    return found

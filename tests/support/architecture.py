@@ -23,6 +23,8 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
             "registry",
             "progress",
             "parser",
+            "ranks",
+            "children",
             "terminal",
             "modes",
             "devices",

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 from a2sg.data.feed import Batches
 from a2sg.data.resident import ResidentBatches, held
 from a2sg.data.sets import collate
+from a2sg.data.shares import SharedBatches
 from a2sg.training.config import DataConfig
 
 
@@ -22,22 +23,23 @@ def build_batches(
     Args:
         config: batch size, loader, and whether the device holds the split.
         data: the split.
-        sampler: its order.
+        sampler: its order, or the part of each batch that one rank reads.
         device: where the network is.
         seed: of the run; a loader draws nothing from the global random state.
 
     Raises:
         InputError: if the device shall hold a split that is read sample by sample.
     """
+    whole = isinstance(sampler, SharedBatches)
     if config.workers in ("auto", 0):
         here = held(data, config.resident, device)
         if here is not None:
-            return ResidentBatches(here, sampler, config.batch_size, device)
+            return ResidentBatches(here, sampler, None if whole else config.batch_size, device)
     workers = count_workers(config.workers, device)
+    order: dict[str, Any] = {"batch_size": config.batch_size, "sampler": sampler}
     return DataLoader(
         data,
-        batch_size=config.batch_size,
-        sampler=sampler,
+        **({"batch_sampler": sampler} if whole else order),
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=collate,

@@ -112,7 +112,8 @@ class MetricsFile(pl.Callback):
                 "seconds": round(self.clock.seconds, 3),
             }
         )
-        write_rows(self.path, tuple(self.rows[0]), self.rows)
+        if trainer.is_global_zero:
+            write_rows(self.path, tuple(self.rows[0]), self.rows)
 
 
 class LossCurve(pl.Callback):
@@ -155,11 +156,13 @@ class WindowsFile(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SpikingTask)
         self._written = 0
-        write_rows(self.path, pl_module.windows.columns, [])
-        self._append(pl_module)
+        if trainer.is_global_zero:
+            write_rows(self.path, pl_module.windows.columns, [])
+            self._append(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._append(pl_module)
+        if trainer.is_global_zero:
+            self._append(pl_module)
 
     def _append(self, task: pl.LightningModule) -> None:
         assert isinstance(task, SpikingTask)
