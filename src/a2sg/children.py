@@ -16,6 +16,8 @@ from typing import IO
 
 from a2sg.imports import OPTION, imported
 
+ERROR = "a2sg: error: "
+"""What a command writes before the one line of an error."""
 BEGUN = "A2SG_CHILD"
 """The variable that tells a process that it is one."""
 
@@ -63,6 +65,15 @@ class Child:
         if self.status is None:
             self.process.kill()
             self.process.wait()
+
+    def error(self) -> str | None:
+        """The one line in which it told its error, without "a2sg: error:"; None if there is none."""
+        if self.said is None:
+            return None
+        self.said.seek(0)
+        lines = self.said.read().decode(errors="replace").splitlines()
+        told = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
+        return told[-1] if told else None
 
     def repeat(self) -> None:
         """Say on stderr what it has said, if that was not seen."""

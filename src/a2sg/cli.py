@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from a2sg._version import __version__
-from a2sg.children import follow, is_child
+from a2sg.children import ERROR, follow, is_child
 from a2sg.errors import InputError, one_line, require, require_choice, require_count
 from a2sg.imports import import_modules, split_imports
 from a2sg.listing import TOPICS, entries
@@ -67,16 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    print(f"a2sg: error: {message}", file=sys.stderr)
+    print(f"{ERROR}{message}", file=sys.stderr)
     return 2
 
 
 def _lost(lost: Lost) -> int:
-    """Tell of a rank that was lost, unless whoever started this one will; the exit status."""
-    from a2sg.training.world import LOST
+    """Tell of a rank that was lost, unless this is another one, which a2sg started and will tell; the status."""
+    from a2sg.training.world import LOST, World
 
-    if not is_child():
-        print(f"a2sg: error: {one_line(lost)}", file=sys.stderr)
+    if not (is_child() and World.here().size > 1):
+        print(f"{ERROR}{one_line(lost)}", file=sys.stderr)
     return LOST
 
 
@@ -210,6 +210,7 @@ def evaluate_command(words: list[str]) -> int:
 
 def compare_command(words: list[str]) -> int:
     """Train several arms over several seeds and compare them in pairs."""
+    from a2sg.training import launch
     from a2sg.training.options import read_run
 
     parser = Parser("compare", "Train arms over seeds by one recipe, and compare them, paired by seed.")
@@ -221,17 +222,23 @@ def compare_command(words: list[str]) -> int:
     parser.add_argument("--seeds", default="0,1,2", help="such as 0,1,2")
     parser.add_argument("--out", help="folder (default: runs/compare-RECIPE)")
     parser.add_argument("--overwrite", action="store_true", help="start afresh")
+    parser.add_argument(
+        "--parallel", metavar="N|auto", help="runs at a time, each on a device of its own; auto: on all GPUs"
+    )
+    launch.add_options(parser)
     options, config = read_run(parser, words)
 
     from a2sg.training.arms import parse_arm
     from a2sg.training.compare import compare
     from a2sg.training.run import Interrupted
+    from a2sg.training.spread import apart_from
 
     arms = [parse_arm(text) for text in options.arms.split(",")]
     out = Path(options.out or f"runs/compare-{config.recipe}")
+    apart = apart_from(options, config)
     keep_pages()
     try:
-        compare(config, arms, _seeds(options.seeds), out, overwrite=options.overwrite)
+        compare(config, arms, _seeds(options.seeds), out, apart=apart, overwrite=options.overwrite)
     except Interrupted:
         print("a2sg: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130

@@ -86,7 +86,7 @@ def folder(tmp_path_factory):
 
 
 def rows(path):
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -68,13 +68,13 @@ def ranks_to_start(options: Namespace, device: str) -> int:
         InputError: for what is no number, does not fit the ranks that were started, or is more than there is.
     """
     world, cuda = World.here(), find_device(device).type == "cuda"
-    nodes = world.nodes if options.nodes is None else _number("--nodes", options.nodes)
+    nodes = world.nodes if options.nodes is None else read_number("--nodes", options.nodes)
     if options.devices is None or (options.devices == "auto" and world.size > 1):
         devices = world.local_size
     elif options.devices == "auto":
         devices = torch.cuda.device_count() if cuda else 1
     else:
-        devices = _number("--devices", options.devices)
+        devices = read_number("--devices", options.devices)
     if world.size > 1:
         require(
             (devices, nodes) == (world.local_size, world.nodes),
@@ -123,9 +123,8 @@ def launch(words: Sequence[str], ranks: int) -> int:
             hanging = next((rank for rank, child in enumerate(children) if child.status is None), failed)
             raise Lost(f"rank {hanging} of {ranks} did not answer, and all were ended")
         if status < 0:
-            raise Lost(
-                f"rank {failed} of {ranks} was ended by {signal.Signals(-status).name}, and so were all"
-            )
+            name = signal.Signals(-status).name
+            raise Lost(f"rank {failed} of {ranks} was ended by {name}, and the others with it")
         children[failed].repeat()
         return status
 
@@ -157,12 +156,14 @@ def _variables(rank: int, ranks: int, port: int) -> dict[str, str]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
     }
-    cores = max(1, (os.cpu_count() or 1) // ranks)
-    defaults = {"OMP_NUM_THREADS": cores} | ({"GLOO_SOCKET_IFNAME": "lo"} if _has_loopback() else {})
-    return {
-        **{name: str(value) for name, value in given.items()},
-        **{name: os.environ.get(name, str(value)) for name, value in defaults.items()},
-    }
+    network = {"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo")} if _has_loopback() else {}
+    return {**{name: str(value) for name, value in given.items()}, **network, **threads(ranks)}
+
+
+def threads(processes: int) -> dict[str, str]:
+    """Of the environment of one of several processes: its share of the cores, unless that is said already."""
+    share = max(1, (os.cpu_count() or 1) // processes)
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))}
 
 
 def _has_loopback() -> bool:
@@ -177,7 +178,12 @@ def _free_port() -> int:
     return port
 
 
-def _number(name: str, text: str) -> int:
+def read_number(name: str, text: str) -> int:
+    """A number of devices or machines.
+
+    Raises:
+        InputError: for what is none.
+    """
     most = 10_000
     require(
         text.isdecimal() and 0 < int(text[:6]) <= most,

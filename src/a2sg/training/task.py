@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,10 +17,9 @@ from torchmetrics import Metric
 
 from a2sg.data import ImageData
 from a2sg.data.draws import Changes
-from a2sg.data.feed import AHEAD, Feed, Order
-from a2sg.data.resident import ResidentBatches
+from a2sg.data.feed import Feed, Order
 from a2sg.data.sets import DrawnImages, DrawSampler
-from a2sg.data.shares import SharedBatches, Shares
+from a2sg.data.shares import Shares
 from a2sg.data.standardize import Standardize, to_unit
 from a2sg.devices import answers_at_once
 from a2sg.errors import InputError
@@ -31,7 +29,7 @@ from a2sg.neuron.whole import share_work
 from a2sg.ranks import add_up, from_first, idling, rank, rank_count
 from a2sg.score import SCORES
 from a2sg.training.average import WeightAverage
-from a2sg.training.batches import build_batches
+from a2sg.training.batches import build_feed
 from a2sg.training.build import (
     build_augment,
     build_model,
@@ -268,31 +266,16 @@ class SpikingTask(pl.LightningModule):
     def _metrics(self) -> dict[str, Metric]:
         return {"loss": self.train_loss, "score": self.train_score}
 
-    def _feed(
-        self,
-        data: Any,
-        order: Sampler[Any],
-        changes: Changes | None = None,
-        done: int = 0,
-        **options: Any,
-    ) -> Feed:
-        shares = self.shares_of(data)
-        shared = SharedBatches(order, shares, changes, done) if shares.ranks > 1 else None
-        batches = build_batches(self.config.data, data, shared or order, self.device, self.config.seed)
-        pixels = (
-            self.config.data.batch_size // shares.ranks * math.prod(self.data.shape) * (self.data.steps or 1)
-        )
-        return Feed(
-            batches=batches,
-            device=self.device,
+    def _feed(self, split: Any, order: Sampler[Any], **options: Any) -> Feed:
+        return build_feed(
+            self.config,
+            self.data,
+            split,
+            order,
+            self.device,
+            shares=self.shares_of(split),
             standardize=self.standardize,
-            recordings=self.data.steps is not None,
-            ahead=min(self.most_ahead, max(1, AHEAD // pixels))
-            if isinstance(batches, ResidentBatches)
-            else 1,
-            changes=changes,
-            done=done,
-            shared=shared,
+            most_ahead=self.most_ahead,
             **options,
         )
 

@@ -154,7 +154,10 @@ def joined(world: World, device: torch.device, patience: float = PATIENCE) -> It
             f"all start, and can they reach it? ({type(error).__name__})"
         ) from error
     try:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if world.rank == 0 else nowhere):
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            redirect_stdout(sys.stdout if world.rank == 0 else nowhere),
+        ):
             yield
     except RuntimeError as error:
         if not _is_of_ranks(error):
