@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _lost(lost: Lost) -> int:
-    """Tell of a rank that was lost, unless this is another one, which a2sg started and will tell; the status."""
+    """Tell of a rank that was lost, unless the process that started this one will; the exit status."""
     from a2sg.training.world import LOST, World
 
     if not (is_child() and World.here().size > 1):

@@ -65,12 +65,9 @@ class AddingStrategy(DDPStrategy):
 
 def add_gradients(_: object, bucket: dist.GradBucket) -> Future[Tensor]:
     """A communication hook of DDP: the sum of the ranks' gradients."""
-    work = dist.all_reduce(bucket.buffer(), async_op=True)
-    return work.get_future().then(_first)
-
-
-def _first(done: Future[list[Tensor]]) -> Tensor:
-    return done.value()[0]
+    gradients = bucket.buffer()
+    work = dist.all_reduce(gradients, async_op=True)
+    return work.get_future().then(lambda _: gradients)
 
 
 class _Started(ClusterEnvironment):

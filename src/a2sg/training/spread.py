@@ -35,7 +35,7 @@ def apart_from(options: Namespace, config: RunConfig) -> Apart | None:
     """
     require(
         World.here().size == 1,
-        "start a2sg compare once, not by torchrun or srun: by --devices or --parallel it uses several devices",
+        "start a2sg compare once, not by torchrun or srun: --devices and --parallel are for several devices",
     )
     ranks = ranks_to_start(options, config.device)
     gpus = torch.cuda.device_count() if find_device(config.device).type == "cuda" else 0
