@@ -1,11 +1,10 @@
-"""Parameters in shards (FSDP2) and the whole model compiled: two ranks find and learn what one process does."""
+"""Parameters in shards (FSDP2), the whole model compiled: two ranks find and learn what one process does."""
 
 import pytest
 import torch
 from torch import nn
 
 import a2sg
-from a2sg.models.norms import SyncTdBatchNorm
 from ranks import needs_distributed, run_ranks
 
 pytestmark = [needs_distributed, pytest.mark.slow]
@@ -15,13 +14,8 @@ T, SIZE, SHARES = 4, 8, (5, 3)
 
 def network():
     torch.manual_seed(0)
-    net = a2sg.create_model("vgg_small", num_classes=4, steps=T, in_channels=1, image_size=8, width=0.125)
-    for module in list(net.modules()):
-        if isinstance(getattr(module, "norm", None), a2sg.models.layers.TdBatchNorm):
-            plain = module.norm
-            module.norm = SyncTdBatchNorm(plain.bn.num_features)
-            module.norm.load_state_dict(plain.state_dict())
-    return net.double()
+    options = {"num_classes": 4, "steps": T, "in_channels": 1, "image_size": 8, "norm": "sync"}
+    return a2sg.create_model("mlp_small", hidden=(16, 12), **options).double()
 
 
 def batch(seed):
@@ -40,7 +34,8 @@ def trained(wrap, samples, scale):
     for seed in range(3):
         images, labels = batch(seed)
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(run(images[samples]).mean(0), labels[samples], reduction="sum") / SIZE
+        logits = run(images[samples]).mean(0)
+        loss = nn.functional.cross_entropy(logits, labels[samples], reduction="sum") / SIZE
         loss.backward()
         for parameter in net.parameters():
             parameter.grad.mul_(scale)  # FSDP takes the mean over ranks, and each has its part of the sum
@@ -77,7 +72,7 @@ def ranks(tmp_path_factory):
 @pytest.mark.parametrize("how", ["sharded", "sharded and compiled"])
 def test_two_ranks_train_as_one(ranks, how):
     history, weights = trained(lambda net: net, slice(0, SIZE), 1)
-    assert sum(row["window"] != row["window_before"] for row in history) > 10
+    assert sum(row["window"] != row["window_before"] for row in history) > 5
     for found in ranks:
         mine, shards = found[how]
         assert [row["window"] for row in mine] == [row["window"] for row in history]

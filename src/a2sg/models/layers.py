@@ -82,6 +82,13 @@ class RankBatchNorm(BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training and distributed()):
             return super().forward(input)
+        if torch.compiler.is_compiling():
+            from a2sg.adopt.untraced import untraced
+
+            return untraced(self._over_ranks, input)
+        return self._over_ranks(input)
+
+    def _over_ranks(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
         return normalize(input, norm_of(self, input, (1, len(input))))
 

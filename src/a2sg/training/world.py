@@ -19,6 +19,8 @@ from a2sg.ranks import Lost, distributed, rank, rank_count
 
 LOST = 3
 """Exit status of a command that lost one of its ranks; its run can be resumed."""
+LOST_MARKS = ("gloo", "nccl", "timed out waiting", "closed by peer", "connection reset", "broken pipe")
+"""What stands in the messages of torch where a rank is not heard; not all have a type of their own."""
 PATIENCE = 600.0
 """Seconds that a rank waits for the others."""
 
@@ -170,6 +172,9 @@ def joined(world: World, device: torch.device, patience: float = PATIENCE) -> It
             dist.destroy_process_group()
 
 
-def _is_of_ranks(error: RuntimeError) -> bool:
-    """Whether torch raised it because another rank was not heard."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error)
+def _is_of_ranks(error: BaseException | None) -> bool:
+    """Whether torch raised it, or what led to it, because another rank was not heard."""
+    if error is None:
+        return False
+    told = isinstance(error, dist.DistError) or any(mark in str(error).lower() for mark in LOST_MARKS)
+    return told or _is_of_ranks(error.__cause__ or error.__context__)
