@@ -12,6 +12,7 @@ from a2sg.errors import InputError
 from a2sg.ranks import Lost
 from a2sg.training import launch, spread
 from a2sg.training.config import RunConfig
+from a2sg.training.folders import read_summary
 from a2sg.training.run import Interrupted
 from a2sg.training.world import LOST
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 import torch.distributed as dist
 
 from a2sg.errors import require_choice
 from a2sg.kernels.sums import Sums
 from a2sg.ranks import distributed
+from a2sg.window.site import Site
 from a2sg.window.store import Store
 
 if TYPE_CHECKING or dist.is_available():
@@ -53,17 +56,31 @@ def _scale(store: Store, sign: int) -> None:
         sums[:, column] *= count ** (sign * power)
 
 
-class Shadow(JoinHook):
-    """What a rank that has run out of batches does in every iteration of the others: it ends one, too."""
+class JoinableWindows(Joinable):
+    """What torch's `Join` asks of windows: a rank without further batches ends iterations with the others."""
 
+    sites: dict[str, Site]
+
+    @abstractmethod
+    def _end_iteration(self) -> bool: ...
+
+    def _tell_others(self) -> None:
+        """Tell ranks that have run out of batches that an iteration ends."""
+        if distributed():
+            Join.notify_join_context(self)
+
+    def join_hook(self, **_: object) -> JoinHook:
+        return _Shadow(self._end_iteration)
+
+    @property
+    def join_device(self) -> torch.device:
+        return next(iter(self.sites.values())).window.device
+
+    @property
+    def join_process_group(self) -> Any:
+        return dist.group.WORLD
+
+
+class _Shadow(JoinHook):
     def __init__(self, end_iteration: Callable[[], object]) -> None:
-        self.end_iteration = end_iteration
-
-    def main_hook(self) -> None:
-        self.end_iteration()
-
-
-def tell_others(windows: Joinable) -> None:
-    """Tell ranks that have run out of batches that an iteration ends, within torch's `Join`."""
-    if distributed():
-        Join.notify_join_context(windows)
+        self.main_hook = end_iteration  # type: ignore[method-assign,assignment]

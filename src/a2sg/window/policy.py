@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, require, require_count
+from a2sg.errors import require, require_count
 from a2sg.ranks import add_up
-from a2sg.window.joining import Joinable, JoinHook, Reduction, Shadow, tell_others
+from a2sg.window.joining import JoinableWindows, Reduction
 from a2sg.window.later import Later
 from a2sg.window.observer import Clock, Observer
-from a2sg.window.site import Site, require_windows_by_step, sites_of
+from a2sg.window.site import find_sites
 from a2sg.window.store import Store
 
 log = logging.getLogger("a2sg")
@@ -28,7 +28,7 @@ Told = Callable[[Tensor], None]
 """What is done with numbers once they are there."""
 
 
-class WindowPolicy(Joinable):
+class WindowPolicy(JoinableWindows):
     """A rule that sets the windows of a model once in a while; stepped like a learning-rate scheduler.
 
     Iteration i (from 0) is observed when i >= start and (i - start) is a multiple of `every`; with `batches`
@@ -65,7 +65,7 @@ class WindowPolicy(Joinable):
         self.start = require_count("start", start, least=0)
         self.batches = require_count("batches", batches)
         require(batches <= every, f"batches must be at most every={every}, not {batches}")
-        self.sites = _find_sites(model)
+        self.sites = find_sites(model)
         self._model = model
         self.observers: dict[str, Observer] = {}
         self.iteration = 0
@@ -116,19 +116,8 @@ class WindowPolicy(Joinable):
         Returns:
             Whether anything was set.
         """
-        tell_others(self)
+        self._tell_others()
         return self._end_iteration(loss)
-
-    def join_hook(self, **_: object) -> JoinHook:
-        return Shadow(self._end_iteration)
-
-    @property
-    def join_device(self) -> torch.device:
-        return next(iter(self.sites.values())).window.device
-
-    @property
-    def join_process_group(self) -> Any:
-        return torch.distributed.group.WORLD
 
     def _end_iteration(self, loss: Loss | None = None) -> bool:
         done = False
@@ -305,13 +294,3 @@ def _as_it_was(model: nn.Module, but: Sequence[Tensor]) -> Iterator[None]:
         with torch.no_grad():
             for buffer, copy in zip(buffers, copies, strict=True):
                 buffer.copy_(copy)
-
-
-def _find_sites(model: nn.Module) -> dict[str, Site]:
-    sites = sites_of(model)
-    if not sites:
-        raise InputError(
-            "found no spiking neurons in the model: use a2sg.LIF and its kin (or adapt another library's)"
-        )
-    require_windows_by_step(sites)
-    return sites
