@@ -46,6 +46,7 @@ TOGETHER = {
     "study/report/test_analysis.py": "cases curvature energy fidelity files landscape page panel"
     " gain prediction runs search theory variation /study/run",
     "surrogate/test_shape.py": "affine smooth",
+    "test_energy.py": "operations",
     "test_core_alone.py": "__init__ analysis",
     "test_extending.py": "listing /training/policies",
     "training/test_compare.py": "tables",

@@ -42,7 +42,7 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {"neuron": ("neuron",)},
     {"adopt": ("adopt",)},
     {name: (name,) for name in ("memory", "baselines", "models", "data")},
-    {"energy": ("energy",)},
+    {"energy": ("energy", "operations")},
     {"training": ("training",)},
     {"export": ("export",), "study": ("study", "analysis"), "info": ("info",)},
     {"bench": ("bench",)},
