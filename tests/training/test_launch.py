@@ -270,7 +270,7 @@ def test_however_it_ends_one_line_says_it_and_the_run_goes_on(tmp_path):
             said = process.communicate(timeout=120)[1].decode().splitlines()
         finally:
             process.kill()
-        assert process.returncode == status, (name, said)
+        assert process.returncode == status, "\n".join([name, *said])
         lines = [text for text in said if text.startswith("a2sg:")]
         assert len(lines) == bool(line), (name, said)
         assert not line or lines[0].startswith(line)

@@ -32,12 +32,9 @@ class TrainingClock(pl.Callback):
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._start: float | None = None
-
-    @property
-    def began(self) -> bool:
+        self.began = False
         """Whether training has: what it goes on from was loaded."""
-        return self._start is not None
+        self._start: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
         running = 0.0 if self._start is None else time.perf_counter() - self._start
@@ -47,6 +44,7 @@ class TrainingClock(pl.Callback):
         self.seconds = float(state_dict["seconds"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.began = True
         self._start = time.perf_counter()  # in the middle of an epoch none begins
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -19,7 +19,7 @@ from a2sg.ranks import Lost, distributed, rank, rank_count
 
 LOST = 3
 """Exit status of a command that lost one of its ranks; its run can be resumed."""
-LOST_MARKS = ("gloo", "nccl", "timed out waiting", "closed by peer", "connection reset", "broken pipe")
+LOST_MARKS = ("gloo", "nccl", "pair closure", "timed out waiting", "closed by peer", "connection reset")
 """What stands in the messages of torch where a rank is not heard; not all have a type of their own."""
 PATIENCE = 600.0
 """Seconds that a rank waits for the others."""
