@@ -8,7 +8,7 @@ PIP_OPTIONS ?=
 export PIP_OPTIONS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-gpu coverage test-peers test-platforms test-packaging test-lowest release-check lint docs evidence clean
+.PHONY: help setup demo test test-all test-gpu coverage test-peers test-platforms test-packaging test-lowest release-check lint docs evidence mutation clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,15 @@ test-lowest:  ## the everyday tests with the lowest admitted versions (Python 3.
 release-check: $(READY)  ## what must hold before a version is tagged (docs/release.md), about an hour
 	PYTHONPATH=tests/support $(BIN)/python tests/packaging/release.py
 
+# A copy of the tree is changed, one place at a time. SHARE of all places, drawn by SEED; ONLY in paths with this word.
+SHARE ?= 0.1
+SEED ?= 0
+ONLY ?=
+mutation: $(READY)  ## the share of small changes of the source that the tests see; hours
+	test -e .mutation/site/cosmic_ray || $(BIN)/python -m pip install -q --target .mutation/site cosmic-ray==8.7.0
+	OMP_NUM_THREADS=1 PYTHONPATH=.mutation/site $(BIN)/python tests/mutation/score.py \
+		.mutation/$(or $(ONLY),all)-$(SHARE)-$(SEED).sqlite --share $(SHARE) --seed $(SEED) --only '$(ONLY)'
+
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -76,4 +85,4 @@ evidence: $(READY)  ## judge every claim by the stored comparisons, into docs/ev
 	$(BIN)/python evidence/ledger.py
 
 clean:  ## remove what was built here, runs excepted
-	rm -rf $(VENV) site .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .mutation site .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,9 +1,11 @@
 """Tables of runs: written and read again, and told where they are damaged."""
 
+from itertools import pairwise
+
 import pytest
 
 from a2sg.errors import InputError
-from a2sg.files import csv_text, read_rows, write_text
+from a2sg.files import GrowingTable, csv_text, read_rows, read_searches, write_text
 
 ROWS = [
     {"iteration": 1, "layer": "fc1", "step": 1, "window": 0.5, "tgc": None},
@@ -44,3 +46,83 @@ def test_text_that_cannot_be_written_leaves_nothing_behind(tmp_path):
         write_text(tmp_path / "x.txt", "half a character: \ud800")
     assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
     assert (tmp_path / "x.txt").read_text(encoding="utf-8") == "before"
+
+
+def grown(path, count=3):
+    """A table of so many rows."""
+    table = GrowingTable(path, ("iteration", "layer", "window"))
+    table.begin()
+    for at in range(count):
+        table.append([{"iteration": at, "layer": "a,b", "window": 0.1 * at or None}])
+    return table
+
+
+def test_a_growing_table_holds_what_a_table_written_at_once_does(tmp_path):
+    table = grown(tmp_path / "x.csv")
+    rows = [{"iteration": at, "layer": "a,b", "window": 0.1 * at or None} for at in range(3)]
+    assert read_rows(table.path) == rows
+    assert table.sync() == table.rows == 3
+    assert table.path.read_bytes().decode().replace("\r", "") == csv_text(rows)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+@pytest.mark.parametrize("torn", [b"", b"4,some", b"4,b,0.5\n5"])
+def test_a_table_is_cut_back_to_its_state_and_goes_on(tmp_path, caplog, rows, torn):
+    whole = grown(tmp_path / "whole.csv")
+    path = grown(tmp_path / "x.csv").path
+    with path.open("ab") as file:
+        file.write(torn)
+    table = GrowingTable(path, whole.columns)
+    table.resume(rows)
+    table.append([{"iteration": at, "layer": "a,b", "window": 0.1 * at or None} for at in range(rows, 3)])
+    assert path.read_bytes() == whole.path.read_bytes()
+    assert table.rows == 3
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("left", [b"", b"iteration,layer,window\r\n0,a,1", None])
+def test_lost_rows_are_warned_of(tmp_path, caplog, left):
+    path = grown(tmp_path / "x.csv").path
+    if left is None:
+        path.unlink()
+    elif left:
+        path.write_bytes(left)
+    else:
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:1]))
+    table = GrowingTable(path, ("iteration", "layer", "window"))
+    table.resume(3)
+    assert "has lost 3 of 3 rows" in caplog.text
+    table.append([{"iteration": 3, "layer": "b", "window": 0.5}])
+    assert read_rows(path) == [{"iteration": 3, "layer": "b", "window": 0.5}]
+
+
+@pytest.mark.parametrize("header", [b"", b"iteration,layer\r\n", b"x" * 2_000_000])
+def test_a_table_of_other_columns_is_told_and_left_as_it_is(tmp_path, header):
+    (tmp_path / "x.csv").write_bytes(header)
+    with pytest.raises(InputError, match=r"x\.csv has other columns than iteration, layer, window") as told:
+        GrowingTable(tmp_path / "x.csv", ("iteration", "layer", "window")).resume(0)
+    assert "\n" not in str(told.value)
+    assert (tmp_path / "x.csv").read_bytes() == header
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 10, 11, 12, 40, 41, 1000])
+def test_of_a_long_table_searches_are_read_evenly(tmp_path, count):
+    rows = [{"iteration": 7 * at, "step": step, "window": 0.5} for at in range(count) for step in (1, 2)]
+    (tmp_path / "x.csv").write_text(csv_text(rows) if rows else "iteration,step,window\n", encoding="utf-8")
+    found = read_searches(tmp_path / "x.csv", 10)
+    if count <= 10:
+        assert found == rows
+    assert [row["step"] for row in found] == [1, 2] * (len(found) // 2)
+    at = [row["iteration"] // 7 for row in found[::2]]
+    assert at[:1] + at[-1:] == ([0, count - 1] if count else [])
+    assert len(at) <= 11
+    assert len(at) > 5 or count <= 10
+    gaps = {after - before for before, after in pairwise(at[:-1])}
+    assert len(gaps) <= 1, "all but the last at one distance"
+
+
+@pytest.mark.parametrize("state", ["x", [1], [{"x": 2}]])
+def test_a_state_that_holds_something_else_is_told(tmp_path, state):
+    with pytest.raises(InputError, match=r"cannot go on with .*x\.csv") as told:
+        GrowingTable(tmp_path / "x.csv", ("iteration", "layer", "window")).resume(state)
+    assert "\n" not in str(told.value)

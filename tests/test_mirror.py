@@ -17,6 +17,7 @@ TOGETHER = {
     "adopt/test_count.py": "site",
     "adopt/test_spike.py": "gates ramp",
     "bench/test_bench.py": "command lif memory networks peers report search timing train",
+    "data/test_apart.py": "apart_child",
     "data/test_augment.py": "draws mix",
     "data/test_digits_events.py": "saccade",
     "data/test_events.py": "frame_cache",

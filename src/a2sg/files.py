@@ -1,16 +1,24 @@
-"""Files that are written whole or not at all, and tables as CSV."""
+"""Files that are written whole or not at all, and tables as CSV: written whole, growing, read again."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-from a2sg.errors import told
+from a2sg.errors import require, told
+
+log = logging.getLogger("a2sg")
+
+LINE = 1 << 20
+"""Bytes that a line of a table may have."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -32,6 +40,88 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
+class GrowingTable:
+    """A CSV file that rows are appended to. None of them is held in memory.
+
+    A state is how many rows there are. The file can be cut back to a state: what was written after it goes.
+
+    Args:
+        path: of the file.
+        columns: of its rows; None in a row is an empty cell.
+
+    Attributes:
+        rows: how many there are.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
+        self.columns = tuple(columns)
+        self.rows = 0
+
+    def begin(self) -> None:
+        """Write the file anew, without rows."""
+        self.path.write_bytes(self._header())
+        self.rows = 0
+
+    def resume(self, state: int | Sequence[Mapping[str, Any]] | None) -> None:
+        """Go on from a state; from rows, which the file is to hold; or, from None, begin.
+
+        Raises:
+            InputError: if the file or the rows have other columns, or the file cannot be written.
+        """
+        with told(f"cannot go on with {self.path}"):
+            if isinstance(state, int):
+                self.cut(state)
+            else:
+                self.begin()
+                self.append(state or [])
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows behind those that are there."""
+        with self.path.open("ab") as file:
+            file.write(_lines(self.columns, rows))
+        self.rows += len(rows)
+
+    def sync(self) -> int:
+        """Have all rows on the disk, before a state tells of them; how many there are."""
+        with self.path.open("r+b") as file:
+            os.fsync(file.fileno())
+        return self.rows
+
+    def cut(self, rows: int) -> None:
+        """Go on from a state: keep so many rows, and warn if the file has fewer.
+
+        Raises:
+            InputError: if the columns of the file are others.
+        """
+        if not self.path.is_file():
+            self.begin()
+        with self.path.open("r+b") as file:
+            header = file.readline(LINE)
+            require(
+                header.split() == self._header().split(),
+                f"{self.path} has other columns than {', '.join(self.columns)}: was it written by another "
+                "version? Move it away to go on without its rows",
+            )
+            size, self.rows = len(header), 0
+            while self.rows < rows and (line := file.readline(LINE)).endswith(b"\n"):
+                size += len(line)
+                self.rows += 1
+            file.truncate(size)
+        if self.rows < rows:
+            log.warning("%s has lost %d of %d rows; those to come follow", self.path, rows - self.rows, rows)
+
+    def _header(self) -> bytes:
+        return _lines(self.columns, [dict(zip(self.columns, self.columns, strict=True))])
+
+
+def _lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Rows as lines of CSV."""
+    file = io.StringIO()
+    csv.DictWriter(file, columns).writerows(rows)
+    return file.getvalue().encode()
+
+
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as CSV with the keys of the first as header; None is an empty cell."""
     file = io.StringIO()
@@ -47,10 +137,38 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: if the file is damaged.
     """
+    with _opened(path) as rows:
+        return list(rows)
+
+
+def read_searches(path: Path, most: int = 1000) -> list[dict[str, Any]]:
+    """Rows of windows.csv as `read_rows` gives them, of at most `most` + 1 searches evenly over the file.
+
+    The first and the last search are among them. Memory holds no more than these, however long the file is.
+    """
+    kept: list[list[dict[str, Any]]] = []
+    last: list[dict[str, Any]] = []
+    stride = 1
+    with _opened(path) as rows:
+        for at, (_, search) in enumerate(groupby(rows, lambda row: row.get("iteration"))):
+            last = list(search)
+            if at % stride == 0:
+                kept.append(last)
+            if len(kept) > most:
+                kept, stride = kept[::2], 2 * stride
+    if kept and kept[-1] is not last:
+        kept.append(last)
+    return list(chain.from_iterable(kept))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
+    """The rows of a table one by one, typed; none where there is no file."""
     if not path.is_file():
-        return []
+        yield iter(())
+        return
     with told(f"{path} is damaged"), path.open(newline="", encoding="utf-8") as file:
-        return [{name: _typed(name, cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+        yield ({name: _typed(name, cell) for name, cell in row.items()} for row in csv.DictReader(file))
 
 
 def _typed(name: str, cell: str) -> Any:

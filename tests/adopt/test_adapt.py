@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import a2sg
-from a2sg.adopt import revert
+from a2sg.adopt import SpikeSite, revert
+from a2sg.adopt.swap import Begin
 from a2sg.errors import InputError
 from a2sg.surrogate import Boxcar, Dspike, Triangle
 from lookalikes import (
@@ -410,3 +411,24 @@ def test_public_names():
     assert a2sg.adopt.spike is a2sg.spike
     assert a2sg.adopt.adapt is a2sg.adapt
     assert isinstance(a2sg.adapt(nn.Sequential(Sited(2)), steps=2), a2sg.AdaptiveWindows)
+
+
+@pytest.mark.parametrize("advance", [True, False])
+def test_a_neuron_whose_state_tells_is_counted_where_there_are_gradients(advance):
+    """Three sequences of T calls; before each of them an evaluation of another length."""
+    site, calls = SpikeSite(T), []
+    hook = Begin(site, lambda module, args, kwargs: args[0] == 0, advance)
+    for _ in range(3):
+        with torch.no_grad():
+            for step in range(T + 3):
+                hook(nn.Identity(), (step,), {})
+        assert site.count.done in (0, T if advance else 0)
+        for step in range(T):
+            hook(nn.Identity(), (step,), {})
+            calls.append(site.count.done)
+    assert calls == 3 * (list(range(1, T + 1)) if advance else [0] * T)
+    site.count.done, site.count.live = 2, True  # in the middle of a sequence of training
+    with torch.no_grad():
+        hook(nn.Identity(), (0,), {})
+    with pytest.raises(InputError, match="saw 2 steps of a sequence, but steps=4"):
+        hook(nn.Identity(), (0,), {})

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import a2sg
+from a2sg.adopt.count import StepCount
 from a2sg.errors import InputError
 from a2sg.surrogate import Triangle
 from lookalikes import Looped, Sited, Stepped, Stepwise, draw, gradients
@@ -383,3 +384,15 @@ def test_every_way_a_sequence_may_fail_is_left_behind():
             windows.revert()
             a2sg.adapt(net, steps=T, window=WINDOWS, functions={Stepped: "act"})
         check(gradients(net, loss_of(net)), reference())
+
+
+def test_steps_without_gradients_leave_no_count_behind():
+    """A caller's loop makes one step of each forward; some of it looks on before training begins."""
+    count = StepCount(4)
+    for _ in range(3):
+        count.enter()
+        assert count.next() == 0
+    for step in (0, 1, 2, 3, 0, 1):
+        count.enter()
+        assert count.next() == step
+        count.live = True

@@ -2,12 +2,15 @@
 
 import copy
 import pickle
+from types import FunctionType, SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from a2sg.adopt import SpikeSite
-from a2sg.adopt.norse import _Step
+from a2sg.adopt.norse import _Step, adopt
+from a2sg.errors import InputError
 from a2sg.surrogate import Triangle
 
 SCALE = 2.0
@@ -63,3 +66,32 @@ def test_a_copy_goes_on_with_a_site_of_its_own(again):
     (other(u) + step(u)).backward()
     expected = Triangle().derivative(u.detach() - 1, 0.25) + Triangle().derivative(u.detach() - 1, 0.5)
     torch.testing.assert_close(u.grad, expected)
+
+
+def cell(method="super", module="norse.torch.functional.lif"):
+    """What Norse's cells have: parameters, and a step of a module of Norse."""
+    step = FunctionType(plain.__code__, plain.__globals__, "lif_feed_forward_step")
+    step.__module__ = module
+    found = nn.Identity()
+    found.p, found.activation = SimpleNamespace(method=method), step
+    return found
+
+
+def test_a_cell_with_a_step_that_is_known_takes_the_surrogate():
+    site = SpikeSite(1, surrogate=Triangle(), window=0.5)
+    found = adopt(cell(), site)
+    assert list(found.attributes) == ["activation"]
+    assert isinstance(found.attributes["activation"], _Step)
+    assert site.count.told
+
+
+def test_what_is_no_cell_or_has_another_step_is_left_alone():
+    site = SpikeSite(1, surrogate=Triangle(), window=0.5)
+    without_step, without_parameters = cell(), cell()
+    without_step.activation = "relu"
+    del without_parameters.p
+    assert [adopt(one, site) for one in (nn.ReLU(), without_step, without_parameters)] == [None] * 3
+    assert adopt(cell(module="mine"), site) == "its step is not known"
+    assert not site.count.told
+    with pytest.raises(InputError, match="Identity has method='adjoint'"):
+        adopt(cell(method="adjoint"), site)

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from a2sg.data import create_data
+from a2sg.data import create_data, hub
 from a2sg.data.idx import FILES
 from a2sg.errors import InputError
 from labelled_images import CLASSES, assert_holds, picture
@@ -166,4 +166,95 @@ def test_a_missing_package_is_told(tmp_path, monkeypatch):
     folder = write_parquet(tmp_path / "files")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"package datasets, of the extra a2sg\[train\]"):
+        create_data("image_folder", source=str(folder))
+
+
+def repeated(folder, size, count):
+    """Beside the images a column of one long text, written once for all rows: a file of some kB."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    path = folder / "train-00000-of-00001.parquet"
+    table = parquet.read_table(path).slice(0, 1)
+    many = pyarrow.concat_tables([table] * count)
+    note = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * count, pyarrow.int32()), ["x" * size])
+    parquet.write_table(
+        many.append_column("note", note),
+        path,
+        compression="zstd",
+        store_schema=False,
+        dictionary_pagesize_limit=1 << 30,
+    )
+    return path
+
+
+def with_a_lie(folder, size):
+    """A column of zeros, and a footer that says they are few bytes."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    path = folder / "train-00000-of-00001.parquet"
+    table = parquet.read_table(path).slice(0, 2)
+    zeros = pyarrow.array([bytes(size)] * 2)
+    parquet.write_table(table.append_column("note", zeros), path, compression="zstd", use_dictionary=False)
+    content, said = path.read_bytes(), parquet.read_metadata(path).row_group(0)
+    numbers = [said.total_byte_size, said.column(said.num_columns - 1).total_uncompressed_size]
+    for number in numbers:
+        honest = varint(2 * number)
+        assert honest in content
+        content = content.replace(honest, varint(2 * 1000, len(honest)))
+    path.write_bytes(content)
+    assert parquet.read_metadata(path).row_group(0).total_byte_size == 1000
+    return path
+
+
+def varint(number, width=0):
+    """A whole number as thrift writes it, in at least so many bytes."""
+    parts = []
+    while number or len(parts) < width or not parts:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    parts[-1] &= 127
+    return bytes(parts)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [lambda folder: repeated(folder, 1 << 20, 500), lambda folder: with_a_lie(folder, 130 << 20)],
+    ids=["one value for all rows", "a footer that lies"],
+)
+def test_parquet_files_that_unpack_to_more_than_they_say_are_told(tmp_path, cache, lie):
+    folder = write_parquet(tmp_path / "files")
+    path = lie(folder)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(InputError, match="unpacks to more than 256 MB") as told:
+        create_data("image_folder", source=str(folder))
+    assert "\n" not in str(told.value)
+    assert path.name in str(told.value)
+    assert sum(file.stat().st_size for file in cache.rglob("*") if file.is_file()) < 1 << 20, (
+        "and not unpacked"
+    )
+
+
+def test_parquet_files_are_unpacked_for_the_first_time_only(tmp_path, monkeypatch):
+    folder = write_parquet(tmp_path / "files")
+    seen = []
+    look = hub.require_modest
+    monkeypatch.setattr(hub, "require_modest", lambda paths: seen.append(len(paths)) or look(paths))
+    for _ in range(2):
+        assert_holds(create_data("image_folder", source=str(folder)))
+    assert seen == [2]
+    write_parquet(tmp_path / "others", "validation").rename(tmp_path / "more")
+    assert_holds(create_data("image_folder", source=str(tmp_path / "more")))
+    assert seen == [2, 2], "others are looked at"
+
+
+def test_damaged_pages_are_told_with_the_name_of_their_file(tmp_path):
+    folder = write_parquet(tmp_path / "files")
+    path = folder / "train-00000-of-00001.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * (len(content) // 4) + content[4 + len(content) // 4 :])
+    with pytest.raises(
+        InputError, match=r"train-00000-of-00001\.parquet cannot be unpacked: its reader fails"
+    ):
         create_data("image_folder", source=str(folder))

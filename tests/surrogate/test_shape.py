@@ -23,6 +23,7 @@ from a2sg.surrogate import (
     Triangle,
     create_surrogate,
 )
+from a2sg.surrogate.registry import side_by_side
 from reference import AFFINE, BY_NAME, CASES
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -290,3 +291,15 @@ def test_shapes_by_name_are_the_classes():
 
 def test_every_shape_of_the_package_is_in_the_table_of_cases():
     assert {type(case.shape) for case in BY_NAME.values()} == set(SURROGATES.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "biases"), [({}, (0.5, 0.8)), ({"close": True}, (0.5, 0.6, 0.7, 0.8, 0.9))]
+)
+@pytest.mark.parametrize("area", ["free", "unit"])
+def test_analyses_compare_shapes_by_names_that_tell_their_options(area, options, biases):
+    found = side_by_side(area, **options)
+    asymmetric = {name: shape for name, shape in found.items() if name.startswith("asymmetric")}
+    assert asymmetric == {f"asymmetric {h}": Asymmetric(bias=h, area=area) for h in biases}
+    assert found["fast sigmoid"] == FastSigmoid(area=area)
+    assert all(shape.area == area for shape in found.values())

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from a2sg.errors import InputError
+from a2sg.files import read_rows
 from a2sg.models import MODELS, register_model
 from a2sg.models.mlp import mlp_small
-from a2sg.training.checkpoints import CHECKPOINT, read_checkpoint
+from a2sg.training.checkpoints import CHECKPOINT, read_checkpoint, write_checkpoint
 from a2sg.training.folders import SUMMARY
 from a2sg.training.midway import Every, Saver, read_every
 from a2sg.training.recipe import load_recipe
@@ -139,6 +140,55 @@ def test_a_run_goes_on_to_the_bit(wholes, tmp_path, case, at):
     mine, theirs = (read_checkpoint(folder / CHECKPOINT) for folder in (tmp_path / "run", out))
     for name, value in theirs["state_dict"].items():
         assert torch.equal(mine["state_dict"][name], value), name
+
+
+def test_what_the_killed_run_wrote_after_it_was_saved_is_cut_off(wholes, tmp_path):
+    """Saved at step 10, the end of an epoch; killed at 15, after the search of steps 12 to 14."""
+    out, _ = wholes("plain")
+    run, config = tmp_path / "run", tiny(save_every=100)
+    killed(config, run, 15)
+    saved = read_checkpoint(run / CHECKPOINT)["windows"]["history"]
+    assert 0 < saved < len(read_rows(run / "windows.csv"))
+    for name in ("windows.csv", "metrics.csv"):
+        with (run / name).open("a", encoding="utf-8") as file:
+            file.write("18,half a li")
+    train(config, run, resume=True, quiet=True)
+    assert (run / "windows.csv").read_bytes() == (out / "windows.csv").read_bytes()
+    assert metrics(run) == metrics(out)
+
+
+def test_a_checkpoint_of_a_version_that_kept_all_rows_in_it_goes_on(wholes, tmp_path):
+    out, _ = wholes("plain")
+    run, config = tmp_path / "run", tiny(save_every=100)
+    killed(config, run, 15)
+    state = read_checkpoint(run / CHECKPOINT)
+    for rows, name in ((state["windows"], "windows.csv"), (state["callbacks"]["MetricsFile"], "metrics.csv")):
+        key = "history" if "history" in rows else "rows"
+        rows[key] = read_rows(run / name)[: rows[key]]
+    write_checkpoint(state, run / CHECKPOINT)
+    for name in ("windows.csv", "metrics.csv"):
+        (run / name).write_text("written when the epoch ended\n", encoding="utf-8")
+    train(config, run, resume=True, quiet=True)
+    assert (run / "windows.csv").read_bytes() == (out / "windows.csv").read_bytes()
+    assert metrics(run) == metrics(out)
+
+
+def test_no_checkpoint_grows_with_the_iterations(tmp_path):
+    """Searches, epochs, points of the loss curve: what they leave is in files that grow, and counted."""
+    config = tiny(epochs=8, save_every=1, **{"windows.every": 1, "windows.batches": 1, "data.batch_size": 32})
+    sizes = {}
+    call = Saver.__call__
+
+    def weigh(self, trainer, *rest):
+        call(self, trainer, *rest)
+        sizes[trainer.global_step] = (tmp_path / "run" / CHECKPOINT).stat().st_size
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Saver, "__call__", weigh)
+        train(config, tmp_path / "run", quiet=True)
+    rows = len(read_rows(tmp_path / "run" / "windows.csv"))
+    assert rows == 2 * (max(sizes) - 1)
+    assert sizes[max(sizes) - 1] - sizes[45] < rows / 2, "bytes; rows would be more than 100 each"
 
 
 def test_the_last_batch_is_left_to_the_epoch(tmp_path):

@@ -98,12 +98,12 @@ def test_the_history_is_written_when_its_numbers_have_come(slow):
     set_by_first = [window for site in windows.sites.values() for window in site.window.tolist()]
     observed(model, windows)
     assert [event.come for event in slow] == [False, False], "nobody waited"
-    assert windows._history == []
+    assert windows._records.rows() == []
     slow[0].come = True
     observed(model, windows)
-    assert {row["iteration"] for row in windows._history} == {0}
-    assert [row["window"] for row in windows._history] == set_by_first
-    assert any(row["window"] != row["window_before"] for row in windows._history)
+    assert {row["iteration"] for row in windows._records.rows()} == {0}
+    assert [row["window"] for row in windows._records.rows()] == set_by_first
+    assert any(row["window"] != row["window_before"] for row in windows._records.rows())
     assert {row["iteration"] for row in windows.history} == {0, 1, 2}, "who asks waits"
     assert [event.come for event in slow] == [True] * 3
 

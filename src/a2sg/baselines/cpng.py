@@ -117,7 +117,7 @@ class CPNG(WindowPolicy):
         self.store.add_ranks()
         tables = self.store.tables.view(len(self.sites), -1).tolist()
         self.store.clear()
-        reasons = []
+        reasons, rows = [], []
         for (name, site), (count, total, square, inside) in zip(self.sites.items(), tables, strict=True):
             before = site.window.tolist()
             share = share_before = inside_before = None
@@ -139,7 +139,7 @@ class CPNG(WindowPolicy):
                 share = share_within(site.window[-1].item(), mean, spread)
             reasons.append(reason)
             for step, window in enumerate(site.window.tolist()):
-                self.history.append(
+                rows.append(
                     {
                         "iteration": self.iteration,
                         "layer": name,
@@ -152,6 +152,7 @@ class CPNG(WindowPolicy):
                         "kept": reason,
                     }
                 )
+        self._records.add(rows)
         self._count_kept(self.iteration, reasons, "layers")
         return not all(reasons)
 

@@ -143,9 +143,10 @@ class DspikeSearch(WindowPolicy):
         self.moves += moves[best]
         self._use(self.temperature)
         found = [cosine.item() if not reason else None for cosine in (cosines[best], cosines[0])]
+        rows = []
         for name, site in self.sites.items():
             for step, window in enumerate(site.window.tolist()):
-                self.history.append(
+                rows.append(
                     {
                         "iteration": self.iteration,
                         "layer": name,
@@ -159,6 +160,7 @@ class DspikeSearch(WindowPolicy):
                         "kept": reason,
                     }
                 )
+        self._records.add(rows)
         self._count_kept(self.iteration, [reason], "temperatures")
         return not reason
 

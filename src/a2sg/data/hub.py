@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from a2sg.data.apart import PATIENCE as LEAST
+from a2sg.data.apart import Apart
 from a2sg.data.archives import MEMBERS
 from a2sg.data.cache import cache_folder
 from a2sg.data.encoded import Encoded, Splits
@@ -19,6 +21,8 @@ from a2sg.errors import InputError, require, told
 
 PATIENCE = 10
 """Seconds until a hub that does not answer counts as out of reach."""
+SLOWEST = 10e6
+"""Bytes of a parquet file that a machine unpacks in a second, at the least."""
 
 
 def read_hub(name: str, evaluated: Sequence[str], classes: int | None, instead: str) -> Splits:
@@ -76,22 +80,39 @@ def read_parquet(folder: Path, evaluated: Sequence[str], classes: int | None) ->
         if split is not None:
             files.setdefault(split, []).append(str(path))
     with told(f"cannot read the parquet files of {folder}"), _calm(datasets):
-        for file in itertools.chain(*files.values()):
-            require_modest(Path(file))
         cache = str(cache_folder() / "parquet")
-        splits = datasets.load_dataset("parquet", data_files=files, cache_dir=cache)
+        builder = datasets.load_dataset_builder("parquet", data_files=files, cache_dir=cache)
+        if not Path(builder.cache_dir).is_dir():  # else they were looked at when they were unpacked
+            require_modest([Path(file) for file in itertools.chain(*files.values())])
+            builder.download_and_prepare()
+        splits = builder.as_dataset()
     return _from_splits(splits, evaluated, classes, str(folder), Contents)
 
 
-def require_modest(path: Path) -> None:
-    """Raise `InputError` if a parquet file says that it has more rows, or unpacks to more, than it may."""
-    from pyarrow.parquet import read_metadata  # type: ignore[import-untyped]
+def require_modest(paths: Sequence[Path]) -> None:
+    """Raise `InputError` for a parquet file that has more rows, or unpacks to more, than it may.
 
-    said = read_metadata(path)
-    groups = (said.row_group(at).total_byte_size for at in range(said.num_row_groups))
-    allowance = Allowance(path)
-    allowance.spend(sum(groups))
-    require(said.num_rows <= MEMBERS, f"{path} has {said.num_rows:,} rows, more than {MEMBERS:,}")
+    First by what it says of itself, then, since that may be a lie, by unpacking it in a process of its own.
+    """
+    from pyarrow.parquet import read_metadata
+
+    for path in paths:
+        said = read_metadata(path)
+        groups = (said.row_group(at).total_byte_size for at in range(said.num_row_groups))
+        _require_size(path, said.num_rows, sum(groups))
+    largest = max((path.stat().st_size for path in paths), default=0)
+    with Apart("__main__", "parquet_size", patience=LEAST + largest / SLOWEST) as apart:
+        for path in paths:
+            try:
+                ((rows, size),) = apart.read(path).tolist()
+            except InputError as error:
+                raise InputError(f"{path} cannot be unpacked: {error}") from error
+            _require_size(path, rows, size)
+
+
+def _require_size(path: Path, rows: int, size: int) -> None:
+    Allowance(path).spend(size)
+    require(rows <= MEMBERS, f"{path} has {rows:,} rows, more than {MEMBERS:,}")
 
 
 class Contents(Sequence[bytes]):

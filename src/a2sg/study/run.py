@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from a2sg.errors import require, told
-from a2sg.files import read_rows
+from a2sg.files import read_rows, read_searches
 from a2sg.study.measure.variation import HistoryPoint, history_points
 
 if TYPE_CHECKING:
@@ -71,16 +71,20 @@ def open_run(folder: Path) -> Run:
     return Run(folder, task, task.config, task.model, task.loss, task.data)
 
 
-def run_history(folder: str | Path) -> list[HistoryPoint]:
+def run_history(folder: str | Path, searches: int = 1000) -> list[HistoryPoint]:
     """SGV, TGC and window per layer and step over a run's training, from its `windows.csv`.
 
     Runs with fixed windows have them too: their layers are watched on the same iterations.
+
+    Args:
+        folder: of the run.
+        searches: of how many at most; of a run with more, evenly over its training.
 
     Raises:
         InputError: if the folder holds no `windows.csv`, or it has no rows.
     """
     folder = Path(folder)
-    rows = read_rows(folder / "windows.csv")
+    rows = read_searches(folder / "windows.csv", searches)
     require(
         bool(rows),
         f"{folder} has no observed iterations in a windows.csv: is it a run folder, trained for longer than "

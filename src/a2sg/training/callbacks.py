@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from a2sg.files import GrowingTable
 from a2sg.training.task import SpikingTask
+from a2sg.window.later import Later, Mail
 
 
 class EpochSeed(pl.Callback):
@@ -84,48 +87,55 @@ class EpochWeights(pl.Callback):
 
 
 class MetricsFile(pl.Callback):
-    """Writes metrics.csv, a row per epoch; keeps the rows so that a resumed run has them all."""
+    """Writes metrics.csv, a row per epoch."""
 
     def __init__(self, path: Path, clock: TrainingClock) -> None:
         self.path = path
         self.clock = clock
-        self.rows: list[dict[str, Any]] = []
+        self.table: GrowingTable | None = None
+        """Of rank 0: the others write nothing."""
+        self.before: list[dict[str, Any]] | int | None = None
+        """What a checkpoint tells of: how many rows there were; one of old has them itself."""
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.table.sync() if self.table else 0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = list(state_dict["rows"])
+        self.before = state_dict["rows"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SpikingTask)
+        score = pl_module.score.name
+        self.metrics = ("train_loss", f"train_{score}", "test_loss", f"test_{score}")
+        if trainer.is_global_zero:
+            self.table = GrowingTable(self.path, ("epoch", "iteration", "lr", *self.metrics, "seconds"))
+            self.table.resume(self.before)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, SpikingTask)
-        score, metrics = pl_module.score.name, trainer.callback_metrics
-        names = ("train_loss", f"train_{score}", "test_loss", f"test_{score}")
-        self.rows.append(
-            {
-                "epoch": trainer.current_epoch + 1,
-                "iteration": trainer.global_step,
-                "lr": trainer.optimizers[0].param_groups[0]["lr"],
-                **{name: metrics[name].item() for name in names},
-                "seconds": round(self.clock.seconds, 3),
-            }
-        )
-        if trainer.is_global_zero:
-            write_rows(self.path, tuple(self.rows[0]), self.rows)
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "iteration": trainer.global_step,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            **{name: trainer.callback_metrics[name].item() for name in self.metrics},
+            "seconds": round(self.clock.seconds, 3),
+        }
+        if self.table:
+            self.table.append([row])
 
 
 class LossCurve(pl.Callback):
-    """Logs the loss of every so many optimizer steps, once the epoch is over: no step waits for its value."""
+    """Logs the loss of every so many optimizer steps, some steps later: none waits for its value.
 
-    def __init__(self, every: int = 10) -> None:
+    Args:
+        every: how many steps.
+        together: how many losses leave the device at once.
+    """
+
+    def __init__(self, every: int = 10, together: int = 100) -> None:
         self.every = every
+        self.together = together
         self._kept: dict[int, torch.Tensor] = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"kept": {step: loss.item() for step, loss in self._kept.items()}}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._kept = {step: torch.tensor(loss) for step, loss in state_dict["kept"].items()}
+        self._mail = Mail()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._steps = trainer.global_step
@@ -136,37 +146,41 @@ class LossCurve(pl.Callback):
             self._steps = trainer.global_step
             if self._steps % self.every == 0:
                 self._kept[self._steps] = pl_module.last_loss
+                if len(self._kept) == self.together:
+                    self._send(trainer)
+                    self._mail.deliver()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._send(trainer)
+        self._mail.deliver(wait=True)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.on_train_epoch_end(trainer, pl_module)  # what is logged need not be saved
+
+    def _send(self, trainer: pl.Trainer) -> None:
         if self._kept and trainer.logger is not None:
-            for step, loss in self._kept.items():
-                trainer.logger.log_metrics({"train_loss_step": loss.item()}, step)
+            losses = torch.stack(list(self._kept.values()))
+            self._mail.send(Later(losses), partial(self._log, trainer.logger, list(self._kept)))
         self._kept = {}
+
+    def _log(self, logger: Logger, steps: list[int], losses: torch.Tensor) -> None:
+        for step, loss in zip(steps, losses.tolist(), strict=True):
+            logger.log_metrics({"train_loss_step": loss}, step)
+        logger.save()
 
 
 class WindowsFile(pl.Callback):
-    """Writes windows.csv, a row per observed iteration, layer and step."""
+    """Has the windows write their history to windows.csv: a row per observed iteration, layer and step."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._written = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SpikingTask)
-        self._written = 0
-        if trainer.is_global_zero:
-            write_rows(self.path, pl_module.windows.columns, [])
-            self._append(pl_module)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero:
-            self._append(pl_module)
-
-    def _append(self, task: pl.LightningModule) -> None:
-        assert isinstance(task, SpikingTask)
-        fresh = task.windows.history[self._written :]
-        write_rows(self.path, task.windows.columns, fresh, append=True)
-        self._written += len(fresh)
+        if trainer.is_global_zero:  # a run that was killed before it was saved begins once more
+            pl_module.windows.record(self.path, anew=True)
 
 
 class RunProgress(pl.Callback):
@@ -217,14 +231,3 @@ class RunProgress(pl.Callback):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.bar.stop()
-
-
-def write_rows(
-    path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]], *, append: bool = False
-) -> None:
-    """Write rows as CSV, with a header unless they are appended; None is an empty cell."""
-    with path.open("a" if append else "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        if not append:
-            writer.writeheader()
-        writer.writerows(rows)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from a2sg.colours import COLOURS, GREY
 from a2sg.errors import InputError
-from a2sg.files import read_rows
+from a2sg.files import read_rows, read_searches
 from a2sg.score import score_in
 from a2sg.statistics import mean
 from a2sg.training.tables import ArmResult
@@ -46,7 +46,7 @@ def run_pictures(run_folder: Path, against: Path | None = None) -> list[Path]:
     if against is not None:
         label = _label(against)
         folders[f"{label} ({against})" if label in folders else label] = against
-    observed = {label: read_rows(folder / "windows.csv") for label, folder in folders.items()}
+    observed = {label: read_searches(folder / "windows.csv") for label, folder in folders.items()}
     metrics = {label: read_rows(folder / "metrics.csv") for label, folder in folders.items()}
     rates = {label: _summary(folder).get("firing_rates", {}) for label, folder in folders.items()}
     mine = next(iter(folders))

@@ -18,6 +18,7 @@ from a2sg.ranks import add_up
 from a2sg.surrogate import Asymmetric
 from a2sg.window.history import COLUMNS, Place, history_rows, report
 from a2sg.window.joining import join_ranks
+from a2sg.window.later import Later
 from a2sg.window.objectives import SGV, TGC, Objective, find_objective
 from a2sg.window.observer import Observer
 from a2sg.window.policy import Loss, WindowPolicy
@@ -256,8 +257,8 @@ class AdaptiveWindows(WindowPolicy):
             after = torch.where(kept, before, moved)
             self._set(after)
             self._set_biases(found.choice // len(lattice), kept)
-        self._tell(
-            report(found, after, before, sums, self.store.passing),
+        self._mail.send(
+            Later(report(found, after, before, sums, self.store.passing)),
             partial(self._report, self.iteration, [_bias(self.sites[place.layer]) for place in self.places]),
         )
         self.store.clear()
@@ -287,7 +288,7 @@ class AdaptiveWindows(WindowPolicy):
     def _report(self, iteration: int, biases: Sequence[float | None], numbers: Tensor) -> None:
         """Append to the history, count what was kept, and warn of it."""
         rows = history_rows(iteration, self.places, numbers, biases)
-        self._history += rows
+        self._records.add(rows)
         self._count_kept(iteration, [row["kept"] for row in rows], "layer-steps")
 
 

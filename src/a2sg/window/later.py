@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
 import torch
 from torch import Tensor
+
+Value = TypeVar("Value")
+Value_co = TypeVar("Value_co", covariant=True)
+
+WAITING = 100
+"""What may be on its way at once; of more the first is waited for."""
+
+
+class Parcel(Protocol[Value_co]):
+    """Something that a device still works on."""
+
+    @property
+    def there(self) -> bool:
+        """Whether reading it would wait for nothing."""
+        ...
+
+    def read(self) -> Value_co:
+        """It, once the device has it."""
+        ...
 
 
 class Later:
@@ -33,3 +56,24 @@ class Later:
         if self._event is not None:
             self._event.synchronize()
         return self._values.cpu()
+
+
+class Mail:
+    """Parcels on their way to the host, and what is done with each once it is there, in their order."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Parcel[Any], Callable[[Any], None]]] = deque()
+
+    def send(self, parcel: Parcel[Value], told: Callable[[Value], None]) -> None:
+        """Have `told` called with what is in a parcel; nobody waits for the device."""
+        self._waiting.append((parcel, told))
+
+    def deliver(self, *, wait: bool = False) -> None:
+        """Do what is to be done with those that are there; with `wait`, with all of them."""
+        while self._waiting and (wait or len(self._waiting) > WAITING or self._waiting[0][0].there):
+            parcel, told = self._waiting.popleft()
+            told(parcel.read())
+
+    def drop(self) -> None:
+        """Forget all of them."""
+        self._waiting.clear()

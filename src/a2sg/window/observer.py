@@ -13,6 +13,7 @@ from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Fill, Observation, Sums
 from a2sg.kernels.watch import Gradient, Look, Steps
 from a2sg.surrogate import Surrogate
+from a2sg.window.later import Mail, Parcel
 
 
 class Observer:
@@ -110,7 +111,7 @@ class Clock:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
-        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._mail = Mail()
 
     def running(self, device: torch.device) -> _Lap:
         """A context whose duration is added."""
@@ -119,11 +120,17 @@ class Clock:
     @property
     def seconds(self) -> float:
         """Seconds so far; on a GPU, reading it waits for the work."""
-        for start, end in self._events:
-            end.synchronize()
-            self._seconds += start.elapsed_time(end) / 1000
-        self._events.clear()
+        self._mail.deliver(wait=True)
         return self._seconds
+
+    def add(self, seconds: float) -> None:
+        """Add a duration that is known."""
+        self._seconds += seconds
+
+    def add_later(self, lap: Parcel[float]) -> None:
+        """Add a duration that a device will know."""
+        self._mail.send(lap, self.add)
+        self._mail.deliver()
 
 
 class _Lap:
@@ -140,8 +147,16 @@ class _Lap:
 
     def __exit__(self, *_: object) -> None:
         if self.cuda:
-            last = torch.cuda.Event(enable_timing=True)
-            last.record()
-            self.clock._events.append((self.first, last))
+            self.last = torch.cuda.Event(enable_timing=True)
+            self.last.record()
+            self.clock.add_later(self)
         else:
-            self.clock._seconds += time.perf_counter() - self.start
+            self.clock.add(time.perf_counter() - self.start)
+
+    @property
+    def there(self) -> bool:
+        return self.last.query()
+
+    def read(self) -> float:
+        self.last.synchronize()
+        return self.first.elapsed_time(self.last) / 1000

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from a2sg.errors import require, require_count
 from a2sg.ranks import add_up
 from a2sg.window.joining import JoinableWindows, Reduction
-from a2sg.window.later import Later
+from a2sg.window.later import Mail
 from a2sg.window.observer import Clock, Observer
+from a2sg.window.records import Records, Row
 from a2sg.window.site import find_sites
 from a2sg.window.store import Store
 
@@ -24,8 +26,6 @@ log = logging.getLogger("a2sg")
 
 Loss = Callable[[], Tensor]
 """Computes the loss of the present batch once more."""
-Told = Callable[[Tensor], None]
-"""What is done with numbers once they are there."""
 
 
 class WindowPolicy(JoinableWindows):
@@ -69,23 +69,26 @@ class WindowPolicy(JoinableWindows):
         self._model = model
         self.observers: dict[str, Observer] = {}
         self.iteration = 0
-        self._history: list[dict[str, Any]] = []
+        self._records = Records(self.columns)
         self._kept: Counter[str] = Counter()
-        self._late: list[tuple[Later, Told]] = []
+        self._mail = Mail()
         self._clock = Clock()
         self._attached = True
         self.reduction: Reduction = "mean"
 
     @property
-    def history(self) -> list[dict[str, Any]]:
-        """One plain dict per observed iteration, layer and step, with the keys `columns`."""
-        self._hear(wait=True)
-        return self._history
+    def history(self) -> list[Row]:
+        """One plain dict per search, layer and step, with the keys `columns`.
+
+        Of the last 1,000 searches; of all, read from the file, where there is one (see `record`).
+        """
+        self._mail.deliver(wait=True)
+        return self._records.rows()
 
     @property
     def kept(self) -> Counter[str]:
         """How often a window was kept because nothing could be found, by reason."""
-        self._hear(wait=True)
+        self._mail.deliver(wait=True)
         return self._kept
 
     @property
@@ -124,7 +127,7 @@ class WindowPolicy(JoinableWindows):
         if self.observing and self._place == self.batches - 1:
             with self._clock.running(torch.device("cpu")):
                 done = self._update(loss)
-                self._hear()
+                self._mail.deliver()
         self.iteration += 1
         self._arm()
         return done
@@ -166,7 +169,24 @@ class WindowPolicy(JoinableWindows):
                 observer.table.zero_()
                 observer.passing.zero_()
             self._arm()
-        self._hear()
+        self._mail.deliver()
+
+    def record(self, path: str | Path, *, anew: bool = False) -> None:
+        """Write the history to a file, from now on and with what it has so far: memory keeps none of it.
+
+        A `state_dict` then says how many rows the file has, not what they are. Where training goes on from a
+        state, load it and record into the same file: rows that were written after the state are cut off.
+
+        Args:
+            path: of the CSV file, whose header is `columns`.
+            anew: whether to replace a file that is there and that no loaded state tells of.
+
+        Raises:
+            InputError: if the file is there already, but not of a loaded state; or has other columns.
+            OSError: if it cannot be written.
+        """
+        self._mail.deliver(wait=True)
+        self._records.record(Path(path), anew=anew)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -187,11 +207,12 @@ class WindowPolicy(JoinableWindows):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data to continue from; the windows themselves are in the model's state_dict."""
+        self._mail.deliver(wait=True)
         return {
             "iteration": self.iteration,
             "kept": dict(self.kept),
             "seconds": self.seconds,
-            "history": [dict(row) for row in self.history],
+            "history": self._records.state(),
             "tables": {name: seen.table.to("cpu", copy=True) for name, seen in self.observers.items()},
         }
 
@@ -218,9 +239,9 @@ class WindowPolicy(JoinableWindows):
         )
         self._check(state)
         self.iteration = int(state["iteration"])
-        self._history = [dict(row) for row in state["history"]]
+        self._mail.drop()
+        self._records.load(state["history"])
         self._kept = Counter(state["kept"])
-        self._late.clear()
         self._clock = Clock(float(state["seconds"]))
         for name, observer in self.observers.items():
             observer.table.copy_(tables[name])
@@ -247,18 +268,6 @@ class WindowPolicy(JoinableWindows):
     def _watch(self, on: bool) -> None:
         for name, observer in self.observers.items():
             self.sites[name].observer = observer if on else None
-
-    def _tell(self, values: Tensor, told: Told) -> None:
-        """Have `told` called with the values, on the CPU, without waiting for the device that computes them.
-
-        On the CPU that is at once; on a GPU it is in a later search, or when somebody asks for the history.
-        """
-        self._late.append((Later(values), told))
-
-    def _hear(self, *, wait: bool = False) -> None:
-        while self._late and (wait or self._late[0][0].there):
-            values, told = self._late.pop(0)
-            told(values.read())
 
     def _count_kept(self, iteration: int, reasons: Sequence[str], of: str) -> None:
         """Count why windows were kept, "" where they were not, and warn of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from a2sg.files import read_rows
+from a2sg.files import read_searches
 from a2sg.statistics import mean
 from a2sg.study.measure.variation import HistoryPoint, estimate
 from a2sg.study.report import draw
@@ -72,7 +72,7 @@ def _history(case: Case, notes: list[str]) -> list[HistoryPoint]:
             f"{case.label}: its windows follow {case.run.config.windows.policy}, which keeps no SGV and TGC."
         )
         return []
-    if not read_rows(case.run.folder / "windows.csv"):
+    if not read_searches(case.run.folder / "windows.csv", 1):
         notes.append(f"{case.label}: training observed no iteration (windows.every was longer than it).")
         return []
     return run_history(case.run.folder)

@@ -1,0 +1,81 @@
+"""Where the rows of a history are kept: the last ones in memory, or all of them in a file."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+from a2sg.errors import require, require_count
+from a2sg.files import GrowingTable, read_rows
+
+Row = dict[str, Any]
+
+RECENT = 1000
+"""Searches whose rows are kept where no file takes them."""
+
+
+class Records:
+    """The rows of the searches so far.
+
+    Args:
+        columns: keys of a row.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = columns
+        self._recent: deque[list[Row]] = deque(maxlen=RECENT)
+        self._file: GrowingTable | None = None
+        self._elsewhere: int | None = None
+        """How many rows a loaded state left in a file that is not known yet."""
+
+    def add(self, rows: list[Row]) -> None:
+        """Take the rows of a search."""
+        if self._file is None:
+            self._recent.append(rows)
+        else:
+            self._file.append(rows)
+
+    def rows(self) -> list[Row]:
+        """All rows that are kept, the oldest first."""
+        if self._file is not None:
+            return read_rows(self._file.path)
+        return list(chain.from_iterable(self._recent))
+
+    def record(self, path: Path, *, anew: bool) -> None:
+        """See `a2sg.window.policy.WindowPolicy.record`."""
+        require(
+            anew or self._elsewhere is not None or not path.exists(),
+            f"{path} is there already: to go on with it, load the state that tells of its rows "
+            "(load_state_dict) before record; else move it away",
+        )
+        file = GrowingTable(path, self.columns)
+        file.resume(self._elsewhere)
+        file.append(self.rows())
+        self._file = file
+        self._forget()
+
+    def state(self) -> list[Row] | int:
+        """The rows themselves; of those in a file, which are on the disk by then, only how many there are."""
+        if self._file is not None:
+            return self._file.sync()
+        return [dict(row) for row in self.rows()]
+
+    def load(self, state: list[Row] | int) -> None:
+        """Go on from a state. What its file has beyond it is cut off."""
+        self._forget()
+        if isinstance(state, int):
+            require_count("the number of rows of the saved history", state, least=0)
+        if self._file is not None:
+            self._file.resume(state)
+        elif isinstance(state, int):
+            self._elsewhere = state
+        else:
+            searches = groupby(state, lambda row: row["iteration"])
+            self._recent.extend([dict(row) for row in rows] for _, rows in searches)
+
+    def _forget(self) -> None:
+        self._recent.clear()
+        self._elsewhere = None
