@@ -43,8 +43,8 @@ from a2sg.training.build import build_data
 from a2sg.training.config import RunConfig
 from a2sg.training.profile import profile
 from a2sg.training.recipe import load_recipe
-from a2sg.training.run import make_trainer
 from a2sg.training.task import SpikingTask
+from a2sg.training.trainer import make_trainer
 
 NEVER = 10**9
 LEAST = 4

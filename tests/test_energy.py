@@ -9,10 +9,10 @@ from torch import nn
 
 import a2sg
 from a2sg.analysis import EnergyMeter, measure
-from a2sg.energy import common_quantum, fan_out
 from a2sg.errors import InputError
 from a2sg.models import create_model
 from a2sg.models.layers import PerStep
+from a2sg.operations import common_quantum, fan_out
 from connections import brute_force, connections, inputs_of, network
 
 CONVOLUTIONS = [

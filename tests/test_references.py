@@ -22,8 +22,8 @@ BARE = re.compile(r"(?<![\w/.*<-])\w+\.py\b(?!/)")
 NAME = re.compile(r"(?<![\w./-])a2sg(?:\.\w+)+")
 SPAN = re.compile(r"`([^`\n]+)`")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w.-]*")
-THEIRS = {"--extra-index-url", "--model"}
-"""An option of pip, and what was one of ours."""
+THEIRS = {"--extra-index-url", "--gpus-per-node", "--gpus-per-task", "--model"}
+"""Options of pip and of srun, and what was one of ours."""
 
 
 def released(page):

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from a2sg._version import __version__
+from a2sg.children import ERROR, follow, is_child
 from a2sg.errors import InputError, one_line, require, require_choice, require_count
 from a2sg.imports import import_modules, split_imports
 from a2sg.listing import TOPICS, entries
 from a2sg.memory.pages import keep_pages
 from a2sg.parser import Parser
+from a2sg.ranks import Lost, by_first
 from a2sg.terminal import plain_output
 
 EXTRAS = {
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     plain_output()
     try:
+        follow()
         names, words = split_imports(words)
         import_modules(names)
         return _dispatch(words)
@@ -56,14 +59,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         extra = EXTRAS[package]
         message = f"this command needs {package}, which is not installed: pip install 'a2sg[{extra}]'"
+    except Lost as lost:
+        return _lost(lost)
     except KeyboardInterrupt:
         print("a2sg: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    print(f"a2sg: error: {message}", file=sys.stderr)
+    print(f"{ERROR}{message}", file=sys.stderr)
     return 2
+
+
+def _lost(lost: Lost) -> int:
+    """Tell of a rank that was lost, unless the process that started this one will; the exit status."""
+    from a2sg.training.world import LOST, World
+
+    if not (is_child() and World.here().size > 1):
+        print(f"{ERROR}{one_line(lost)}", file=sys.stderr)
+    return LOST
 
 
 def _dispatch(words: list[str]) -> int:
@@ -91,6 +105,7 @@ def _usage() -> str:
 
 def train_command(words: list[str]) -> int:
     """Train a recipe, or resume a run."""
+    from a2sg.training import launch
     from a2sg.training.options import read_run
 
     parser = Parser("train", "Train a network by a recipe, into a run folder.")
@@ -102,17 +117,22 @@ def train_command(words: list[str]) -> int:
         const="20",
         help="show where the time goes instead, from this many iterations (without a number: 20)",
     )
+    launch.add_options(parser)
     options, config = read_run(parser, words)
+    own = launch.split_options(words)
 
     from a2sg.training.folders import read_run_config, read_summary
+    from a2sg.training.parallel import require_divisible
     from a2sg.training.pictures import run_pictures
-    from a2sg.training.run import Interrupted, train
+    from a2sg.training.run import Interrupted, going_on, train
     from a2sg.training.tables import print_summary
+    from a2sg.training.world import World
 
     if options.resume is not None:
         require(
-            words in (["--resume", options.resume], [f"--resume={options.resume}"]),
-            "--resume repeats what the run folder's config.yaml says: it takes no other options",
+            own in (["--resume", options.resume], [f"--resume={options.resume}"]),
+            "--resume repeats what the run folder's config.yaml says: it takes no other options but "
+            "--devices, --nodes and --patience",
         )
         out = Path(options.resume)
         config = read_run_config(out)
@@ -121,18 +141,27 @@ def train_command(words: list[str]) -> int:
             return 0
     else:
         out = Path(options.out) if options.out else _free(Path("runs") / f"{config.recipe}-s{config.seed}")
-    keep_pages()
+    ranks, patience = launch.ranks_to_start(options, config.device), launch.patience(options)
     if options.profile is not None:
+        require(ranks == 1, "--profile shows one device: leave out --devices")
+        keep_pages()
         return _profile(config, out, options.profile)
+    if ranks > 1:
+        require_divisible(config, ranks)
+        place = [] if options.resume is not None else ["--out", str(out)]
+        with going_on(out):
+            return launch.launch(["train", *words, *place], ranks)
+    keep_pages()
     try:
-        summary = train(config, out, resume=options.resume is not None)
+        summary = train(config, out, resume=options.resume is not None, patience=patience)
     except Interrupted as stop:
         how = "saved and stopped" if stop.saved else "interrupted"
         print(f"a2sg: {how}; go on with: a2sg train --resume {out}", file=sys.stderr)
         return stop.status
-    run_pictures(out)
-    print_summary(summary)
-    print(f"run folder: {out}")
+    if World.here().rank == 0:
+        run_pictures(out)
+        print_summary(summary)
+        print(f"run folder: {out}")
     return 0
 
 
@@ -152,28 +181,36 @@ def _profile(config: Any, out: Path, iterations: str) -> int:
 
 def evaluate_command(words: list[str]) -> int:
     """Evaluate a trained run on its test data."""
+    from a2sg.training import launch
+
     parser = Parser("evaluate", "Evaluate the network of a run folder on its test data.")
     parser.add_argument("run", help="run folder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    launch.add_options(parser)
     options = parser.read(words)
 
-    from a2sg.devices import find_device
     from a2sg.files import write_json
     from a2sg.training.evaluate import evaluate
     from a2sg.training.run import load_run
     from a2sg.training.tables import print_summary
+    from a2sg.training.world import World, find_place, joined
 
-    device = find_device(options.device)
+    ranks, patience = launch.ranks_to_start(options, options.device), launch.patience(options)
+    if ranks > 1:
+        return launch.launch(["evaluate", *words], ranks)
+    world = World.here()
+    device = find_place(options.device, world)
     folder = Path(options.run)
-    task = load_run(folder)
-    result = evaluate(task, device, progress=True)
-    write_json(folder / "evaluation.json", result)
-    print_summary(result)
+    with joined(world, device, patience):
+        result = evaluate(load_run(folder), device, progress=True)
+        by_first(lambda: write_json(folder / "evaluation.json", result))
+        print_summary(result)
     return 0
 
 
 def compare_command(words: list[str]) -> int:
     """Train several arms over several seeds and compare them in pairs."""
+    from a2sg.training import launch
     from a2sg.training.options import read_run
 
     parser = Parser("compare", "Train arms over seeds by one recipe, and compare them, paired by seed.")
@@ -185,17 +222,23 @@ def compare_command(words: list[str]) -> int:
     parser.add_argument("--seeds", default="0,1,2", help="such as 0,1,2")
     parser.add_argument("--out", help="folder (default: runs/compare-RECIPE)")
     parser.add_argument("--overwrite", action="store_true", help="start afresh")
+    parser.add_argument(
+        "--parallel", metavar="N|auto", help="runs at a time, each on a device of its own; auto: on all GPUs"
+    )
+    launch.add_options(parser)
     options, config = read_run(parser, words)
 
     from a2sg.training.arms import parse_arm
     from a2sg.training.compare import compare
     from a2sg.training.run import Interrupted
+    from a2sg.training.spread import apart_from
 
     arms = [parse_arm(text) for text in options.arms.split(",")]
     out = Path(options.out or f"runs/compare-{config.recipe}")
+    apart = apart_from(options, config)
     keep_pages()
     try:
-        compare(config, arms, _seeds(options.seeds), out, overwrite=options.overwrite)
+        compare(config, arms, _seeds(options.seeds), out, apart=apart, overwrite=options.overwrite)
     except Interrupted:
         print("a2sg: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,30 +26,17 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from a2sg.errors import require_count
-from a2sg.models.attention import SpikeProduct, keys_meet_values
+from a2sg.models.attention import SpikeProduct
 from a2sg.modes import in_mode
 from a2sg.neuron import IntegerLIF, SpikingNeuron
+from a2sg.operations import LayerOperations, NeuronCount, ProductCount, Synapse, SynapseCount, merged
+from a2sg.ranks import gathered
 
 __all__ = ["Energy", "EnergyMeter", "LayerOperations", "measure"]
 
 MAC_PICOJOULES = 4.6
 ACCUMULATE_PICOJOULES = 0.9
 """32-bit floating point in 45 nm (Horowitz, Computing's energy problem, ISSCC 2014)."""
-
-Synapse = nn.Conv1d | nn.Conv2d | nn.Linear
-
-
-@dataclass(frozen=True)
-class LayerOperations:
-    """Operations of one synaptic layer, per sample."""
-
-    name: str
-    macs: float
-    accumulates: float
-    quantum: float | None
-    """Input value that counts as one spike; None where MACs are counted or no spike came."""
-    connections: float
-    """Connections over all steps, used or not: the MACs, were every input a real number."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +89,8 @@ class EnergyMeter:
         self.mac_picojoules = mac_picojoules
         self.accumulate_picojoules = accumulate_picojoules
         self.real_input = real_input
-        self._synapses: dict[str, _SynapseCount | _ProductCount] = {}
-        self._neurons: dict[str, _NeuronCount] = {}
+        self._synapses: dict[str, SynapseCount | ProductCount] = {}
+        self._neurons: dict[str, NeuronCount] = {}
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> EnergyMeter:
@@ -120,6 +107,11 @@ class EnergyMeter:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+
+    def add_ranks(self) -> None:
+        """Add what all ranks of a distributed run have counted; all must call it, once."""
+        self._synapses = merged(gathered(self._synapses))
+        self._neurons = merged(gathered(self._neurons))
 
     def result(self, samples: int) -> Energy:
         """What was counted so far, per sample.
@@ -149,9 +141,9 @@ class EnergyMeter:
         def hook(module: Synapse, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if name not in self._synapses:
                 real = self.real_input and not self._synapses
-                self._synapses[name] = _SynapseCount(quantum=0.0 if real else math.inf)
+                self._synapses[name] = SynapseCount(quantum=0.0 if real else math.inf)
             count = self._synapses[name]
-            assert isinstance(count, _SynapseCount)
+            assert isinstance(count, SynapseCount)
             count.add(module, inputs[0])
 
         return hook
@@ -159,8 +151,8 @@ class EnergyMeter:
     def _product_hook(self, name: str) -> Any:
         @torch.no_grad()
         def hook(module: SpikeProduct, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            count = self._synapses.setdefault(name, _ProductCount())
-            assert isinstance(count, _ProductCount)
+            count = self._synapses.setdefault(name, ProductCount())
+            assert isinstance(count, ProductCount)
             count.add(*module.per_head(*inputs))
 
         return hook
@@ -169,7 +161,7 @@ class EnergyMeter:
         @torch.no_grad()
         def hook(module: SpikingNeuron, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             scale = module.levels if isinstance(module, IntegerLIF) and module.normalize else 1
-            self._neurons.setdefault(name, _NeuronCount()).add(output, scale)
+            self._neurons.setdefault(name, NeuronCount()).add(output, scale)
 
         return hook
 
@@ -204,130 +196,3 @@ def measure(
 def batch_dimension(inputs: Tensor) -> int:
     """Which dimension counts samples: images `[B, C, H, W]`, else `[T, B, ...]`."""
     return 0 if inputs.dim() == 4 else 1
-
-
-def common_quantum(values: Tensor, quantum: float = math.inf) -> float:
-    """The largest number of which |values| and `quantum` are whole multiples, to a 20th of it.
-
-    Euclid's algorithm on near-integers, over all values at once.
-
-    Returns:
-        The quantum; infinity if all values are 0; 0 if there is none of which the largest value is at
-        most 4,096 multiples: the values are real numbers.
-    """
-    sizes = values.abs().flatten().to(torch.promote_types(values.dtype, torch.float32))
-    sizes = sizes[sizes > 0]
-    if sizes.numel() == 0 or quantum == 0:
-        return quantum
-    if math.isfinite(quantum):
-        sizes = torch.cat([sizes, sizes.new_tensor([quantum])])
-    quantum, largest = sizes.min().item(), sizes.max().item()
-    while largest <= 4096 * quantum:
-        multiples = sizes / quantum
-        rest = (multiples - multiples.round()).abs()
-        rest = rest[rest > 0.05]
-        if rest.numel() == 0:
-            return quantum
-        quantum *= rest.min().item()
-    return 0.0
-
-
-def fan_out(module: Synapse, shape: torch.Size) -> Tensor:
-    """How many connections leave each input of a layer, float64 in `shape` (that of one sample).
-
-    It is the gradient of the summed output by the input when all weights are 1.
-    """
-    if isinstance(module, nn.Linear):
-        return torch.full(shape, module.out_features, dtype=torch.float64, device=module.weight.device)
-    weight = module.weight
-    # One output channel per group stands for all of them.
-    ones = torch.ones(module.groups, *weight.shape[1:], dtype=torch.float64, device=weight.device)
-    with torch.enable_grad():
-        probe = torch.zeros(1, *shape, dtype=torch.float64, device=weight.device, requires_grad=True)
-        (reached,) = torch.autograd.grad(module._conv_forward(probe, ones, None).sum(), probe)
-    return reached[0] * (module.out_channels // module.groups)
-
-
-@dataclass
-class _SynapseCount:
-    quantum: float
-    """Of all inputs so far; see `common_quantum`. Starts at 0 where MACs are to be counted."""
-    connections: float = 0.0
-    """Over all inputs: the MACs."""
-    weighted: float = 0.0
-    """Σ |input| · fan-out, in units of the input: the quantum may still get finer."""
-    fan_outs: dict[torch.Size, Tensor] = field(default_factory=dict)
-
-    def add(self, module: Synapse, values: Tensor) -> None:
-        shape = values.shape[1 - module.weight.dim() :]
-        if shape not in self.fan_outs:
-            self.fan_outs[shape] = fan_out(module, shape)
-        reached = self.fan_outs[shape]
-        values = values.reshape(-1, *shape)
-        self.connections += len(values) * reached.sum().item()
-        self.quantum = common_quantum(values, self.quantum)
-        if self.quantum > 0:
-            self.weighted += (values.abs().sum(0, dtype=torch.float64) * reached).sum().item()
-
-    def row(self, name: str, samples: int) -> LayerOperations:
-        connections = self.connections / samples
-        if self.quantum == 0:
-            return LayerOperations(name, connections, 0.0, None, connections)
-        quantum = self.quantum if math.isfinite(self.quantum) else None
-        accumulates = self.weighted / quantum / samples if quantum else 0.0
-        return LayerOperations(name, 0.0, accumulates, quantum, connections)
-
-
-@dataclass
-class _ProductCount:
-    """Of (q kᵀ) v, in every head, sample and step; spikes are counted in the unit of what came."""
-
-    quanta: list[float] = field(default_factory=lambda: [math.inf] * 3)
-    """Of q, k and v; see `common_quantum`."""
-    connections: float = 0.0
-    pairs: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    """Σ of products where keys meet values, and where they meet queries."""
-    spread: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    """The second product in either case: Σ of queries times the values' features, of values times tokens."""
-
-    def add(self, q: Tensor, k: Tensor, v: Tensor) -> None:
-        """Count one call; each is `[T, B, heads, features, N]`."""
-        self.quanta = [common_quantum(x, unit) for x, unit in zip((q, k, v), self.quanta, strict=True)]
-        q, k, v = (x.abs().double() for x in (q, k, v))
-        features, tokens, values = q.shape[-2], q.shape[-1], v.shape[-2]
-        heads = q[..., 0, 0].numel()
-        if keys_meet_values(features, tokens, values):
-            self.connections += heads * 2 * tokens * features * values
-            self.pairs[0] += (k.sum(-2) * v.sum(-2)).sum().item()
-            self.spread[0] += q.sum().item() * values
-        else:
-            self.connections += heads * tokens * tokens * (features + values)
-            self.pairs[1] += (k.sum(-1) * q.sum(-1)).sum().item()
-            self.spread[1] += v.sum().item() * tokens
-
-    def row(self, name: str, samples: int) -> LayerOperations:
-        connections = self.connections / samples
-        if 0 in self.quanta:
-            return LayerOperations(name, connections, 0.0, None, connections)
-        q, k, v = self.quanta  # infinite where no spike came, which makes its sums 0
-        total = self.pairs[0] / k / v + self.spread[0] / q + self.pairs[1] / k / q + self.spread[1] / v
-        finest = min(self.quanta)
-        quantum = finest if math.isfinite(finest) else None
-        return LayerOperations(name, 0.0, total / samples, quantum, connections)
-
-
-@dataclass
-class _NeuronCount:
-    spikes: list[float] = field(default_factory=list)
-    """Per step."""
-    outputs: int = 0
-    """Neurons times samples."""
-
-    @property
-    def rates(self) -> list[float]:
-        return [spikes / self.outputs for spikes in self.spikes]
-
-    def add(self, output: Tensor, scale: int) -> None:
-        counts = (output.flatten(1).sum(1, dtype=torch.float64) * scale).tolist()
-        self.spikes = [a + b for a, b in zip(self.spikes or [0.0] * len(counts), counts, strict=True)]
-        self.outputs += output[0].numel()

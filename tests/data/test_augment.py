@@ -324,16 +324,16 @@ def test_batches_come_out_the_same_one_by_one_and_many_at_once(kind):
 
 
 @pytest.mark.parametrize("kind", CHUNKED)
-def test_numbers_depend_on_seed_epoch_batch_and_rank(kind):
+def test_numbers_depend_on_seed_epoch_and_batch(kind):
     augment = CHUNKED[kind][1]
 
     def drawn(*place):
         numbers = augment.draw(generator(*place), 6, (16, 16), 0)
         return [tuple(values.tolist()) for values in numbers.values()]
 
-    places = [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 0, 0, 0)]
+    places = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)]
     assert len({tuple(drawn(*place)) for place in places}) == len(places)
-    assert drawn(1, 2, 3, 4) == drawn(1, 2, 3, 4)
+    assert drawn(1, 2, 3) == drawn(1, 2, 3)
 
 
 @pytest.mark.parametrize(

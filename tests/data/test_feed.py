@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler, 
 
 from a2sg.data import create_data
 from a2sg.data.augment import Augment
-from a2sg.data.feed import Changes, Feed
+from a2sg.data.draws import Changes
+from a2sg.data.feed import Feed
 from a2sg.data.frame_cache import FrameArrays
 from a2sg.data.resident import SHARE, ResidentBatches, held
 from a2sg.data.scenes import ArrayScenes
@@ -92,7 +93,7 @@ def test_what_lies_on_the_device_by_itself(tmp_path, monkeypatch):
 
 
 def feed(data, augment=None, **options):
-    changes = None if augment is None else Changes(augment, seed=3, rank=options.pop("rank", 0))
+    changes = None if augment is None else Changes(augment, seed=3, size=(8, 8))
     return Feed(device=CPU, standardize=Standardize(MEAN, STD), changes=changes, **options)
 
 
@@ -144,25 +145,22 @@ def test_a_gpu_holds_the_same_samples(name):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_batches_on_a_gpu_do_not_depend_on_how_many_are_prepared_at_once():
     data, device = SETS["pixels"], torch.device("cuda")
-    changes = Changes(Augment(5, MEAN, crop_padding=2, flip=True, erasing=0.5, cutmix=1.0, mixup=1.0), seed=3)
+    changes = Changes(
+        Augment(5, MEAN, crop_padding=2, flip=True, erasing=0.5, cutmix=1.0, mixup=1.0), 3, (8, 8)
+    )
     batches = ResidentBatches(data, sampler(data), 5, device)
     standardize = Standardize(MEAN, STD).to(device)
     one, many = (
-        Feed(batches=batches, device=device, standardize=standardize, changes=changes, ahead=ahead)
+        Feed(
+            batches=batches,
+            device=device,
+            standardize=standardize,
+            changes=changes,
+            ahead=ahead,
+        )
         for ahead in (1, 3)
     )
     assert_same(many, one)
-
-
-def test_ranks_draw_for_themselves():
-    data = SETS["pixels"]
-    batches = ResidentBatches(data, sampler(data), 5, CPU)
-    augment = Augment(5, MEAN, crop_padding=2)
-    (mine, labels), (others, same) = (
-        next(iter(feed(data, augment, batches=batches, rank=rank))) for rank in (0, 1)
-    )
-    assert torch.equal(labels, same)
-    assert not torch.equal(mine, others)
 
 
 def test_a_feed_is_as_long_as_its_batches_and_knows_its_order():

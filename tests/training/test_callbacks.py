@@ -8,8 +8,8 @@ from lightning.pytorch.loggers import CSVLogger
 from a2sg.training.build import build_data
 from a2sg.training.callbacks import LossCurve
 from a2sg.training.recipe import load_recipe
-from a2sg.training.run import make_trainer
 from a2sg.training.task import SpikingTask
+from a2sg.training.trainer import make_trainer
 
 
 class EveryLoss(pl.Callback):

@@ -9,8 +9,9 @@ import torch
 from a2sg.data.sets import ImageData
 from a2sg.training.build import build_data
 from a2sg.training.recipe import load_recipe, recipes
-from a2sg.training.run import make_trainer, train
+from a2sg.training.run import train
 from a2sg.training.task import SpikingTask
+from a2sg.training.trainer import make_trainer
 from layouts import (
     write_ade20k,
     write_arrays,

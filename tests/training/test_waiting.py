@@ -14,8 +14,8 @@ from a2sg.data.sets import IGNORE, ArrayImages, ImageData
 from a2sg.training.build import build_data
 from a2sg.training.callbacks import EpochSeed, LossCurve, RunProgress
 from a2sg.training.recipe import load_recipe
-from a2sg.training.run import make_trainer
 from a2sg.training.task import SpikingTask
+from a2sg.training.trainer import make_trainer
 from waits import Waits, Watched
 
 pytest.importorskip("kornia", reason="needs a2sg[train]")

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_count, require_positive
 from a2sg.neuron import SpikingNeuron
+from a2sg.ranks import add_up
 from a2sg.surrogate import Dspike
 from a2sg.window.policy import Loss, WindowPolicy
 from a2sg.window.search import first_best
-from a2sg.window.store import over_ranks
 
 
 class DspikeSearch(WindowPolicy):
@@ -178,7 +178,7 @@ class DspikeSearch(WindowPolicy):
                 for name, buffer in self.model.named_buffers():
                     buffer.copy_(saved[name])
         # Means over ranks would have the same cosines as sums.
-        all_of = over_ranks(torch.stack([differences, *gradients])).cpu()
+        all_of = add_up(torch.stack([differences, *gradients])).cpu()
         norms = all_of.norm(dim=1)
         cosines = (all_of[1:] @ all_of[0]) / (norms[1:] * norms[0])
         if not all_of.isfinite().all():

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from a2sg.data.draws import Drawn, Draws, by_sample, sent
+from a2sg.data.draws import PARTNER, Drawn, Draws, by_sample, sent
 from a2sg.data.mix import (
     cutmix,
     cutout,
@@ -140,7 +140,7 @@ class Augment:
             images = erase(images, self.fill, draws)
         if self.cutout:
             images = cutout(images, self.fill, draws)
-        if "partner" in draws:
+        if PARTNER in draws:
             labels = probabilities(labels, self.classes)
         if "cut_heights" in draws:
             images, labels = cutmix(images, labels, draws)

@@ -7,6 +7,7 @@ at once, with few calls for all of them, and come out as they would one by one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,9 @@ from torch import Tensor
 
 Drawn = dict[str, np.ndarray]
 """Numbers of a batch by name, `[B]` each: bool, whole numbers below 2^24, or floating point."""
+
+PARTNER = "partner"
+"""The one number that tells of another sample of the batch: how far on is the one to be mixed in."""
 
 
 class Augmentation(Protocol):
@@ -70,9 +74,52 @@ class Draws:
         return numbers if kind == "f" else numbers.bool() if kind == "b" else numbers.long()
 
 
-def generator(seed: int, epoch: int, batch: int, rank: int = 0) -> np.random.Generator:
-    """The random numbers of a batch of one rank, from 0."""
-    return np.random.default_rng((seed, epoch, batch, rank))
+@dataclass(frozen=True)
+class Changes:
+    """The augmentation of a run.
+
+    Args:
+        augment: what is done.
+        seed: of the run.
+        size: height and width of the images.
+    """
+
+    augment: Augmentation
+    seed: int
+    size: tuple[int, int]
+
+    def drawn(
+        self, epoch: int, batch: int, samples: int, rows: range | None = None
+    ) -> tuple[Drawn, np.ndarray]:
+        """The numbers of a batch, or of some of its rows: the very ones that they have in the whole batch.
+
+        Args:
+            epoch: how many epochs are done.
+            batch: its number in the epoch, from 0.
+            samples: of the whole batch.
+            rows: whose numbers are asked for; None is all.
+
+        Returns:
+            The numbers, and the places in the batch of the samples they are of. Behind the rows that were
+            asked for may come others, which are mixed into them.
+        """
+        drawn = self.augment.draw(generator(self.seed, epoch, batch), samples, self.size, epoch)
+        read = np.arange(samples)
+        if rows is None or len(rows) == samples:
+            return drawn, read
+        read = read[rows.start : rows.stop]
+        mixed = PARTNER in drawn
+        if mixed:
+            read = np.concatenate([read, read + drawn[PARTNER][read]])
+        part = {name: numbers[read] for name, numbers in drawn.items()}
+        if mixed:
+            part[PARTNER] = np.repeat([len(rows), 0], len(rows))
+        return part, read
+
+
+def generator(seed: int, epoch: int, batch: int) -> np.random.Generator:
+    """The random numbers of a batch, from 0, of an epoch."""
+    return np.random.default_rng((seed, epoch, batch, 0))
 
 
 def sent(host: Tensor, device: torch.device) -> Tensor:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler, Sampler
 
-from a2sg.data.draws import Augmentation, Draws, generator
+from a2sg.data.draws import Changes, Draws
+from a2sg.data.shares import SharedBatches
 from a2sg.data.standardize import Standardize, to_unit
 
 Batch = tuple[Tensor, Tensor]
@@ -59,21 +60,6 @@ class Order(Sampler[Any]):
         return islice(iter(self.whole), skip, None)
 
 
-@dataclass(frozen=True)
-class Changes:
-    """The augmentation of a run, as one of its processes does it.
-
-    Args:
-        augment: what is done.
-        seed: of the run.
-        rank: of the process.
-    """
-
-    augment: Augmentation
-    seed: int
-    rank: int = 0
-
-
 @dataclass(kw_only=True)
 class Feed:
     """Batches that a network takes. Those that lie on the device already are prepared several at once.
@@ -89,6 +75,7 @@ class Feed:
         ahead: how many batches are prepared at once.
         during: makes the context in which that is done, such as a profiler's.
         done: batches of the epoch that the first pass leaves out, as `batches` do.
+        shared: which part of each batch `batches` read, if ranks share them.
     """
 
     batch_sampler: ClassVar[None] = None  # Lightning asks for it where it finds a `sampler`
@@ -101,11 +88,12 @@ class Feed:
     ahead: int = 1
     during: Callable[[], AbstractContextManager[Any]] = nullcontext
     done: int = 0
+    shared: SharedBatches | None = None
 
     @property
     def sampler(self) -> Any:
         """Where Lightning sets the epoch."""
-        return self.batches.sampler
+        return self.batches.sampler if self.shared is None else self.shared
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -128,20 +116,31 @@ class Feed:
         if self.recordings:
             images = images.transpose(0, 1)
         if self.changes is not None:
-            images, labels = self.changes.augment(images, labels, self._draws(sizes, images, first))
+            images, labels = self.changes.augment(images, labels, self._draws(sizes, first))
         images = self.standardize(images)
-        return list(zip(images.split(sizes, -4), labels.split(sizes), strict=True))
+        parts = zip(images.split(sizes, -4), labels.split(sizes), strict=True)
+        return (
+            list(parts)
+            if self.shared is None
+            else [self._own(*part, n) for n, part in enumerate(parts, first)]
+        )
 
-    def _draws(self, sizes: list[int], images: Tensor, first: int) -> Draws:
+    def _draws(self, sizes: list[int], first: int) -> Draws:
         assert self.changes is not None
-        seed, epoch, rank = self.changes.seed, self.sampler.epoch, self.changes.rank
+        epoch, shares = self.sampler.epoch, None if self.shared is None else self.shared.shares
         drawn = [
-            self.changes.augment.draw(
-                generator(seed, epoch, number, rank), size, (images.shape[-2], images.shape[-1]), epoch
-            )
+            self.changes.drawn(epoch, number, size)
+            if shares is None
+            else self.changes.drawn(epoch, number, shares.size(number), shares.rows(number))
             for number, size in enumerate(sizes, first)
         ]
-        return Draws(drawn, self.device)
+        return Draws([numbers for numbers, _ in drawn], self.device)
+
+    def _own(self, images: Tensor, labels: Tensor, number: int) -> Batch:
+        """Without what was read to be mixed in alone."""
+        assert self.shared is not None
+        own = len(self.shared.shares.rows(number))
+        return images.narrow(-4, 0, own), labels[:own]
 
 
 def joined(parts: tuple[Tensor, ...]) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from a2sg.data.draws import Drawn, Draws, by_sample
+from a2sg.data.draws import PARTNER, Drawn, Draws, by_sample
 
 ERASED = (0.02, 1 / 3)
 """Least and greatest share of an image that is erased."""
@@ -27,7 +27,7 @@ def probabilities(labels: Tensor, classes: int) -> Tensor:
 
 def draw_partner(random: np.random.Generator, batch: int) -> Drawn:
     """For `cutmix` and `mixup`: another image of the batch for each, or itself; how far on it is."""
-    return {"partner": random.permutation(batch) - np.arange(batch)}
+    return {PARTNER: random.permutation(batch) - np.arange(batch)}
 
 
 def draw_cutmix(random: np.random.Generator, batch: int, size: tuple[int, int], alpha: float) -> Drawn:
@@ -171,7 +171,7 @@ def _rectangles(images: Tensor, draws: Draws, name: str) -> Tensor:
 
 def _partner(labels: Tensor, draws: Draws) -> Tensor:
     """The number of each image's partner, `[N]`."""
-    return torch.arange(len(labels), device=labels.device) + draws["partner"]
+    return torch.arange(len(labels), device=labels.device) + draws[PARTNER]
 
 
 def _blended(labels: Tensor, partner: Tensor, kept: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,20 +25,24 @@ class ResidentBatches:
     Args:
         data: the samples; they are copied to the device at once.
         sampler: gives their numbers, anew for each pass.
-        batch_size: samples of a batch; the last one has what is left.
+        batch_size: samples of a batch; the last one has what is left. None: the sampler gives whole batches.
         device: where they shall lie.
     """
 
-    def __init__(self, data: Held, sampler: Sampler[int], batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self, data: Held, sampler: Sampler[Any], batch_size: int | None, device: torch.device
+    ) -> None:
         self.data = data.on(device)
         self.sampler = sampler
         self.batch_size = batch_size
         self.device = device
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)  # type: ignore[arg-type]
+        return -(-len(self.sampler) // (self.batch_size or 1))  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.batch_size is None:
+            return (self.data.batch(sent(torch.tensor(batch), self.device)) for batch in self.sampler)
         order = sent(torch.tensor(list(self.sampler)), self.device)
         return map(self.data.batch, order.split(self.batch_size))
 

@@ -26,6 +26,15 @@ class Affine(NamedTuple):
         return current.to(self.scale.dtype) * self.scale + self.shift
 
 
+class Joined(NamedTuple):
+    """That the statistics of a batch are those of all ranks of a distributed run."""
+
+    total: Tensor
+    """How many values per channel they are of, 0-d float64."""
+    counts: bool
+    """Whether any of them are this rank's; else no gradient goes through them."""
+
+
 class Norm(NamedTuple):
     """A batch normalisation per channel `[C]`, of a current as weights give it `[T·B, C, ...]`.
 
@@ -41,10 +50,12 @@ class Norm(NamedTuple):
     """Whether mean and inverse are those of this very batch, so that gradients go through them."""
     size: tuple[int, int]
     """See `Affine.size`."""
+    joined: Joined | None = None
+    """Whose they are, if not this batch's alone."""
 
     def affine(self) -> Affine:
         """The same as one multiplication and one addition."""
-        weight, bias, mean, inverse, _, size = self
+        weight, bias, mean, inverse, _, size, _ = self
         scale = inverse if weight is None else weight * inverse
         shift = -mean * scale if bias is None else torch.addcmul(bias, mean, scale, value=-1)
         return Affine(scale, shift, size)

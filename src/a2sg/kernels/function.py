@@ -16,11 +16,10 @@ from a2sg.kernels.backends import BackendName
 from a2sg.kernels.drive import Arriving, Drive, Norm, Spikes
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import FusionError
+from a2sg.kernels.normalization import through_norm
 from a2sg.kernels.reference import REFERENCE
 from a2sg.kernels.watch import Watcher
 from a2sg.kernels.work import Work
-
-_batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
 
 
 class Call(NamedTuple):
@@ -151,7 +150,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         grad_addend = None if addend is None else grads.current.view(addend.shape).to(addend.dtype)
         grad_current, grad_weight, grad_bias = grads.current.to(current.dtype), None, None
         if norm is not None:
-            grad_current, grad_weight, grad_bias = _through_norm(grad_current, current, norm, wants[4:6])
+            grad_current, grad_weight, grad_bias = through_norm(grad_current, current, norm, wants[4:6])
         return (
             grad_current,
             None if grads.decay is None else grads.decay.to(trained.dtype),
@@ -184,29 +183,6 @@ def _key(
         initial is None,
         None if norm is None else norm.size,
         None if addend is None else addend.dtype,
-    )
-
-
-def _through_norm(
-    grad: Tensor, current: Tensor, norm: Norm, wants: tuple[bool, bool]
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The gradients of the norm's input, weight and bias, from that of its output."""
-    wants_weight, wants_bias = wants
-    if grad.dim() > current.dim():
-        grad = grad.flatten(0, 1)
-    if norm.of_batch:
-        return _batch_norm_backward(
-            grad, current, norm.weight, None, None, norm.mean, norm.inverse, True, 0.0, [True, *wants]
-        )
-    inner = current.dim() - 2
-    others = [d for d in range(current.dim()) if d != 1]
-    wide = norm.inverse.dtype
-    scale = norm.affine().over(inner).scale
-    whitened = norm._replace(weight=None, bias=None).affine().over(inner)
-    return (
-        grad * scale.to(grad.dtype),
-        (grad * whitened.apply(current)).sum(others).to(wide) if wants_weight else None,
-        grad.sum(others, dtype=wide) if wants_bias else None,
     )
 
 

@@ -67,8 +67,9 @@ def create_model(
             integer neurons, else `Asymmetric()`.
         window: its half-width at the start, above 0; None is the neuron's own, 0.5 or 1.
         neuron_options: further arguments of the neuron, such as `decay`.
-        norm: batch norm before the neurons: `"td"`, over time and batch, or `"time_mean"`, of the mean over
-            time, repeated for all steps (the A2SG research code).
+        norm: batch norm before the neurons: `"td"`, over time and batch; `"sync"`, over all ranks of a
+            distributed run too; or `"time_mean"`, of the mean over time, repeated for all steps (the A2SG
+            research code).
         **options: what the network's entry function takes.
 
     Returns:

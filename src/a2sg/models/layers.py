@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require
 from a2sg.kernels import Norm
+from a2sg.kernels.drive import Joined
+from a2sg.kernels.normalization import joined_statistics, normalize
 from a2sg.models.maps import best_format
 from a2sg.neuron import SpikingNeuron
+from a2sg.ranks import distributed
 
 
 def per_step(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -54,12 +58,51 @@ def synapses(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
     return current
 
 
-class _BatchNorm(nn.BatchNorm1d):
+class BatchNorm(nn.BatchNorm1d):
     """Batch norm of any rank: `[N, C, ...]`."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
             raise InputError(f"batch norm takes [N, C, ...], not shape {tuple(input.shape)}")
+
+    def statistics(
+        self, x: Tensor, running_mean: Tensor, running_var: Tensor, share: float
+    ) -> tuple[Tensor, Tensor, Joined | None]:
+        """Mean and population variance of each channel; the running ones are moved by a share."""
+        mean, variance = torch.batch_norm_update_stats(x, running_mean, running_var, share)
+        return mean, variance, None
+
+
+class RankBatchNorm(BatchNorm):
+    """Batch norm with the statistics of all ranks of a distributed run; alone it is plain batch norm.
+
+    `torch.nn.SyncBatchNorm` for CPUs too, and such that a neuron normalises and fires in one pass.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not (self.training and distributed()):
+            return super().forward(input)
+        if torch.compiler.is_compiling():
+            from a2sg.adopt.untraced import untraced
+
+            return untraced(self._over_ranks, input)
+        return self._over_ranks(input)
+
+    def _over_ranks(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        return normalize(input, norm_of(self, input, (1, len(input))))
+
+    def statistics(
+        self, x: Tensor, running_mean: Tensor, running_var: Tensor, share: float
+    ) -> tuple[Tensor, Tensor, Joined | None]:
+        if not distributed():
+            return super().statistics(x, running_mean, running_var, share)
+        own = torch.batch_norm_update_stats(x, running_mean.clone(), running_var.clone(), 0.0)
+        mean, variance, joined = joined_statistics(*own, x.numel() // x.shape[1])
+        running_mean.lerp_(mean.to(running_mean.dtype), share)
+        unbiased = variance * (joined.total / (joined.total - 1)).to(variance.dtype)
+        running_var.lerp_(unbiased.to(running_var.dtype), share)
+        return mean, variance, joined
 
 
 class TdBatchNorm(nn.Module):
@@ -75,9 +118,11 @@ class TdBatchNorm(nn.Module):
         alpha: further scale of the initial weight.
     """
 
+    kind: ClassVar[type[BatchNorm]] = BatchNorm
+
     def __init__(self, channels: int, threshold: float = 1.0, alpha: float = 1.0) -> None:
         super().__init__()
-        self.bn = _BatchNorm(channels)
+        self.bn = self.kind(channels)
         nn.init.constant_(self.bn.weight, alpha * threshold)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,12 +173,12 @@ def watched(*modules: nn.Module) -> bool:
 
 def _plain(norm: TdBatchNorm, bn: nn.Module, neuron: SpikingNeuron) -> bool:
     """Whether normalising and firing may be merged."""
-    own = type(bn) is _BatchNorm and type(neuron).forward is SpikingNeuron.forward
+    own = type(bn) in (BatchNorm, RankBatchNorm) and type(neuron).forward is SpikingNeuron.forward
     apart = neuron.spike is not None or watched(norm, bn, neuron) or torch.compiler.is_compiling()
     return own and not apart
 
 
-def norm_of(bn: nn.BatchNorm1d, current: Tensor, size: tuple[int, int], repeats: int = 1) -> Norm:
+def norm_of(bn: BatchNorm, current: Tensor, size: tuple[int, int], repeats: int = 1) -> Norm:
     """The normalisation that `bn` does of a current, and its running statistics updated.
 
     Args:
@@ -149,7 +194,7 @@ def norm_of(bn: nn.BatchNorm1d, current: Tensor, size: tuple[int, int], repeats:
         return Norm(weight, bias, running_mean, (running_var + bn.eps).rsqrt(), False, size)
     x, channels = current.detach(), current.shape[1]
     count = x.numel() // channels
-    if count * repeats == 1:
+    if count * repeats == 1 and not (distributed() and isinstance(bn, RankBatchNorm)):
         raise InputError(
             f"batch norm in training needs more than one value per channel, not an input of shape "
             f"{tuple(x.shape)}"
@@ -167,11 +212,11 @@ def norm_of(bn: nn.BatchNorm1d, current: Tensor, size: tuple[int, int], repeats:
         share = 0.0
     if repeats > 1:
         was = running_var.clone()
-    mean, variance = torch.batch_norm_update_stats(x, running_mean, running_var, share)
+    mean, variance, joined = bn.statistics(x, running_mean, running_var, share)
     if repeats > 1:  # the variance of all values is that of one step's with another count
-        count *= repeats
-        running_var.copy_(was.lerp_((variance * (count / (count - 1))).to(was.dtype), share))
-    return Norm(weight, bias, mean, variance.add_(bn.eps).rsqrt_(), True, size)
+        every = repeats * (count if joined is None else joined.total.to(variance.dtype))
+        running_var.copy_(was.lerp_((variance * (every / (every - 1))).to(was.dtype), share))
+    return Norm(weight, bias, mean, variance.add_(bn.eps).rsqrt_(), True, size, joined)
 
 
 class SpikingLayer(nn.Module):

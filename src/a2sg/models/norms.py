@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from a2sg.kernels import Norm
-from a2sg.models.layers import TdBatchNorm, norm_of
+from a2sg.models.layers import RankBatchNorm, TdBatchNorm, norm_of
 
 
 class TimeMeanBatchNorm(TdBatchNorm):
@@ -27,5 +27,18 @@ class TimeMeanBatchNorm(TdBatchNorm):
         return mean, norm_of(self.bn, mean, size)
 
 
-NORMS: dict[str, type[TdBatchNorm]] = {"td": TdBatchNorm, "time_mean": TimeMeanBatchNorm}
+class SyncTdBatchNorm(TdBatchNorm):
+    """`TdBatchNorm` with the statistics of all ranks of a distributed run: those of the whole batch.
+
+    Alone, as in one process, it is `TdBatchNorm`, with the same parameters.
+    """
+
+    kind = RankBatchNorm
+
+
+NORMS: dict[str, type[TdBatchNorm]] = {
+    "td": TdBatchNorm,
+    "time_mean": TimeMeanBatchNorm,
+    "sync": SyncTdBatchNorm,
+}
 """Names that `a2sg.create_model` takes. Each is made from channels, `threshold` and `alpha`."""

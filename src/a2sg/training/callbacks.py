@@ -35,12 +35,9 @@ class TrainingClock(pl.Callback):
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._start: float | None = None
-
-    @property
-    def began(self) -> bool:
+        self.began = False
         """Whether training has: what it goes on from was loaded."""
-        return self._start is not None
+        self._start: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
         running = 0.0 if self._start is None else time.perf_counter() - self._start
@@ -50,6 +47,7 @@ class TrainingClock(pl.Callback):
         self.seconds = float(state_dict["seconds"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.began = True
         self._start = time.perf_counter()  # in the middle of an epoch none begins
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -94,11 +92,13 @@ class MetricsFile(pl.Callback):
     def __init__(self, path: Path, clock: TrainingClock) -> None:
         self.path = path
         self.clock = clock
+        self.table: GrowingTable | None = None
+        """Of rank 0: the others write nothing."""
         self.before: list[dict[str, Any]] | int | None = None
         """What a checkpoint tells of: how many rows there were; one of old has them itself."""
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.table.sync()}
+        return {"rows": self.table.sync() if self.table else 0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.before = state_dict["rows"]
@@ -107,8 +107,9 @@ class MetricsFile(pl.Callback):
         assert isinstance(pl_module, SpikingTask)
         score = pl_module.score.name
         self.metrics = ("train_loss", f"train_{score}", "test_loss", f"test_{score}")
-        self.table = GrowingTable(self.path, ("epoch", "iteration", "lr", *self.metrics, "seconds"))
-        self.table.resume(self.before)
+        if trainer.is_global_zero:
+            self.table = GrowingTable(self.path, ("epoch", "iteration", "lr", *self.metrics, "seconds"))
+            self.table.resume(self.before)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         row = {
@@ -118,7 +119,8 @@ class MetricsFile(pl.Callback):
             **{name: trainer.callback_metrics[name].item() for name in self.metrics},
             "seconds": round(self.clock.seconds, 3),
         }
-        self.table.append([row])
+        if self.table:
+            self.table.append([row])
 
 
 class LossCurve(pl.Callback):
@@ -177,7 +179,8 @@ class WindowsFile(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SpikingTask)
-        pl_module.windows.record(self.path, anew=True)  # a run killed before it was saved begins once more
+        if trainer.is_global_zero:  # a run that was killed before it was saved begins once more
+            pl_module.windows.record(self.path, anew=True)
 
 
 class RunProgress(pl.Callback):

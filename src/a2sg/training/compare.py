@@ -25,6 +25,7 @@ from a2sg.training.recipe import COUNTS, read_yaml
 from a2sg.training.tables import ArmResult, arm_results
 
 Train = Callable[..., dict[str, Any]]
+Apart = Callable[[Sequence[tuple[RunConfig, Path]]], None]
 
 FILES = (
     "comparison.csv",
@@ -79,6 +80,7 @@ def compare(
     out: Path,
     *,
     train: Train | None = None,
+    apart: Apart | None = None,
     overwrite: bool = False,
     level: float = 0.95,
     corrected: bool = False,
@@ -94,6 +96,8 @@ def compare(
         seeds: of every arm, so that differences are of the same seed.
         out: new, empty, or the folder of a comparison to go on with.
         train: how a run is trained; default `a2sg.training.run.train`.
+        apart: trains all runs that are not finished, in place of `train` one by one; such as
+            `a2sg.training.spread.train_apart`.
         overwrite: start afresh: delete the runs and tables of a comparison in `out`, and nothing else.
         level: confidence of the intervals.
         corrected: whether `level` holds for all intervals together (Bonferroni), not for each alone.
@@ -118,7 +122,7 @@ def compare(
     _check_folder(out, overwrite)
     for run in runs:
         _require_same(run)
-    _train_all(runs, len(arms), train or _default_train())
+    _train_all(runs, len(arms), train or _default_train(), apart)
     with told(f"the files of the runs in {out} are damaged"):
         return _report(runs, arms, seeds, out, level, corrected)
 
@@ -129,13 +133,17 @@ def _default_train() -> Train:
     return train
 
 
-def _train_all(runs: Sequence[_Run], arms: int, train: Train) -> None:
+def _train_all(runs: Sequence[_Run], arms: int, train: Train, apart: Apart | None) -> None:
+    fresh = [run for run in runs if run.summary is None]
+    if apart is not None:
+        apart([(run.config, run.folder) for run in fresh])
     for number, run in enumerate(runs):
-        label = f"run {number + 1} of {len(runs)}: {run.config.arm}, seed {run.config.seed}"
-        finished = run.summary is not None
-        print(f"{label} (finished before)" if finished else label, file=sys.stderr)
-        if not finished:
-            train(run.config, run.folder, resume=(run.folder / CONFIG).is_file())
+        finished = run not in fresh
+        if apart is None:
+            label = f"run {number + 1} of {len(runs)}: {run.config.arm}, seed {run.config.seed}"
+            print(f"{label} (finished before)" if finished else label, file=sys.stderr)
+            if not finished:
+                train(run.config, run.folder, resume=(run.folder / CONFIG).is_file())
         if not (finished and any((run.folder / f"{score.name}.png").is_file() for score in SCORES.values())):
             baseline = runs[number - number % arms]
             with told(f"the files of {run.folder} or {baseline.folder} are damaged"):

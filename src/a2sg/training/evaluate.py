@@ -9,6 +9,7 @@ import torch
 from a2sg.energy import EnergyMeter
 from a2sg.modes import in_mode
 from a2sg.progress import progress as show_progress
+from a2sg.ranks import add_up
 from a2sg.training.metrics import build_metric
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False) -> dict[str, Any]:
-    """Measure a network on the whole test split.
+    """Measure a network on the whole test split, which ranks share.
 
     Returns:
         `accuracy` or `miou` (0..1), `loss`, `spikes_per_sample`, `energy_nj_per_sample` (an estimate, see
@@ -26,19 +27,26 @@ def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False)
     task.to(device)
     batches = task.val_dataloader()
     metric = build_metric(task.data).to(device)
-    samples, loss = 0, 0.0
+    shares = task.shares_of(task.data.test)
+    totals = torch.zeros(2, dtype=torch.float64)  # samples, and their loss
     meter = EnergyMeter(task.model, real_input=task.data.steps is None)
     with in_mode(task, training=False), meter:
-        for images, labels in show_progress(batches, "evaluating", len(batches), None if progress else False):
-            logits = task.model(images)
-            metric.update(task.loss.predict(logits), labels)
-            loss += task.loss(logits, labels).item() * len(labels)
-            samples += len(labels)
-    energy = meter.result(samples=samples)
+        show = progress and shares.rank == 0
+        for number, (images, labels) in enumerate(
+            show_progress(batches, "evaluating", len(batches), None if show else False)
+        ):
+            if shares.part(number) > 0:
+                logits = task.model(images)
+                metric.update(task.loss.predict(logits), labels)
+                count = len(labels)
+                totals += torch.tensor([count, task.loss(logits, labels).item() * count], dtype=torch.float64)
+    samples, loss = add_up(totals).tolist()
+    meter.add_ranks()
+    energy = meter.result(samples=int(samples))
     return {
         task.score.name: round(metric.compute().item(), 7),  # float32 knows no further digits
         "loss": loss / samples,
-        "samples": samples,
+        "samples": int(samples),
         "spikes_per_sample": energy.spikes,
         "energy_nj_per_sample": energy.picojoules / 1000,
         "firing_rates": energy.firing_rates,

@@ -16,9 +16,12 @@ import lightning.pytorch as pl
 import torch
 
 from a2sg.errors import require
+from a2sg.ranks import Vote
 
 SIGNALS = ("SIGTERM", "SIGUSR1")
 """What ends a job: clusters send the first, SLURM the second where `sbatch --signal=USR1@SECONDS` asks."""
+SAVE = 1
+"""What a rank wishes that would save and go on; one that is to end wishes for its signal, which is more."""
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -49,20 +52,27 @@ def read_every(value: int | str | None) -> Every | None:
     """
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
-    number, unit = found.groups() if found else ("0", "")
+    text = str(value).strip()
+    steps, seconds = int(text) if text.isdecimal() else None, read_time(text)
     require(
-        float(number) > 0 and (unit != "" or number.isdecimal()),
+        (steps is not None and steps > 0) or seconds is not None,
         f"save_every must be a number of optimizer steps such as 500, or a time such as 90s, 10m or 2h, not "
         f"{value!r}",
     )
-    return Every(seconds=float(number) * UNITS[unit]) if unit else Every(steps=int(number))
+    return Every(steps, seconds)
+
+
+def read_time(text: str) -> float | None:
+    """The seconds of a time such as 90s, 10m or 2h; None for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    return float(found[1]) * UNITS[found[2]] or None if found else None
 
 
 class Saver:
     """Saves a run within its epochs, when that is due or a signal asks for it.
 
-    The last batch of an epoch is left to the checkpoint of the epoch, which follows.
+    The last batch of an epoch is left to the checkpoint of the epoch, which follows. Of several ranks one
+    that is late, or that a signal came to, is enough: all save after the next step.
 
     Args:
         every: how often; None: only where a signal ends the run.
@@ -74,6 +84,7 @@ class Saver:
         self.path = path
         self.signal: int | None = None
         self._saved = time.monotonic()
+        self._vote = Vote()
 
     def __call__(self, trainer: pl.Trainer, batches: int, save: Callable[[Path, int], None]) -> None:
         """Save if that is due; called after every optimizer step.
@@ -88,22 +99,25 @@ class Saver:
         """
         if batches == trainer.num_training_batches:
             self._saved = time.monotonic()
-        elif self.signal is not None or self._due(trainer.global_step):
+            return
+        wish = self._vote(self.signal or (SAVE if self._late() else 0))
+        if wish or self._due(trainer.global_step):
             save(self.path, batches)
             self._saved = time.monotonic()
-            if self.signal is not None:
-                raise Stopped(self.signal)
+            if wish > SAVE:
+                raise Stopped(wish)
 
     def _due(self, step: int) -> bool:
-        if self.every.steps is not None:
-            return step % self.every.steps == 0
+        return self.every.steps is not None and step % self.every.steps == 0
+
+    def _late(self) -> bool:
         seconds = self.every.seconds
         return seconds is not None and time.monotonic() - self._saved >= seconds
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Take note of signals as long as the context lasts, in place of what they do else."""
-        before = {number: signal.getsignal(number) for number in _numbers()}
+        before = {number: signal.getsignal(number) for number in signal_numbers()}
         try:
             yield
         finally:
@@ -112,14 +126,14 @@ class Saver:
 
     def listen(self) -> None:
         """Begin to take note: after Lightning, which would leave without saving."""
-        for number in _numbers():
+        for number in signal_numbers():
             signal.signal(number, self._note)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.signal = number
 
 
-def _numbers() -> list[int]:
+def signal_numbers() -> list[int]:
     """The signals that this system has; none in a thread, which cannot listen."""
     if threading.current_thread() is not threading.main_thread():
         return []

@@ -30,8 +30,8 @@ from a2sg.training.config import RunConfig
 from a2sg.training.folders import opened
 from a2sg.training.kinds import Work, work
 from a2sg.training.phases import AUGMENTATION, PHASES, Iteration, PhaseProfiler, SampleCount
-from a2sg.training.run import make_trainer
 from a2sg.training.task import SpikingTask
+from a2sg.training.trainer import make_trainer
 
 WARM_UP, TRACED = 5, 4
 EVERY, START = 4, 1

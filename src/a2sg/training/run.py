@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import signal
-import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -20,9 +20,9 @@ from rich.console import Console
 from torch import nn
 
 from a2sg._version import __version__
-from a2sg.devices import find_device
 from a2sg.errors import InputError, require, told
 from a2sg.files import write_json
+from a2sg.ranks import Lost, by_first, leaders_first, of_first, rank_count
 from a2sg.training.build import build_data
 from a2sg.training.callbacks import (
     EpochSeed,
@@ -48,7 +48,10 @@ from a2sg.training.evaluate import evaluate
 from a2sg.training.folders import CONFIG, SUMMARY, opened, read_run_config, unwritable
 from a2sg.training.graphs import wanted
 from a2sg.training.midway import Saver, Stopped, read_every
+from a2sg.training.parallel import devices_of, require_divisible, rule
 from a2sg.training.task import SpikingTask
+from a2sg.training.trainer import make_trainer
+from a2sg.training.world import PATIENCE, World, find_place, joined
 
 __all__ = [
     "Interrupted",
@@ -59,8 +62,6 @@ __all__ = [
     "read_run_config",
     "train",
 ]
-
-PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 class Interrupted(Exception):
@@ -77,14 +78,18 @@ class Interrupted(Exception):
         self.status = 128 + number
 
 
-def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
-    """Train a run.
+def train(
+    config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = False, patience: float = PATIENCE
+) -> dict[str, Any]:
+    """Train a run; in each of the ranks that torchrun or srun started, or alone.
 
     Args:
         config: the run.
-        out: its folder: new or empty, or with `resume` the folder of the same run.
+        out: its folder: new or empty, or with `resume` the folder of the same run. Of several ranks that of
+            rank 0 counts, and rank 0 alone writes.
         resume: go on from the folder's checkpoint; from the beginning if it has none yet.
         quiet: no progress bar.
+        patience: seconds that a rank waits for the others.
 
     Returns:
         The summary, as written to `summary.json`.
@@ -92,24 +97,52 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = F
     Raises:
         InputError: for a description that does not work, or a folder that cannot be read, written or resumed.
         Interrupted: on Ctrl-C.
+        Lost: if another rank has ended, or has not answered for that long.
     """
-    device = find_device(config.device)
+    world = World.here()
+    device = find_place(config.device, world)
+    require_divisible(config, world.size)
+    with going_on(out), joined(world, device, patience):
+        return _train(config, of_first(out), _Place(world, device, patience), resume, quiet or world.rank > 0)
+
+
+@contextmanager
+def going_on(out: Path) -> Iterator[None]:
+    """Where a rank is lost, say how the run in `out` goes on."""
+    try:
+        yield
+    except Lost as lost:
+        raise Lost(f"{lost}; go on with: a2sg train --resume {out}") from lost
+
+
+class _Place(NamedTuple):
+    """Where a run is trained."""
+
+    world: World
+    device: torch.device
+    patience: float
+
+
+def _train(config: RunConfig, out: Path, place: _Place, resume: bool, quiet: bool) -> dict[str, Any]:
+    """Make the parts of a run, and train it in its folder."""
+    world, device, _ = place
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    task = SpikingTask(config, build_data(config))
-    wanted(config.graphs, task.graphs_obstacle(device))
+    task = SpikingTask(config, leaders_first(lambda: build_data(config), world.local_rank == 0))
+    wanted(config.graphs, task.graphs_obstacle(device, world.size))
+    say = Console(stderr=True, quiet=quiet).print
     if config.model.weights is not None and not (resume and has_checkpoint(out)):
         taken = take_weights(task.model, Path(config.model.weights))
-        if not quiet:
-            Console(stderr=True).print(f"{taken} from {config.model.weights}", markup=False, highlight=False)
-    with opened(config, out, resume=resume) as checkpoint:
-        return _train(task, out, device, checkpoint, quiet)
+        say(f"{taken} from {config.model.weights}", markup=False, highlight=False)
+    if world.size > 1:
+        say(rule(config, world.size), markup=False, highlight=False)
+    with ExitStack() as folder:
+        checkpoint = by_first(lambda: folder.enter_context(opened(config, out, resume=resume)))
+        return _fit(task, out, place, checkpoint, quiet)
 
 
-def _train(
-    task: SpikingTask, out: Path, device: torch.device, checkpoint: Path | None, quiet: bool
-) -> dict[str, Any]:
+def _fit(task: SpikingTask, out: Path, place: _Place, checkpoint: Path | None, quiet: bool) -> dict[str, Any]:
     """Train in an open folder, from a checkpoint if there is one."""
-    config = task.config
+    config, device = task.config, place.device
     clock = TrainingClock()
     callbacks: list[pl.Callback] = [
         EpochSeed(config.seed),
@@ -135,6 +168,7 @@ def _train(
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         plugins=[DurableCheckpoints()],
         default_root_dir=out,
+        **devices_of(*place),
     )
     saver = Saver(read_every(config.save_every), out / CHECKPOINT)
     task.saver = saver
@@ -154,25 +188,9 @@ def _train(
             f"{checkpoint} does not fit {out / CONFIG}: was one of them changed? ({type(error).__name__})"
         ) from error
     task.swap_average()  # to stay
-    summary = summarize(task, device, clock.seconds)
-    write_json(out / SUMMARY, summary)
+    summary = of_first(summarize(task, device, clock.seconds))
+    by_first(lambda: write_json(out / SUMMARY, summary))
     return summary
-
-
-def make_trainer(config: RunConfig, device: torch.device, **options: Any) -> pl.Trainer:
-    """A trainer as the run asks for, and with further options of `pl.Trainer`."""
-    _calm_lightning()
-    return pl.Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
-        precision=PRECISION[config.precision],  # type: ignore[arg-type]
-        accumulate_grad_batches=config.accumulate,
-        gradient_clip_val=config.optimizer.clip_norm,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
 
 
 def summarize(task: SpikingTask, device: torch.device, seconds: float) -> dict[str, Any]:
@@ -193,6 +211,7 @@ def summarize(task: SpikingTask, device: torch.device, seconds: float) -> dict[s
         "kept_windows": dict(task.windows.kept),
         "parameters": sum(p.numel() for p in task.model.parameters()),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
+        "devices": rank_count(),
         "date": date.today().isoformat(),
         "versions": {"a2sg": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
@@ -271,19 +290,3 @@ def _newest(folder: Path, hint: str) -> Path:
     if path is None:
         raise InputError(f"{folder} has no {CHECKPOINT} yet: {hint}")
     return path
-
-
-def _calm_lightning() -> None:
-    """Leave out Lightning's notes on hardware and loaders: they are about none of the user's choices."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-    # It asks loaders for a state; ours goes on from where the task says.
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
-    # torch 2.6 on its own SequentialLR:
-    warnings.filterwarnings("ignore", message=r"The epoch parameter in `scheduler\.step\(\)`.*")
-    warnings.filterwarnings(
-        "ignore", message=".*The number of training batches.*is smaller than the logging.*"
-    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,20 @@ from torch.utils.data import DistributedSampler, Sampler, SequentialSampler
 from torchmetrics import Metric
 
 from a2sg.data import ImageData
-from a2sg.data.feed import AHEAD, Changes, Feed, Order
-from a2sg.data.resident import ResidentBatches
+from a2sg.data.draws import Changes
+from a2sg.data.feed import Feed, Order
 from a2sg.data.sets import DrawnImages, DrawSampler
+from a2sg.data.shares import Shares
 from a2sg.data.standardize import Standardize, to_unit
 from a2sg.devices import answers_at_once
 from a2sg.errors import InputError
 from a2sg.memory import pack_spikes
 from a2sg.neuron import Record, recording
 from a2sg.neuron.whole import share_work
+from a2sg.ranks import add_up, from_first, idling, rank, rank_count
 from a2sg.score import SCORES
 from a2sg.training.average import WeightAverage
-from a2sg.training.batches import build_batches
+from a2sg.training.batches import build_feed
 from a2sg.training.build import (
     build_augment,
     build_model,
@@ -61,6 +63,7 @@ class SpikingTask(pl.LightningModule):
         self.model = build_model(config, data)
         self.work = share_work(self.model)
         self.windows = build_windows(config, self.model)
+        self.windows.reduction = "sum"  # a rank's loss is its part of the loss of a batch
         self.loss = create_loss(config.loss.name, label_smoothing=config.loss.label_smoothing)
         self.regularizers = create_regularizers(config.loss.regularizers)
         self.score = SCORES[data.task]
@@ -89,18 +92,21 @@ class SpikingTask(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
+        part = self.shares.part(index)
         if self.graphed is None:
-            logits, loss, total = self._losses(images, labels)
+            with nullcontext() if part else self._idling():
+                logits, loss, total = self._losses(images, labels)
         else:
             logits, loss = self.graphed(images, labels)
             total = loss
         if answers_at_once(total.device):
             self._require_finite(total)
         self.last_loss = loss.detach()
-        self.train_loss.update(self.last_loss, len(labels))
-        self.train_score.update(self.loss.predict(logits), likeliest(labels))
+        if part:
+            self.train_loss.update(self.last_loss, len(labels))
+            self.train_score.update(self.loss.predict(logits), likeliest(labels))
         self._log("train", index == self._done, self.train_loss, self.train_score)
-        return total
+        return total if part == 1 else part * total
 
     def _losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, their loss, and that with all terms added: what is minimised."""
@@ -115,6 +121,12 @@ class SpikingTask(pl.LightningModule):
             total = total + term(records, self._progress())
         return logits, loss, total
 
+    @contextmanager
+    def _idling(self) -> Iterator[None]:
+        """In which a rank that has no samples of a batch keeps in step with the others."""
+        with self.windows.paused(), idling():
+            yield
+
     def _keeping(self, device: torch.device) -> AbstractContextManager[object]:
         """In which what the backward pass needs is kept as the run wants it."""
         if self.config.memory == "plain":
@@ -126,7 +138,8 @@ class SpikingTask(pl.LightningModule):
         if self.trainer.global_step > self._optimizer_steps:  # not on micro-batches that only accumulate
             self._optimizer_steps = self.trainer.global_step
             # Outside of mixed precision: small differences of losses would drown in its rounding.
-            self.windows.step(lambda: self._losses(*batch)[2])
+            part = self.shares.part(batch_idx)
+            self.windows.step(lambda: part * self._losses(*batch)[2])
             if self.average is not None:
                 self.average.update()
             if self.saver is not None:
@@ -150,6 +163,8 @@ class SpikingTask(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         self.swap_average()
+        for buffer in self.model.buffers():
+            from_first(buffer)  # as DDP does it before every training step
 
     def on_validation_end(self) -> None:
         self.swap_average()
@@ -162,8 +177,9 @@ class SpikingTask(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         images, labels = batch
         logits = self.model(images)
-        self.test_loss.update(self.loss(logits, labels), len(labels))
-        self.test_score.update(self.loss.predict(logits), labels)
+        if self.shares_of(self.data.test).part(index):
+            self.test_loss.update(self.loss(logits, labels), len(labels))
+            self.test_score.update(self.loss.predict(logits), labels)
         self._log("test", index == 0, self.test_loss, self.test_score)
 
     def _log(self, split: str, first: bool, loss: Metric, score: Metric) -> None:
@@ -189,24 +205,24 @@ class SpikingTask(pl.LightningModule):
     def train_dataloader(self) -> Feed:
         # Its order depends on seed and epoch alone, so a resumed run sees the same batches.
         kind = DrawSampler if isinstance(self.data.train, DrawnImages) else DistributedSampler
-        whole: DistributedSampler[Any] = kind(
-            self.data.train,
-            num_replicas=self.trainer.world_size,
-            rank=self.trainer.global_rank,
-            seed=self.config.seed,
-        )
-        sampler = Order(whole, self._done * self.config.data.batch_size)
-        sampler.set_epoch(self._epochs)  # Lightning does so too, but after workers began to read ahead
+        whole: DistributedSampler[Any] = kind(self.data.train, num_replicas=1, rank=0, seed=self.config.seed)
+        order = Order(whole, self._done * self.config.data.batch_size)
+        order.set_epoch(self._epochs)  # Lightning does so too, but after workers began to read ahead
+        self.shares = self.shares_of(self.data.train)
         return self._feed(
             self.data.train,
-            sampler,
-            changes=Changes(self.augment, self.config.seed, self.trainer.global_rank),
+            order,
+            changes=Changes(self.augment, self.config.seed, self.data.shape[1:]),
             during=partial(self.trainer.profiler.profile, AUGMENTATION),  # type: ignore[attr-defined]
             done=self._done,
         )
 
     def val_dataloader(self) -> Feed:
         return self._feed(self.data.test, SequentialSampler(self.data.test))  # type: ignore[arg-type]
+
+    def shares_of(self, data: Any) -> Shares:
+        """How the ranks share the batches of a split."""
+        return Shares(len(data), self.config.data.batch_size, rank(), rank_count())
 
     def save_midway(self, path: Path, batches: int) -> None:
         """Save in the middle of an epoch, of which so many batches are done."""
@@ -219,39 +235,47 @@ class SpikingTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["windows"] = self.windows.state_dict()
         checkpoint["work_done"] = self.work.state_dict()
-        if self._done:
-            counted = {name: dict(metric.metric_state) for name, metric in self._metrics().items()}
+        if self._done:  # all ranks save, and the first writes: what each has counted so far, together
+            self.windows.add_ranks_to(checkpoint["windows"])
+            counted = {
+                name: {
+                    key: add_up(torch.as_tensor(value).clone()) for key, value in metric.metric_state.items()
+                }
+                for name, metric in self._metrics().items()
+            }
             checkpoint["midway"] = {"batches": self._done, "counted": counted, "random": random_state()}
         if self.average is not None:
             self.average.save(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.windows.load_state_dict(checkpoint["windows"])
+        if rank() > 0:
+            self.windows.store.clear()  # the first one has the sums of all
         self.work.load_state_dict(checkpoint["work_done"])
         self._optimizer_steps = checkpoint["global_step"]
         midway = checkpoint.get("midway")
         self._epochs = checkpoint["epoch"] + (midway is None)
         if midway is not None:
             self._done, self._random = midway["batches"], midway["random"]
-            for name, metric in self._metrics().items():
-                metric.load_state_dict(midway["counted"][name])
+            if rank() == 0:
+                for name, metric in self._metrics().items():
+                    metric.load_state_dict(midway["counted"][name])
         if self.average is not None:
             self.average.load(checkpoint)
 
     def _metrics(self) -> dict[str, Metric]:
         return {"loss": self.train_loss, "score": self.train_score}
 
-    def _feed(self, data: Any, sampler: Sampler[Any], **options: Any) -> Feed:
-        batches = build_batches(self.config.data, data, sampler, self.device, self.config.seed)
-        pixels = self.config.data.batch_size * math.prod(self.data.shape) * (self.data.steps or 1)
-        return Feed(
-            batches=batches,
-            device=self.device,
+    def _feed(self, split: Any, order: Sampler[Any], **options: Any) -> Feed:
+        return build_feed(
+            self.config,
+            self.data,
+            split,
+            order,
+            self.device,
+            shares=self.shares_of(split),
             standardize=self.standardize,
-            recordings=self.data.steps is not None,
-            ahead=min(self.most_ahead, max(1, AHEAD // pixels))
-            if isinstance(batches, ResidentBatches)
-            else 1,
+            most_ahead=self.most_ahead,
             **options,
         )
 

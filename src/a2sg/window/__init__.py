@@ -2,6 +2,7 @@
 
 from a2sg.kernels.sums import Sums
 from a2sg.window.adaptive import AdaptiveWindows
+from a2sg.window.joining import JoinableWindows
 from a2sg.window.objectives import BEHIND, Objective, gain, register_objective, sgv, tgc
 from a2sg.window.observer import Observer
 from a2sg.window.policy import WindowPolicy
@@ -14,6 +15,7 @@ __all__ = [
     "Bayes",
     "Exact",
     "Grid",
+    "JoinableWindows",
     "Objective",
     "Observer",
     "Random",

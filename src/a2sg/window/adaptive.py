@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from a2sg.errors import require, require_choice, require_count, require_positive, require_share
 from a2sg.kernels.sums import Sums
 from a2sg.kernels.watch import Gradient
+from a2sg.ranks import add_up
 from a2sg.surrogate import Asymmetric
 from a2sg.window.history import COLUMNS, Place, history_rows, report
+from a2sg.window.joining import join_ranks
 from a2sg.window.later import Later
 from a2sg.window.objectives import SGV, TGC, Objective, find_objective
 from a2sg.window.observer import Observer
@@ -175,6 +177,11 @@ class AdaptiveWindows(WindowPolicy):
             "passing": {name: observer.passing.cpu().clone() for name, observer in self.observers.items()},
         }
 
+    def add_ranks_to(self, state: dict[str, Any]) -> None:
+        super().add_ranks_to(state)
+        for passing in state["passing"].values():
+            add_up(passing)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`, with its biases if they are searched.
 
@@ -237,7 +244,7 @@ class AdaptiveWindows(WindowPolicy):
 
     @torch.no_grad()
     def _update(self, loss: Loss | None) -> bool:
-        self.store.add_ranks()
+        join_ranks(self.store, self.reduction)
         rows, lattice = self._placed(self.store.flat.device)
         sums = with_behind(self.store.tables.view(len(rows.anchor), -1, len(Sums)), rows.behind)
         before = torch.cat([site.window.to(sums.device, torch.float64) for site in self.sites.values()])

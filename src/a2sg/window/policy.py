@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +13,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, require, require_count
+from a2sg.errors import require, require_count
+from a2sg.ranks import add_up
+from a2sg.window.joining import JoinableWindows, Reduction
 from a2sg.window.later import Mail
 from a2sg.window.observer import Clock, Observer
 from a2sg.window.records import Records, Row
-from a2sg.window.site import Site, require_windows_by_step, sites_of
+from a2sg.window.site import find_sites
 from a2sg.window.store import Store
 
 log = logging.getLogger("a2sg")
@@ -26,12 +28,14 @@ Loss = Callable[[], Tensor]
 """Computes the loss of the present batch once more."""
 
 
-class WindowPolicy(ABC):
+class WindowPolicy(JoinableWindows):
     """A rule that sets the windows of a model once in a while; stepped like a learning-rate scheduler.
 
     Iteration i (from 0) is observed when i >= start and (i - start) is a multiple of `every`; with `batches`
     so are the iterations after it, that many in all. What is set after the last of them acts from the next
     iteration. `a2sg.AdaptiveWindows` is the method of the paper, `a2sg.baselines` has others.
+    Ranks (torch.distributed) that have different numbers of batches train in torch's
+    `Join([ddp, windows])`, where the windows are told of what DDP's own `join()` does not know.
 
     Args:
         model: holds spiking neurons (or other sites) with one window per step.
@@ -43,6 +47,8 @@ class WindowPolicy(ABC):
         sites: what is set, by the name of the layer.
         observers: what looks on during observed backward passes, by layer; empty if nothing does.
         iteration: how many iterations are done.
+        reduction: what the loss of a rank is: the mean over its samples (`"mean"`, as under DDP), or its part
+            of the loss of all (`"sum"`). It weighs the ranks, which may have different numbers of samples.
 
     Raises:
         InputError: for an option out of range, or a model without sites.
@@ -54,11 +60,12 @@ class WindowPolicy(ABC):
     """Keys of a state."""
 
     def __init__(self, model: nn.Module, *, every: int, start: int, batches: int = 1) -> None:
+        super().__init__()
         self.every = require_count("every", every)
         self.start = require_count("start", start, least=0)
         self.batches = require_count("batches", batches)
         require(batches <= every, f"batches must be at most every={every}, not {batches}")
-        self.sites = _find_sites(model)
+        self.sites = find_sites(model)
         self._model = model
         self.observers: dict[str, Observer] = {}
         self.iteration = 0
@@ -67,6 +74,7 @@ class WindowPolicy(ABC):
         self._mail = Mail()
         self._clock = Clock()
         self._attached = True
+        self.reduction: Reduction = "mean"
 
     @property
     def history(self) -> list[Row]:
@@ -111,6 +119,10 @@ class WindowPolicy(ABC):
         Returns:
             Whether anything was set.
         """
+        self._tell_others()
+        return self._end_iteration(loss)
+
+    def _end_iteration(self, loss: Loss | None = None) -> bool:
         done = False
         if self.observing and self._place == self.batches - 1:
             with self._clock.running(torch.device("cpu")):
@@ -176,6 +188,18 @@ class WindowPolicy(ABC):
         self._mail.deliver(wait=True)
         self._records.record(Path(path), anew=anew)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A context whose forward passes are not observed, whatever the iteration: those of an evaluation."""
+        watching = {name: site.observer for name, site in self.sites.items()}
+        for site in self.sites.values():
+            site.observer = None
+        try:
+            yield
+        finally:
+            for name, site in self.sites.items():
+                site.observer = watching[name]
+
     def detach(self) -> None:
         """Stop watching the model, for good; its windows stay as they are."""
         self._attached = False
@@ -193,6 +217,11 @@ class WindowPolicy(ABC):
             "history": self._records.state(),
             "tables": {name: seen.table.to("cpu", copy=True) for name, seen in self.observers.items()},
         }
+
+    def add_ranks_to(self, state: dict[str, Any]) -> None:
+        """Put into a state the sums of all ranks, for one of them to go on with; all must call it."""
+        for sums in state["tables"].values():
+            add_up(sums)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`.
@@ -284,13 +313,3 @@ def _as_it_was(model: nn.Module, but: Sequence[Tensor]) -> Iterator[None]:
         with torch.no_grad():
             for buffer, copy in zip(buffers, copies, strict=True):
                 buffer.copy_(copy)
-
-
-def _find_sites(model: nn.Module) -> dict[str, Site]:
-    sites = sites_of(model)
-    if not sites:
-        raise InputError(
-            "found no spiking neurons in the model: use a2sg.LIF and its kin (or adapt another library's)"
-        )
-    require_windows_by_step(sites)
-    return sites

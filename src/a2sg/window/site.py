@@ -64,6 +64,21 @@ def sites_of(model: nn.Module) -> dict[str, Site]:
     return {name: module for name, module in model.named_modules() if isinstance(module, Site)}
 
 
+def find_sites(model: nn.Module) -> dict[str, Site]:
+    """The sites in `model` whose windows can be set by step, by module name.
+
+    Raises:
+        InputError: if there are none, or one has windows of another form.
+    """
+    sites = sites_of(model)
+    require(
+        len(sites) > 0,
+        "found no spiking neurons in the model: use a2sg.LIF and its kin (or adapt another library's)",
+    )
+    require_windows_by_step(sites)
+    return sites
+
+
 def require_windows_by_step(sites: dict[str, Site]) -> None:
     """Raise `InputError` unless every site has one window per step."""
     for name, site in sites.items():

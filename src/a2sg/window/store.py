@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from a2sg.ranks import add_up
 from a2sg.window.observer import Observer
 from a2sg.window.site import Site
 
@@ -49,7 +50,7 @@ class Store:
     def add_ranks(self) -> None:
         """Add up over the ranks of a distributed run; they agree on the device, whatever they observed."""
         self.settle()
-        over_ranks(self.flat)
+        add_up(self.flat)
 
     def clear(self) -> None:
         """Forget all sums."""
@@ -66,10 +67,3 @@ class Store:
 def home(device: torch.device) -> torch.device:
     """Where sums of data on a device are taken: there, or on the CPU if it has no float64."""
     return torch.device("cpu") if device.type == "mps" else device
-
-
-def over_ranks(sums: Tensor) -> Tensor:
-    """Add up `sums` over the ranks of a distributed run, in place."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(sums)
-    return sums

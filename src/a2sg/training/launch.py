@@ -1,0 +1,192 @@
+"""Starts the ranks of a command on this machine, as torchrun would, and ends them together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import torch
+
+from a2sg.children import Child, passing_on
+from a2sg.devices import find_device
+from a2sg.errors import InputError, require
+from a2sg.ranks import Lost
+from a2sg.training.midway import read_time, signal_numbers
+from a2sg.training.world import LOST, World
+
+GRACE = 15.0
+"""Seconds that ranks have to end by themselves after one has ended in an error."""
+POLL = 0.1
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of a command whose work several devices can share."""
+    group = parser.add_argument_group("devices, each of which takes a part of every batch")
+    group.add_argument(
+        "--devices", metavar="N|auto", help="how many of this machine; auto: all GPUs (default: 1)"
+    )
+    group.add_argument(
+        "--nodes", metavar="N", help="how many machines, started by torchrun or srun (default: 1)"
+    )
+    group.add_argument(
+        "--patience", default="10m", metavar="TIME", help="how long they wait for each other (default: 10m)"
+    )
+
+
+def split_options(words: Sequence[str]) -> list[str]:
+    """The words of a command without the options of `add_options`."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    add_options(parser)
+    return parser.parse_known_args(words)[1]
+
+
+def patience(options: Namespace) -> float:
+    """Seconds that ranks wait for each other.
+
+    Raises:
+        InputError: if it is no time.
+    """
+    seconds = read_time(options.patience)
+    if seconds is None:
+        raise InputError(f"--patience must be a time such as 90s, 10m or 2h, not {options.patience!r}")
+    return seconds
+
+
+def ranks_to_start(options: Namespace, device: str) -> int:
+    """How many ranks a command is to start; 1 if it does the work itself, be it as one of several ranks.
+
+    Args:
+        options: of `add_options`.
+        device: auto, cpu or cuda.
+
+    Raises:
+        InputError: for what is no number, does not fit the ranks that were started, or is more than there is.
+    """
+    world, cuda = World.here(), find_device(device).type == "cuda"
+    nodes = world.nodes if options.nodes is None else read_number("--nodes", options.nodes)
+    if options.devices is None or (options.devices == "auto" and world.size > 1):
+        devices = world.local_size
+    elif options.devices == "auto":
+        devices = torch.cuda.device_count() if cuda else 1
+    else:
+        devices = read_number("--devices", options.devices)
+    if world.size > 1:
+        require(
+            (devices, nodes) == (world.local_size, world.nodes),
+            f"--devices {devices} --nodes {nodes} is not what was started: {world.local_size} ranks on each "
+            f"of {world.nodes} machines",
+        )
+        return 1
+    require(
+        nodes == 1,
+        f"--nodes {nodes} needs a2sg to be started on every machine: by srun, or by torchrun "
+        f"--nnodes {nodes} --nproc-per-node {devices} … -m a2sg …",
+    )
+    if cuda:
+        there = torch.cuda.device_count()
+        require(devices <= there, f"--devices {devices} is more than the {there} GPUs of this machine")
+    return devices
+
+
+def launch(words: Sequence[str], ranks: int) -> int:
+    """Run a command in several ranks; what rank 0 says is seen, and of another one what ended them.
+
+    Args:
+        words: of the command, with its name.
+        ranks: how many to start.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        Lost: if a rank was killed, or hangs.
+    """
+    port = _free_port()
+    with ExitStack() as stack:
+        children: list[Child] = []
+        with passing_on(children, signal_numbers()) as signals:
+            for rank in range(ranks):
+                child = Child(words, _variables(rank, ranks, port), heard=rank == 0)
+                children.append(stack.enter_context(child))
+            failed = _wait(children)
+        if failed is None:
+            return 0
+        status = children[failed].status
+        if signals and status is not None and status > 0:
+            return 128 + signals[0]
+        if status is None or status == LOST:
+            hanging = next((rank for rank, child in enumerate(children) if child.status is None), failed)
+            raise Lost(f"rank {hanging} of {ranks} did not answer, and all were ended")
+        if status < 0:
+            name = signal.Signals(-status).name
+            raise Lost(f"rank {failed} of {ranks} was ended by {name}, and the others with it")
+        children[failed].repeat()
+        return status
+
+
+def _wait(children: Sequence[Child]) -> int | None:
+    """Wait until all have ended, or one has failed and the others had their time; which failed first, if any.
+
+    One that lost another is not the one that failed, unless there is no other.
+    """
+    failed: list[int] = []
+    deadline = float("inf")
+    while any(child.status is None for child in children) and time.monotonic() < deadline:
+        time.sleep(POLL)
+        failed += [rank for rank, child in enumerate(children) if child.status and rank not in failed]
+        if failed:
+            deadline = min(deadline, time.monotonic() + GRACE)
+    failed += [rank for rank, child in enumerate(children) if child.status and rank not in failed]
+    own = [rank for rank in failed if children[rank].status != LOST]
+    return next(iter([*own, *failed]), None)
+
+
+def _variables(rank: int, ranks: int, port: int) -> dict[str, str]:
+    """Of the environment of a rank: torchrun's, and a share of the cores."""
+    given = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": ranks,
+        "LOCAL_WORLD_SIZE": ranks,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    network = {"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo")} if _has_loopback() else {}
+    return {**{name: str(value) for name, value in given.items()}, **network, **threads(ranks)}
+
+
+def threads(processes: int) -> dict[str, str]:
+    """Of the environment of one of several processes: its share of the cores, unless that is said already."""
+    share = max(1, (os.cpu_count() or 1) // processes)
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))}
+
+
+def _has_loopback() -> bool:
+    """Whether this machine's own network is called lo; gloo then need not look up the machine's name."""
+    return "lo" in {name for _, name in socket.if_nameindex()}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def read_number(name: str, text: str) -> int:
+    """A number of devices or machines.
+
+    Raises:
+        InputError: for what is none.
+    """
+    most = 10_000
+    require(
+        text.isdecimal() and 0 < int(text[:6]) <= most,
+        f"{name} must be a whole number from 1 to {most}, not {text!r}",
+    )
+    return int(text)

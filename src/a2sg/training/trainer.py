@@ -1,0 +1,46 @@
+"""Lightning's trainer, as runs use it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from a2sg.training.config import RunConfig
+
+PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def make_trainer(config: RunConfig, device: torch.device, **options: Any) -> pl.Trainer:
+    """A trainer as the run asks for, and with further options of `pl.Trainer`."""
+    _calm_lightning()
+    settings: dict[str, Any] = {
+        "accelerator": "gpu" if device.type == "cuda" else "cpu",
+        "devices": 1,
+        "precision": PRECISION[config.precision],
+        "accumulate_grad_batches": config.accumulate,
+        "gradient_clip_val": config.optimizer.clip_norm,
+        "num_sanity_val_steps": 0,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return pl.Trainer(**{**settings, **options})
+
+
+def _calm_lightning() -> None:
+    """Leave out Lightning's notes on hardware and loaders: they are about none of the user's choices."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    # It asks loaders for a state; ours goes on from where the task says.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+    # torch 2.6 on its own SequentialLR:
+    warnings.filterwarnings("ignore", message=r"The epoch parameter in `scheduler\.step\(\)`.*")
+    warnings.filterwarnings(
+        "ignore", message=".*The number of training batches.*is smaller than the logging.*"
+    )

@@ -1,0 +1,86 @@
+"""From the sums of several ranks to those that one process would have of the joined batch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from a2sg.errors import require_choice
+from a2sg.kernels.sums import Sums
+from a2sg.ranks import distributed
+from a2sg.window.site import Site
+from a2sg.window.store import Store
+
+if TYPE_CHECKING or dist.is_available():
+    from torch.distributed.algorithms.join import Join, Joinable, JoinHook
+else:  # a torch without it: nothing can be joined there
+    Join, Joinable, JoinHook = None, object, object
+
+Reduction = Literal["mean", "sum"]
+"""What the loss of a rank is of its samples': their mean, as under DDP, or their part of one sum."""
+
+POWERS = {Sums.DELTA: 1, Sums.ABS: 1, Sums.SQUARE: 2, Sums.CROSS: 2, Sums.LATER: 2}
+"""With which power of the loss's scale each sum grows; the count does not."""
+
+
+def join_ranks(store: Store, reduction: Reduction) -> None:
+    """Add up the sums of all ranks, in one call; all get the very same.
+
+    The mean over a rank's n samples has n/N of the weight in the mean over all N. n need not be told: for
+    every layer and step it is in proportion to the elements that the rank counted. A rank without samples
+    counts for nothing.
+
+    Args:
+        store: sums `[rows, C, 6]` of this rank, and then of the joined batch.
+        reduction: what the loss of a rank is.
+    """
+    require_choice("reduction", reduction, ("mean", "sum"))
+    weigh = distributed() and reduction == "mean"
+    if weigh:
+        store.settle()
+        _scale(store, 1)
+    store.add_ranks()
+    if weigh:
+        _scale(store, -1)
+
+
+def _scale(store: Store, sign: int) -> None:
+    """Multiply every sum by the scale that its row's count stands for, or divide by it."""
+    sums = store.tables.view(-1, len(Sums))
+    count = sums[:, Sums.COUNT].clamp_min(1)
+    for column, power in POWERS.items():
+        sums[:, column] *= count ** (sign * power)
+
+
+class JoinableWindows(Joinable):
+    """What torch's `Join` asks of windows: a rank without further batches ends iterations with the others."""
+
+    sites: dict[str, Site]
+
+    @abstractmethod
+    def _end_iteration(self) -> bool: ...
+
+    def _tell_others(self) -> None:
+        """Tell ranks that have run out of batches that an iteration ends."""
+        if distributed():
+            Join.notify_join_context(self)
+
+    def join_hook(self, **_: object) -> JoinHook:
+        return _Shadow(self._end_iteration)
+
+    @property
+    def join_device(self) -> torch.device:
+        return next(iter(self.sites.values())).window.device
+
+    @property
+    def join_process_group(self) -> Any:
+        return dist.group.WORLD
+
+
+class _Shadow(JoinHook):
+    def __init__(self, end_iteration: Callable[[], object]) -> None:
+        self.main_hook = end_iteration  # type: ignore[method-assign,assignment]

@@ -1,0 +1,81 @@
+"""Which rank a process is, as torchrun, SLURM or nobody says."""
+
+import pytest
+import torch
+
+from a2sg.errors import InputError
+from a2sg.training.world import World, find_place, joined
+
+TORCHRUN = {
+    "RANK": "5",
+    "WORLD_SIZE": "6",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "host1",
+    "MASTER_PORT": "29500",
+}
+SLURM = {
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_STEP_NUM_TASKS": "6",
+    "SLURM_STEP_NUM_NODES": "3",
+    "SLURM_STEP_NODELIST": "gpu[07-09]",
+    "SLURM_JOB_ID": "1234567",
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "world"),
+    [
+        ({}, World()),
+        (TORCHRUN, World(5, 6, 1, 2, "host1", 29500)),
+        (SLURM, World(5, 6, 1, 2, "gpu07", 19567)),
+        ({**SLURM, "MASTER_ADDR": "here", "MASTER_PORT": "7"}, World(5, 6, 1, 2, "here", 7)),
+        ({**SLURM, **TORCHRUN, "RANK": "4", "LOCAL_RANK": "0"}, World(4, 6, 0, 2, "host1", 29500)),
+        # A batch script that has tasks, but is no step of them: srun has not started it.
+        ({"SLURM_NTASKS": "6", "SLURM_PROCID": "0"}, World()),
+        ({**SLURM, "SLURM_STEP_NUM_TASKS": "1"}, World()),
+    ],
+    ids=["alone", "torchrun", "slurm", "slurm told where", "torchrun within slurm", "sbatch", "one task"],
+)
+def test_the_environment_says_which_rank_it_is(variables, world):
+    assert World.here(variables) == world
+
+
+def test_machines():
+    assert World.here(TORCHRUN).nodes == 3
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2"}, r"not complete \('LOCAL_RANK'\): start ranks with torchrun"),
+        ({**TORCHRUN, "RANK": "first"}, "not complete .*: start ranks with torchrun, with srun, or by --dev"),
+        ({**SLURM, "SLURM_STEP_NUM_TASKS": "7"}, "srun started 7 tasks on 3 machines: take as many on each"),
+    ],
+)
+def test_variables_that_do_not_work_are_told(variables, message):
+    with pytest.raises(InputError, match=message):
+        World.here(variables)
+
+
+def test_each_rank_has_its_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert find_place("auto", World()) == torch.device("cuda")
+    assert find_place("auto", World(5, 6, 1, 2)) == torch.device("cuda", 1)
+    assert find_place("cpu", World(5, 6, 1, 2)) == torch.device("cpu")
+    with pytest.raises(InputError, match="rank 3 needs GPU 3, but sees 2: start as many ranks on a machine"):
+        find_place("cuda", World(3, 4, 3, 4))
+
+
+def test_one_alone_joins_nobody():
+    with joined(World(), torch.device("cpu")):
+        assert not torch.distributed.is_initialized()
+
+
+def test_others_that_do_not_come_are_told():
+    message = r"rank 1 of 2 did not find the others by 127\.0\.0\.1:9: did all start, and can they reach it"
+    alone = joined(World(1, 2, 1, 2, "127.0.0.1", 9), torch.device("cpu"), patience=1.0)
+    with pytest.raises(InputError, match=message), alone:
+        pass
