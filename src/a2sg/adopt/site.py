@@ -77,7 +77,7 @@ class SpikeSite(Site):
 
     def forward(self, distance: Tensor) -> Tensor:
         """Spikes of one step, as `a2sg.spike`."""
-        return self.fire(distance, lambda: (distance >= 0).to(distance.dtype))
+        return self.fire(distance, lambda: self.gate.fire(distance))
 
     def fire(self, potential: Tensor, spikes: Callable[[], Tensor], step: int | None = None) -> Tensor:
         """One step: what `spikes()` returns, with the surrogate's gradient with respect to `potential`.

@@ -66,7 +66,7 @@ def _fire(u, LEVELS: tl.constexpr):
     for k in tl.static_range(len(LEVELS.thresholds)):
         # A tensor, as some versions of Triton compare a float64 with a bare number in float32.
         level += (u >= tl.full((), LEVELS.thresholds[k], u.dtype)).to(u.dtype)
-    return level
+    return level + 0 * u  # NaN where u is not finite, as `Gate.fire`
 
 
 @triton.jit
