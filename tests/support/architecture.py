@@ -37,7 +37,7 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {"surrogate": ("surrogate",)},
     {"kernels": ("kernels",)},
     {"window": ("window",)},
-    {"neuron": ("neuron",)},
+    {"neuron": ("neuron",), "guard": ("guard",)},
     {"adopt": ("adopt",)},
     {name: (name,) for name in ("memory", "baselines", "models", "data")},
     {"energy": ("energy",)},

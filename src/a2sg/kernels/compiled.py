@@ -239,7 +239,7 @@ def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
 def _forward(kind: Kind, want_final: bool) -> Kernel:
     def run(*inputs: Tensor) -> list[Tensor]:
         done = reference.trace(kind.drive(list(inputs)), kind.dynamics)
-        found = [torch.stack(done.spikes).to(kind.dtype)]
+        found = [done.output(kind.dtype)]
         found += [done.final] if want_final else []
         return found + ([done.final.sum()] if kind.device.type == "cpu" else [])
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from a2sg.errors import InputError
-from a2sg.kernels import backends, made, reference
+from a2sg.kernels import backends, broken, made, reference
 from a2sg.kernels.backend import Backend
 from a2sg.kernels.backends import BackendName
 from a2sg.kernels.drive import Arriving, Drive, Norm, Spikes
@@ -65,7 +63,7 @@ def integrate_and_fire(
         before reset `[T, B, ...]`, these two None if they were not asked for.
 
     Raises:
-        InputError: on a CPU, for NaN or infinity in `current`.
+        InputError: on a CPU, for NaN or infinity in `current`; see `a2sg.kernels.broken`.
     """
     weight, bias = (None, None) if norm is None else (norm.weight, norm.bias)
     result: tuple[Tensor, Tensor | None, Tensor | None] = _IntegrateAndFire.apply(
@@ -94,7 +92,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         if call.keep_potentials:
             drive = Drive(current, call.steps, decay, initial, affine, addend)
             done = reference.trace(drive, call.dynamics)
-            found = Spikes(torch.stack(done.spikes).to(current.dtype), done.final, done.final.sum())
+            found = Spikes(done.output(current.dtype), done.final, done.final.sum())
             potentials = torch.stack(done.potentials)
         else:
             plans = call.plans
@@ -111,10 +109,7 @@ class _IntegrateAndFire(torch.autograd.Function):
             if plans is not None and plan is not found.plan is not None:
                 plans[key] = found.plan
         spikes, final, total, plan = found
-        # NaN and infinity persist in the potential, so the last step shows them all, at 1/T of the cost.
-        # On a GPU the look would stop the stream: there the loss shows them.
-        if total is not None and total.device.type == "cpu" and not torch.compiler.is_compiling():
-            _require_finite(total, spikes)
+        broken.require_finite(total, spikes)
         if made.listeners and len(call.dynamics.gate.thresholds) == 1 and not torch.compiler.is_compiling():
             for listen in made.listeners:
                 listen(spikes)
@@ -208,11 +203,3 @@ def _through_norm(
         (grad * whitened.apply(current)).sum(others).to(wide) if wants_weight else None,
         grad.sum(others, dtype=wide) if wants_bias else None,
     )
-
-
-def _require_finite(total: Tensor, spikes: Tensor) -> None:
-    if not math.isfinite(total.item()):
-        raise InputError(
-            f"the input of a neuron holds NaN or infinity (shape {tuple(spikes.shape)}): check the "
-            "data, the learning rate and the normalisation before it"
-        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from a2sg.surrogate import Surrogate
@@ -21,12 +20,11 @@ class Gate:
     thresholds: tuple[float, ...]
 
     def fire(self, potential: Tensor) -> Tensor:
-        """Spikes (or levels) in the dtype and shape of `potential`; NaN where that is NaN or infinite."""
+        """Spikes (or levels) in the dtype and shape of `potential`."""
         level = (potential >= self.thresholds[0]).to(potential.dtype)
         for threshold in self.thresholds[1:]:
             level = level + (potential >= threshold).to(potential.dtype)
-        # NaN >= threshold is False: without 0 · u a broken potential would be an ordinary silence.
-        return torch.add(level, potential, alpha=0)
+        return level
 
     def derivative(self, potential: Tensor, window: Tensor | float) -> Tensor:
         """ds/du at `potential`; `window` broadcasts against it."""

@@ -25,9 +25,19 @@ class Trace(NamedTuple):
     potentials: list[Tensor]
     """u[t], before the reset."""
     spikes: list[Tensor]
+    """s[t]."""
     before: list[Tensor | None]
     """v[t-1]; None stands for rest (0)."""
     final: Tensor
+
+    def output(self, dtype: torch.dtype) -> Tensor:
+        """Spikes `[T, B, ...]`, the last one NaN where a potential has ever been NaN or infinite.
+
+        NaN >= threshold is False: without that a broken neuron would be a silent one. Broken potentials stay
+        so, whence one step in T shows all of them.
+        """
+        last = torch.add(self.spikes[-1], self.final, alpha=0)
+        return torch.stack([*self.spikes[:-1], last]).to(dtype)
 
 
 Fire = Callable[[Tensor, int], Tensor]
@@ -75,7 +85,7 @@ class Reference:
 
     def forward(self, drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
         done = trace(drive, dynamics)
-        return Spikes(torch.stack(done.spikes).to(drive.current.dtype), done.final, done.final.sum())
+        return Spikes(done.output(drive.current.dtype), done.final, done.final.sum())
 
     def backward(
         self,

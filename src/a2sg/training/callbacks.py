@@ -109,10 +109,11 @@ class MetricsFile(pl.Callback):
                 "iteration": trainer.global_step,
                 "lr": trainer.optimizers[0].param_groups[0]["lr"],
                 **{name: metrics[name].item() for name in names},
+                "skipped": pl_module.guard.skipped,
                 "seconds": round(self.clock.seconds, 3),
             }
         )
-        write_rows(self.path, tuple(self.rows[0]), self.rows)
+        write_rows(self.path, tuple(self.rows[-1]), self.rows)
 
 
 class LossCurve(pl.Callback):
@@ -207,6 +208,8 @@ class RunProgress(pl.Callback):
         loss = trainer.callback_metrics["train_loss"].item()
         value = trainer.callback_metrics[f"test_{pl_module.score.name}"].item()
         score = f"loss {loss:.3f}  test {value:.1%}"
+        if pl_module.guard.skipped:
+            score += f"  skipped {pl_module.guard.skipped}"
         self.bar.update(self.task, score=score)
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
         if not self.console.is_terminal and (epoch % max(1, epochs // 5) == 0 or epoch == epochs):

@@ -191,6 +191,7 @@ def summarize(task: SpikingTask, device: torch.device, seconds: float) -> dict[s
         "search_share": searching / seconds if seconds > 0 else 0.0,
         "windows": {name: site.window.tolist() for name, site in task.windows.sites.items()},
         "kept_windows": dict(task.windows.kept),
+        "skipped_steps": task.guard.skipped,
         "parameters": sum(p.numel() for p in task.model.parameters()),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
         "date": date.today().isoformat(),

@@ -156,6 +156,16 @@ class WindowPolicy(ABC):
             self._arm()
         self._hear()
 
+    def discard(self, broken: Tensor) -> None:
+        """Have the search under way find nothing: it keeps all windows, and counts that as "not finite".
+
+        Args:
+            broken: whether to, a 0-d tensor on any device, which is not waited for.
+        """
+        if self.observing and self.observers:
+            self.store.settle()
+            self.store.flat += torch.where(broken, torch.nan, 0.0).to(self.store.flat)
+
     def detach(self) -> None:
         """Stop watching the model, for good; its windows stay as they are."""
         self._attached = False
