@@ -128,14 +128,10 @@ def forward_kernel(
     v = _load(initial, 0, offsets, inside, DTYPE)
     if UNROLL:
         for t in tl.static_range(STEPS):
-            v = _forward_step(
-                t * stride, t == STEPS - 1, v, decay, current, spikes, offsets, inside, CELL
-            )
+            v = _forward_step(t * stride, t == STEPS - 1, v, decay, current, spikes, offsets, inside, CELL)
     else:
         for t in range(STEPS):
-            v = _forward_step(
-                t * stride, t == STEPS - 1, v, decay, current, spikes, offsets, inside, CELL
-            )
+            v = _forward_step(t * stride, t == STEPS - 1, v, decay, current, spikes, offsets, inside, CELL)
     tl.store(final + offsets, v, mask=inside)
 
 
