@@ -1,6 +1,7 @@
 """A broken step is as if its batch had never come: weights, moments, statistics, windows, to the bit."""
 
 import logging
+from contextlib import suppress
 
 import pytest
 import torch
@@ -124,13 +125,11 @@ def test_a_broken_step_never_was(optimizer, at, kind, fused):
 
 
 def test_without_a_guard_it_is_spoilt():
-    """What is guarded against: a network whose statistics have taken NaN or infinity gives no more than that."""
+    """What is guarded against: statistics that have taken NaN or infinity have it for ever."""
     for value in (NAN, 1e30):
         net = Net()
-        try:
+        with suppress(InputError):  # raised by the neuron, and too late
             net(batch(0, value))
-        except InputError as error:
-            assert "NaN or infinity" in str(error)
         assert not net.first.norm.bn.running_var.isfinite().all()
 
 
@@ -140,10 +139,11 @@ def test_too_many_in_a_row_are_an_error(fused):
         training.step(batch(0, NAN))
     training.step(batch(1))
     assert training.guard.skipped == 2
+    for _ in range(2):
+        training.step(batch(0, NAN))
+    assert training.guard.skipped == 4
     with pytest.raises(InputError, match="3 steps in a row had to be skipped"):
-        for _ in range(3):
-            training.step(batch(0, NAN))
-            assert training.guard.skipped
+        training.step(batch(0, NAN)), training.guard.skipped
 
 
 def test_none_may_be_skipped():

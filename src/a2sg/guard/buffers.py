@@ -12,7 +12,7 @@ from a2sg.window.site import Site
 
 
 class Buffers:
-    """Remembers what forward passes change in a model beside its weights, such as the statistics of batch norm.
+    """Remembers what forward passes change in a model, such as the running statistics of batch norm.
 
     Windows are left out: a search sets them, not a forward pass.
 

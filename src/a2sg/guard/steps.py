@@ -37,9 +37,10 @@ class StepGuard:
             optimizer.step()  # does nothing if they are not finite
             windows.step()
 
-    Numbers are the loss, gradients, and the running statistics of batch norm. A skipped step leaves weights and the optimizer's state alone, puts the model's buffers (those
-    statistics) back to what they were before its first forward pass, and has a search that is
-    under way keep all windows. It counts as an iteration. Too many in a row are an error.
+    These numbers are the loss, gradients, and running statistics of batch norm. A skipped step leaves weights
+    and the optimizer's state alone, puts the model's buffers, such as those statistics, back to what they
+    were before its first forward pass, and has a search that is under way keep all windows. It counts as an
+    iteration. Too many in a row are an error.
 
     Inside the context neurons raise no error for NaN: the loss shows it. Each of several micro-batches has a
     context of its own, and a broken one skips the whole step. So does a broken one on another rank.
@@ -189,6 +190,6 @@ def _forget(optimizer: Optimizer, *_: Any) -> None:
 def _require_none(found: Counts, name: str) -> None:
     if found.total:
         raise InputError(
-            f"{name} hold NaN or infinity: mend or leave out the samples that do, and look at what is done to "
+            f"{name} hold NaN or infinity: mend the samples or leave them out, and look at what is done to "
             "them on the way, such as a division by a deviation of 0"
         )

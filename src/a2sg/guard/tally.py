@@ -24,10 +24,13 @@ class Counts(NamedTuple):
     """The most without a pause."""
 
 
+NONE = Counts()
+
+
 class Tally:
     """Counts what may happen once a step, without waiting for the device that knows whether it did."""
 
-    def __init__(self, counts: Counts = Counts()) -> None:
+    def __init__(self, counts: Counts = NONE) -> None:
         self._counts = torch.tensor(counts)
         self._heard = counts
         self._later: Later | None = None
