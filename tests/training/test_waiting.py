@@ -2,7 +2,6 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -106,7 +105,10 @@ def fit(config, callback, tmp_path):
 def test_an_ordinary_iteration_asks_the_device_for_nothing(name, tmp_path, monkeypatch):
     for module in ("training.task", "guard.buffers", "guard.steps", "guard.tally"):
         monkeypatch.setattr(f"a2sg.{module}.answers_at_once", lambda device: False)
-    monkeypatch.setattr("a2sg.training.task.build_optimizer", partial(build_optimizer, fused=True))
+    monkeypatch.setattr(
+        "a2sg.training.task.build_optimizer",
+        lambda config, model, **_: build_optimizer(config, model, fused=True),
+    )
     waits = Waits(ON_HOST)
     fit(run_of(name, device="cpu"), Watched(lambda: waits), tmp_path)
     assert waits.found == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -63,7 +64,7 @@ class StepGuard:
         self._buffers = Buffers(model)
         self._skipped = Tally()
         self._told = 0
-        self._data: dict[str, Tally] = {}
+        self._data: dict[str, Tally] = defaultdict(Tally)
         self._entered: list[AbstractContextManager[None]] = []
         self._taught: WeakSet[Optimizer] = WeakSet()
 
@@ -97,7 +98,7 @@ class StepGuard:
         Raises:
             InputError: if they do.
         """
-        tally = self._data.setdefault(name, Tally())
+        tally = self._data[name]
         tally.add(~all_finite([data]))
         _require_none(tally.counts(), name)
 

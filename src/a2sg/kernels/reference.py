@@ -8,12 +8,13 @@ alone and computes the potentials again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from a2sg.kernels import fills
+from a2sg.kernels import fills, traced
 from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.watch import Look, Steps, Watcher
@@ -97,8 +98,14 @@ class Reference:
         decay_needs_grad: bool = False,
         watcher: Watcher | None = None,
     ) -> Gradients:
-        look = None if watcher is None else watcher.watch(dynamics.gate, window, self.fill)
-        return gradients(arriving, drive, window, dynamics, decay_needs_grad=decay_needs_grad, look=look)
+        run = partial(gradients, arriving, drive, window, dynamics, decay_needs_grad=decay_needs_grad)
+        if watcher is None:
+            return run()
+        if not torch.compiler.is_compiling():
+            return run(look=watcher.watch(dynamics.gate, window, self.fill))
+        steps: list[Steps] = []
+        grads = run(look=steps.append)
+        return traced.show(watcher, window, Steps.whole(steps, carried=watcher.gradient == "full"), grads)
 
 
 REFERENCE = Reference()

@@ -219,6 +219,8 @@ class WindowPolicy(ABC):
     def _observe(self, observers: dict[str, Observer]) -> None:
         """Have these look on, by layer."""
         self.observers = observers
+        for name, observer in observers.items():
+            observer.site = self.sites[name]
         self.store = Store(list(observers.values()), next(iter(self.sites.values())))
         self._arm()
 

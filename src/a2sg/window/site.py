@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_count
+from a2sg.kernels.gate import Gate
 from a2sg.surrogate import Surrogate
 from a2sg.window.observer import Observer
 
@@ -28,6 +29,7 @@ class Site(nn.Module):
         steps: T.
         surrogate: shape of ds/du, replaced when its bias is searched.
         window: buffer `[T]`, saved in `state_dict` and set in place by a search.
+        gate: how potentials turn into spikes; only asked for where `torch.compile` has traced the backward pass.
         observer: adds up the sums of observed backward passes; None while nothing is observed.
 
     Raises:
@@ -37,6 +39,7 @@ class Site(nn.Module):
     steps: int
     surrogate: Surrogate
     window: Tensor
+    gate: Gate
     observer: Observer | None
 
     def __init__(
