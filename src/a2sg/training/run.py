@@ -163,7 +163,7 @@ def make_trainer(config: RunConfig, device: torch.device, **options: Any) -> pl.
     """A trainer as the run asks for, and with further options of `pl.Trainer`."""
     _calm_lightning()
     return pl.Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
+        accelerator=device.type,
         devices=1,
         precision=PRECISION[config.precision],  # type: ignore[arg-type]
         accumulate_grad_batches=config.accumulate,

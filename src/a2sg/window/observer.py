@@ -85,7 +85,7 @@ class Observer:
         table = self.table
         if self._candidates.device != table.device:
             self._candidates = self._candidates.to(table.device)
-        self._candidates[:, -1] = window.detach()
+        self._candidates[:, -1] = window.detach().to(table.device)
         later: Tensor | None = None
 
         def look(shown: Steps) -> None:

@@ -29,7 +29,7 @@ class Site(nn.Module):
         steps: T.
         surrogate: shape of ds/du, replaced when its bias is searched.
         window: buffer `[T]`, saved in `state_dict` and set in place by a search.
-        gate: how potentials turn into spikes; only asked for where `torch.compile` has traced the backward pass.
+        gate: how potentials turn into spikes; asked for where `torch.compile` has traced a backward pass.
         observer: adds up the sums of observed backward passes; None while nothing is observed.
 
     Raises:
