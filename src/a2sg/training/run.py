@@ -60,6 +60,8 @@ __all__ = [
     "train",
 ]
 
+log = logging.getLogger("a2sg")
+
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -154,6 +156,8 @@ def _train(
             f"{checkpoint} does not fit {out / CONFIG}: was one of them changed? ({type(error).__name__})"
         ) from error
     task.swap_average()  # to stay
+    if task.windows.silence:
+        log.warning("windows were never set: %s", task.windows.silence)
     summary = summarize(task, device, clock.seconds)
     write_json(out / SUMMARY, summary)
     return summary
@@ -191,6 +195,7 @@ def summarize(task: SpikingTask, device: torch.device, seconds: float) -> dict[s
         "search_share": searching / seconds if seconds > 0 else 0.0,
         "windows": {name: site.window.tolist() for name, site in task.windows.sites.items()},
         "kept_windows": dict(task.windows.kept),
+        "search_silence": task.windows.silence,
         "skipped_steps": task.guard.skipped,
         "parameters": sum(p.numel() for p in task.model.parameters()),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",

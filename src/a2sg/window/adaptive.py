@@ -146,6 +146,11 @@ class AdaptiveWindows(WindowPolicy):
             }
         )
 
+    @property
+    def wanted(self) -> int:
+        """How many windows it is to set; 0 if it only looks on."""
+        return int(self.rows.wanted.sum())
+
     def step(self, loss: Loss | None = None) -> bool:
         """End an iteration: call once per optimizer step, after the last backward pass.
 

@@ -67,6 +67,7 @@ class WindowPolicy(ABC):
         self._late: list[tuple[Later, Told]] = []
         self._clock = Clock()
         self._attached = True
+        self._disarmed: set[str] = set()
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -95,6 +96,45 @@ class WindowPolicy(ABC):
         """Time spent observing and solving so far."""
         return self._clock.seconds + sum(observer.clock.seconds for observer in self.observers.values())
 
+    @property
+    def silence(self) -> str:
+        """Why no search has set anything yet, a sentence; "" if one has, or none is meant to.
+
+        Searches that have not come, or that saw no gradient, leave windows just as one that likes them does.
+        """
+        rows = self.history
+        kept = Counter(row["iteration"] for row in rows if row["kept"])
+        searches = {row["iteration"] for row in rows}
+        if not self.wanted or any(kept[iteration] < self.wanted for iteration in searches):
+            return ""
+        if not rows:
+            when = self.start + self.batches - 1
+            return (
+                f"no search has run: the first ends with iteration {when}, and {self.iteration} iterations "
+                "have been done, counted by step(): lower start or every, or train for longer"
+            )
+        count = len(searches)
+        if self._disarmed:
+            return (
+                f"{count} searches found nothing, since something else took the place of the observers of "
+                f"{len(self._disarmed)} layers ({min(self._disarmed)!r} among them): is there another rule "
+                "for this model's windows? Use one, and detach() the other"
+            )
+        reasons = Counter(row["kept"] for row in rows).most_common()
+        told = ", ".join(f"{reason}: {times}" for reason, times in reasons)
+        hint = (
+            "no backward pass came to the neurons while they were observed: is step() called after "
+            "backward(), on the rule that was made for this very model?"
+            if reasons[0][0] == "no gradient"
+            else "look at the layers with a2sg.inspect"
+        )
+        return f"{count} searches found nothing ({told}): {hint}"
+
+    @property
+    def wanted(self) -> int:
+        """How many windows it is to set; 0 if it only looks on."""
+        return sum(site.steps for site in self.sites.values())
+
     def step(self, loss: Loss | None = None) -> bool:
         """End an iteration: call once per optimizer step, after the last backward pass.
 
@@ -109,6 +149,8 @@ class WindowPolicy(ABC):
             Whether anything was set.
         """
         done = False
+        if self.observing:
+            self._check_armed()
         if self.observing and self._place == self.batches - 1:
             with self._clock.running(torch.device("cpu")):
                 done = self._update(loss)
@@ -223,6 +265,21 @@ class WindowPolicy(ABC):
             observer.site = self.sites[name]
         self.store = Store(list(observers.values()), next(iter(self.sites.values())))
         self._arm()
+
+    def _check_armed(self) -> None:
+        """Tell of layers whose observer is another's, or gone, on an observed iteration."""
+        lost = {
+            name for name, observer in self.observers.items() if self.sites[name].observer is not observer
+        }
+        if fresh := lost - self._disarmed:
+            log.warning(
+                "iteration %d: %d layers were not observed, since something else took the place of their "
+                "observers: %s",
+                self.iteration,
+                len(fresh),
+                ", ".join(sorted(fresh)),
+            )
+        self._disarmed |= lost
 
     def _arm(self) -> None:
         self._watch(self.observing)
