@@ -38,7 +38,7 @@ class OnMps(Tensor):
     def __init__(self, held: Tensor, requires_grad: bool = False) -> None: ...
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls,
         func: Any,
         types: Sequence[type],

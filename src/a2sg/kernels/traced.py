@@ -47,7 +47,7 @@ def _show(
     delta: Tensor,
 ) -> list[Tensor]:
     watcher = _watchers[number]
-    watcher.watch(watcher.gate, window, fills.uncompiled)(Steps(0, potential, upstream, carry, delta))
+    watcher.watch(watcher.current_gate, window, fills.uncompiled)(Steps(0, potential, upstream, carry, delta))
     return [grad.clone() for grad in grads]
 
 

@@ -74,7 +74,7 @@ class Watcher(Protocol):
     """By which a graph of `torch.compile` finds it; see `a2sg.kernels.traced`."""
 
     @property
-    def gate(self) -> Gate:
+    def current_gate(self) -> Gate:
         """Thresholds and surrogate of the neuron, as they are now."""
         ...
 

@@ -70,7 +70,7 @@ class Observer:
         self._candidates = torch.cat([lattice, lattice.new_zeros(1)]).repeat(steps, 1)
 
     @property
-    def gate(self) -> Gate:
+    def current_gate(self) -> Gate:
         """As `a2sg.kernels.watch.Watcher`."""
         assert self.site is not None
         return self.site.gate

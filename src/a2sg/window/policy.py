@@ -120,7 +120,7 @@ class WindowPolicy(ABC):
                 f"{len(self._disarmed)} layers ({min(self._disarmed)!r} among them): is there another rule "
                 "for this model's windows? Use one, and detach() the other"
             )
-        reasons = Counter(row["kept"] for row in rows).most_common()
+        reasons = Counter(row["kept"] for row in rows if row["kept"]).most_common()
         told = ", ".join(f"{reason}: {times}" for reason, times in reasons)
         hint = (
             "no backward pass came to the neurons while they were observed: is step() called after "

@@ -29,7 +29,6 @@ class Site(nn.Module):
         steps: T.
         surrogate: shape of ds/du, replaced when its bias is searched.
         window: buffer `[T]`, saved in `state_dict` and set in place by a search.
-        gate: how potentials turn into spikes; asked for where `torch.compile` has traced a backward pass.
         observer: adds up the sums of observed backward passes; None while nothing is observed.
 
     Raises:
@@ -39,7 +38,6 @@ class Site(nn.Module):
     steps: int
     surrogate: Surrogate
     window: Tensor
-    gate: Gate
     observer: Observer | None
 
     def __init__(
@@ -54,6 +52,11 @@ class Site(nn.Module):
         self.surrogate = surrogate
         self.register_buffer("window", _window_buffer(window, steps))
         self.observer = None
+
+    @property
+    def gate(self) -> Gate:
+        """How potentials turn into spikes; asked for only where `torch.compile` has traced a backward pass."""
+        raise NotImplementedError
 
 
 def sites_of(model: nn.Module) -> dict[str, Site]:
