@@ -55,7 +55,7 @@ class Site(nn.Module):
 
     @property
     def gate(self) -> Gate:
-        """How potentials turn into spikes; asked for only where `torch.compile` has traced a backward pass."""
+        """How potentials turn into spikes; asked for where `torch.compile` has traced a backward pass."""
         raise NotImplementedError
 
 
