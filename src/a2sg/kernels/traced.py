@@ -1,7 +1,7 @@
 """How a watcher is shown a backward pass that the user's own `torch.compile` has traced.
 
 What it does with it, sums and clocks, no compiler can trace. So a graph holds one operation that no compiler
-looks into, and that finds the watcher by its number.
+looks into, and that finds the watcher by its key.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from a2sg.kernels import fills
 from a2sg.kernels.drive import Gradients
 from a2sg.kernels.watch import Steps, Watcher
 
-_watchers: WeakValueDictionary[int, Watcher] = WeakValueDictionary()
+_watchers: WeakValueDictionary[str, Watcher] = WeakValueDictionary()
 _numbers = itertools.count()
 
 
-def enlist(watcher: Watcher) -> int:
-    """A number by which graphs find a watcher, as long as it lives."""
-    number = next(_numbers)
-    _watchers[number] = watcher
-    return number
+def enlist(watcher: Watcher) -> str:
+    """A key by which graphs find a watcher, as long as it lives; text, as compilers make numbers symbolic."""
+    key = str(next(_numbers))
+    _watchers[key] = watcher
+    return key
 
 
 def show(watcher: Watcher, window: Tensor, steps: Steps, grads: Gradients) -> Gradients:
     """Show all steps of a backward pass; gives its gradients, which make the graph keep the operation."""
     given = [grad for grad in grads if grad is not None]
     _, potential, upstream, carry, delta = steps
-    current, *rest = _show(given, watcher.number, window, potential, upstream, carry, delta)
+    current, *rest = _show(given, watcher.key, window, potential, upstream, carry, delta)
     decay = None if grads.decay is None else rest.pop(0)
     return Gradients(current, decay, None if grads.initial is None else rest.pop(0))
 
@@ -39,14 +39,14 @@ def show(watcher: Watcher, window: Tensor, steps: Steps, grads: Gradients) -> Gr
 @torch.library.custom_op("a2sg::show", mutates_args=())
 def _show(
     grads: list[Tensor],
-    number: int,
+    key: str,
     window: Tensor,
     potential: Tensor,
     upstream: Tensor,
     carry: Tensor | None,
     delta: Tensor,
 ) -> list[Tensor]:
-    watcher = _watchers[number]
+    watcher = _watchers[key]
     watcher.watch(watcher.current_gate, window, fills.uncompiled)(Steps(0, potential, upstream, carry, delta))
     return [grad.clone() for grad in grads]
 

@@ -70,7 +70,7 @@ class Watcher(Protocol):
     """Looks on during backward passes of one neuron."""
 
     gradient: Gradient
-    number: int
+    key: str
     """By which a graph of `torch.compile` finds it; see `a2sg.kernels.traced`."""
 
     @property

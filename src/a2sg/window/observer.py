@@ -42,7 +42,7 @@ class Observer:
         table: sums `[T, H · L + 1, 6]`, shape by shape; the last row of a step is the window in use.
         passing: how many elements have a δ that is not 0, under the window in use `[T]`.
         site: what it watches.
-        number: see `a2sg.kernels.watch.Watcher`.
+        key: see `a2sg.kernels.watch.Watcher`.
         settle: is called as a backward pass begins, to bring the table to where the model is.
     """
 
@@ -64,7 +64,7 @@ class Observer:
         self.clock = Clock()
         self.settle: Callable[[], None] = _nothing
         self.site: Gated | None = None
-        self.number = enlist(self)
+        self.key = enlist(self)
         self._parts = _parts(len(lattice), shapes)
         # The lattice for every step, and behind it the window in use `[T, L + 1]`.
         self._candidates = torch.cat([lattice, lattice.new_zeros(1)]).repeat(steps, 1)
@@ -76,7 +76,7 @@ class Observer:
         return self.site.gate
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, number=enlist(self))  # a copy is another one
+        self.__dict__.update(state, key=enlist(self))  # a copy is another one
 
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
         """As `a2sg.kernels.watch.Watcher`; adds up the sums of every step that is shown."""
