@@ -95,4 +95,4 @@ def test_keys_are_those_of_living_watchers():
     assert [observer.site for observer in copied.observers.values()] == [other[1], other[3]]
     del windows, copied, other, net, observer
     gc.collect()
-    assert not {*keys, *copies} & traced._watchers.keys()
+    assert not {*keys, *copies} & set(traced._watchers.keys())
