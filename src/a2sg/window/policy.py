@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from a2sg.errors import InputError, require, require_count
 from a2sg.window.later import Later
 from a2sg.window.observer import Clock, Observer
+from a2sg.window.silence import silence
 from a2sg.window.site import Site, require_windows_by_step, sites_of
 from a2sg.window.store import Store
 
@@ -102,33 +103,9 @@ class WindowPolicy(ABC):
 
         Searches that have not come, or that saw no gradient, leave windows just as one that likes them does.
         """
-        rows = self.history
-        kept = Counter(row["iteration"] for row in rows if row["kept"])
-        searches = {row["iteration"] for row in rows}
-        if not self.wanted or any(kept[iteration] < self.wanted for iteration in searches):
-            return ""
-        if not rows:
-            when = self.start + self.batches - 1
-            return (
-                f"no search has run: the first ends with iteration {when}, and {self.iteration} iterations "
-                "have been done, counted by step(): lower start or every, or train for longer"
-            )
-        count = len(searches)
-        if self._disarmed:
-            return (
-                f"{count} searches found nothing, since something else took the place of the observers of "
-                f"{len(self._disarmed)} layers ({min(self._disarmed)!r} among them): is there another rule "
-                "for this model's windows? Use one, and detach() the other"
-            )
-        reasons = Counter(row["kept"] for row in rows if row["kept"]).most_common()
-        told = ", ".join(f"{reason}: {times}" for reason, times in reasons)
-        hint = (
-            "no backward pass came to the neurons while they were observed: is step() called after "
-            "backward(), on the rule that was made for this very model?"
-            if reasons[0][0] == "no gradient"
-            else "look at the layers with a2sg.inspect"
+        return silence(
+            self.history, self.wanted, self.start + self.batches - 1, self.iteration, self._disarmed
         )
-        return f"{count} searches found nothing ({told}): {hint}"
 
     @property
     def wanted(self) -> int:
