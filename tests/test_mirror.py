@@ -27,6 +27,7 @@ TOGETHER = {
     "data/test_untrusted.py": "labels picture",
     "data/test_scenes.py": "ade20k camvid scene_augment",
     "export/test_export.py": "layers neurons nir_graph wiring",
+    "guard/test_steps.py": "buffers tally",
     "kernels/test_backends.py": "function fuse inductor layout",
     "kernels/test_fills.py": "watch",
     "kernels/test_triton.py": "drive triton_constants triton_device triton_device_sums triton_neuron"

@@ -6,6 +6,7 @@ from a2sg import surrogate
 from a2sg._version import __version__
 from a2sg.adopt import SpikeSite, adapt, spike
 from a2sg.errors import InputError
+from a2sg.guard import StepGuard
 from a2sg.neuron import IF, LIF, PLIF, IntegerLIF, recording
 from a2sg.window import AdaptiveWindows, sgv, tgc
 
@@ -46,6 +47,7 @@ __all__ = [
     "Inspection",
     "IntegerLIF",
     "SpikeSite",
+    "StepGuard",
     "__version__",
     "adapt",
     "analyze",

@@ -185,7 +185,7 @@ def evaluate_command(words: list[str]) -> int:
 
     parser = Parser("evaluate", "Evaluate the network of a run folder on its test data.")
     parser.add_argument("run", help="run folder")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     launch.add_options(parser)
     options = parser.read(words)
 
@@ -254,7 +254,7 @@ def inspect_command(words: list[str]) -> int:
     parser.add_argument("--batch-size", type=int, default=32, help="samples to look at")
     parser.add_argument("--steps", type=int, help="T of a model (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="of fresh weights, and of the samples")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--by-step", action="store_true", help="a row per layer and step")
     options = parser.read(words)
 
@@ -299,7 +299,7 @@ def analyze_command(words: list[str]) -> int:
     parser.add_argument(
         "--budget", type=float, default=60.0, help="leave out what takes longer per run: seconds"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.read(words)
 
     from a2sg.study.report.analysis import analyze

@@ -1,31 +1,52 @@
-"""Devices by the words that the command line, recipes and functions take."""
+"""Devices by the words that the command line, recipes and functions take, and what they can do."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal, get_args
 
 import torch
 
 from a2sg.errors import require, require_choice
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def find_device(name: str) -> torch.device:
-    """The device that `name` (auto, cpu, cuda) means here.
+    """The device that `name` means here; auto is a CUDA device if there is one, else the CPU.
 
     Raises:
-        InputError: for another name, or cuda where there is none.
+        InputError: for a device that runs are not made for, or one that torch does not find here.
     """
     require_choice("device", name, get_args(Device))
-    cuda = torch.cuda.is_available()
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    there = "" if found is None else found.type
     require(
-        name != "cuda" or cuda,
-        "device cuda was asked for, but no CUDA device is found here: use --device cpu",
+        name in ("auto", "cpu", there),
+        f"device {name} was asked for, but torch finds {there or 'no accelerator'} here: use --device cpu",
     )
-    return torch.device("cuda" if cuda and name != "cpu" else "cpu")
+    if name == "auto":
+        name = "cuda" if there == "cuda" else "cpu"
+    return torch.device(name)
 
 
 def answers_at_once(device: torch.device) -> bool:
     """Whether a value may be looked at without waiting: others than the CPU work through a queue first."""
     return device.type == "cpu"
+
+
+def with_float64(device: torch.device) -> torch.device:
+    """Where what is on `device` can be computed in float64: there, or on the CPU if it has none.
+
+    Apple's GPUs have none, nor do some of Intel's.
+    """
+    return device if _has_float64(device.type) else torch.device("cpu")
+
+
+@cache
+def _has_float64(kind: str) -> bool:
+    try:
+        torch.zeros((), dtype=torch.float64, device=kind)
+    except (TypeError, RuntimeError):
+        return False
+    return True

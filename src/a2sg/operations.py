@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from a2sg.devices import with_float64
 from a2sg.models.attention import keys_meet_values
 
 Synapse = nn.Conv1d | nn.Conv2d | nn.Linear
@@ -60,12 +61,14 @@ def fan_out(module: Synapse, shape: torch.Size) -> Tensor:
     It is the gradient of the summed output by the input when all weights are 1.
     """
     if isinstance(module, nn.Linear):
-        return torch.full(shape, module.out_features, dtype=torch.float64, device=module.weight.device)
-    weight = module.weight
+        return torch.full(
+            shape, module.out_features, dtype=torch.float64, device=with_float64(module.weight.device)
+        )
+    weight, device = module.weight, with_float64(module.weight.device)
     # One output channel per group stands for all of them.
-    ones = torch.ones(module.groups, *weight.shape[1:], dtype=torch.float64, device=weight.device)
+    ones = torch.ones(module.groups, *weight.shape[1:], dtype=torch.float64, device=device)
     with torch.enable_grad():
-        probe = torch.zeros(1, *shape, dtype=torch.float64, device=weight.device, requires_grad=True)
+        probe = torch.zeros(1, *shape, dtype=torch.float64, device=device, requires_grad=True)
         (reached,) = torch.autograd.grad(module._conv_forward(probe, ones, None).sum(), probe)
     return reached[0] * (module.out_channels // module.groups)
 
@@ -93,7 +96,7 @@ class SynapseCount:
         if shape not in self.fan_outs:
             self.fan_outs[shape] = fan_out(module, shape)
         reached = self.fan_outs[shape]
-        values = values.reshape(-1, *shape)
+        values = values.reshape(-1, *shape).to(reached.device)
         self.connections += len(values) * reached.sum().item()
         self.quantum = common_quantum(values, self.quantum)
         if self.quantum > 0:
@@ -128,7 +131,7 @@ class ProductCount:
     def add(self, q: Tensor, k: Tensor, v: Tensor) -> None:
         """Count one call; each is `[T, B, heads, features, N]`."""
         self.quanta = [common_quantum(x, unit) for x, unit in zip((q, k, v), self.quanta, strict=True)]
-        q, k, v = (x.abs().double() for x in (q, k, v))
+        q, k, v = (x.abs().to(with_float64(x.device)).double() for x in (q, k, v))
         features, tokens, values = q.shape[-2], q.shape[-1], v.shape[-2]
         heads = q[..., 0, 0].numel()
         if keys_meet_values(features, tokens, values):
@@ -171,6 +174,7 @@ class NeuronCount:
         return [spikes / self.outputs for spikes in self.spikes]
 
     def add(self, output: Tensor, scale: int) -> None:
+        output = output.to(with_float64(output.device))
         counts = (output.flatten(1).sum(1, dtype=torch.float64) * scale).tolist()
         self.merge(NeuronCount(counts, output[0].numel()))
 

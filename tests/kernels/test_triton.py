@@ -138,6 +138,17 @@ def test_any_number_of_neurons(device, size):
     check(Problem(size=size), device)
 
 
+@pytest.mark.parametrize("steps", [1, 4, 33])
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+@pytest.mark.parametrize("value", [float("nan"), torch.inf, -torch.inf])
+def test_the_last_spike_of_a_broken_potential_is_nan(device, value, reset, steps):
+    current = torch.zeros(steps, 2, 9, device=device)
+    current[0, 1, 3] = value
+    dynamics = Dynamics(Gate(Boxcar(), (1.0,)), 1.0, reset, False, "field")
+    spikes = TRITON.forward(Drive(current, steps, 0.9, None), dynamics).spikes
+    assert spikes.isnan().nonzero().tolist() == [[steps - 1, 1, 3]]
+
+
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize(("spikes_matter", "final_matters"), [(True, False), (False, True), (False, False)])

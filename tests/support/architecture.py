@@ -40,7 +40,7 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {"surrogate": ("surrogate",)},
     {"kernels": ("kernels",)},
     {"window": ("window",)},
-    {"neuron": ("neuron",)},
+    {"guard": ("guard",), "neuron": ("neuron",)},
     {"adopt": ("adopt",)},
     {name: (name,) for name in ("memory", "baselines", "models", "data")},
     {"energy": ("energy", "operations")},

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from a2sg.data.scenes import ArrayScenes
 from a2sg.data.sets import IGNORE, ArrayImages, ImageData
-from a2sg.training.build import build_data
+from a2sg.training.build import build_data, build_optimizer
 from a2sg.training.callbacks import EpochSeed, LossCurve, RunProgress
 from a2sg.training.recipe import load_recipe
 from a2sg.training.task import SpikingTask
@@ -103,7 +103,12 @@ def fit(config, callback, tmp_path):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_an_ordinary_iteration_asks_the_device_for_nothing(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("a2sg.training.task.answers_at_once", lambda device: False)
+    for module in ("training.task", "guard.buffers", "guard.steps", "guard.tally"):
+        monkeypatch.setattr(f"a2sg.{module}.answers_at_once", lambda device: False)
+    monkeypatch.setattr(
+        "a2sg.training.task.build_optimizer",
+        lambda config, model, **_: build_optimizer(config, model, fused=True),
+    )
     waits = Waits(ON_HOST)
     fit(run_of(name, device="cpu"), Watched(lambda: waits), tmp_path)
     assert waits.found == []
@@ -113,7 +118,7 @@ def test_the_watch_finds_what_waits(tmp_path, monkeypatch):
     """On a CPU every loss is looked at: the same run, as it is there."""
     waits = Waits(ON_HOST)
     fit(run_of("digits", device="cpu"), Watched(lambda: waits), tmp_path)
-    assert any("_local_scalar_dense" in line and "training/task.py" in line for line in waits.found)
+    assert any("_local_scalar_dense" in line and "guard/steps.py" in line for line in waits.found)
 
 
 @contextmanager

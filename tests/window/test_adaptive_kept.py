@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from a2sg import LIF, AdaptiveWindows
 from a2sg.surrogate import Asymmetric, Boxcar
-from networks import NOW
+from networks import NOW, Net, Plan, batch
 
 
 class Pair(nn.Module):
@@ -147,3 +148,40 @@ def test_no_backward_pass_keeps_the_windows(caplog):
     assert windows.kept == {"no gradient": 6}
     assert model.a.window.tolist() == [1.0] * 3
     assert len(caplog.records) == 1
+
+
+SILENT = {
+    "too early": (
+        {"every": 9},
+        "none",
+        "no search has run: the first ends with iteration 9, and 4 iterations",
+    ),
+    "in a row": ({"every": 9, "start": 2, "batches": 4}, "none", "the first ends with iteration 5, and 4 "),
+    "no backward pass": (
+        {},
+        "no backward",
+        r"4 searches found nothing \(no gradient: \d+\): no backward pass",
+    ),
+    "another rule": ({}, "another", "took the place of the observers of 2 layers"),
+    "broken": ({}, "nan", r"4 searches found nothing \(not finite: \d+\): look at the layers"),
+    "only watched": ({"spatial": False, "temporal": False, "every": 9}, "none", ""),
+    "all is well": ({}, "none", ""),
+    "one part": ({"temporal": False}, "no backward", r"4 searches found nothing \(no gradient: \d+\)"),
+}
+
+
+@pytest.mark.parametrize("case", SILENT)
+def test_a_search_that_set_nothing_says_why(case, caplog):
+    options, disturbed, wanted = SILENT[case]
+    net = Net(Plan())
+    windows = AdaptiveWindows(net, **{"every": 1, "start": None if "every" in options else 0, **options})
+    for iteration in range(4):
+        if disturbed == "another":
+            AdaptiveWindows(net, every=1, start=0)
+        x, y = batch(4, size=8, seed=iteration)
+        loss = net.loss(x, y, float("nan") if disturbed == "nan" else 1.0)
+        if disturbed != "no backward":
+            loss.backward()
+        windows.step()
+    assert re.search(wanted, windows.silence) if wanted else windows.silence == ""
+    assert ("were not observed" in caplog.text) == (disturbed == "another")

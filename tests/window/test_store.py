@@ -1,18 +1,20 @@
 """One tensor for the sums of all layers, of which each layer's are views."""
 
+import pytest
 import torch
 from torch import nn
 
 from a2sg import LIF, AdaptiveWindows
+from a2sg.devices import _has_float64
 from a2sg.window import adaptive
 from a2sg.window.observer import Observer
-from a2sg.window.store import home
+from apple import MPS, Apple, OnMps, to_mps
 
 
-def make():
+def make(**options):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 5), LIF(3), nn.Linear(5, 4), LIF(3))
-    return net, AdaptiveWindows(net, every=1, start=0, candidates=7)
+    return net, AdaptiveWindows(net, every=1, start=0, **{"candidates": 7, **options})
 
 
 def test_what_layers_add_is_in_the_one_tensor_and_cleared_with_it():
@@ -35,9 +37,31 @@ def test_sums_follow_the_model_to_its_device():
     assert {observer.passing.device.type for observer in windows.observers.values()} == {"meta"}
 
 
-def test_a_device_without_float64_has_its_sums_on_the_cpu():
-    assert home(torch.device("mps")) == torch.device("cpu")
-    assert home(torch.device("cuda", 1)) == torch.device("cuda", 1)
+@pytest.mark.parametrize(
+    "options", [{}, {"gradient": "full"}, {"search": "bayes", "candidates": 10}], ids=str
+)
+def test_a_device_without_float64_finds_the_same_windows(without_float64, options):
+    found = []
+    for put in (lambda x: x, OnMps):
+        net, windows = make(**options)
+        if put is OnMps:
+            to_mps(net)
+        for number in range(2):
+            x = torch.randn(3, 8, 6, generator=torch.Generator().manual_seed(number))
+            net(put(x)).square().mean().backward()
+            windows.step()
+        assert windows.store.flat.device.type == "cpu"
+        found.append(windows.history)
+    assert found[0] == found[1]
+    assert {site.window.device for site in windows.sites.values()} == {MPS}
+
+
+@pytest.fixture
+def without_float64():
+    _has_float64.cache_clear()
+    with Apple():
+        yield
+    _has_float64.cache_clear()
 
 
 class Elsewhere(Observer):

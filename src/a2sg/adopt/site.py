@@ -79,8 +79,8 @@ class SpikeSite(Site):
         self.count.begin()
 
     def forward(self, distance: Tensor) -> Tensor:
-        """Spikes of one step, as `a2sg.spike`."""
-        return self.fire(distance, lambda: (distance >= 0).to(distance.dtype))
+        """Spikes of one step, as `a2sg.spike`; NaN where the distance is NaN or infinite."""
+        return self.fire(distance, lambda: torch.add(self.gate.fire(distance), distance, alpha=0))
 
     def fire(self, potential: Tensor, spikes: Callable[[], Tensor], step: int | None = None) -> Tensor:
         """One step: what `spikes()` returns, with the surrogate's gradient with respect to `potential`.

@@ -6,7 +6,6 @@ read from memory: neither a new window nor a smaller last batch compiles anythin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
@@ -239,7 +238,7 @@ def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
 def _forward(kind: Kind, want_final: bool) -> Kernel:
     def run(*inputs: Tensor) -> list[Tensor]:
         done = reference.trace(kind.drive(list(inputs)), kind.dynamics)
-        found = [torch.stack(done.spikes).to(kind.dtype)]
+        found = [done.output(kind.dtype)]
         found += [done.final] if want_final else []
         return found + ([done.final.sum()] if kind.device.type == "cpu" else [])
 
@@ -266,7 +265,8 @@ def _backward(kind: Kind, wanted: Wanted) -> Kernel:
         found += [grads.decay] if wanted.decay else []
         found += [grads.initial] if kind.initial else []
         if wanted.steps:
-            found += _whole(steps[::-1], carried=wanted.steps == "full")
+            whole = Steps.whole(steps, carried=wanted.steps == "full")
+            found += [whole.potential, whole.upstream, whole.delta, whole.carry]
         return [part for part in found if part is not None]
 
     wide = compute_dtype(kind.dtype)
@@ -274,15 +274,3 @@ def _backward(kind: Kind, wanted: Wanted) -> Kernel:
     given += [((kind.steps, *kind.step), kind.dtype)] if wanted.spikes else []
     given += [(kind.step, wide)] if wanted.final else []
     return fuse(run, [*given, ((kind.steps,), wanted.window), *kind.inputs()], kind.device)
-
-
-def _whole(steps: Sequence[Steps], *, carried: bool) -> list[Tensor]:
-    """Potential, upstream, delta and, if asked for, carry of all steps `[T, ...]`."""
-    columns = [
-        [step.potential for step in steps],
-        [step.upstream for step in steps],
-        [step.delta for step in steps],
-    ]
-    if carried:
-        columns.append([torch.zeros_like(step.delta) if step.carry is None else step.carry for step in steps])
-    return [torch.cat(column) for column in columns]

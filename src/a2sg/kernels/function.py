@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from a2sg.errors import InputError
-from a2sg.kernels import backends, made, reference
+from a2sg.kernels import backends, broken, made, reference
 from a2sg.kernels.backend import Backend
 from a2sg.kernels.backends import BackendName
 from a2sg.kernels.drive import Arriving, Drive, Norm, Spikes
@@ -64,7 +62,7 @@ def integrate_and_fire(
         before reset `[T, B, ...]`, these two None if they were not asked for.
 
     Raises:
-        InputError: on a CPU, for NaN or infinity in `current`.
+        InputError: on a CPU, for NaN or infinity in `current`; see `a2sg.kernels.broken`.
     """
     weight, bias = (None, None) if norm is None else (norm.weight, norm.bias)
     result: tuple[Tensor, Tensor | None, Tensor | None] = _IntegrateAndFire.apply(
@@ -93,7 +91,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         if call.keep_potentials:
             drive = Drive(current, call.steps, decay, initial, affine, addend)
             done = reference.trace(drive, call.dynamics)
-            found = Spikes(torch.stack(done.spikes).to(current.dtype), done.final, done.final.sum())
+            found = Spikes(done.output(current.dtype), done.final, done.final.sum())
             potentials = torch.stack(done.potentials)
         else:
             plans = call.plans
@@ -110,10 +108,7 @@ class _IntegrateAndFire(torch.autograd.Function):
             if plans is not None and plan is not found.plan is not None:
                 plans[key] = found.plan
         spikes, final, total, plan = found
-        # NaN and infinity persist in the potential, so the last step shows them all, at 1/T of the cost.
-        # On a GPU the look would stop the stream: there the loss shows them.
-        if total is not None and total.device.type == "cpu" and not torch.compiler.is_compiling():
-            _require_finite(total, spikes)
+        broken.require_finite(total, spikes)
         if made.listeners and len(call.dynamics.gate.thresholds) == 1 and not torch.compiler.is_compiling():
             for listen in made.listeners:
                 listen(spikes)
@@ -184,11 +179,3 @@ def _key(
         None if norm is None else norm.size,
         None if addend is None else addend.dtype,
     )
-
-
-def _require_finite(total: Tensor, spikes: Tensor) -> None:
-    if not math.isfinite(total.item()):
-        raise InputError(
-            f"the input of a neuron holds NaN or infinity (shape {tuple(spikes.shape)}): check the "
-            "data, the learning rate and the normalisation before it"
-        )

@@ -8,12 +8,13 @@ alone and computes the potentials again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from a2sg.kernels import fills
+from a2sg.kernels import fills, traced
 from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.watch import Look, Steps, Watcher
@@ -25,9 +26,19 @@ class Trace(NamedTuple):
     potentials: list[Tensor]
     """u[t], before the reset."""
     spikes: list[Tensor]
+    """s[t]."""
     before: list[Tensor | None]
     """v[t-1]; None stands for rest (0)."""
     final: Tensor
+
+    def output(self, dtype: torch.dtype) -> Tensor:
+        """Spikes `[T, B, ...]`, the last one NaN where a potential has ever been NaN or infinite.
+
+        NaN >= threshold is False: without that a broken neuron would be a silent one. Broken potentials stay
+        so, whence one step in T shows all of them.
+        """
+        last = torch.add(self.spikes[-1], self.final, alpha=0)
+        return torch.stack([*self.spikes[:-1], last]).to(dtype)
 
 
 Fire = Callable[[Tensor, int], Tensor]
@@ -75,7 +86,7 @@ class Reference:
 
     def forward(self, drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
         done = trace(drive, dynamics)
-        return Spikes(torch.stack(done.spikes).to(drive.current.dtype), done.final, done.final.sum())
+        return Spikes(done.output(drive.current.dtype), done.final, done.final.sum())
 
     def backward(
         self,
@@ -87,8 +98,14 @@ class Reference:
         decay_needs_grad: bool = False,
         watcher: Watcher | None = None,
     ) -> Gradients:
-        look = None if watcher is None else watcher.watch(dynamics.gate, window, self.fill)
-        return gradients(arriving, drive, window, dynamics, decay_needs_grad=decay_needs_grad, look=look)
+        run = partial(gradients, arriving, drive, window, dynamics, decay_needs_grad=decay_needs_grad)
+        if watcher is None:
+            return run()
+        if not torch.compiler.is_compiling():
+            return run(look=watcher.watch(dynamics.gate, window, self.fill))
+        steps: list[Steps] = []
+        grads = run(look=steps.append)
+        return traced.show(watcher, window, Steps.whole(steps, carried=watcher.gradient == "full"), grads)
 
 
 REFERENCE = Reference()

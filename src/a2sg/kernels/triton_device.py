@@ -96,12 +96,14 @@ def _decay(decay, CELL: tl.constexpr, DTYPE: tl.constexpr):
 
 
 @triton.jit
-def _forward_step(begin, v, decay, current, spikes, offsets, inside, CELL: tl.constexpr):
-    """v[t] from v[t-1]; stores s[t]."""
+def _forward_step(begin, last, v, decay, current, spikes, offsets, inside, CELL: tl.constexpr):
+    """v[t] from v[t-1]; stores s[t], which on the last step is NaN where v[t] is broken (`Trace.output`)."""
     u = _integrate(v, _load(current, begin, offsets, inside, v.dtype), decay, CELL)
     s = _fire(u, CELL)
-    tl.store(spikes + begin + offsets, s.to(spikes.dtype.element_ty), mask=inside)
-    return _reset(u, s, CELL)
+    v = _reset(u, s, CELL)
+    shown = s + tl.where(last, 0 * v, 0.0)
+    tl.store(spikes + begin + offsets, shown.to(spikes.dtype.element_ty), mask=inside)
+    return v
 
 
 @triton.jit
@@ -126,10 +128,10 @@ def forward_kernel(
     v = _load(initial, 0, offsets, inside, DTYPE)
     if UNROLL:
         for t in tl.static_range(STEPS):
-            v = _forward_step(t * stride, v, decay, current, spikes, offsets, inside, CELL)
+            v = _forward_step(t * stride, t == STEPS - 1, v, decay, current, spikes, offsets, inside, CELL)
     else:
         for t in range(STEPS):
-            v = _forward_step(t * stride, v, decay, current, spikes, offsets, inside, CELL)
+            v = _forward_step(t * stride, t == STEPS - 1, v, decay, current, spikes, offsets, inside, CELL)
     tl.store(final + offsets, v, mask=inside)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -45,6 +45,18 @@ class Steps(NamedTuple):
             carry = None if self.carry is None else self.carry[k]
             yield Steps.one(self.first + k, self.potential[k], self.upstream[k], carry, self.delta[k])
 
+    @staticmethod
+    def whole(steps: Sequence[Steps], *, carried: bool) -> Steps:
+        """All of some steps, given one at a time, the last one first; the carry if it is wanted."""
+        one_by_one = steps[::-1]
+        columns = zip(*((step.potential, step.upstream, step.delta) for step in one_by_one), strict=True)
+        potential, upstream, delta = (torch.cat(column) for column in columns)
+        carry = None
+        if carried:
+            zero = torch.zeros_like(one_by_one[0].delta)
+            carry = torch.cat([zero if step.carry is None else step.carry for step in one_by_one])
+        return Steps(one_by_one[0].first, potential, upstream, carry, delta)
+
     def to(self, device: torch.device) -> Steps:
         """The same on a device."""
         return Steps(self.first, *(None if part is None else part.to(device) for part in self[1:]))  # type: ignore[arg-type]
@@ -55,9 +67,16 @@ Look = Callable[[Steps], None]
 
 
 class Watcher(Protocol):
-    """Looks on during backward passes."""
+    """Looks on during backward passes of one neuron."""
 
     gradient: Gradient
+    key: str
+    """By which a graph of `torch.compile` finds it; see `a2sg.kernels.traced`."""
+
+    @property
+    def current_gate(self) -> Gate:
+        """Thresholds and surrogate of the neuron, as they are now."""
+        ...
 
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
         """Begin to watch one backward pass.

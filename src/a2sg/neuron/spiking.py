@@ -84,10 +84,14 @@ class SpikingNeuron(Site):
         """The potentials at which the output rises by one."""
         return (self.threshold,)
 
+    @property
+    def gate(self) -> Gate:
+        """How potentials turn into spikes."""
+        return Gate(self.surrogate, self.thresholds())
+
     def dynamics(self) -> Dynamics:
         """This neuron's equations, as the kernels read them."""
-        gate = Gate(self.surrogate, self.thresholds())
-        return Dynamics(gate, self.threshold, self.reset, self.detach_reset, self.order)
+        return Dynamics(self.gate, self.threshold, self.reset, self.detach_reset, self.order)
 
     def _call(self) -> Call:
         """How this neuron is run; the same, with all that is prepared, as long as nothing has changed."""

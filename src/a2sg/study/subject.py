@@ -66,7 +66,9 @@ def find_subject(name: str, data: str | None, size: int, steps: int | None, seed
     )
     run = open_run(Path(name))
     batch = next(training_batches(run.data, size, seed))
-    return _named(run.model, f"{run.config.model.name} of {name}", batch, run.config.data.name, run.loss)
+    found = _named(run.model, f"{run.config.model.name} of {name}", batch, run.config.data.name, run.loss)
+    silence = run.task.windows.silence
+    return replace(found, facts={**found.facts, "search": silence}) if silence else found
 
 
 def _named(model: nn.Module, name: str, batch: Any, data: str, loss: Loss) -> Subject:

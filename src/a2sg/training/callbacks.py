@@ -108,15 +108,19 @@ class MetricsFile(pl.Callback):
         score = pl_module.score.name
         self.metrics = ("train_loss", f"train_{score}", "test_loss", f"test_{score}")
         if trainer.is_global_zero:
-            self.table = GrowingTable(self.path, ("epoch", "iteration", "lr", *self.metrics, "seconds"))
+            self.table = GrowingTable(
+                self.path, ("epoch", "iteration", "lr", *self.metrics, "skipped", "seconds")
+            )
             self.table.resume(self.before)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SpikingTask)
         row = {
             "epoch": trainer.current_epoch + 1,
             "iteration": trainer.global_step,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             **{name: trainer.callback_metrics[name].item() for name in self.metrics},
+            "skipped": pl_module.guard.skipped,
             "seconds": round(self.clock.seconds, 3),
         }
         if self.table:
@@ -222,6 +226,8 @@ class RunProgress(pl.Callback):
         loss = trainer.callback_metrics["train_loss"].item()
         value = trainer.callback_metrics[f"test_{pl_module.score.name}"].item()
         score = f"loss {loss:.3f}  test {value:.1%}"
+        if pl_module.guard.skipped:
+            score += f"  skipped {pl_module.guard.skipped}"
         self.bar.update(self.task, score=score)
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
         if not self.console.is_terminal and (epoch % max(1, epochs // 5) == 0 or epoch == epochs):

@@ -165,6 +165,8 @@ class OptimizerConfig(Group):
     """Learning rate at its beginning."""
     clip_norm: float | None = None
     """Largest norm of the gradient; null leaves it."""
+    skips: int = 20
+    """Steps in a row that may be skipped, as their loss or gradients are not finite; then it is an error."""
     average: float | None = None
     """Decay of a moving average of the weights, such as 0.999, which is tested and kept; null is none."""
 

@@ -13,7 +13,10 @@ from a2sg.data import ImageData
 
 
 class Mean(Metric):
-    """The mean of numbers with weights. NaN makes it NaN, where torchmetrics' own looks for it every time."""
+    """The mean of numbers with weights; NaN if there are none, or one is NaN.
+
+    torchmetrics' own looks for NaN every time.
+    """
 
     total: Tensor
     weight: Tensor
@@ -23,7 +26,7 @@ class Mean(Metric):
         for state in ("total", "weight"):
             self.add_state(state, torch.tensor(0.0), dist_reduce_fx="sum")
 
-    def update(self, value: Tensor, weight: float) -> None:
+    def update(self, value: Tensor, weight: Tensor | float) -> None:
         """Add a number.
 
         Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import signal
@@ -62,6 +63,8 @@ __all__ = [
     "read_run_config",
     "train",
 ]
+
+log = logging.getLogger("a2sg")
 
 
 class Interrupted(Exception):
@@ -188,6 +191,8 @@ def _fit(task: SpikingTask, out: Path, place: _Place, checkpoint: Path | None, q
             f"{checkpoint} does not fit {out / CONFIG}: was one of them changed? ({type(error).__name__})"
         ) from error
     task.swap_average()  # to stay
+    if task.windows.silence:
+        log.warning("windows were never set: %s", task.windows.silence)
     summary = of_first(summarize(task, device, clock.seconds))
     by_first(lambda: write_json(out / SUMMARY, summary))
     return summary
@@ -209,6 +214,8 @@ def summarize(task: SpikingTask, device: torch.device, seconds: float) -> dict[s
         "search_share": searching / seconds if seconds > 0 else 0.0,
         "windows": {name: site.window.tolist() for name, site in task.windows.sites.items()},
         "kept_windows": dict(task.windows.kept),
+        "search_silence": task.windows.silence,
+        "skipped_steps": task.guard.skipped,
         "parameters": sum(p.numel() for p in task.model.parameters()),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
         "devices": rank_count(),

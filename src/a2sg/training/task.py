@@ -22,7 +22,9 @@ from a2sg.data.sets import DrawnImages, DrawSampler
 from a2sg.data.shares import Shares
 from a2sg.data.standardize import Standardize, to_unit
 from a2sg.devices import answers_at_once
-from a2sg.errors import InputError
+from a2sg.errors import InputError, require_count
+from a2sg.guard import StepGuard
+from a2sg.kernels.broken import letting_through
 from a2sg.memory import pack_spikes
 from a2sg.neuron import Record, recording
 from a2sg.neuron.whole import share_work
@@ -64,6 +66,8 @@ class SpikingTask(pl.LightningModule):
         self.work = share_work(self.model)
         self.windows = build_windows(config, self.model)
         self.windows.reduction = "sum"  # a rank's loss is its part of the loss of a batch
+        most = require_count("optimizer.skips", config.optimizer.skips, least=0)
+        self.guard = StepGuard(self.model, self.windows, most=most)
         self.loss = create_loss(config.loss.name, label_smoothing=config.loss.label_smoothing)
         self.regularizers = create_regularizers(config.loss.regularizers)
         self.score = SCORES[data.task]
@@ -77,6 +81,7 @@ class SpikingTask(pl.LightningModule):
         self.saver: Saver | None = None
         self.graphed: GraphedStep | None = None
         self._optimizer_steps = self._epochs = 0
+        self._losses_of_step: list[Tensor] = []
         self._done = 0
         """Batches of an epoch, where it is left or taken up in its middle."""
         self._random: dict[str, Any] | None = None
@@ -93,17 +98,19 @@ class SpikingTask(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
         part = self.shares.part(index)
-        if self.graphed is None:
-            with nullcontext() if part else self._idling():
-                logits, loss, total = self._losses(images, labels)
-        else:
-            logits, loss = self.graphed(images, labels)
-            total = loss
-        if answers_at_once(total.device):
-            self._require_finite(total)
+        self.guard.require_finite(images, f"the training samples of data set {self.config.data.name!r}")
+        with self.guard:
+            if self.graphed is None:
+                with nullcontext() if part else self._idling():
+                    logits, loss, total = self._losses(images, labels)
+            else:
+                logits, loss = self.graphed(images, labels)
+                total = loss
+        self._losses_of_step.append(total.detach())
         self.last_loss = loss.detach()
         if part:
-            self.train_loss.update(self.last_loss, len(labels))
+            finite = self.last_loss.isfinite()  # the mean is that of the others
+            self.train_loss.update(torch.where(finite, self.last_loss, 0.0), finite * len(labels))
             self.train_score.update(self.loss.predict(logits), likeliest(labels))
         self._log("train", index == self._done, self.train_loss, self.train_score)
         return total if part == 1 else part * total
@@ -134,12 +141,17 @@ class SpikingTask(pl.LightningModule):
         # Looking at values, which waits for a GPU, is what a graph of a step must not do.
         return pack_spikes(search=answers_at_once(device))
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        losses, self._losses_of_step = self._losses_of_step, []
+        self.guard.check(optimizer, *losses)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.trainer.global_step > self._optimizer_steps:  # not on micro-batches that only accumulate
             self._optimizer_steps = self.trainer.global_step
             # Outside of mixed precision: small differences of losses would drown in its rounding.
             part = self.shares.part(batch_idx)
-            self.windows.step(lambda: part * self._losses(*batch)[2])
+            with letting_through():  # a broken batch was skipped, and is no error here either
+                self.windows.step(lambda: part * self._losses(*batch)[2])
             if self.average is not None:
                 self.average.update()
             if self.saver is not None:
@@ -159,7 +171,11 @@ class SpikingTask(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._done = 0
-        self._require_finite(self.train_loss.compute())
+        if not torch.isfinite(self.train_loss.compute()):
+            raise InputError(
+                f"no step of epoch {self.current_epoch + 1} had a finite loss: lower optimizer.lr, or set "
+                "optimizer.clip_norm"
+            )
 
     def on_validation_start(self) -> None:
         self.swap_average()
@@ -176,6 +192,7 @@ class SpikingTask(pl.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         images, labels = batch
+        self.guard.require_finite(images, f"the test samples of data set {self.config.data.name!r}")
         logits = self.model(images)
         if self.shares_of(self.data.test).part(index):
             self.test_loss.update(self.loss(logits, labels), len(labels))
@@ -235,6 +252,7 @@ class SpikingTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["windows"] = self.windows.state_dict()
         checkpoint["work_done"] = self.work.state_dict()
+        checkpoint["guard"] = self.guard.state_dict()
         if self._done:  # all ranks save, and the first writes: what each has counted so far, together
             self.windows.add_ranks_to(checkpoint["windows"])
             counted = {
@@ -252,6 +270,7 @@ class SpikingTask(pl.LightningModule):
         if rank() > 0:
             self.windows.store.clear()  # the first one has the sums of all
         self.work.load_state_dict(checkpoint["work_done"])
+        self.guard.load_state_dict(checkpoint.get("guard", {}))
         self._optimizer_steps = checkpoint["global_step"]
         midway = checkpoint.get("midway")
         self._epochs = checkpoint["epoch"] + (midway is None)
@@ -281,13 +300,6 @@ class SpikingTask(pl.LightningModule):
 
     def _progress(self) -> float:
         return self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
-
-    def _require_finite(self, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"the loss became {loss.item()} in epoch {self.current_epoch + 1} (iteration "
-                f"{self.trainer.global_step}): lower optimizer.lr, or set optimizer.clip_norm"
-            )
 
 
 def likeliest(labels: Tensor) -> Tensor:

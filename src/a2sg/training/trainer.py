@@ -18,7 +18,7 @@ def make_trainer(config: RunConfig, device: torch.device, **options: Any) -> pl.
     """A trainer as the run asks for, and with further options of `pl.Trainer`."""
     _calm_lightning()
     settings: dict[str, Any] = {
-        "accelerator": "gpu" if device.type == "cuda" else "cpu",
+        "accelerator": device.type,
         "devices": 1,
         "precision": PRECISION[config.precision],
         "accumulate_grad_batches": config.accumulate,

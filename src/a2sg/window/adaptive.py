@@ -149,6 +149,11 @@ class AdaptiveWindows(WindowPolicy):
             }
         )
 
+    @property
+    def wanted(self) -> int:
+        """How many windows it is to set; 0 if it only looks on."""
+        return int(self.rows.wanted.sum())
+
     def step(self, loss: Loss | None = None) -> bool:
         """End an iteration: call once per optimizer step, after the last backward pass.
 
@@ -247,7 +252,7 @@ class AdaptiveWindows(WindowPolicy):
         join_ranks(self.store, self.reduction)
         rows, lattice = self._placed(self.store.flat.device)
         sums = with_behind(self.store.tables.view(len(rows.anchor), -1, len(Sums)), rows.behind)
-        before = torch.cat([site.window.to(sums.device, torch.float64) for site in self.sites.values()])
+        before = torch.cat([site.window.to(sums.device).double() for site in self.sites.values()])
         found = solve(sums, rows, self.search, self.spatial or SGV, self.temporal or TGC)
         kept = found.choice == sums.shape[1] - 1
         after = before
@@ -272,8 +277,9 @@ class AdaptiveWindows(WindowPolicy):
 
     def _set(self, windows: Tensor) -> None:
         """Write windows `[rows]` to the sites."""
-        parts = windows.split([site.steps for site in self.sites.values()])
-        torch._foreach_copy_([site.window for site in self.sites.values()], list(parts))
+        held = [site.window for site in self.sites.values()]
+        parts = windows.split([len(window) for window in held])
+        torch._foreach_copy_(held, [part.to(window.dtype) for part, window in zip(parts, held, strict=True)])
 
     def _set_biases(self, bias: Tensor, kept: Tensor) -> None:
         """Give every layer the shape of its anchor's choice if shapes are searched; the host waits for it."""

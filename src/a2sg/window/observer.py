@@ -5,15 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Fill, Observation, Sums
+from a2sg.kernels.traced import enlist
 from a2sg.kernels.watch import Gradient, Look, Steps
 from a2sg.surrogate import Surrogate
 from a2sg.window.later import Mail, Parcel
+
+
+class Gated(Protocol):
+    """What an observer watches."""
+
+    @property
+    def gate(self) -> Gate:
+        """Its thresholds and surrogate, as they are now."""
+        ...
 
 
 class Observer:
@@ -31,6 +42,8 @@ class Observer:
     Attributes:
         table: sums `[T, H · L + 1, 6]`, shape by shape; the last row of a step is the window in use.
         passing: how many elements have a δ that is not 0, under the window in use `[T]`.
+        site: what it watches.
+        key: see `a2sg.kernels.watch.Watcher`.
         settle: is called as a backward pass begins, to bring the table to where the model is.
     """
 
@@ -51,9 +64,20 @@ class Observer:
         self.passing = torch.zeros(steps, dtype=torch.float64)
         self.clock = Clock()
         self.settle: Callable[[], None] = _nothing
+        self.site: Gated | None = None
+        self.key = enlist(self)
         self._parts = _parts(len(lattice), shapes)
         # The lattice for every step, and behind it the window in use `[T, L + 1]`.
         self._candidates = torch.cat([lattice, lattice.new_zeros(1)]).repeat(steps, 1)
+
+    @property
+    def current_gate(self) -> Gate:
+        """As `a2sg.kernels.watch.Watcher`."""
+        assert self.site is not None
+        return self.site.gate
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, key=enlist(self))  # a copy is another one
 
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
         """As `a2sg.kernels.watch.Watcher`; adds up the sums of every step that is shown."""
@@ -62,7 +86,7 @@ class Observer:
         table = self.table
         if self._candidates.device != table.device:
             self._candidates = self._candidates.to(table.device)
-        self._candidates[:, -1] = window.detach()
+        self._candidates[:, -1] = window.detach().to(table.device)
         later: Tensor | None = None
 
         def look(shown: Steps) -> None:

@@ -19,7 +19,8 @@ from a2sg.window.joining import JoinableWindows, Reduction
 from a2sg.window.later import Mail
 from a2sg.window.observer import Clock, Observer
 from a2sg.window.records import Records, Row
-from a2sg.window.site import find_sites
+from a2sg.window.silence import silence
+from a2sg.window.site import Site, find_sites
 from a2sg.window.store import Store
 
 log = logging.getLogger("a2sg")
@@ -75,6 +76,7 @@ class WindowPolicy(JoinableWindows):
         self._clock = Clock()
         self._attached = True
         self.reduction: Reduction = "mean"
+        self._disarmed: set[str] = set()
 
     @property
     def history(self) -> list[Row]:
@@ -106,6 +108,21 @@ class WindowPolicy(JoinableWindows):
         """Time spent observing and solving so far."""
         return self._clock.seconds + sum(observer.clock.seconds for observer in self.observers.values())
 
+    @property
+    def silence(self) -> str:
+        """Why no search has set anything yet, a sentence; "" if one has, or none is meant to.
+
+        Searches that have not come, or that saw no gradient, leave windows just as one that likes them does.
+        """
+        return silence(
+            self.history, self.wanted, self.start + self.batches - 1, self.iteration, self._disarmed
+        )
+
+    @property
+    def wanted(self) -> int:
+        """How many windows it is to set; 0 if it only looks on."""
+        return sum(site.steps for site in self.sites.values())
+
     def step(self, loss: Loss | None = None) -> bool:
         """End an iteration: call once per optimizer step, after the last backward pass.
 
@@ -124,6 +141,8 @@ class WindowPolicy(JoinableWindows):
 
     def _end_iteration(self, loss: Loss | None = None) -> bool:
         done = False
+        if self.observing:
+            self._check_armed()
         if self.observing and self._place == self.batches - 1:
             with self._clock.running(torch.device("cpu")):
                 done = self._update(loss)
@@ -200,6 +219,16 @@ class WindowPolicy(JoinableWindows):
             for name, site in self.sites.items():
                 site.observer = watching[name]
 
+    def discard(self, broken: Tensor) -> None:
+        """Have the search under way find nothing: it keeps all windows, and counts that as "not finite".
+
+        Args:
+            broken: whether to, a 0-d tensor on any device, which is not waited for.
+        """
+        if self.observing and self.observers:
+            self.store.settle()
+            self.store.flat += torch.where(broken, torch.nan, 0.0).to(self.store.flat)
+
     def detach(self) -> None:
         """Stop watching the model, for good; its windows stay as they are."""
         self._attached = False
@@ -269,8 +298,25 @@ class WindowPolicy(JoinableWindows):
     def _observe(self, observers: dict[str, Observer]) -> None:
         """Have these look on, by layer."""
         self.observers = observers
+        for name, observer in observers.items():
+            observer.site = self.sites[name]
         self.store = Store(list(observers.values()), next(iter(self.sites.values())))
         self._arm()
+
+    def _check_armed(self) -> None:
+        """Tell of layers whose observer is another's, or gone, on an observed iteration."""
+        lost = {
+            name for name, observer in self.observers.items() if self.sites[name].observer is not observer
+        }
+        if fresh := lost - self._disarmed:
+            log.warning(
+                "iteration %d: %d layers were not observed, since something else took the place of their "
+                "observers: %s",
+                self.iteration,
+                len(fresh),
+                ", ".join(sorted(fresh)),
+            )
+        self._disarmed |= lost
 
     def _arm(self) -> None:
         self._watch(self.observing)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_count
+from a2sg.kernels.gate import Gate
 from a2sg.surrogate import Surrogate
 from a2sg.window.observer import Observer
 
@@ -57,6 +58,11 @@ class Site(nn.Module):
         self.surrogate = surrogate
         self.register_buffer("window", _window_buffer(window, steps), persistent=saved)
         self.observer = None
+
+    @property
+    def gate(self) -> Gate:
+        """How potentials turn into spikes; asked for where `torch.compile` has traced a backward pass."""
+        raise NotImplementedError
 
 
 def sites_of(model: nn.Module) -> dict[str, Site]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from a2sg.devices import with_float64
 from a2sg.ranks import add_up
 from a2sg.window.observer import Observer
 from a2sg.window.site import Site
@@ -42,7 +43,7 @@ class Store:
 
     def settle(self) -> None:
         """Follow the model to its device."""
-        device = home(self.site.window.device)
+        device = with_float64(self.site.window.device)
         if self.flat.device != device:
             self.flat = self.flat.to(device)
             self._share()
@@ -62,8 +63,3 @@ class Store:
             table, tables = tables.tensor_split([one.table.numel()])
             own, passing = passing.tensor_split([one.passing.numel()])
             one.table, one.passing = table.view(one.table.shape), own
-
-
-def home(device: torch.device) -> torch.device:
-    """Where sums of data on a device are taken: there, or on the CPU if it has no float64."""
-    return torch.device("cpu") if device.type == "mps" else device

@@ -91,6 +91,8 @@ def show(found: InspectionData, by_step: bool = False) -> None:
     facts = found.facts
     about = f"{facts['model']}, {facts['batch']}, loss {number(facts['loss'])}"
     console.print(about, markup=False, highlight=False)
+    if "search" in facts:
+        console.print(f"windows were never set: {facts['search']}", markup=False, highlight=False)
     console.print()
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))

@@ -1,0 +1,75 @@
+"""The buffers of a model, as they were before a step."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.devices import answers_at_once
+from a2sg.window.site import Site
+
+
+class Buffers:
+    """Remembers what forward passes change in a model, such as the running statistics of batch norm.
+
+    Windows are left out: a search sets them, not a forward pass.
+
+    Args:
+        model: whose.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        # Where they are held, as moving a model puts others in their place.
+        places = [
+            (module._buffers, name)
+            for module in model.modules()
+            if not isinstance(module, Site)
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
+        self._places = sorted(places, key=lambda place: str(_held(*place).dtype))
+        # Others, such as a mask of -infinity, are meant to be so.
+        self._finite = [place for place in places if _is_finite(_held(*place))]
+        self._before: list[Tensor] | None = None
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Keep what they are, unless that has been done since they were last restored."""
+        if self._before is None:
+            self._before = [_joined(group) for group in self._groups()]
+
+    @torch.no_grad()
+    def restore(self, broken: Tensor) -> None:
+        """Give them back what was kept, if `broken`, a 0-d tensor on any device: it is not waited for."""
+        before, self._before = self._before, None
+        if before is None or (answers_at_once(broken.device) and not broken):
+            return
+        for group, was in zip(self._groups(), before, strict=True):
+            flat = torch.where(broken, was, _joined(group))
+            parts = flat.split([buffer.numel() for buffer in group])
+            torch._foreach_copy_(group, [part.view_as(x) for part, x in zip(parts, group, strict=True)])
+
+    def that_were_finite(self) -> list[Tensor]:
+        """Them as they are now, of floating point, as far as they were finite when this was made."""
+        return [_held(*place) for place in self._finite]
+
+    def _groups(self) -> list[list[Tensor]]:
+        """Them by dtype."""
+        held = [_held(*place) for place in self._places]
+        return [list(group) for _, group in groupby(held, key=lambda buffer: buffer.dtype)]
+
+
+def _held(buffers: dict[str, Tensor | None], name: str) -> Tensor:
+    found = buffers[name]
+    assert found is not None
+    return found
+
+
+def _is_finite(buffer: Tensor) -> bool:
+    return buffer.is_floating_point() and bool(buffer.isfinite().all())
+
+
+def _joined(group: list[Tensor]) -> Tensor:
+    return torch.cat([buffer.reshape(-1) for buffer in group])

@@ -1,0 +1,196 @@
+"""`StepGuard`: skips training steps whose loss or gradients are not finite."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from torch.optim import SGD, Optimizer
+
+from a2sg.devices import answers_at_once
+from a2sg.errors import InputError, require, require_count
+from a2sg.guard.buffers import Buffers
+from a2sg.guard.tally import Counts, Tally
+from a2sg.kernels.broken import letting_through
+from a2sg.ranks import add_up
+from a2sg.window import WindowPolicy
+
+log = logging.getLogger("a2sg")
+
+
+class StepGuard:
+    """Skips training steps whose numbers are NaN or infinite, as `torch.amp.GradScaler` does.
+
+        guard = a2sg.StepGuard(model, windows)
+        for images, labels in loader:
+            optimizer.zero_grad()
+            with guard:
+                loss = criterion(model(images), labels)
+            loss.backward()
+            guard.check(optimizer, loss)
+            optimizer.step()  # does nothing if they are not finite
+            windows.step()
+
+    These numbers are the loss, gradients, and running statistics of batch norm. A skipped step leaves weights
+    and the optimizer's state alone, puts the model's buffers, such as those statistics, back to what they
+    were before its first forward pass, and has a search that is under way keep all windows. It counts as an
+    iteration. Too many in a row are an error.
+
+    Inside the context neurons raise no error for NaN: the loss shows it. Each of several micro-batches has a
+    context of its own, and a broken one skips the whole step. So does a broken one on another rank.
+
+    Nothing waits for a GPU where the optimizer is a fused one (`fused=True`): what has been counted there is
+    looked at every 64 steps, and when `skipped` is asked for. With others, each check waits for the device.
+
+    Args:
+        model: what is trained.
+        windows: the rule that sets its windows, if there is one.
+        most: so many steps in a row may be skipped; 0 to skip none.
+
+    Raises:
+        InputError: if `most` is no whole number of at least 0.
+    """
+
+    def __init__(self, model: nn.Module, windows: WindowPolicy | None = None, *, most: int = 20) -> None:
+        self.windows = windows
+        self.most = require_count("most", most, least=0)
+        self._buffers = Buffers(model)
+        self._skipped = Tally()
+        self._told = 0
+        self._data: dict[str, Tally] = defaultdict(Tally)
+        self._entered: list[AbstractContextManager[None]] = []
+        self._taught: WeakSet[Optimizer] = WeakSet()
+
+    def __enter__(self) -> StepGuard:
+        self._buffers.remember()
+        self._entered.append(letting_through())
+        self._entered[-1].__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._entered.pop().__exit__(*error)
+
+    @property
+    def skipped(self) -> int:
+        """How many steps have been skipped; on a GPU, asking waits for it.
+
+        Raises:
+            InputError: as `check` and `require_finite` do.
+        """
+        for name, tally in self._data.items():
+            _require_none(tally.counts(wait=True), name)
+        return self._hear(wait=True).total
+
+    def require_finite(self, data: Tensor, name: str) -> None:
+        """Refuse data that hold NaN or infinity: at once, or on a GPU with the next look at it.
+
+        Args:
+            data: floating point, any shape.
+            name: what they are, for the error, such as "the training images".
+
+        Raises:
+            InputError: if they do.
+        """
+        tally = self._data[name]
+        tally.add(~all_finite([data]))
+        _require_none(tally.counts(), name)
+
+    @torch.no_grad()
+    def check(self, optimizer: Optimizer, *losses: Tensor) -> None:
+        """Between the last backward pass of a step and `optimizer.step()` (or `GradScaler.step`).
+
+        Args:
+            optimizer: whose parameters have the gradients.
+            losses: of the step, or of its micro-batches, 0-d.
+
+        Raises:
+            InputError: if more than `most` steps in a row were skipped.
+        """
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        # Statistics too: where a variance overflows, what is divided by it is an ordinary 0.
+        broken = ~all_finite([*grads, *losses, *self._buffers.that_were_finite()])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            broken = add_up(broken.float()) > 0
+        self._buffers.restore(broken)
+        if self.windows is not None:
+            self.windows.discard(broken)
+        self._skip(optimizer, broken)
+        self._skipped.add(broken)
+        self._hear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data to go on counting from."""
+        return {"skipped": tuple(self._skipped.counts(wait=True))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from `state`; from 0 if it is empty."""
+        self._skipped = Tally(Counts(*state.get("skipped", ())))
+        self._told = self._skipped.counts(wait=True).total
+
+    def _skip(self, optimizer: Optimizer, broken: Tensor) -> None:
+        """Have the optimizer's next step do nothing if `broken`."""
+        if not answers_at_once(broken.device) and _can_skip(optimizer):
+            if optimizer not in self._taught:
+                optimizer.register_step_post_hook(_forget)
+                self._taught.add(optimizer)
+            optimizer.found_inf = broken.float()  # type: ignore[attr-defined]  # as GradScaler says it
+        elif broken:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
+
+    def _hear(self, *, wait: bool = False) -> Counts:
+        """What is known of skipped steps; tells of fresh ones."""
+        known = self._skipped.counts(wait=wait)
+        require(
+            known.longest <= self.most,
+            f"{known.longest} steps in a row had to be skipped, as their loss or gradients were NaN or "
+            "infinite: lower the learning rate, clip gradients, or look for broken samples and for a "
+            "normalisation of almost equal values",
+        )
+        if known.total > self._told:
+            log.warning(
+                "skipped %d steps so far, as their loss or gradients were NaN or infinite", known.total
+            )
+            self._told = known.total
+        return known
+
+
+def all_finite(tensors: Sequence[Tensor]) -> Tensor:
+    """Whether all elements are, a 0-d tensor where they are: one pass over each that writes nothing."""
+    return get_total_norm(tensors, torch.inf).isfinite()
+
+
+def _can_skip(optimizer: Optimizer) -> bool:
+    """Whether the optimizer looks at `found_inf` on the device; makes ready what it needs to."""
+    if not getattr(optimizer, "_step_supports_amp_scaling", False):
+        return False
+    if isinstance(optimizer, SGD):
+        for group in optimizer.param_groups:
+            if group["momentum"] and group["dampening"]:
+                return False
+            trained = [p for p in group["params"] if p.requires_grad] if group["momentum"] else []
+            for parameter in trained:
+                # A first step that is skipped would leave its momentum unwritten: memory as it was found.
+                if optimizer.state[parameter].get("momentum_buffer") is None:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return True
+
+
+def _forget(optimizer: Optimizer, *_: Any) -> None:
+    optimizer.found_inf = None  # type: ignore[attr-defined]
+
+
+def _require_none(found: Counts, name: str) -> None:
+    if found.total:
+        raise InputError(
+            f"{name} hold NaN or infinity: mend the samples or leave them out, and look at what is done to "
+            "them on the way, such as a division by a deviation of 0"
+        )

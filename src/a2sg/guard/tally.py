@@ -1,0 +1,63 @@
+"""What happens on a device, counted there and looked at later."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from a2sg.devices import answers_at_once
+from a2sg.window.later import Later
+
+LOOK = 64
+"""Events from one look at a device that works through a queue to the next."""
+
+
+class Counts(NamedTuple):
+    """How often something has happened."""
+
+    total: int = 0
+    row: int = 0
+    """Just now, without a pause."""
+    longest: int = 0
+    """The most without a pause."""
+
+
+NONE = Counts()
+
+
+class Tally:
+    """Counts what may happen once a step, without waiting for the device that knows whether it did."""
+
+    def __init__(self, counts: Counts = NONE) -> None:
+        self._counts = torch.tensor(counts)
+        self._heard = counts
+        self._later: Later | None = None
+        self._since = 0
+
+    def add(self, happened: Tensor) -> None:
+        """Count a step.
+
+        Args:
+            happened: 0-d, on the device.
+        """
+        total, row, longest = self._counts.to(happened.device).unbind()
+        row = (row + 1) * happened
+        self._counts = torch.stack([total + happened, row, torch.maximum(longest, row)])
+        self._since += 1
+
+    def counts(self, *, wait: bool = False) -> Counts:
+        """How often it has happened, as far as is known without waiting; or in truth."""
+        if wait or answers_at_once(self._counts.device):
+            return self._read(Later(self._counts))
+        if self._later is not None and self._later.there:
+            self._read(self._later)
+        if self._later is None and self._since >= LOOK:
+            self._later, self._since = Later(self._counts), 0
+        return self._heard
+
+    def _read(self, later: Later) -> Counts:
+        self._later = None
+        self._heard = Counts(*later.read().tolist())
+        return self._heard

@@ -1,0 +1,56 @@
+"""How a watcher is shown a backward pass that the user's own `torch.compile` has traced.
+
+What it does with it, sums and clocks, no compiler can trace. So a graph holds one operation that no compiler
+looks into, and that finds the watcher by its key.
+"""
+
+from __future__ import annotations
+
+import itertools
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+from a2sg.kernels import fills
+from a2sg.kernels.drive import Gradients
+from a2sg.kernels.watch import Steps, Watcher
+
+_watchers: WeakValueDictionary[str, Watcher] = WeakValueDictionary()
+_numbers = itertools.count()
+
+
+def enlist(watcher: Watcher) -> str:
+    """A key by which graphs find a watcher, as long as it lives; text, as compilers make numbers symbolic."""
+    key = str(next(_numbers))
+    _watchers[key] = watcher
+    return key
+
+
+def show(watcher: Watcher, window: Tensor, steps: Steps, grads: Gradients) -> Gradients:
+    """Show all steps of a backward pass; gives its gradients, which make the graph keep the operation."""
+    given = [grad for grad in grads if grad is not None]
+    _, potential, upstream, carry, delta = steps
+    current, *rest = _show(given, watcher.key, window, potential, upstream, carry, delta)
+    decay = None if grads.decay is None else rest.pop(0)
+    return Gradients(current, decay, None if grads.initial is None else rest.pop(0))
+
+
+@torch.library.custom_op("a2sg::show", mutates_args=())
+def _show(
+    grads: list[Tensor],
+    key: str,
+    window: Tensor,
+    potential: Tensor,
+    upstream: Tensor,
+    carry: Tensor | None,
+    delta: Tensor,
+) -> list[Tensor]:
+    watcher = _watchers[key]
+    watcher.watch(watcher.current_gate, window, fills.uncompiled)(Steps(0, potential, upstream, carry, delta))
+    return [grad.clone() for grad in grads]
+
+
+@_show.register_fake
+def _(grads: list[Tensor], *_: object) -> list[Tensor]:
+    return [torch.empty_like(grad) for grad in grads]
