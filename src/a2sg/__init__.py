@@ -6,7 +6,7 @@ from a2sg import surrogate
 from a2sg._version import __version__
 from a2sg.adopt import SpikeSite, adapt, spike
 from a2sg.errors import InputError
-from a2sg.neuron import IF, LIF, PLIF, IntegerLIF, recording
+from a2sg.neuron import IF, LI, LIF, PLIF, IntegerLIF, Recurrent, recording
 from a2sg.window import AdaptiveWindows, sgv, tgc
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ else:
 
 __all__ = [
     "IF",
+    "LI",
     "LIF",
     "PLIF",
     "AdaptiveWindows",
@@ -45,6 +46,7 @@ __all__ = [
     "InputError",
     "Inspection",
     "IntegerLIF",
+    "Recurrent",
     "SpikeSite",
     "__version__",
     "adapt",

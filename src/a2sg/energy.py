@@ -28,7 +28,7 @@ from torch.utils.hooks import RemovableHandle
 from a2sg.errors import require_count
 from a2sg.models.attention import SpikeProduct, keys_meet_values
 from a2sg.modes import in_mode
-from a2sg.neuron import IntegerLIF, SpikingNeuron
+from a2sg.neuron import IntegerLIF, SpikingNeuron, State
 
 __all__ = ["Energy", "EnergyMeter", "LayerOperations", "measure"]
 
@@ -167,9 +167,14 @@ class EnergyMeter:
 
     def _neuron_hook(self, name: str) -> Any:
         @torch.no_grad()
-        def hook(module: SpikingNeuron, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(module: SpikingNeuron, inputs: Any, output: Tensor | tuple[Tensor, State]) -> None:
             scale = module.levels if isinstance(module, IntegerLIF) and module.normalize else 1
-            self._neurons.setdefault(name, _NeuronCount()).add(output, scale)
+            count = self._neurons.setdefault(name, _NeuronCount())
+            if isinstance(output, Tensor):
+                count.add(output, scale)
+            else:  # part of a sequence
+                spikes, state = output
+                count.add(spikes, scale, state.step - len(spikes))
 
         return hook
 
@@ -327,7 +332,11 @@ class _NeuronCount:
     def rates(self) -> list[float]:
         return [spikes / self.outputs for spikes in self.spikes]
 
-    def add(self, output: Tensor, scale: int) -> None:
+    def add(self, output: Tensor, scale: int, first: int = 0) -> None:
+        """Count steps `[K, B, ...]` of a sequence, from its step `first` on."""
         counts = (output.flatten(1).sum(1, dtype=torch.float64) * scale).tolist()
-        self.spikes = [a + b for a, b in zip(self.spikes or [0.0] * len(counts), counts, strict=True)]
-        self.outputs += output[0].numel()
+        self.spikes += [0.0] * (first + len(counts) - len(self.spikes))
+        for step, count in enumerate(counts, first):
+            self.spikes[step] += count
+        if first == 0:
+            self.outputs += output[0].numel()

@@ -21,7 +21,7 @@ class Steps(NamedTuple):
     first: int
     """The first of them, from 0."""
     potential: Tensor
-    """u."""
+    """u, as the gate takes it (`Gate`)."""
     upstream: Tensor
     """dL/ds, by all ways."""
     carry: Tensor | None
@@ -57,7 +57,10 @@ Look = Callable[[Steps], None]
 class Watcher(Protocol):
     """Looks on during backward passes."""
 
-    gradient: Gradient
+    @property
+    def gradient(self) -> Gradient:
+        """Which it looks at."""
+        ...
 
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
         """Begin to watch one backward pass.

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from a2sg.errors import require_count, require_share
+from a2sg.errors import require, require_count
 from a2sg.kernels import BackendName, Order
+from a2sg.neuron.constants import Constant
 from a2sg.neuron.registry import register_neuron
 from a2sg.neuron.spiking import SpikingNeuron
 from a2sg.surrogate import Boxcar, Surrogate
@@ -24,7 +25,8 @@ class IntegerLIF(SpikingNeuron):
         steps: T, at least 1 (as published: 1).
         levels: D, the largest spike (as published: 4).
         normalize: whether the output is s / levels (as published) or s.
-        decay, threshold, detach_reset, surrogate, window, order, backend: as for `LIF`; the reset is soft.
+        threshold: Vth, above 0: a number, since levels are multiples of it.
+        decay, detach_reset, surrogate, window, order, learn, backend: as for `LIF`; the reset is soft.
     """
 
     def __init__(
@@ -33,31 +35,39 @@ class IntegerLIF(SpikingNeuron):
         *,
         levels: int = 4,
         normalize: bool = True,
-        decay: float = 0.9,
+        decay: Constant = 0.9,
         threshold: float = 1.0,
         detach_reset: bool = False,
         surrogate: Surrogate = Boxcar(),
         window: float | Sequence[float] | Tensor = 0.5,
         order: Order = "field",
+        learn: str | Sequence[str] = (),
         backend: BackendName = "auto",
     ) -> None:
         super().__init__(
             steps,
+            decay=decay,
             threshold=threshold,
             detach_reset=detach_reset,
             surrogate=surrogate,
             window=window,
             order=order,
+            learn=learn,
             backend=backend,
         )
         self.levels = require_count("levels", levels)
         self.normalize = normalize
-        self.decay = require_share("decay", decay)
 
-    def leak(self) -> float:
-        return self.decay
+    def hold(self, name: str, value: Constant) -> None:
+        require(
+            name != "threshold" or not isinstance(value, Tensor),
+            "the threshold of an IntegerLIF must be a number: its levels are multiples of it; a2sg.LIF takes "
+            "one for each channel, and trains it",
+        )
+        super().hold(name, value)
 
     def thresholds(self) -> tuple[float, ...]:
+        assert isinstance(self.threshold, float)
         return tuple((k - 0.5) * self.threshold for k in range(1, self.levels + 1))
 
     def _output(self, spikes: Tensor) -> Tensor:
