@@ -1,6 +1,7 @@
 """Thresholds and decays by channel and trained, against a plain float64 loop that autograd differentiates."""
 
 import copy
+import inspect
 import itertools
 import logging
 
@@ -11,7 +12,10 @@ from torch import nn
 import a2sg
 import reference
 from a2sg import IF, LIF, PLIF, InputError, IntegerLIF
-from a2sg.neuron import SpikingNeuron
+from a2sg.kernels import backends
+from a2sg.models import SpikingLayer
+from a2sg.neuron import NeuronOptions, SpikingNeuron
+from a2sg.study.measure.unrolled import surrogate_spike, unrolled
 from neurons import TOLERANCE, spikes_and_gradients
 from reference import BY_NAME
 
@@ -161,8 +165,6 @@ def maps(x):
 
 @pytest.mark.parametrize("backend", ["reference", "compiled"])
 def test_a_norm_merged_with_the_neuron_changes_nothing(backend):
-    from a2sg.models import SpikingLayer
-
     torch.manual_seed(4)
     layer = SpikingLayer(
         nn.Conv2d(2, 4, 3, padding=1), LIF(3, threshold=1 + torch.arange(4) / 9, learn=["threshold", "decay"])
@@ -272,7 +274,6 @@ def test_a_refused_value_leaves_the_neuron_as_it_was():
 
 def test_signatures_say_what_a_kind_takes():
     """Recipes and errors read them."""
-    import inspect
 
     class Own(SpikingNeuron):
         def __init__(self, steps, *, tau=2.0, **options):
@@ -287,11 +288,7 @@ def test_signatures_say_what_a_kind_takes():
 
 
 def test_options_of_a_signature_are_those_of_the_typed_dict():
-    import inspect
-
-    from a2sg.neuron import NeuronOptions
-
-    assert list(NeuronOptions.__annotations__) == list(inspect.signature(IF).parameters)[1:]
+    assert NeuronOptions.__optional_keys__ == set(inspect.signature(IF).parameters) - {"steps"}
 
 
 def test_the_search_sees_distances_to_every_channels_own_threshold():
@@ -311,8 +308,6 @@ def test_the_search_sees_distances_to_every_channels_own_threshold():
 
 
 def test_triton_leaves_them_to_compiled_kernels_and_says_so(caplog, monkeypatch):
-    from a2sg.kernels import backends
-
     backends._tell.cache_clear()
     monkeypatch.setattr(backends.COMPILED, "obstacle", lambda *_: "no compiler was found")
     with caplog.at_level(logging.WARNING, "a2sg"), pytest.raises(InputError, match="no compiler was found"):
@@ -321,8 +316,6 @@ def test_triton_leaves_them_to_compiled_kernels_and_says_so(caplog, monkeypatch)
 
 
 def test_an_unrolled_neuron_trains_its_constants_too():
-    from a2sg.study.measure.unrolled import surrogate_spike, unrolled
-
     torch.manual_seed(7)
     neuron = LIF(4, threshold=nn.Parameter(torch.tensor([0.8, 1.1])), learn="decay").double()
     x, weights = torch.randn(4, 5, 2, dtype=torch.float64), torch.randn(4, 5, 2, dtype=torch.float64)
@@ -340,3 +333,18 @@ def test_recorded_thresholds_broadcast_against_potentials():
         neuron(torch.rand(4, 3, 2, 5))
     record = records[""][0]
     assert torch.equal(record.spikes, (record.potential >= record.threshold).float())
+
+
+def test_networks_by_name_train_them():
+    torch.manual_seed(8)
+    options = {"learn": ["threshold", "decay"], "threshold": 0.5}
+    net = a2sg.create_model("vgg_small", in_channels=1, image_size=8, width=0.2, neuron_options=options)
+    constants = {name: p for name, p in net.named_parameters() if name.endswith((".threshold", ".decay"))}
+    assert len(constants) == 2 * sum(isinstance(module, LIF) for module in net.modules()) > 2
+    like = {**options, "learn": []}
+    torch.manual_seed(8)
+    fixed = a2sg.create_model("vgg_small", in_channels=1, image_size=8, width=0.2, neuron_options=like)
+    images = torch.randn(6, 1, 8, 8)
+    assert torch.equal(net(images), fixed(images)), "the same weights at the start, and the same outputs"
+    net(images).square().mean().backward()
+    assert all(parameter.grad.abs() > 0 for parameter in constants.values())

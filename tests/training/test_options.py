@@ -42,6 +42,7 @@ def test_help_shows_every_field_and_its_text(capsys, command):
         (["--model.weights", "null"], {"model.weights": None}),
         (["--data.name", "null"], {"data.name": "null"}),
         (["--neuron.options.decay", "5e-1"], {"neuron.options": {"decay": 0.5}}),
+        (["--neuron.options.learn", "threshold"], {"neuron.options": {"learn": "threshold"}}),
         (["--data.options.limit", "null"], {"data.options": {"limit": None}}),
         (["--data.options.image_size", "[72, 96]"], {"data.options": {"image_size": [72, 96]}}),
         (["--data.options", "{a: 1, b: [x]}"], {"data.options": {"a": 1, "b": ["x"]}}),

@@ -4,6 +4,7 @@ A neuron starts at rest in every call and keeps nothing afterwards. Sequences in
 state explicitly.
 """
 
+from a2sg.neuron.constants import Constants
 from a2sg.neuron.integer import IntegerLIF
 from a2sg.neuron.integrator import LI
 from a2sg.neuron.leaky import IF, LIF, PLIF
@@ -19,6 +20,7 @@ __all__ = [
     "LIF",
     "NEURONS",
     "PLIF",
+    "Constants",
     "IntegerLIF",
     "NeuronOptions",
     "Record",

@@ -32,11 +32,11 @@ class Constants(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.constants:
-            self.hold(name, checked(name, value))
+            self._hold(name, checked(name, value))
         else:
             super().__setattr__(name, value)
 
-    def hold(self, name: str, value: Constant) -> None:
+    def _hold(self, name: str, value: Constant) -> None:
         """Keep a constant that has been checked in the place of what was there."""
         for place in (self.__dict__, self._parameters, self._buffers):
             place.pop(name, None)
@@ -47,7 +47,7 @@ class Constants(nn.Module):
         else:
             object.__setattr__(self, name, value)
 
-    def learned(self, learn: str | Sequence[str], **values: Constant) -> None:
+    def _set_constants(self, learn: str | Sequence[str], **values: Constant) -> None:
         """Set constants, those named in `learn` as parameters.
 
         Raises:

@@ -58,13 +58,13 @@ class IntegerLIF(SpikingNeuron):
         self.levels = require_count("levels", levels)
         self.normalize = normalize
 
-    def hold(self, name: str, value: Constant) -> None:
+    def _hold(self, name: str, value: Constant) -> None:
         require(
             name != "threshold" or not isinstance(value, Tensor),
             "the threshold of an IntegerLIF must be a number: its levels are multiples of it; a2sg.LIF takes "
             "one for each channel, and trains it",
         )
-        super().hold(name, value)
+        super()._hold(name, value)
 
     def thresholds(self) -> tuple[float, ...]:
         assert isinstance(self.threshold, float)

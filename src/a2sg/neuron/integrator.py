@@ -33,7 +33,7 @@ class LI(Constants, nn.Module):
     def __init__(self, steps: int, *, decay: Constant = 0.9, learn: str | Sequence[str] = ()) -> None:
         super().__init__()
         self.steps = require_count("steps", steps)
-        self.learned(learn, decay=decay)
+        self._set_constants(learn, decay=decay)
 
     def forward(
         self, current: Tensor, state: State | None = None, *, return_state: bool = False

@@ -47,10 +47,10 @@ class IF(SpikingNeuron):
     def __init__(self, steps: int, **options: Unpack[NeuronOptions]) -> None:
         super().__init__(steps, decay=1.0, **options)
 
-    def hold(self, name: str, value: Constant) -> None:
+    def _hold(self, name: str, value: Constant) -> None:
         leaks = name == "decay" and (isinstance(value, Tensor) or value != 1)
         require(not leaks, "an IF does not leak: a2sg.LIF has a decay")
-        super().hold(name, value)
+        super()._hold(name, value)
 
 
 @register_neuron("plif")
@@ -61,11 +61,11 @@ class PLIF(SpikingNeuron):
     layer, or a tensor `[C]` for one per channel.
     """
 
-    def hold(self, name: str, value: Constant) -> None:
+    def _hold(self, name: str, value: Constant) -> None:
         if name == "decay":
             self.raw_decay = nn.Parameter(_raw(value))
         else:
-            super().hold(name, value)
+            super()._hold(name, value)
 
     def leak(self) -> Tensor:
         return torch.sigmoid(self.raw_decay)

@@ -106,7 +106,7 @@ class SpikingNeuron(Constants, Site):
         backend: BackendName = "auto",
     ) -> None:
         super().__init__(steps, surrogate=surrogate, window=window)
-        self.learned(learn, decay=decay, threshold=threshold)
+        self._set_constants(learn, decay=decay, threshold=threshold)
         self.reset: Reset = require_choice("reset", reset, ("soft", "hard"))  # type: ignore[assignment]
         self.order: Order = require_choice("order", order, ("field", "scaled"))  # type: ignore[assignment]
         self.backend: BackendName = require_choice("backend", backend, BACKENDS)  # type: ignore[assignment]
