@@ -16,6 +16,7 @@ from a2sg.kernels import backends
 from a2sg.models import SpikingLayer
 from a2sg.neuron import NeuronOptions, SpikingNeuron
 from a2sg.study.measure.unrolled import surrogate_spike, unrolled
+from a2sg.surrogate import Asymmetric
 from neurons import TOLERANCE, spikes_and_gradients
 from reference import BY_NAME
 
@@ -246,6 +247,12 @@ REFUSED = [
     (lambda: PLIF(4, decay=torch.tensor([0.5, 1.0])), "the decay of a PLIF must not be 0 or 1"),
     (lambda: IF(4, learn="decay"), "an IF does not leak"),
     (lambda: IntegerLIF(threshold=nn.Parameter(torch.tensor(1.0))), "levels are multiples of it"),
+    (lambda: LIF(4, window=nn.Parameter(torch.ones(4))), "a window gets no gradient"),
+    (lambda: setattr(LIF(4), "window", nn.Parameter(torch.ones(4))), "a window gets no gradient"),
+    (
+        lambda: Asymmetric(bias=nn.Parameter(torch.tensor(0.6))),
+        "bias must be a number, not a tensor to be trained",
+    ),
     (lambda: setattr(LIF(4), "threshold", -1.0), "threshold must be a number above 0"),
     (lambda: setattr(IntegerLIF(), "threshold", torch.ones(2)), "levels are multiples of it"),
     (

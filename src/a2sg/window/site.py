@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,11 @@ class Site(nn.Module):
         self.register_buffer("window", _window_buffer(window, steps))
         self.observer = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "window" and isinstance(value, Tensor):
+            _require_untrained(value)
+        super().__setattr__(name, value)
+
 
 def sites_of(model: nn.Module) -> dict[str, Site]:
     """The sites in `model`, by module name; none if nothing in it makes spikes."""
@@ -68,11 +74,20 @@ def require_windows_by_step(sites: dict[str, Site]) -> None:
         )
 
 
+def _require_untrained(window: Tensor) -> None:
+    require(
+        not window.requires_grad,
+        "a window gets no gradient, since it changes gradients alone: give numbers, or a detached tensor; "
+        "a2sg.AdaptiveWindows adapts them",
+    )
+
+
 def _window_buffer(window: float | Sequence[float] | Tensor, steps: int) -> Tensor:
     try:
         value = torch.as_tensor(window)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"window must be a number, or one for each step, not {window!r}") from None
+    _require_untrained(value)
     value = value.detach().clone().to(value.dtype if value.is_floating_point() else torch.float32)
     if value.dim() == 0:
         value = value.repeat(steps)
