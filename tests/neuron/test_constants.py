@@ -251,7 +251,7 @@ REFUSED = [
     (lambda: setattr(LIF(4), "window", nn.Parameter(torch.ones(4))), "a window gets no gradient"),
     (
         lambda: Asymmetric(bias=nn.Parameter(torch.tensor(0.6))),
-        "bias must be a number, not a tensor to be trained",
+        "bias must be a number, not a tensor to be",
     ),
     (lambda: setattr(LIF(4), "threshold", -1.0), "threshold must be a number above 0"),
     (lambda: setattr(IntegerLIF(), "threshold", torch.ones(2)), "levels are multiples of it"),
