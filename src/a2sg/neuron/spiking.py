@@ -83,13 +83,13 @@ class SpikingNeuron(Constants, Site):
     def __init_subclass__(cls, **options: Any) -> None:
         """Where a kind passes `**options` on, its signature says which: for help, recipes and errors."""
         super().__init_subclass__(**options)
-        own = inspect.signature(cls.__init__).parameters.values()
-        shared = inspect.signature(SpikingNeuron.__init__).parameters.values()
-        if any(each.kind is each.VAR_KEYWORD for each in own):
-            named = [each for each in own if each.kind is not each.VAR_KEYWORD]
+        _, *own = inspect.signature(cls.__init__).parameters.values()
+        named = [each for each in own if each.kind is not each.VAR_KEYWORD]
+        if len(named) < len(own):
+            base = next(base for base in cls.__mro__[1:] if issubclass(base, SpikingNeuron))
             known = {each.name for each in named} | set(cls.fixed)
-            named += [each for each in shared if each.name not in known]
-            cls.__signature__ = inspect.Signature(named[1:])  # type: ignore[attr-defined]
+            named += [each for each in inspect.signature(base).parameters.values() if each.name not in known]
+        cls.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
 
     def __init__(
         self,
@@ -128,9 +128,12 @@ class SpikingNeuron(Constants, Site):
 
     def dynamics(self) -> Dynamics:
         """This neuron's equations, as the kernels read them."""
-        gate, threshold = Gate(self.surrogate, self.thresholds()), self.threshold
-        height = None if isinstance(threshold, Tensor) else threshold
-        return Dynamics(gate, height, self.reset, self.detach_reset, self.order)
+        gate = Gate(self.surrogate, self.thresholds())
+        return Dynamics(gate, self._height(), self.reset, self.detach_reset, self.order)
+
+    def _height(self) -> float | None:
+        """The threshold, if it is a number."""
+        return None if isinstance(self.threshold, Tensor) else self.threshold
 
     def _call(self) -> Call:
         """How this neuron is run; the same, with all that is prepared, as long as nothing has changed."""
@@ -139,7 +142,7 @@ class SpikingNeuron(Constants, Site):
         values = (
             self.surrogate,
             self.thresholds(),
-            isinstance(self.threshold, Tensor),
+            self._height(),
             self.reset,
             self.detach_reset,
             self.order,
