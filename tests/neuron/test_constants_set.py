@@ -9,7 +9,7 @@ from torch import nn
 
 import a2sg
 from a2sg import IF, LIF, PLIF, InputError, IntegerLIF
-from a2sg.neuron import NeuronOptions, SpikingNeuron
+from a2sg.neuron import NeuronOptions, SharedOptions, SpikingNeuron
 from a2sg.surrogate import Asymmetric
 
 
@@ -122,6 +122,10 @@ def test_signatures_say_what_a_kind_takes():
 
 def test_options_of_a_signature_are_those_of_the_typed_dict():
     assert NeuronOptions.__optional_keys__ == set(inspect.signature(IF).parameters) - {"steps"}
+    own = {"steps", "levels", "normalize", "decay", "surrogate", "window"}
+    assert SharedOptions.__optional_keys__ == set(inspect.signature(IntegerLIF).parameters) - own
+    with pytest.raises(TypeError, match="reset"):
+        IntegerLIF(reset="hard")
 
 
 def test_networks_by_name_train_them():

@@ -10,7 +10,7 @@ from a2sg.neuron.integrator import LI
 from a2sg.neuron.leaky import IF, LIF, PLIF
 from a2sg.neuron.recurrent import Recurrent
 from a2sg.neuron.registry import NEURONS, register_neuron
-from a2sg.neuron.spiking import NeuronOptions, Record, SpikingNeuron
+from a2sg.neuron.spiking import NeuronOptions, Record, SharedOptions, SpikingNeuron
 from a2sg.neuron.state import RecurrentState, State
 from a2sg.neuron.whole import recording
 
@@ -26,6 +26,7 @@ __all__ = [
     "Record",
     "Recurrent",
     "RecurrentState",
+    "SharedOptions",
     "SpikingNeuron",
     "State",
     "recording",

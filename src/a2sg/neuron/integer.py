@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor
 
 from a2sg.errors import require, require_count
-from a2sg.kernels import BackendName, Order
 from a2sg.neuron.constants import Constant
 from a2sg.neuron.registry import register_neuron
-from a2sg.neuron.spiking import SpikingNeuron
+from a2sg.neuron.spiking import SharedOptions, SpikingNeuron
 from a2sg.surrogate import Boxcar, Surrogate
 
 
@@ -29,6 +29,8 @@ class IntegerLIF(SpikingNeuron):
         decay, detach_reset, surrogate, window, order, learn, backend: as for `LIF`; the reset is soft.
     """
 
+    fixed = ("reset",)
+
     def __init__(
         self,
         steps: int = 1,
@@ -36,25 +38,11 @@ class IntegerLIF(SpikingNeuron):
         levels: int = 4,
         normalize: bool = True,
         decay: Constant = 0.9,
-        threshold: float = 1.0,
-        detach_reset: bool = False,
         surrogate: Surrogate = Boxcar(),
         window: float | Sequence[float] | Tensor = 0.5,
-        order: Order = "field",
-        learn: str | Sequence[str] = (),
-        backend: BackendName = "auto",
+        **options: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(
-            steps,
-            decay=decay,
-            threshold=threshold,
-            detach_reset=detach_reset,
-            surrogate=surrogate,
-            window=window,
-            order=order,
-            learn=learn,
-            backend=backend,
-        )
+        super().__init__(steps, decay=decay, reset="soft", surrogate=surrogate, window=window, **options)
         self.levels = require_count("levels", levels)
         self.normalize = normalize
 

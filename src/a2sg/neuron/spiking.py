@@ -50,17 +50,22 @@ class Record(NamedTuple):
         return Record(torch.cat(potentials), torch.cat(spikes), thresholds[0])
 
 
-class NeuronOptions(TypedDict, total=False):
-    """Arguments of `SpikingNeuron` by name, but for `steps` and `decay`: for the signatures of its kinds."""
+class SharedOptions(TypedDict, total=False):
+    """Arguments of `SpikingNeuron` that every kind takes, for the signatures of kinds."""
 
     threshold: Constant
-    reset: Reset
     detach_reset: bool
-    surrogate: Surrogate
-    window: float | Sequence[float] | Tensor
     order: Order
     learn: str | Sequence[str]
     backend: BackendName
+
+
+class NeuronOptions(SharedOptions, total=False):
+    """Likewise, those that all kinds but `IntegerLIF` take."""
+
+    reset: Reset
+    surrogate: Surrogate
+    window: float | Sequence[float] | Tensor
 
 
 class SpikingNeuron(Constants, Site):
