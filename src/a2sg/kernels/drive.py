@@ -162,20 +162,15 @@ def driven(
     initial: Tensor | None,
     affine: Affine | None = None,
     addend: Tensor | None = None,
+    plan: Any = None,
     threshold: Tensor | None = None,
 ) -> Drive:
     """A drive whose decay and threshold may be `[C]`; arguments as its attributes."""
-    step = current.dim() - (affine is None)
-    dtype = compute_dtype(current.dtype)
-    return Drive(
-        current,
-        steps,
-        spread(decay, step, dtype) if isinstance(decay, Tensor) else decay,
-        initial,
-        affine,
-        addend,
-        threshold=None if threshold is None else spread(threshold, step, dtype),
-    )
+    if isinstance(decay, Tensor) or threshold is not None:
+        step, dtype = current.dim() - (affine is None), compute_dtype(current.dtype)
+        decay = spread(decay, step, dtype) if isinstance(decay, Tensor) else decay
+        threshold = None if threshold is None else spread(threshold, step, dtype)
+    return Drive(current, steps, decay, initial, affine, addend, plan, threshold)
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:

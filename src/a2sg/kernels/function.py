@@ -13,7 +13,7 @@ from a2sg.errors import InputError
 from a2sg.kernels import backends, made, reference
 from a2sg.kernels.backend import Backend
 from a2sg.kernels.backends import BackendName
-from a2sg.kernels.drive import Arriving, Drive, Norm, Spikes, driven
+from a2sg.kernels.drive import Arriving, Norm, Spikes, driven
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import FusionError
 from a2sg.kernels.reference import REFERENCE
@@ -95,17 +95,17 @@ class _IntegrateAndFire(torch.autograd.Function):
         affine = None if norm is None else norm.affine()
         potentials = plan = None
         backend: Backend = REFERENCE
-        drive = driven(current, call.steps, decay, initial, affine, addend, threshold)
         if call.keep_potentials:
+            drive = driven(current, call.steps, decay, initial, affine, addend, None, threshold)
             done = reference.trace(drive, call.dynamics)
             found = Spikes(torch.stack(done.spikes).to(current.dtype), done.final, done.final.sum())
             potentials = torch.stack(done.potentials)
         else:
             plans = call.plans
             if plans is not None:
-                key = _key(drive, window)
+                key = _key(current, decay, initial, window, norm, addend, threshold)
                 plan = plans.get(key)
-                drive = drive._replace(plan=plan)
+            drive = driven(current, call.steps, decay, initial, affine, addend, plan, threshold)
             backend = backends.choose(call.backend, drive, window, call.dynamics, call.work)
             try:
                 found = backend.forward(drive, call.dynamics, want_final=call.keep_final)
@@ -147,8 +147,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         backend: Backend = ctx.backend
         wants = ctx.needs_input_grad
         arriving = Arriving(grad_spikes, grad_final, grad_potentials)
-        drive = driven(current, call.steps, decay, initial, ctx.affine, addend, threshold)
-        drive = drive._replace(plan=ctx.plan)
+        drive = driven(current, call.steps, decay, initial, ctx.affine, addend, ctx.plan, threshold)
         options: dict[str, Any] = {
             "decay_needs_grad": wants[1],
             "threshold_needs_grad": wants[7],
@@ -182,9 +181,16 @@ def _as(grad: Tensor | None, constant: Tensor | None) -> Tensor | None:
     return None if grad is None or constant is None else grad.reshape(constant.shape).to(constant.dtype)
 
 
-def _key(drive: Drive, window: Tensor) -> tuple[Any, ...]:
+def _key(
+    current: Tensor,
+    decay: Tensor | float,
+    initial: Tensor | None,
+    window: Tensor,
+    norm: Norm | None,
+    addend: Tensor | None,
+    threshold: Tensor | None,
+) -> tuple[Any, ...]:
     """What the choice of a backend and its preparations depend on, besides the neuron."""
-    current, _, decay, initial, affine, addend, _, threshold = drive
     return (
         current.shape,
         current.stride(),
@@ -193,7 +199,7 @@ def _key(drive: Drive, window: Tensor) -> tuple[Any, ...]:
         window.dim(),
         decay.shape if isinstance(decay, Tensor) else decay,
         initial is None,
-        None if affine is None else affine.size,
+        None if norm is None else norm.size,
         None if addend is None else addend.dtype,
         None if threshold is None else threshold.shape,
     )

@@ -244,10 +244,11 @@ class SpikingNeuron(Constants, Site):
     ) -> tuple[Tensor, Tensor | None]:
         """Spikes as the next layer gets them, and the final potential if it was asked for."""
         leak, threshold = self.leak(), self.threshold
-        shape = current.shape if norm is None else (self.steps, *current.shape)
-        require_channels("decay", leak, shape)
-        require_channels("threshold", threshold, shape)
         moved = threshold if isinstance(threshold, Tensor) else None
+        if moved is not None or isinstance(leak, Tensor):
+            shape = current.shape if norm is None else (self.steps, *current.shape)
+            require_channels("decay", leak, shape)
+            require_channels("threshold", threshold, shape)
         record = self._record
         if record is not None:
             call = call._replace(keep_potentials=True)
