@@ -20,7 +20,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-RUN = [ROOT / "docs" / name for name in ("start.md", "method.md", "export.md", "spikes.md")]
+RUN = [ROOT / "docs" / f"{name}.md" for name in ("start", "recurrent", "method", "export", "spikes")]
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 

@@ -139,6 +139,9 @@ def test_in_python(home, monkeypatch):
     mine = my_things.TauLIF(4, tau=-1 / torch.tensor(0.8).log().item())
     current = torch.randn(4, 5, 6)
     assert torch.equal(mine(current), like(current))
+    for option in ("decay", "tresh"):
+        with pytest.raises(a2sg.InputError, match=rf"takes tau, threshold, .*, not '{option}'"):
+            a2sg.create_model("one_layer", neuron="tau_lif", neuron_options={option: 0.5})
 
 
 def test_a_library_is_adapted_like_a_neuron_of_ours(home, monkeypatch):

@@ -28,7 +28,7 @@ TOGETHER = {
     "data/test_scenes.py": "ade20k camvid scene_augment",
     "export/test_export.py": "layers neurons nir_graph wiring",
     "guard/test_steps.py": "buffers tally",
-    "kernels/test_backends.py": "function fuse inductor layout",
+    "kernels/test_backends.py": "compiled_kinds function fuse inductor layout",
     "kernels/test_fills.py": "watch",
     "kernels/test_triton.py": "drive triton_constants triton_device triton_device_sums triton_neuron"
     " triton_sums",
@@ -38,6 +38,7 @@ TOGETHER = {
     "models/test_models.py": "vgg /registry",
     "models/test_norms_sync.py": "/kernels/normalization",
     "models/test_spikformer.py": "attention",
+    "neuron/test_recurrent.py": "integrator",
     "neuron/test_spiking.py": "integer leaky /kernels/reference",
     "peers/test_peers.py": "/adopt/sinabs /adopt/spikingjelly",
     "study/inspect/test_inspection_files.py": "charts page pictures table"

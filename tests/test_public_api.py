@@ -9,7 +9,7 @@ from dataclasses import is_dataclass
 from enum import Enum
 from importlib import import_module
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import get_args, get_type_hints, is_typeddict
 
 import pytest
 
@@ -53,6 +53,8 @@ def lines():
                 yield f"{name} = {origin}.{name}"
             elif inspect.isclass(thing) and issubclass(thing, Enum):
                 yield f"{name}: {', '.join(member.name for member in thing)}"
+            elif is_typeddict(thing):
+                yield f"{name}: {', '.join(sorted(thing.__required_keys__ | thing.__optional_keys__))}"
             elif inspect.isclass(thing):
                 yield f"{name}{signature(thing)}"
                 yield from (f"    {member}" for member in members(thing))

@@ -7,7 +7,7 @@ from a2sg._version import __version__
 from a2sg.adopt import SpikeSite, adapt, spike
 from a2sg.errors import InputError
 from a2sg.guard import StepGuard
-from a2sg.neuron import IF, LIF, PLIF, IntegerLIF, recording
+from a2sg.neuron import IF, LI, LIF, PLIF, IntegerLIF, Recurrent, recording
 from a2sg.window import AdaptiveWindows, sgv, tgc
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ else:
 
 __all__ = [
     "IF",
+    "LI",
     "LIF",
     "PLIF",
     "AdaptiveWindows",
@@ -46,6 +47,7 @@ __all__ = [
     "InputError",
     "Inspection",
     "IntegerLIF",
+    "Recurrent",
     "SpikeSite",
     "StepGuard",
     "__version__",

@@ -28,7 +28,7 @@ from torch.utils.hooks import RemovableHandle
 from a2sg.errors import require_count
 from a2sg.models.attention import SpikeProduct
 from a2sg.modes import in_mode
-from a2sg.neuron import IntegerLIF, SpikingNeuron
+from a2sg.neuron import IntegerLIF, SpikingNeuron, State
 from a2sg.operations import LayerOperations, NeuronCount, ProductCount, Synapse, SynapseCount, merged
 from a2sg.ranks import gathered
 
@@ -159,9 +159,14 @@ class EnergyMeter:
 
     def _neuron_hook(self, name: str) -> Any:
         @torch.no_grad()
-        def hook(module: SpikingNeuron, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(module: SpikingNeuron, inputs: Any, output: Tensor | tuple[Tensor, State]) -> None:
             scale = module.levels if isinstance(module, IntegerLIF) and module.normalize else 1
-            self._neurons.setdefault(name, NeuronCount()).add(output, scale)
+            count = self._neurons.setdefault(name, NeuronCount())
+            if isinstance(output, Tensor):
+                count.add(output, scale)
+            else:  # part of a sequence
+                spikes, state = output
+                count.add(spikes, scale, state.step - len(spikes))
 
         return hook
 

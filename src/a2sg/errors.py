@@ -113,6 +113,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _number(name: str, value: float) -> float:
+    trained = getattr(value, "requires_grad", False)
+    require(not trained, f"{name} must be a number, not a tensor to be trained: no gradient would reach it")
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -173,14 +174,14 @@ class NeuronCount:
     def rates(self) -> list[float]:
         return [spikes / self.outputs for spikes in self.spikes]
 
-    def add(self, output: Tensor, scale: int) -> None:
+    def add(self, output: Tensor, scale: int, first: int = 0) -> None:
+        """Count steps `[K, B, ...]` of a sequence, from its step `first` on."""
         output = output.to(with_float64(output.device))
         counts = (output.flatten(1).sum(1, dtype=torch.float64) * scale).tolist()
-        self.merge(NeuronCount(counts, output[0].numel()))
+        self.merge(NeuronCount([0.0] * first + counts, 0 if first else output[0].numel()))
 
     def merge(self, other: NeuronCount) -> None:
-        counts = other.spikes
-        self.spikes = [a + b for a, b in zip(self.spikes or [0.0] * len(counts), counts, strict=True)]
+        self.spikes = [a + b for a, b in zip_longest(self.spikes, other.spikes, fillvalue=0.0)]
         self.outputs += other.outputs
 
 

@@ -18,7 +18,7 @@ from a2sg.data import ImageData
 from a2sg.data.sets import collate
 from a2sg.export import READERS, Convention, to_nir, write_nir
 from a2sg.export.of_run import input_of
-from a2sg.models.layers import Frames, PerStep
+from a2sg.models.layers import Frames, PerStep, SpikingLayer
 from a2sg.neuron import recording
 from a2sg.training.recipe import load_recipe
 from a2sg.training.run import load_run, train
@@ -152,6 +152,37 @@ def test_a_network_of_ones_own(tmp_path):
     compare(model, torch.randn(3, 5, 1, 8, 8).double(), again, "nir")
     assert again.metadata["steps"] == 3
     assert again.metadata["dt"] == 1e-4
+
+
+@pytest.mark.parametrize("reader", READ)
+def test_thresholds_and_decays_by_channel(reader):
+    options = {"reset": "soft" if reader == "sinabs" else "hard"}
+    model = network("vgg_small", neuron_options=options, **options_of("vgg_small"))
+    for layer in (module for module in model.modules() if isinstance(module, SpikingLayer)):
+        channels = layer.synapse.weight.shape[0]
+        layer.neuron.threshold = torch.linspace(0.6, 1.3, channels, dtype=torch.float64)
+        layer.neuron.decay = torch.linspace(0.5, 0.95, channels, dtype=torch.float64)
+    graph = to_nir(model, (2, 8, 8), reader=reader)
+    compare(model, images(), graph, reader)
+    found = next(node for node in graph.nodes.values() if isinstance(node, nir.LIF))
+    assert len(np.unique(found.tau)) == len(np.unique(found.v_threshold)) == found.tau.shape[0] > 1
+
+
+@pytest.mark.parametrize(
+    ("decay", "threshold", "message"),
+    [
+        ([0.5, 1.0], 1.0, "some of its channels leak and others do not"),
+        ([0.5, 1.25], 1.0, "training has taken its decay out of 0 to 1"),
+        ([0.5, 0.5], -0.25, "or its threshold below 0"),
+    ],
+)
+def test_constants_that_nir_cannot_say_are_refused(decay, threshold, message):
+    neuron = LIF(2, decay=nn.Parameter(torch.ones(2)), learn="threshold", reset="hard")
+    with torch.no_grad():  # as an optimizer may
+        neuron.decay.copy_(torch.tensor(decay))
+        neuron.threshold.fill_(threshold)
+    with pytest.raises(InputError, match=message):
+        to_nir(nn.Sequential(nn.Linear(2, 2), neuron), (2,))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -51,6 +51,33 @@ def test_spikes_and_gradients_on_every_backend(setting, layout, device):
         check_against_the_plain_loop(setting, SHAPE, device=device, backend=backend, arrange=LAYOUTS[layout])
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", ["layer", "channel"])
+def test_trained_constants_on_every_backend(form, layout, device):
+    """Against the reference on the CPU, in float64, which has a plain loop to compare with."""
+    generator = torch.Generator().manual_seed(5)
+    size = () if form == "layer" else (SHAPE[1],)
+    neuron = a2sg.LIF(
+        4,
+        threshold=nn.Parameter(0.7 + torch.rand(size, generator=generator)),
+        decay=nn.Parameter(0.5 + 0.4 * torch.rand(size, generator=generator)),
+    ).double()
+    x, weights = torch.randn(2, 4, *SHAPE, dtype=FLOAT64, generator=generator)
+    found = []
+    for backend, place in (("reference", "cpu"), *((backend, device) for backend in computable(device))):
+        there = copy.deepcopy(neuron).to(place)
+        there.backend = backend
+        given = LAYOUTS[layout](x.to(place)).detach().requires_grad_()
+        spikes = there(given)
+        (spikes * weights.to(place)).sum().backward()
+        grads = given.grad, there.threshold.grad, there.decay.grad
+        found.append([spikes.detach().cpu(), *(grad.cpu() for grad in grads)])
+    for other in found[1:]:
+        assert torch.equal(other[0], found[0][0])
+        for grad, expected in zip(other[1:], found[0][1:], strict=True):
+            torch.testing.assert_close(grad, expected, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("training", [True, False])
 def test_norm_shortcut_and_neuron_in_one_pass(training, steps, device):

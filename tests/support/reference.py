@@ -124,34 +124,37 @@ AFFINE = [case for case in CASES if case.name.split("-")[0] in ("boxcar", "trian
 
 
 class Fire(torch.autograd.Function):
-    """1 where u has reached the threshold; on the way back, the surrogate instead of the derivative."""
+    """1 where x = u - threshold has reached 0; on the way back, the surrogate instead of the derivative."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, threshold: float, window: Tensor, formula: Formula) -> Tensor:
-        ctx.save_for_backward(u, window)
-        ctx.threshold, ctx.formula = threshold, formula
-        return (u >= threshold).to(u.dtype)
+    def forward(ctx: Any, x: Tensor, window: Tensor, formula: Formula) -> Tensor:
+        ctx.save_for_backward(x, window)
+        ctx.formula = formula
+        return (x >= 0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        u, window = ctx.saved_tensors
-        return grad * ctx.formula(u - ctx.threshold, window), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        x, window = ctx.saved_tensors
+        return grad * ctx.formula(x, window), None, None
 
 
 @dataclass(frozen=True)
 class Neuron:
-    """A neuron's equations (method, section 2). `levels` > 1 is the integer neuron."""
+    """A neuron's equations (method, section 2). `levels` > 1 is the integer neuron.
+
+    Tensors of decay and threshold broadcast against a step, and autograd differentiates by them.
+    """
 
     formula: Formula
     decay: Tensor | float = 0.9
-    threshold: float = 1.0
+    threshold: Tensor | float = 1.0
     reset: str = "soft"
     detach: bool = False
     order: str = "field"
     levels: int | None = None
 
     @property
-    def thresholds(self) -> list[float]:
+    def thresholds(self) -> list[Tensor | float]:
         if self.levels is None:
             return [self.threshold]
         return [(k - 0.5) * self.threshold for k in range(1, self.levels + 1)]
@@ -183,7 +186,7 @@ def run(neuron: Neuron, current: Tensor, windows: Tensor, initial: Tensor | None
     us, ss = [], []
     for t in range(len(current)):
         u = neuron.decay * (v + current[t]) if neuron.order == "scaled" else neuron.decay * v + current[t]
-        s = sum(Fire.apply(u, threshold, windows[t], neuron.formula) for threshold in neuron.thresholds)
+        s = sum(Fire.apply(u - threshold, windows[t], neuron.formula) for threshold in neuron.thresholds)
         felt = s.detach() if neuron.detach else s
         v = u - neuron.threshold * felt if neuron.reset == "soft" else u * (1 - felt)
         us.append(u)

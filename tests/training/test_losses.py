@@ -142,6 +142,13 @@ def test_im_loss_is_its_formula_at_any_progress():
         assert term(records(), progress).item() == pytest.approx(expected)
 
 
+def test_im_loss_takes_the_mean_of_thresholds_by_channel():
+    (term,) = create_regularizers({"im": 1.0})
+    potential = torch.arange(12.0).reshape(2, 3, 2)
+    record = Record(potential, torch.zeros_like(potential), torch.tensor([1.0, 4.0]))
+    assert term({"a": [record]}, 0.5).item() == pytest.approx((5.5 - 2.5) ** 2)
+
+
 @pytest.mark.parametrize(
     ("progress", "share"), [(0, 0), (0.1, 0.2), (0.25, 0.5), (0.5, 1), (0.75, 0.5), (1, 0), (1.01, 0)]
 )

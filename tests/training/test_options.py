@@ -42,6 +42,7 @@ def test_help_shows_every_field_and_its_text(capsys, command):
         (["--model.weights", "null"], {"model.weights": None}),
         (["--data.name", "null"], {"data.name": "null"}),
         (["--neuron.options.decay", "5e-1"], {"neuron.options": {"decay": 0.5}}),
+        (["--neuron.options.learn", "threshold"], {"neuron.options": {"learn": "threshold"}}),
         (["--data.options.limit", "null"], {"data.options": {"limit": None}}),
         (["--data.options.image_size", "[72, 96]"], {"data.options": {"image_size": [72, 96]}}),
         (["--data.options", "{a: 1, b: [x]}"], {"data.options": {"a": 1, "b": ["x"]}}),
@@ -103,6 +104,10 @@ def built(overrides):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ({"neuron.options.learn": 3}, "neuron.options.learn must be text or a list, not 3"),
+        ({"neuron.options.learn": "window"}, "unknown constant to learn 'window'"),
+        ({"neuron.name": "if", "neuron.options.threshold": "1"}, "neuron.options.threshold must be a number"),
+        ({"neuron.name": "if", "neuron.options.decay": 0.5}, "takes threshold, .*, not 'decay'"),
         ({"model.options.hidden": 3}, "model.options.hidden must be a list, not 3"),
         ({"model.options.hidden": [8, "x"]}, "model.options.hidden.1 must be a whole number, not 'x'"),
         ({"model.name": "vgg_small", "model.options.width": "x"}, "model.options.width must be a number"),

@@ -46,10 +46,6 @@ def test_nothing_is_looked_at_between_observed_iterations_nor_without_a_backward
         net(x)
     net.eval()
     net(x)
-    state = None
-    for step_current in net.current(0, x):
-        out, state = net.neurons[0].step(step_current, state)
-    out.sum().backward()
     assert all((table == 0).all() for table in tables(windows).values())
 
 

@@ -6,9 +6,11 @@ a file gives the spikes that it was written for to readers of one convention.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from a2sg.kernels.dynamics import Reset
 
@@ -33,15 +35,17 @@ class Convention:
     current: Literal["r", "leak", "plain"] = "r"
     pool: Literal["average", "sum"] = "average"
 
-    def tau(self, decay: float) -> float:
-        """τ of a neuron that keeps `decay` of its potential, in [0, 1), per step; 0 if there is none."""
+    def tau(self, decay: NDArray[Any]) -> NDArray[Any]:
+        """τ of neurons that keep `decay` of their potential, in [0, 1), per step; 0 if there is none."""
         if self.decay == "euler":
             return self.dt / (1 - decay)
-        return -self.dt / math.log(decay) if decay > 0 else 0.0
+        with np.errstate(divide="ignore"):
+            return -self.dt / np.log(decay)
 
-    def share(self, decay: float) -> float:
+    def share(self, decay: NDArray[Any]) -> NDArray[Any]:
         """The factor on the current in a step that suits every reader of this convention."""
-        return 1 - decay if self.current == "leak" and decay < 1 else 1.0
+        leaks = (decay < 1) & (self.current == "leak")
+        return np.where(leaks, 1 - decay, 1.0)
 
 
 READERS: dict[str, Convention] = {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from a2sg.errors import InputError
-from a2sg.export.neurons import neuron_node
+from a2sg.export.neurons import constant_array, neuron_node
 from a2sg.export.wiring import Wire, Wiring
 from a2sg.models.attention import SelfAttention, SpikeProduct, TokenAttention
 from a2sg.models.blocks import PooledNeuron
@@ -195,19 +195,19 @@ def _flatten(wiring: Wiring, module: nn.Flatten, layer: str, wire: Wire, leading
 def _neuron(wiring: Wiring, module: SpikingNeuron, layer: str, wire: Wire, leading: int) -> Wire:
     if leading != 2:
         raise _refusal(module, layer, "inside PerStep it would take all steps for one")
-    convention, decay = wiring.convention, float(module.leak())
+    convention, decay = wiring.convention, constant_array(module.leak())
     wanted = wire.gain * (decay if module.order == "scaled" else 1.0)
     share, wire = convention.share(decay), replace(wire, gain=1.0)
-    if wanted != share and not wiring.fold(wire, wanted / share, 0.0):
+    if np.any(wanted != share) and not wiring.fold(wire, wanted / share, 0.0):
         if convention.current != "r":
             raise _refusal(
                 module,
                 layer,
                 "this reader ignores r, and there are no weights to scale that this neuron alone reads",
             )
-        share = wanted
+        share = np.asarray(wanted)
     try:
-        node = neuron_node(module, wire.shape, share, convention, wiring.dtype)
+        node = neuron_node(module, wire.shape, decay, share, convention, wiring.dtype)
     except InputError as error:
         raise _refusal(module, layer, str(error)) from None
     return wiring.add(layer, node, wire)

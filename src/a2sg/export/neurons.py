@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from a2sg.errors import require
 from a2sg.export.conventions import Convention
@@ -15,7 +16,8 @@ from a2sg.neuron import SpikingNeuron
 def neuron_node(
     neuron: SpikingNeuron,
     shape: tuple[int, ...],
-    share: float,
+    decay: NDArray[Any],
+    share: NDArray[Any],
     convention: Convention,
     dtype: type[np.floating[Any]],
 ) -> Any:
@@ -30,7 +32,8 @@ def neuron_node(
     Args:
         neuron: the neuron.
         shape: of one sample.
-        share: of the current that it takes per step.
+        decay: its leak, 0-d or `[C]`.
+        share: of the current that it takes per step, likewise.
         convention: of the reader.
         dtype: in which the reader computes.
 
@@ -39,26 +42,43 @@ def neuron_node(
     """
     import nir
 
-    decay, threshold = float(neuron.leak()), neuron.threshold
+    threshold = constant_array(neuron.threshold)
+    require(
+        bool((decay >= 0).all() and (decay <= 1).all() and (threshold > 0).all()),
+        "training has taken its decay out of 0 to 1, or its threshold below 0, which NIR cannot say",
+    )
     if convention.reset == "hard":
         require(
             neuron.reset == "hard",
             "its soft reset subtracts the threshold, where NIR's neurons return to v_reset: train with reset "
             "'hard', or export for a reader that subtracts ('sinabs')",
         )
-        threshold = float(np.nextafter(dtype(threshold), dtype(0)))
+        threshold = np.nextafter(threshold.astype(dtype), dtype(0)).astype(float)
     else:
         require(
             neuron.reset == "soft",
             "its hard reset returns to 0, where this reader subtracts the threshold: train with reset 'soft'",
         )
 
-    def each(value: float) -> NDArray[Any]:
-        return np.full(shape, value)
+    def each(value: NDArray[Any]) -> NDArray[Any]:
+        return np.broadcast_to(value.reshape(-1, *(1,) * (len(shape) - 1)), shape).copy()
 
-    shared = {"v_threshold": each(threshold), "v_reset": each(0.0)}
-    if decay == 1:
+    none = np.zeros(1)
+    shared = {"v_threshold": each(threshold), "v_reset": each(none)}
+    if (decay == 1).all():
         return nir.IF(r=each(share / convention.dt), **shared)
+    require(
+        bool((decay < 1).all()), "some of its channels leak and others do not, which no neuron of NIR does"
+    )
     tau = convention.tau(decay)
-    require(tau > 0, f"this reader keeps exp(-dt/tau) of a potential in a step, which cannot be {decay:g}")
-    return nir.LIF(tau=each(tau), r=each(share / (1 - decay)), v_leak=each(0.0), **shared)
+    require(
+        bool((tau > 0).all()), "this reader keeps exp(-dt/tau) of a potential in a step, which cannot be 0"
+    )
+    return nir.LIF(tau=each(tau), r=each(share / (1 - decay)), v_leak=each(none), **shared)
+
+
+def constant_array(constant: Tensor | float) -> NDArray[Any]:
+    """A neuron's constant in float64, 0-d or `[C]`."""
+    if isinstance(constant, Tensor):
+        constant = constant.detach().cpu().double().squeeze()
+    return np.asarray(constant, dtype=float)

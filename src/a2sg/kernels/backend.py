@@ -41,9 +41,10 @@ class Backend(Protocol):
         dynamics: Dynamics,
         *,
         decay_needs_grad: bool = False,
+        threshold_needs_grad: bool = False,
         watcher: Watcher | None = None,
     ) -> Gradients:
-        """Gradients of the current, the decay and the initial state (method, section 2).
+        """Gradients of the current, the decay, the initial state and the threshold (method, section 2).
 
         Args:
             arriving: gradients of what `forward` gave.
@@ -51,6 +52,7 @@ class Backend(Protocol):
             window: `[T]`, or `[T, ...]` with `window[t]` broadcasting against `[B, ...]`.
             dynamics: what the neuron does in a step.
             decay_needs_grad: whether the decay is trained.
+            threshold_needs_grad: whether the threshold is.
             watcher: is shown every step.
         """
         ...

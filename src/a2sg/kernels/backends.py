@@ -28,6 +28,8 @@ BACKENDS: tuple[str, ...] = get_args(BackendName)
 WORTH_COMPILING = 2**30
 """Elements times steps after which the reference has taken about as long as compiling would: some seconds."""
 
+NOT_IN_TRITON = "backend 'triton' takes one decay and thresholds that are numbers: other neurons are compiled"
+
 _broken: dict[str, str] = {}
 """Kinds of devices for which compiling has failed in this process, and why."""
 
@@ -37,7 +39,8 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
 
     On a CPU `auto` begins to compile once a kind of neuron has done `WORTH_COMPILING`, so that a short run
     never waits for a compiler, and a long one gives away no more than a compilation. Both backends give the
-    same spikes there. On a GPU it compiles at once. Triton's own kernels are taken when asked for.
+    same spikes there. On a GPU it compiles at once. Triton's own kernels are taken when asked for; what has
+    a threshold that is a tensor, or a decay for each channel, is compiled instead, and the log says so once.
 
     Raises:
         InputError: if `compiled` or `triton` was asked for where it cannot run.
@@ -50,6 +53,9 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
         if done < WORTH_COMPILING:
             return REFERENCE
     backend: Backend = TRITON if name == "triton" else COMPILED
+    if backend is TRITON and (drive.by_channel or drive.threshold is not None):
+        _tell(NOT_IN_TRITON)
+        backend = COMPILED
     if drive.plan is not None:  # it has run for inputs like this
         return backend
     reason = backend.obstacle(drive, window, dynamics)
@@ -60,7 +66,7 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
     if name != "auto":
         raise _unusable(name, reason)
     if window.dim() == 1:
-        _tell(reason)
+        _tell(f"neurons run uncompiled: {reason}")
     return REFERENCE
 
 
@@ -88,7 +94,7 @@ def give_up(device: torch.device, error: FusionError, name: BackendName) -> Back
     if name == "compiled":
         raise _unusable(name, reason) from error
     _broken[device.type] = reason
-    _tell(reason)
+    _tell(f"neurons run uncompiled: {reason}")
     return REFERENCE
 
 
@@ -97,5 +103,5 @@ def _unusable(name: BackendName, reason: str) -> InputError:
 
 
 @cache
-def _tell(reason: str) -> None:
-    log.warning("neurons run uncompiled: %s", reason)
+def _tell(message: str) -> None:
+    log.warning(message)

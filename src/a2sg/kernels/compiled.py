@@ -13,78 +13,17 @@ import torch
 from torch import Tensor
 
 from a2sg.kernels import fills, reference
+from a2sg.kernels.compiled_kinds import Extent, Kind, Wanted
 from a2sg.kernels.compilers import LARGEST, missing
-from a2sg.kernels.drive import Affine, Arriving, Drive, Gradients, Spikes, compute_dtype
+from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import Kernel, fuse
 from a2sg.kernels.inductor import Shape
 from a2sg.kernels.layout import Place, layout_of
-from a2sg.kernels.watch import Gradient, Steps, Watcher
+from a2sg.kernels.watch import Steps, Watcher
 
 LANES = (64, 16, 1)
 """Sizes of the innermost loop: with a fixed one, kernels need no remainder at each vector."""
-
-
-class Kind(NamedTuple):
-    """What kernels are compiled for."""
-
-    dynamics: Dynamics
-    steps: int
-    shared: bool
-    """See `Drive.shared`."""
-    decay: float | None
-    """None for a trained one."""
-    initial: bool
-    affine: Literal["inner", "outer"] | None
-    """Where channels are, if there is an affine part: innermost, or around the rest of a sample."""
-    addend: torch.dtype | None
-    dtype: torch.dtype
-    device: torch.device
-    lane: int
-
-    @property
-    def step(self) -> Shape:
-        """Of one step, as kernels take it; with an affine part, channels and what is in them are apart."""
-        if self.affine is None:
-            return ("rows", self.lane)
-        inner = self.affine == "inner"
-        return ("rows", "channels", self.lane) if inner else ("rows", "channels", "space", self.lane)
-
-    def inputs(self) -> list[tuple[Shape, torch.dtype]]:
-        """What `_inputs` gives."""
-        wide = compute_dtype(self.dtype)
-        found: list[tuple[Shape, torch.dtype]] = [
-            ((1 if self.shared else self.steps, *self.step), self.dtype)
-        ]
-        found += [((), wide)] if self.decay is None else []
-        found += [(self.step, wide)] if self.initial else []
-        if self.affine is not None:
-            found += [(("channels", self.lane) if self.affine == "inner" else ("channels", 1, 1), wide)] * 2
-        return found + ([((self.steps, *self.step), self.addend)] if self.addend else [])
-
-    def drive(self, inputs: list[Tensor]) -> Drive:
-        """The inputs as a drive, normalised; takes them off the list."""
-        current = inputs.pop(0)
-        decay = inputs.pop(0) if self.decay is None else self.decay
-        initial = inputs.pop(0) if self.initial else None
-        if self.affine is not None:
-            current = Affine(inputs.pop(0), inputs.pop(0), (0, 0)).apply(current)
-        if self.addend:
-            current = current + inputs.pop(0)
-        return Drive(current, self.steps, decay, initial)
-
-
-class Wanted(NamedTuple):
-    """What a backward kernel has and gives."""
-
-    spikes: bool
-    """Whether there is a gradient of the spikes."""
-    final: bool
-    """Whether there is one of the final potential."""
-    decay: bool
-    steps: Gradient | None
-    """For a watcher of which gradient to show each step."""
-    window: torch.dtype
 
 
 class Plan(NamedTuple):
@@ -139,6 +78,7 @@ class Compiled:
         dynamics: Dynamics,
         *,
         decay_needs_grad: bool = False,
+        threshold_needs_grad: bool = False,
         watcher: Watcher | None = None,
     ) -> Gradients:
         plan: Plan = drive.plan or _plan(drive, dynamics)
@@ -148,6 +88,7 @@ class Compiled:
             grad_spikes is not None,
             grad_final is not None,
             decay_needs_grad,
+            threshold_needs_grad,
             None if watcher is None else watcher.gradient,
             window.dtype,
         )
@@ -155,12 +96,13 @@ class Compiled:
         given += [] if grad_final is None else [plan.step.dense(grad_final.to(compute_dtype(kind.dtype)))]
         current, *rest = plan.kernel(wanted)(*plan.sizes, *given, window, *_inputs(plan, drive))
         decay = rest.pop(0) if decay_needs_grad else None
+        threshold = rest.pop(0) if threshold_needs_grad else None
         initial = plan.step.restore(rest.pop(0)) if kind.initial else None
         if watcher is not None:
             potential, upstream, delta, *carry = rest
             shown = Steps(0, potential, upstream, carry[0] if carry else None, delta)
             watcher.watch(dynamics.gate, window, self.fill)(shown)
-        return Gradients(plan.current.restore(current), decay, initial)
+        return Gradients(plan.current.restore(current), decay, initial, threshold)
 
 
 COMPILED = Compiled()
@@ -174,12 +116,17 @@ def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
         current.dtype,
         current.device,
         drive.steps,
-        None if isinstance(drive.decay, Tensor) else drive.decay,
+        _extent(drive.decay) if isinstance(drive.decay, Tensor) else drive.decay,
+        None if drive.threshold is None else _extent(drive.threshold),
         drive.initial is not None,
         None if drive.affine is None else drive.affine.size,
         None if drive.addend is None else drive.addend.dtype,
         dynamics,
     )
+
+
+def _extent(constant: Tensor) -> Extent:
+    return "channel" if constant.dim() else "layer"
 
 
 @lru_cache(maxsize=4096)
@@ -189,7 +136,8 @@ def _planned(
     dtype: torch.dtype,
     device: torch.device,
     steps: int,
-    decay: float | None,
+    decay: float | Extent,
+    threshold: Extent | None,
     initial: bool,
     joined: tuple[int, int] | None,
     addend: torch.dtype | None,
@@ -198,32 +146,44 @@ def _planned(
     current = torch.empty_strided(shape, stride, device="meta")
     if joined is not None:
         current = current.unflatten(0, joined)
-    layout, held = layout_of(current, channels=joined is not None), len(current)
+    apart = joined is not None or "channel" in (decay, threshold)
+    layout, held = layout_of(current, channels=apart), len(current)
     # By the size of a sample, so that a smaller batch takes the same kernels.
     batch, channels, *_ = (*layout.shape, 1)
     sample = layout.size // batch
-    affine: Literal["inner", "outer"] | None = None
-    if joined is not None:
-        affine = "inner" if layout.channels_last else "outer"
-    inner = {None: sample, "inner": channels, "outer": sample // channels}[affine]
+    where: Literal["inner", "outer"] | None = None
+    if apart:
+        where = "inner" if layout.channels_last else "outer"
+    inner = {None: sample, "inner": channels, "outer": sample // channels}[where]
     lane = next(lane for lane in LANES if inner % lane == 0)
     rows: dict[str | None, tuple[int, ...]] = {
         None: (layout.size // lane,),
         "inner": (layout.size // channels, channels // lane),
         "outer": (batch, channels, inner // lane),
     }
-    sizes = rows[affine]
-    kind = Kind(dynamics, steps, steps > held, decay, initial, affine, addend, dtype, device, lane)
+    kind = Kind(
+        dynamics,
+        steps,
+        steps > held,
+        decay,
+        threshold,
+        initial,
+        where,
+        joined is not None,
+        addend,
+        dtype,
+        device,
+        lane,
+    )
     place = layout.steps(held) if joined is None else layout.joined(held)
-    return Plan(kind, place, layout.steps(steps), layout.step, sizes, {})
+    return Plan(kind, place, layout.steps(steps), layout.step, rows[where], {})
 
 
 def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
-    """Current, decay, initial potential, scale, shift, addend: those that there are."""
+    """Current, decay, threshold, initial potential, scale, shift, addend: those that are tensors."""
     wide = compute_dtype(plan.kind.dtype)
     found = [plan.current.dense(drive.current)]
-    if isinstance(drive.decay, Tensor):
-        found.append(drive.decay.to(wide))
+    found += [x.contiguous() for x in (drive.decay, drive.threshold) if isinstance(x, Tensor)]
     if drive.initial is not None:
         found.append(plan.step.dense(drive.initial.to(wide)))
     if drive.affine is not None:
@@ -259,10 +219,12 @@ def _backward(kind: Kind, wanted: Wanted) -> Kernel:
             window,
             kind.dynamics,
             decay_needs_grad=wanted.decay,
+            threshold_needs_grad=wanted.threshold,
             look=steps.append if wanted.steps else None,
         )
         found: list[Tensor | None] = [grads.current.to(kind.dtype)]
         found += [grads.decay] if wanted.decay else []
+        found += [grads.threshold] if wanted.threshold else []
         found += [grads.initial] if kind.initial else []
         if wanted.steps:
             whole = Steps.whole(steps, carried=wanted.steps == "full")

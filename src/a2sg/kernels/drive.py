@@ -69,7 +69,7 @@ class Drive(NamedTuple):
     steps: int
     """T."""
     decay: Tensor | float
-    """Leak per step; a 0-d tensor if it is trained."""
+    """Leak per step; a tensor as `spread` gives it if it is trained or has channels."""
     initial: Tensor | None
     """Potential before the first step `[B, ...]`; None is rest."""
     affine: Affine | None = None
@@ -77,6 +77,13 @@ class Drive(NamedTuple):
     """`[T, B, ...]`, added to the normalised current: a shortcut. No current is shared then."""
     plan: Any = None
     """What a backend has prepared for inputs like this; see `Spikes.plan`."""
+    threshold: Tensor | None = None
+    """The threshold, if it is a tensor, as `spread` gives it: the gate's own is then counted from it."""
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether the decay or the threshold has channels."""
+        return any(isinstance(x, Tensor) and x.dim() > 0 for x in (self.decay, self.threshold))
 
     @property
     def held(self) -> int:
@@ -135,6 +142,46 @@ class Gradients(NamedTuple):
     """Of the (normalised) current, `[T, B, ...]` or in its shape."""
     decay: Tensor | None
     initial: Tensor | None
+    threshold: Tensor | None = None
+
+
+def spread(constant: Tensor, step: int, dtype: torch.dtype) -> Tensor:
+    """A neuron's constant, so that it broadcasts against a step.
+
+    Args:
+        constant: one number, or one for each channel `[C]`.
+        step: dimensions of a step `[B, C, ...]`.
+        dtype: of the potential.
+
+    Returns:
+        0-d, or `[C, 1, ...]`.
+    """
+    shape = () if constant.numel() == 1 else (-1, *(1,) * (step - 2))
+    return constant.to(dtype).reshape(shape)
+
+
+def gathered(terms: Tensor, constant: Tensor | float | None) -> Tensor:
+    """The gradient of what `spread` gave, from those of every element of a step `[B, C, ...]`."""
+    assert isinstance(constant, Tensor)
+    return terms.sum_to_size(constant.shape) if terms.dim() else torch.zeros_like(constant)
+
+
+def driven(
+    current: Tensor,
+    steps: int,
+    decay: Tensor | float,
+    initial: Tensor | None,
+    affine: Affine | None = None,
+    addend: Tensor | None = None,
+    plan: Any = None,
+    threshold: Tensor | None = None,
+) -> Drive:
+    """A drive whose decay and threshold may be `[C]`; arguments as its attributes."""
+    if isinstance(decay, Tensor) or threshold is not None:
+        step, dtype = current.dim() - (affine is None), compute_dtype(current.dtype)
+        decay = spread(decay, step, dtype) if isinstance(decay, Tensor) else decay
+        threshold = None if threshold is None else spread(threshold, step, dtype)
+    return Drive(current, steps, decay, initial, affine, addend, plan, threshold)
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:

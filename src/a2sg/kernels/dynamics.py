@@ -18,14 +18,14 @@ class Dynamics:
 
     Attributes:
         gate: thresholds and surrogate.
-        threshold: what a soft reset takes off per spike.
+        threshold: what a soft reset takes off per spike; None where it is a tensor, which `Drive` then holds.
         reset: `"soft"`: v = u - threshold · s; `"hard"`: v = u where it did not fire, else 0.
         detach_reset: whether the reset is left out of the gradient.
         order: `"field"`: u = decay · v + I; `"scaled"`: u = decay · (v + I).
     """
 
     gate: Gate
-    threshold: float
+    threshold: float | None
     reset: Reset
     detach_reset: bool
     order: Order

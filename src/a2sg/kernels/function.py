@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from a2sg.kernels import backends, broken, made, reference
 from a2sg.kernels.backend import Backend
 from a2sg.kernels.backends import BackendName
-from a2sg.kernels.drive import Arriving, Drive, Norm, Spikes
+from a2sg.kernels.drive import Arriving, Norm, Spikes, driven
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import FusionError
 from a2sg.kernels.normalization import through_norm
@@ -43,19 +43,22 @@ def integrate_and_fire(
     call: Call,
     norm: Norm | None = None,
     addend: Tensor | None = None,
+    threshold: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Run a neuron for T steps.
 
     Args:
         current: input `[T, B, ...]`, float16, bfloat16, float32 or float64; `[1, B, ...]` is the input of
             every step.
-        decay: leak per step, a number or a 0-d tensor (which then gets a gradient).
+        decay: leak per step: a number, or a tensor of one or of one for each channel `[C]`, which gets a
+            gradient.
         initial: potential before the first step `[B, ...]`; None is rest.
         window: `[T]`, or `[T, ...]` with `window[t]` broadcasting against `[B, ...]`.
         call: T, what the neuron does in a step, and how it is computed.
         norm: a normalisation of `current` on the way, which then is `[T·B, C, ...]`; the backward pass still
             keeps `current` alone.
         addend: added to the normalised current, of the shape of the spikes.
+        threshold: where it is a tensor, likewise with a gradient; the dynamics then have none.
 
     Returns:
         spikes `[T, B, ...]` in the dtype of `current`, the final potential `[B, ...]` and the potentials
@@ -66,7 +69,7 @@ def integrate_and_fire(
     """
     weight, bias = (None, None) if norm is None else (norm.weight, norm.bias)
     result: tuple[Tensor, Tensor | None, Tensor | None] = _IntegrateAndFire.apply(
-        current, decay, initial, window, weight, bias, addend, norm, call
+        current, decay, initial, window, weight, bias, addend, threshold, norm, call
     )
     return result
 
@@ -82,6 +85,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         weight: Tensor | None,
         bias: Tensor | None,
         addend: Tensor | None,
+        threshold: Tensor | None,
         norm: Norm | None,
         call: Call,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -89,16 +93,16 @@ class _IntegrateAndFire(torch.autograd.Function):
         potentials = plan = None
         backend: Backend = REFERENCE
         if call.keep_potentials:
-            drive = Drive(current, call.steps, decay, initial, affine, addend)
+            drive = driven(current, call.steps, decay, initial, affine, addend, None, threshold)
             done = reference.trace(drive, call.dynamics)
             found = Spikes(done.output(current.dtype), done.final, done.final.sum())
             potentials = torch.stack(done.potentials)
         else:
             plans = call.plans
             if plans is not None:
-                key = _key(current, decay, initial, window, norm, addend)
+                key = _key(current, decay, initial, window, norm, addend, threshold)
                 plan = plans.get(key)
-            drive = Drive(current, call.steps, decay, initial, affine, addend, plan)
+            drive = driven(current, call.steps, decay, initial, affine, addend, plan, threshold)
             backend = backends.choose(call.backend, drive, window, call.dynamics, call.work)
             try:
                 found = backend.forward(drive, call.dynamics, want_final=call.keep_final)
@@ -112,12 +116,14 @@ class _IntegrateAndFire(torch.autograd.Function):
         if made.listeners and len(call.dynamics.gate.thresholds) == 1 and not torch.compiler.is_compiling():
             for listen in made.listeners:
                 listen(spikes)
-        trained = decay if isinstance(decay, Tensor) else None
+        tensor = decay if isinstance(decay, Tensor) else None
         mean, inverse = (None, None) if norm is None else (norm.mean, norm.inverse)
-        ctx.save_for_backward(current, window, trained, initial, weight, bias, addend, mean, inverse)
+        ctx.save_for_backward(
+            current, window, tensor, initial, weight, bias, addend, threshold, mean, inverse
+        )
         ctx.norm = None if norm is None else norm[4:]
         ctx.affine = affine
-        ctx.decay = None if trained is not None else decay
+        ctx.decay = None if tensor is not None else decay
         ctx.backend, ctx.plan = backend, plan
         ctx.call = call
         ctx.set_materialize_grads(False)
@@ -128,15 +134,19 @@ class _IntegrateAndFire(torch.autograd.Function):
     def backward(
         ctx: Any, grad_spikes: Tensor | None, grad_final: Tensor | None, grad_potentials: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        current, window, trained, initial, weight, bias, addend, mean, inverse = ctx.saved_tensors
+        current, window, tensor, initial, weight, bias, addend, threshold, mean, inverse = ctx.saved_tensors
         call: Call = ctx.call
-        decay = ctx.decay if trained is None else trained
+        decay = ctx.decay if tensor is None else tensor
         norm = None if mean is None else Norm(weight, bias, mean, inverse, *ctx.norm)
         backend: Backend = ctx.backend
         wants = ctx.needs_input_grad
         arriving = Arriving(grad_spikes, grad_final, grad_potentials)
-        drive = Drive(current, call.steps, decay, initial, ctx.affine, addend, ctx.plan)
-        options: dict[str, Any] = {"decay_needs_grad": wants[1], "watcher": call.watcher}
+        drive = driven(current, call.steps, decay, initial, ctx.affine, addend, ctx.plan, threshold)
+        options: dict[str, Any] = {
+            "decay_needs_grad": wants[1],
+            "threshold_needs_grad": wants[7],
+            "watcher": call.watcher,
+        }
         try:
             grads = backend.backward(arriving, drive, window, call.dynamics, **options)
         except FusionError as error:
@@ -148,15 +158,21 @@ class _IntegrateAndFire(torch.autograd.Function):
             grad_current, grad_weight, grad_bias = through_norm(grad_current, current, norm, wants[4:6])
         return (
             grad_current,
-            None if grads.decay is None else grads.decay.to(trained.dtype),
+            _as(grads.decay, tensor),
             grads.initial if wants[2] else None,
             None,
             grad_weight,
             grad_bias,
             grad_addend,
+            _as(grads.threshold, threshold),
             None,
             None,
         )
+
+
+def _as(grad: Tensor | None, constant: Tensor | None) -> Tensor | None:
+    """The gradient of a constant in its own shape and dtype, if there is one."""
+    return None if grad is None or constant is None else grad.reshape(constant.shape).to(constant.dtype)
 
 
 def _key(
@@ -166,6 +182,7 @@ def _key(
     window: Tensor,
     norm: Norm | None,
     addend: Tensor | None,
+    threshold: Tensor | None,
 ) -> tuple[Any, ...]:
     """What the choice of a backend and its preparations depend on, besides the neuron."""
     return (
@@ -174,8 +191,9 @@ def _key(
         current.dtype,
         current.device,
         window.dim(),
-        decay if isinstance(decay, float) else None,
+        decay.shape if isinstance(decay, Tensor) else decay,
         initial is None,
         None if norm is None else norm.size,
         None if addend is None else addend.dtype,
+        None if threshold is None else threshold.shape,
     )

@@ -13,7 +13,8 @@ from a2sg.surrogate import Surrogate
 class Gate:
     """s = number of thresholds that u has reached; ds/du = Σ_k f(u - threshold_k; window).
 
-    One threshold is the usual spike; D of them make the integer neuron's levels 0 .. D.
+    One threshold is the usual spike; D of them make the integer neuron's levels 0 .. D. Where the neuron's
+    threshold is a tensor, u is counted from it, and the gate's own is 0.
     """
 
     surrogate: Surrogate

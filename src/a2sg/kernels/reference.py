@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from a2sg.kernels import fills, traced
-from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype
+from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype, gathered
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.watch import Look, Steps, Watcher
 
@@ -25,6 +25,8 @@ class Trace(NamedTuple):
 
     potentials: list[Tensor]
     """u[t], before the reset."""
+    gated: list[Tensor]
+    """u[t] as the gate takes it: counted from the threshold, if that is a tensor."""
     spikes: list[Tensor]
     """s[t]."""
     before: list[Tensor | None]
@@ -42,7 +44,7 @@ class Trace(NamedTuple):
 
 
 Fire = Callable[[Tensor, int], Tensor]
-"""From u[t] `[B, ...]` and t (from 0) to s[t]."""
+"""From u[t] as the gate takes it `[B, ...]`, and t (from 0), to s[t]."""
 
 
 def trace(drive: Drive, dynamics: Dynamics, fire: Fire | None = None) -> Trace:
@@ -56,7 +58,8 @@ def trace(drive: Drive, dynamics: Dynamics, fire: Fire | None = None) -> Trace:
     drive = drive.normalized()
     current, steps, decay, potential = drive.current, drive.steps, drive.decay, drive.initial
     dtype = compute_dtype(current.dtype)
-    potentials, spikes, before = [], [], []
+    potentials, gated, spikes, before = [], [], [], []
+    height = _height(drive, dynamics)
     for t in range(steps):
         before.append(potential)
         u = current[t % len(current)].to(dtype)
@@ -64,15 +67,24 @@ def trace(drive: Drive, dynamics: Dynamics, fire: Fire | None = None) -> Trace:
             u = decay * (u if potential is None else potential + u)
         elif potential is not None:
             u = decay * potential + u
-        s = dynamics.gate.fire(u) if fire is None else fire(u, t)
+        seen = u if drive.threshold is None else u - drive.threshold
+        s = dynamics.gate.fire(seen) if fire is None else fire(seen, t)
         felt = s.detach() if fire is not None and dynamics.detach_reset else s
         soft = dynamics.reset == "soft"
         # u * (1 - s) rather than a selection: an infinite potential then stays visible as NaN.
-        potential = u - dynamics.threshold * felt if soft else u * (1 - felt)
+        potential = u - height * felt if soft else u * (1 - felt)
         potentials.append(u)
+        gated.append(seen)
         spikes.append(s)
     assert potential is not None
-    return Trace(potentials, spikes, before, potential)
+    return Trace(potentials, gated, spikes, before, potential)
+
+
+def _height(drive: Drive, dynamics: Dynamics) -> Tensor | float:
+    """What a soft reset takes off per spike."""
+    height = drive.threshold if dynamics.threshold is None else dynamics.threshold
+    assert height is not None
+    return height
 
 
 class Reference:
@@ -96,9 +108,18 @@ class Reference:
         dynamics: Dynamics,
         *,
         decay_needs_grad: bool = False,
+        threshold_needs_grad: bool = False,
         watcher: Watcher | None = None,
     ) -> Gradients:
-        run = partial(gradients, arriving, drive, window, dynamics, decay_needs_grad=decay_needs_grad)
+        run = partial(
+            gradients,
+            arriving,
+            drive,
+            window,
+            dynamics,
+            decay_needs_grad=decay_needs_grad,
+            threshold_needs_grad=threshold_needs_grad,
+        )
         if watcher is None:
             return run()
         if not torch.compiler.is_compiling():
@@ -118,6 +139,7 @@ def gradients(
     dynamics: Dynamics,
     *,
     decay_needs_grad: bool = False,
+    threshold_needs_grad: bool = False,
     look: Look | None = None,
 ) -> Gradients:
     """As `Backend.backward`, with `look` shown each step on the way, the last one first."""
@@ -127,7 +149,9 @@ def gradients(
     dtype = done.final.dtype
     soft = dynamics.reset == "soft"
     grad_current: list[Tensor] = []
-    grad_decay = torch.zeros((), dtype=dtype, device=current.device) if decay_needs_grad else None
+    height = _height(drive, dynamics)
+    zero = torch.zeros((), dtype=dtype, device=current.device)
+    of_decay = of_threshold = zero  # summed over steps, of each element
     grad_v = arriving.final  # dL/dv[t]; None stands for 0
     for t in range(drive.steps - 1, -1, -1):
         u = done.potentials[t]
@@ -135,28 +159,37 @@ def gradients(
         carry = grad_v
         if grad_v is not None:
             if not dynamics.detach_reset:
-                upstream = upstream - (dynamics.threshold if soft else u) * grad_v
+                upstream = upstream - (height if soft else u) * grad_v
             if not soft:
                 carry = torch.where(done.spikes[t] > 0, torch.zeros_like(grad_v), grad_v)
         if arriving.potentials is not None:
             extra = arriving.potentials[t].to(dtype)
             carry = extra if carry is None else carry + extra
-        delta = upstream * dynamics.gate.derivative(u, window[t])
+        delta = upstream * dynamics.gate.derivative(done.gated[t], window[t])
         if look is not None:
-            look(Steps.one(t, u, upstream, carry, delta))
+            look(Steps.one(t, done.gated[t], upstream, carry, delta))
+        if threshold_needs_grad:
+            of_threshold = of_threshold - delta
+            if soft and grad_v is not None:
+                of_threshold = of_threshold - done.spikes[t] * grad_v
         grad_u = delta if carry is None else delta + carry
         grad_v = decay * grad_u
         grad_current.append(grad_v if dynamics.order == "scaled" else grad_u)
-        if grad_decay is not None:
+        if decay_needs_grad:
             held = done.before[t]
             if dynamics.order == "scaled":
                 step_current = current[t % len(current)].to(dtype)
                 held = step_current if held is None else held + step_current
             if held is not None:
-                grad_decay = grad_decay + (grad_u * held).sum()
+                of_decay = of_decay + grad_u * held
     if drive.shared:
         total = grad_current[0]
         for part in grad_current[1:]:
             total = total + part
         grad_current = [total]
-    return Gradients(torch.stack(grad_current[::-1]), grad_decay, grad_v)
+    return Gradients(
+        torch.stack(grad_current[::-1]),
+        gathered(of_decay, decay) if decay_needs_grad else None,
+        grad_v,
+        gathered(of_threshold, drive.threshold) if threshold_needs_grad else None,
+    )

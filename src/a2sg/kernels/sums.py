@@ -58,7 +58,7 @@ class Observation(NamedTuple):
     gate: Gate
     """Thresholds and surrogate."""
     potential: Tensor
-    """u, before the reset."""
+    """u before the reset, as the gate takes it."""
     upstream: Tensor
     """dL/ds."""
     carry: Tensor | None = None

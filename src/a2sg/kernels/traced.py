@@ -31,9 +31,8 @@ def show(watcher: Watcher, window: Tensor, steps: Steps, grads: Gradients) -> Gr
     """Show all steps of a backward pass; gives its gradients, which make the graph keep the operation."""
     given = [grad for grad in grads if grad is not None]
     _, potential, upstream, carry, delta = steps
-    current, *rest = _show(given, watcher.key, window, potential, upstream, carry, delta)
-    decay = None if grads.decay is None else rest.pop(0)
-    return Gradients(current, decay, None if grads.initial is None else rest.pop(0))
+    shown = iter(_show(given, watcher.key, window, potential, upstream, carry, delta))
+    return Gradients(*(None if grad is None else next(shown) for grad in grads))  # type: ignore[arg-type]
 
 
 @torch.library.custom_op("a2sg::show", mutates_args=())

@@ -57,12 +57,17 @@ class Triton:
         current = drive.current
         fits = (
             window.dim() == 1
+            and not drive.by_channel
+            and drive.threshold is None
             and current.dtype in DTYPES
             and 0 < drive.neurons < 2**30  # offsets within a step are 32-bit
             and shape_of(dynamics.gate.surrogate) is not None
             and available(current.device.type)
         )
-        needs = "a CUDA device, the package triton, one window per step and a shape of a2sg.surrogate"
+        needs = (
+            "a CUDA device, the package triton, one window per step, a shape of a2sg.surrogate, one decay "
+            "and a threshold that is a number"
+        )
         return "" if fits else f"it needs {needs}"
 
     def forward(self, drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
@@ -100,6 +105,7 @@ class Triton:
         dynamics: Dynamics,
         *,
         decay_needs_grad: bool = False,
+        threshold_needs_grad: bool = False,
         watcher: Watcher | None = None,
     ) -> Gradients:
         if watcher is not None:  # the reference has every step's gradient at hand
@@ -160,6 +166,7 @@ def _step_by_step(drive: Drive) -> tuple[Tensor, Tensor | float, Tensor | None]:
 
 
 def _cell(decay: Tensor | float, dynamics: Dynamics) -> Cell:
+    assert dynamics.threshold is not None
     return Cell(
         dynamics.gate.thresholds,
         dynamics.threshold,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from a2sg.kernels.drive import Drive
+from a2sg.kernels.drive import driven
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.reference import trace
@@ -23,21 +23,23 @@ def unroll(
     window: Tensor,
     dynamics: Dynamics,
     spike: Spike,
+    threshold: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `integrate_and_fire`, for analysis: every operation of every step is in the graph.
 
     Args:
         current: input `[T, B, ...]`.
-        decay: leak per step.
+        decay: leak per step, one or for each channel `[C]`.
         initial: potential before the first step `[B, ...]`; None is rest.
         window: `[T, ...]`.
         dynamics: what the neuron does in a step.
         spike: stands in for the hard spike.
+        threshold: where it is a tensor: one, or one for each channel `[C]`.
 
     Returns:
         spikes `[T, B, ...]` in the dtype of `current`, the final potential `[B, ...]` and the potentials
         before reset `[T, B, ...]`.
     """
-    drive = Drive(current, len(current), decay, initial)
+    drive = driven(current, len(current), decay, initial, threshold=threshold)
     done = trace(drive, dynamics, lambda u, t: spike(dynamics.gate, u, window[t]))
     return torch.stack(done.spikes).to(current.dtype), done.final, torch.stack(done.potentials)

@@ -21,7 +21,7 @@ class Steps(NamedTuple):
     first: int
     """The first of them, from 0."""
     potential: Tensor
-    """u."""
+    """u, as the gate takes it (`Gate`)."""
     upstream: Tensor
     """dL/ds, by all ways."""
     carry: Tensor | None
@@ -69,9 +69,13 @@ Look = Callable[[Steps], None]
 class Watcher(Protocol):
     """Looks on during backward passes of one neuron."""
 
-    gradient: Gradient
     key: str
     """By which a graph of `torch.compile` finds it; see `a2sg.kernels.traced`."""
+
+    @property
+    def gradient(self) -> Gradient:
+        """Which it looks at."""
+        ...
 
     @property
     def current_gate(self) -> Gate:

@@ -9,8 +9,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from a2sg.models.layers import PerStep, SpikingLayer
-from a2sg.models.residual import conv, spiking, threshold_of
+from a2sg.models.layers import PerStep, SpikingLayer, threshold_of
+from a2sg.models.residual import conv, spiking
 from a2sg.models.setting import Setting
 
 

@@ -163,6 +163,12 @@ class TdBatchNorm(nn.Module):
         return current, norm_of(self.bn, current, held, steps // held[0])
 
 
+def threshold_of(neuron: nn.Module) -> float:
+    """Vth of a neuron, in the mean over channels; 1 of one that does not say."""
+    threshold = getattr(neuron, "threshold", 1.0)
+    return float(threshold.detach().mean() if isinstance(threshold, Tensor) else threshold)
+
+
 def watched(*modules: nn.Module) -> bool:
     """Whether hooks look on as any of `modules` is called: merged into others, it would not be."""
     for module in modules:  # noqa: SIM110  (any() of a generator takes twice as long)
@@ -236,7 +242,7 @@ class SpikingLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.synapse = synapse
-        self.norm = norm(synapse.weight.shape[0], threshold=getattr(neuron, "threshold", 1.0))
+        self.norm = norm(synapse.weight.shape[0], threshold=threshold_of(neuron))
         self.neuron = neuron
         nn.init.kaiming_normal_(synapse.weight, nonlinearity="relu")
         if synapse.bias is not None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from a2sg.models.layers import SpikingLayer, TdBatchNorm, synapses, watched
+from a2sg.models.layers import SpikingLayer, TdBatchNorm, synapses, threshold_of, watched
 from a2sg.models.setting import Setting
 
 
@@ -140,11 +140,6 @@ class MSBlock(Residual):
 
 
 Block = type[BasicBlock] | type[SEWBlock] | type[MSBlock]
-
-
-def threshold_of(neuron: nn.Module) -> float:
-    """Vth of a neuron, 1 of one that does not say."""
-    return float(getattr(neuron, "threshold", 1.0))
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:

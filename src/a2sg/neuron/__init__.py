@@ -1,22 +1,32 @@
-"""Spiking neurons over `[T, B, ...]`: LIF, IF, PLIF, IntegerLIF.
+"""Spiking neurons over `[T, B, ...]`: LIF, IF, PLIF, IntegerLIF; recurrent layers; LI, a read-out.
 
-A neuron starts at rest in every call and keeps nothing afterwards. For streaming, `step` takes and
-returns the state explicitly.
+A neuron starts at rest in every call and keeps nothing afterwards. Sequences in parts take and return the
+state explicitly.
 """
 
+from a2sg.neuron.constants import Constants
 from a2sg.neuron.integer import IntegerLIF
+from a2sg.neuron.integrator import LI
 from a2sg.neuron.leaky import IF, LIF, PLIF
+from a2sg.neuron.recurrent import Recurrent
 from a2sg.neuron.registry import NEURONS, register_neuron
-from a2sg.neuron.spiking import Record, SpikingNeuron, State
+from a2sg.neuron.spiking import NeuronOptions, Record, SharedOptions, SpikingNeuron
+from a2sg.neuron.state import RecurrentState, State
 from a2sg.neuron.whole import recording
 
 __all__ = [
     "IF",
+    "LI",
     "LIF",
     "NEURONS",
     "PLIF",
+    "Constants",
     "IntegerLIF",
+    "NeuronOptions",
     "Record",
+    "Recurrent",
+    "RecurrentState",
+    "SharedOptions",
     "SpikingNeuron",
     "State",
     "recording",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor
 
-from a2sg.errors import require_count, require_share
-from a2sg.kernels import BackendName, Order
+from a2sg.errors import require, require_count
+from a2sg.neuron.constants import Constant
 from a2sg.neuron.registry import register_neuron
-from a2sg.neuron.spiking import SpikingNeuron
+from a2sg.neuron.spiking import SharedOptions, SpikingNeuron
 from a2sg.surrogate import Boxcar, Surrogate
 
 
@@ -24,8 +25,11 @@ class IntegerLIF(SpikingNeuron):
         steps: T, at least 1 (as published: 1).
         levels: D, the largest spike (as published: 4).
         normalize: whether the output is s / levels (as published) or s.
-        decay, threshold, detach_reset, surrogate, window, order, backend: as for `LIF`; the reset is soft.
+        threshold: Vth, above 0: a number, since levels are multiples of it.
+        decay, detach_reset, surrogate, window, order, learn, backend: as for `LIF`; the reset is soft.
     """
+
+    fixed = ("reset",)
 
     def __init__(
         self,
@@ -33,31 +37,25 @@ class IntegerLIF(SpikingNeuron):
         *,
         levels: int = 4,
         normalize: bool = True,
-        decay: float = 0.9,
-        threshold: float = 1.0,
-        detach_reset: bool = False,
+        decay: Constant = 0.9,
         surrogate: Surrogate = Boxcar(),
         window: float | Sequence[float] | Tensor = 0.5,
-        order: Order = "field",
-        backend: BackendName = "auto",
+        **options: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(
-            steps,
-            threshold=threshold,
-            detach_reset=detach_reset,
-            surrogate=surrogate,
-            window=window,
-            order=order,
-            backend=backend,
-        )
+        super().__init__(steps, decay=decay, reset="soft", surrogate=surrogate, window=window, **options)
         self.levels = require_count("levels", levels)
         self.normalize = normalize
-        self.decay = require_share("decay", decay)
 
-    def leak(self) -> float:
-        return self.decay
+    def _hold(self, name: str, value: Constant) -> None:
+        require(
+            name != "threshold" or not isinstance(value, Tensor),
+            "the threshold of an IntegerLIF must be a number: its levels are multiples of it; a2sg.LIF takes "
+            "one for each channel, and trains it",
+        )
+        super()._hold(name, value)
 
     def thresholds(self) -> tuple[float, ...]:
+        assert isinstance(self.threshold, float)
         return tuple((k - 0.5) * self.threshold for k in range(1, self.levels + 1))
 
     def _output(self, spikes: Tensor) -> Tensor:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require, require_share
-from a2sg.kernels import BackendName, Order, Reset
+from a2sg.errors import require
+from a2sg.neuron.constants import Constant
 from a2sg.neuron.registry import register_neuron
-from a2sg.neuron.spiking import SpikingNeuron
-from a2sg.surrogate import Asymmetric, Surrogate
+from a2sg.neuron.spiking import NeuronOptions, SpikingNeuron
 
 
 @register_neuron("lif")
@@ -21,14 +20,16 @@ class LIF(SpikingNeuron):
 
     Args:
         steps: T, at least 1.
-        decay: the leak λ per step, 0 to 1.
-        threshold: Vth, above 0.
+        decay: the leak λ per step, 0 to 1: a number, or a tensor `[C]` with one for each channel of inputs
+            `[T, B, C, ...]`. An `nn.Parameter` of either is trained, as it is, without bounds.
+        threshold: Vth, above 0; likewise.
         reset: `"soft"` subtracts the threshold, `"hard"` returns to 0.
         detach_reset: whether to leave the reset out of the gradient.
         surrogate: shape of ds/du.
         window: half-width of the surrogate: one number, T numbers, or a tensor `[T, ...]` whose
             `window[t]` broadcasts against `[B, ...]` (per channel: `[T, 1, C, 1, 1]`).
         order: `"field"` or `"scaled"`, where the leak scales the input too (the A2SG research code).
+        learn: what is trained though it was given as a number: `"threshold"`, `"decay"`, or both in a list.
         backend: how it is computed: `"auto"`, `"reference"` (plain torch), `"compiled"` (torch.compile) or
             `"triton"` (kernels of our own, on CUDA).
 
@@ -36,98 +37,49 @@ class LIF(SpikingNeuron):
         InputError: for a value out of range.
     """
 
-    def __init__(
-        self,
-        steps: int,
-        *,
-        decay: float = 0.9,
-        threshold: float = 1.0,
-        reset: Reset = "soft",
-        detach_reset: bool = False,
-        surrogate: Surrogate = Asymmetric(),
-        window: float | Sequence[float] | Tensor = 1.0,
-        order: Order = "field",
-        backend: BackendName = "auto",
-    ) -> None:
-        super().__init__(
-            steps,
-            threshold=threshold,
-            reset=reset,
-            detach_reset=detach_reset,
-            surrogate=surrogate,
-            window=window,
-            order=order,
-            backend=backend,
-        )
-        self.decay = require_share("decay", decay)
-
-    def leak(self) -> float:
-        return self.decay
-
 
 @register_neuron("if")
 class IF(SpikingNeuron):
-    """Integrate-and-fire: a LIF that does not leak. Arguments as for `LIF`."""
+    """Integrate-and-fire: a LIF that does not leak. Arguments as for `LIF`, but for `decay`."""
 
-    def __init__(
-        self,
-        steps: int,
-        *,
-        threshold: float = 1.0,
-        reset: Reset = "soft",
-        detach_reset: bool = False,
-        surrogate: Surrogate = Asymmetric(),
-        window: float | Sequence[float] | Tensor = 1.0,
-        backend: BackendName = "auto",
-    ) -> None:
-        super().__init__(
-            steps,
-            threshold=threshold,
-            reset=reset,
-            detach_reset=detach_reset,
-            surrogate=surrogate,
-            window=window,
-            backend=backend,
-        )
+    fixed = ("decay",)
 
-    def leak(self) -> float:
-        return 1.0
+    def __init__(self, steps: int, **options: Unpack[NeuronOptions]) -> None:
+        super().__init__(steps, decay=1.0, **options)
+
+    def _hold(self, name: str, value: Constant) -> None:
+        leaks = name == "decay" and (isinstance(value, Tensor) or value != 1)
+        require(not leaks, "an IF does not leak: a2sg.LIF has a decay")
+        super()._hold(name, value)
 
 
 @register_neuron("plif")
 class PLIF(SpikingNeuron):
-    """A LIF whose decay is trained, one per layer, as sigmoid(raw_decay) (Fang et al., PLIF, 2021).
+    """A LIF whose decay is trained as sigmoid(raw_decay), and so stays within 0 and 1 (Fang et al., 2021).
 
-    Arguments as for `LIF`; `decay` is the initial value, strictly between 0 and 1.
+    Arguments as for `LIF`; `decay` is the initial value, strictly between 0 and 1: a number for one decay per
+    layer, or a tensor `[C]` for one per channel.
     """
 
-    def __init__(
-        self,
-        steps: int,
-        *,
-        decay: float = 0.9,
-        threshold: float = 1.0,
-        reset: Reset = "soft",
-        detach_reset: bool = False,
-        surrogate: Surrogate = Asymmetric(),
-        window: float | Sequence[float] | Tensor = 1.0,
-        order: Order = "field",
-        backend: BackendName = "auto",
-    ) -> None:
-        super().__init__(
-            steps,
-            threshold=threshold,
-            reset=reset,
-            detach_reset=detach_reset,
-            surrogate=surrogate,
-            window=window,
-            order=order,
-            backend=backend,
-        )
-        require(
-            0 < require_share("decay", decay) < 1, f"the decay of a PLIF must not be 0 or 1, but is {decay}"
-        )
-        self.raw_decay = nn.Parameter(torch.tensor(math.log(decay / (1 - decay))))
+    def _hold(self, name: str, value: Constant) -> None:
+        if name == "decay":
+            self.raw_decay = nn.Parameter(_raw(value))
+        else:
+            super()._hold(name, value)
 
     def leak(self) -> Tensor:
         return torch.sigmoid(self.raw_decay)
+
+
+def _raw(decay: Constant) -> Tensor:
+    """What a sigmoid takes to `decay`, in float32 for a number."""
+    require(
+        not isinstance(decay, nn.Parameter),
+        "the decay of a PLIF is trained already: give the initial one as a number or a tensor [C]; an "
+        "nn.Parameter, trained as it is, goes with a2sg.LIF",
+    )
+    number = torch.as_tensor(decay)
+    require(
+        bool(((number > 0) & (number < 1)).all()), f"the decay of a PLIF must not be 0 or 1, but is {decay}"
+    )
+    return torch.logit(decay) if isinstance(decay, Tensor) else torch.tensor(math.log(decay / (1 - decay)))

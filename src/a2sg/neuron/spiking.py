@@ -1,14 +1,15 @@
-"""What all neurons share: a site's windows, parameters, shape checks, streaming."""
+"""What all neurons share: a site's windows, constants, shape checks, streaming."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import inspect
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
 
-from a2sg.errors import InputError, require, require_choice, require_positive
+from a2sg.errors import require, require_choice
 from a2sg.kernels import (
     BACKENDS,
     BackendName,
@@ -21,19 +22,15 @@ from a2sg.kernels import (
     Spike,
     Work,
     integrate_and_fire,
+    spread,
     unroll,
 )
+from a2sg.neuron.constants import Constant, Constants, require_channels, shown
+from a2sg.neuron.inputs import require_sequence, require_state, require_steps
+from a2sg.neuron.state import State
+from a2sg.neuron.stream import Stream
 from a2sg.surrogate import Asymmetric, Surrogate
 from a2sg.window.site import Site
-
-
-class State(NamedTuple):
-    """What a neuron carries from one streamed step to the next."""
-
-    potential: Tensor
-    """v after the reset, `[B, ...]`."""
-    step: int
-    """Steps done so far."""
 
 
 class Record(NamedTuple):
@@ -43,30 +40,78 @@ class Record(NamedTuple):
     """u before the reset, `[T, B, ...]`."""
     spikes: Tensor
     """`[T, B, ...]`, as the next layer gets them."""
-    threshold: float
+    threshold: Constant
+    """A tensor broadcasts against `potential`."""
+
+    @staticmethod
+    def joined(parts: Sequence[Record]) -> Record:
+        """One of the parts of a sequence."""
+        potentials, spikes, thresholds = zip(*parts, strict=True)
+        return Record(torch.cat(potentials), torch.cat(spikes), thresholds[0])
 
 
-class SpikingNeuron(Site):
-    """What all neurons share: a site's windows, parameters, shape checks.
+class SharedOptions(TypedDict, total=False):
+    """Arguments of `SpikingNeuron` that every kind takes, for the signatures of kinds."""
 
-    `spike` is None but while the neuron is unrolled (`a2sg.study.measure.unrolled`): it then runs step by
-    step in plain torch, with this in place of the hard spike, and nothing is observed.
+    threshold: Constant
+    detach_reset: bool
+    order: Order
+    learn: str | Sequence[str]
+    backend: BackendName
+
+
+class NeuronOptions(SharedOptions, total=False):
+    """Likewise, those that all kinds but `IntegerLIF` take."""
+
+    reset: Reset
+    surrogate: Surrogate
+    window: float | Sequence[float] | Tensor
+
+
+class SpikingNeuron(Constants, Site):
+    """What all neurons share: a site's windows, constants, kernels, streaming.
+
+    Arguments as for `LIF`. A kind of its own that takes further ones passes these on, as `**options`.
+
+    Attributes:
+        decay: as given, or set since: a number, a buffer, or a parameter.
+        threshold: likewise.
+        spike: None but while the neuron is unrolled (`a2sg.study.measure.unrolled`): it then runs step by
+            step in plain torch, with this in place of the hard spike, and nothing is observed.
     """
+
+    decay: Constant
+    threshold: Constant
+    fixed: ClassVar[Collection[str]] = ()
+    """Arguments that this kind does not take, though it passes `**options` on."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Where a kind passes `**options` on, its signature says which: for help, recipes and errors."""
+        super().__init_subclass__(**options)
+        _, *own = inspect.signature(cls.__init__).parameters.values()
+        named = [each for each in own if each.kind is not each.VAR_KEYWORD]
+        if len(named) < len(own):
+            base = next(base for base in cls.__mro__[1:] if issubclass(base, SpikingNeuron))
+            known = {each.name for each in named} | set(cls.fixed)
+            named += [each for each in inspect.signature(base).parameters.values() if each.name not in known]
+        cls.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
 
     def __init__(
         self,
         steps: int,
         *,
-        threshold: float = 1.0,
+        decay: Constant = 0.9,
+        threshold: Constant = 1.0,
         reset: Reset = "soft",
         detach_reset: bool = False,
         surrogate: Surrogate = Asymmetric(),
         window: float | Sequence[float] | Tensor = 1.0,
         order: Order = "field",
+        learn: str | Sequence[str] = (),
         backend: BackendName = "auto",
     ) -> None:
         super().__init__(steps, surrogate=surrogate, window=window)
-        self.threshold = require_positive("threshold", threshold)
+        self._set_constants(learn, decay=decay, threshold=threshold)
         self.reset: Reset = require_choice("reset", reset, ("soft", "hard"))  # type: ignore[assignment]
         self.order: Order = require_choice("order", order, ("field", "scaled"))  # type: ignore[assignment]
         self.backend: BackendName = require_choice("backend", backend, BACKENDS)  # type: ignore[assignment]
@@ -75,14 +120,16 @@ class SpikingNeuron(Site):
         self._record: list[Record] | None = None
         self.spike: Spike | None = None
         self._known: tuple[tuple[object, ...], Call] | None = None
+        self._stream = Stream()
 
-    def leak(self) -> Tensor | float:
+    def leak(self) -> Constant:
         """The decay of the potential per step."""
-        raise NotImplementedError
+        return self.decay
 
     def thresholds(self) -> tuple[float, ...]:
-        """The potentials at which the output rises by one."""
-        return (self.threshold,)
+        """The potentials at which the output rises by one; counted from the threshold if it is a tensor."""
+        threshold = self.threshold
+        return (0.0,) if isinstance(threshold, Tensor) else (threshold,)
 
     @property
     def gate(self) -> Gate:
@@ -91,7 +138,11 @@ class SpikingNeuron(Site):
 
     def dynamics(self) -> Dynamics:
         """This neuron's equations, as the kernels read them."""
-        return Dynamics(self.gate, self.threshold, self.reset, self.detach_reset, self.order)
+        return Dynamics(self.gate, self._height(), self.reset, self.detach_reset, self.order)
+
+    def _height(self) -> float | None:
+        """The threshold, if it is a number."""
+        return None if isinstance(self.threshold, Tensor) else self.threshold
 
     def _call(self) -> Call:
         """How this neuron is run; the same, with all that is prepared, as long as nothing has changed."""
@@ -100,7 +151,7 @@ class SpikingNeuron(Site):
         values = (
             self.surrogate,
             self.thresholds(),
-            self.threshold,
+            self._height(),
             self.reset,
             self.detach_reset,
             self.order,
@@ -117,26 +168,33 @@ class SpikingNeuron(Site):
         return call
 
     def __getstate__(self) -> dict[str, Any]:  # kernels can be neither copied nor saved
-        return self.__dict__ | {"_known": None}
+        return self.__dict__ | {"_known": None, "_stream": Stream()}
 
-    def forward(self, current: Tensor) -> Tensor:
-        """Spikes for T steps of input, from rest.
+    def forward(
+        self, current: Tensor, state: State | None = None, *, return_state: bool = False
+    ) -> Tensor | tuple[Tensor, State]:
+        """Spikes for T steps of input, from rest; or of a part of a sequence, from a state on.
+
+        Feeding a sequence in parts, each with the state of the one before, gives the spikes and gradients of
+        the whole, and `AdaptiveWindows` sees them alike. Step t of the sequence has window t, or the last
+        one. For truncated back-propagation through time, pass `state.detach()`.
 
         Args:
-            current: `[T, B, ...]`, floating point, with T equal to `steps`.
+            current: `[T, B, ...]`, floating point, with T equal to `steps`; any T with a state.
+            state: what the call for the part before returned; None starts from rest.
+            return_state: whether to return the state too, also if none was given.
 
         Returns:
-            Spikes `[T, B, ...]` in the dtype of `current`.
+            Spikes `[T, B, ...]` in the dtype of `current`; with the state after them, if one was given or
+            asked for.
 
         Raises:
-            InputError: for a wrong rank, dtype or T, or (on the CPU) NaN or infinity in `current`.
+            InputError: for a wrong rank, dtype or T, a state of other inputs, or (on the CPU) NaN or infinity
+                in `current`.
         """
-        self._check(current)
-        if current.shape[0] != self.steps:
-            raise InputError(
-                f"this neuron has steps={self.steps}, but the input has T={current.shape[0]} in its first "
-                f"dimension (shape {tuple(current.shape)}): inputs are [T, B, ...]"
-            )
+        if state is not None or return_state:
+            return self._go_on(current, state)
+        require_steps(current, self.steps)
         return self._run(self._call(), current, self.window)[0]
 
     def normalized(self, current: Tensor, norm: Norm, addend: Tensor | None = None) -> Tensor:
@@ -147,15 +205,11 @@ class SpikingNeuron(Site):
             norm: the normalisation, which says which of the two.
             addend: added to what is normalised, `[T, B, C, ...]`: the shortcut of a residual block.
         """
-        self._check(current)
+        require_sequence(current)
         return self._run(self._call(), current, self.window, norm, addend)[0]
 
     def step(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """One step, for streaming: state in, state out.
-
-        Feeding the T steps of an input one by one gives the spikes and gradients of `forward`.
-        Beyond `steps` the gradient goes on with the last step's window. Streamed steps are not
-        observed by `AdaptiveWindows`.
+        """One step, for streaming: as `forward` of `current[None]` with a state.
 
         Args:
             current: `[B, ...]`.
@@ -164,18 +218,24 @@ class SpikingNeuron(Site):
         Returns:
             Spikes `[B, ...]` and the state after them.
         """
-        self._check(current[None] if isinstance(current, Tensor) else current)
-        potential, done = (None, 0) if state is None else state
-        if potential is not None and potential.shape != current.shape:
-            raise InputError(
-                f"the state has shape {tuple(potential.shape)}, the input {tuple(current.shape)}: pass the "
-                "state of the same stream, or None to start from rest"
-            )
-        at = min(done, self.steps - 1)
-        call = Call(1, self.dynamics(), self.work, keep_final=True, backend=self.backend)
-        spikes, final = self._run(call, current[None], self.window[at : at + 1], initial=potential)
+        spikes, after = self._go_on(current[None] if isinstance(current, Tensor) else current, state)
+        return spikes[0], after
+
+    def _go_on(self, current: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """`forward` from a state on."""
+        require_sequence(current)
+        potential, first = (None, 0) if state is None else require_state(state, current)
+        steps, window = len(current), self.window
+        if first + steps <= self.steps:
+            used = window[first : first + steps]
+        else:
+            used = window[[min(t, self.steps - 1) for t in range(first, first + steps)]]
+        call = self._call()._replace(steps=steps, keep_final=True)
+        if call.watcher is not None:
+            call = call._replace(watcher=self._stream.part(call.watcher, window, first, steps, potential))
+        spikes, final = self._run(call, current, used, initial=potential)
         assert final is not None
-        return spikes[0], State(final, done + 1)
+        return spikes, State(final, first + steps)
 
     def _run(
         self,
@@ -187,41 +247,36 @@ class SpikingNeuron(Site):
         initial: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Spikes as the next layer gets them, and the final potential if it was asked for."""
+        leak, threshold = self.leak(), self.threshold
+        moved = threshold if isinstance(threshold, Tensor) else None
+        if moved is not None or isinstance(leak, Tensor):
+            shape = current.shape if norm is None else (self.steps, *current.shape)
+            require_channels("decay", leak, shape)
+            require_channels("threshold", threshold, shape)
         record = self._record
         if record is not None:
             call = call._replace(keep_potentials=True)
         if self.spike is None:
             spikes, final, potentials = integrate_and_fire(
-                current, self.leak(), initial, window, call, norm, addend
+                current, leak, initial, window, call, norm, addend, moved
             )
         else:
             require(norm is None, "an unrolled neuron takes what is normalised already: call the norm first")
             spikes, final, potentials = unroll(
-                current, self.leak(), initial, window, call.dynamics, self.spike
+                current, leak, initial, window, call.dynamics, self.spike, moved
             )
         spikes = self._output(spikes)
         if record is not None and potentials is not None:
-            record.append(Record(potentials, spikes, self.threshold))
+            if moved is not None:
+                threshold = spread(moved, potentials.dim() - 1, potentials.dtype)
+            record.append(Record(potentials, spikes, threshold))
         return spikes, final
 
     def _output(self, spikes: Tensor) -> Tensor:
         return spikes
 
-    def _check(self, current: Tensor) -> None:
-        if not isinstance(current, Tensor):
-            raise InputError(f"the input must be a tensor, not {type(current).__name__}")
-        if current.dim() < 2:
-            raise InputError(
-                f"the input must be [T, B, ...], not of shape {tuple(current.shape)}: time first, then "
-                "the batch"
-            )
-        if not current.is_floating_point():
-            raise InputError(
-                f"the input must be floating point, not {current.dtype}: convert it with .float()"
-            )
-
     def extra_repr(self) -> str:
         return (
-            f"steps={self.steps}, threshold={self.threshold:g}, reset={self.reset!r}, "
+            f"steps={self.steps}, threshold={shown(self.threshold)}, reset={self.reset!r}, "
             f"order={self.order!r}, surrogate={self.surrogate}"
         )

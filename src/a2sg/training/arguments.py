@@ -33,7 +33,7 @@ def with_arguments_of(cls: type) -> Callable[[Group], Group]:
         kinds = get_type_hints(cls.__init__)  # type: ignore[misc]
         added: dict[str, Any] = {}
         for name, default in _defaults(cls).items():
-            added[name] = Annotated[_plain(kinds[name]), Described(description=texts.get(name))]
+            added[name] = Annotated[plain_part(kinds[name]), Described(description=texts.get(name))]
             setattr(group, name, default)
         group.__annotations__ = inspect.get_annotations(group) | added
         return group
@@ -58,8 +58,7 @@ def _defaults(cls: type) -> dict[str, Any]:
     return {one.name: one.default for one in parameters if one.default is not one.empty}
 
 
-def _plain(kind: Any) -> Any:
-    """A type without the parts that no file can hold."""
-    if get_origin(kind) not in UNIONS:
-        return kind
-    return reduce(or_, [part for part in get_args(kind) if get_origin(part) or part in PLAIN])
+def plain_part(kind: Any) -> Any:
+    """A type without the parts of a union that no file can hold."""
+    parts = [part for part in get_args(kind) if get_origin(part) or part in PLAIN]
+    return reduce(or_, parts) if parts and get_origin(kind) in UNIONS else kind

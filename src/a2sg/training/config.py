@@ -51,7 +51,7 @@ class NeuronConfig(Group):
     name: str = "lif"
     """lif, if, plif or integer_lif."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Its arguments, such as decay, threshold, reset, order."""
+    """Its arguments, such as decay, threshold, reset, order, learn."""
 
 
 @dataclass

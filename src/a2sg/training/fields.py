@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from a2sg.errors import InputError, require, require_choice
 from a2sg.training import plain
-from a2sg.training.arguments import UNIONS
+from a2sg.training.arguments import UNIONS, plain_part
 
 T = TypeVar("T")
 
@@ -127,14 +127,21 @@ def fit_options(function: Callable[..., Any], options: Mapping[str, Any], group:
     Raises:
         InputError: if one does not fit.
     """
-    of_arguments = isinstance(function, type) and not is_dataclass(function)
-    hints = get_type_hints(getattr(function, "__init__") if of_arguments else function)  # noqa: B009
+    hints = {name: plain_part(kind) for name, kind in _hints(function).items() if name in options}
     _require_modest(dict(options), group)
-    plainly = {name: kind for name, kind in hints.items() if name in options and _is_plain(kind)}
+    plainly = {name: kind for name, kind in hints.items() if _is_plain(kind)}
     return {
         name: fit(plainly[name], value, f"{group}.{name}") if name in plainly else value
         for name, value in options.items()
     }
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of arguments; of a class also of those that it may pass on to what it derives from."""
+    if not isinstance(function, type) or is_dataclass(function):
+        return get_type_hints(function)
+    makers = [cls.__dict__["__init__"] for cls in reversed(function.__mro__) if "__init__" in cls.__dict__]
+    return {name: kind for maker in makers for name, kind in get_type_hints(maker).items()}
 
 
 def _require_modest(value: Any, name: str) -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from a2sg.errors import require, require_positive, require_share
+from a2sg.neuron.integrator import integrated
 from a2sg.registry import Registry, check_options
 
 
@@ -30,11 +31,7 @@ def membrane_readout(logits: Tensor, *, decay: float = 0.9) -> Tensor:
     Returns:
         v[T], `[B, K]`, in float32 at least.
     """
-    first, *rest = _checked(logits)
-    potential = first
-    for step in rest:
-        potential = decay * potential + step
-    return potential
+    return integrated(_checked(logits), decay)[-1]
 
 
 @dataclass(frozen=True, kw_only=True)

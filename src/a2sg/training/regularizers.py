@@ -89,7 +89,9 @@ class IMLoss(Regularizer):
     published: ClassVar[float] = 1e-3
 
     def _layer(self, record: Record) -> Tensor:
-        return (record.potential.mean() - record.threshold).square()
+        threshold = record.threshold
+        aim = threshold.mean() if isinstance(threshold, Tensor) else threshold
+        return (record.potential.mean() - aim).square()
 
 
 @register_regularizer("rmp")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,11 @@ class Site(nn.Module):
         self.register_buffer("window", _window_buffer(window, steps), persistent=saved)
         self.observer = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "window" and isinstance(value, Tensor):
+            _require_untrained(value)
+        super().__setattr__(name, value)
+
     @property
     def gate(self) -> Gate:
         """How potentials turn into spikes; asked for where `torch.compile` has traced a backward pass."""
@@ -95,11 +101,20 @@ def require_windows_by_step(sites: dict[str, Site]) -> None:
         )
 
 
+def _require_untrained(window: Tensor) -> None:
+    require(
+        not window.requires_grad,
+        "a window gets no gradient, since it changes gradients alone: give numbers, or a detached tensor; "
+        "a2sg.AdaptiveWindows adapts them",
+    )
+
+
 def _window_buffer(window: float | Sequence[float] | Tensor, steps: int) -> Tensor:
     try:
         value = torch.as_tensor(window)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"window must be a number, or one for each step, not {window!r}") from None
+    _require_untrained(value)
     value = value.detach().clone().to(value.dtype if value.is_floating_point() else torch.float32)
     if value.dim() == 0:
         value = value.repeat(steps)

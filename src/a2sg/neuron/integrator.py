@@ -1,0 +1,87 @@
+"""LI: an integrator without spikes, for read-outs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import require_count
+from a2sg.kernels import compute_dtype, spread
+from a2sg.neuron.constants import Constant, Constants, require_channels, shown
+from a2sg.neuron.inputs import require_sequence, require_state, require_steps
+from a2sg.neuron.state import State
+
+
+class LI(Constants, nn.Module):
+    """Leaky integrator: v[t] = decay · v[t-1] + I[t], without spikes and reset, for read-outs and regression.
+
+    Args:
+        steps: T, at least 1.
+        decay: the leak per step, 0 to 1: a number, a tensor `[C]` with one for each channel of
+            `[T, B, C, ...]`, or an `nn.Parameter` of either, which is trained.
+        learn: `"decay"` trains a decay that was given as a number.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    constants = ("decay",)
+    decay: Constant
+
+    def __init__(self, steps: int, *, decay: Constant = 0.9, learn: str | Sequence[str] = ()) -> None:
+        super().__init__()
+        self.steps = require_count("steps", steps)
+        self._set_constants(learn, decay=decay)
+
+    def forward(
+        self, current: Tensor, state: State | None = None, *, return_state: bool = False
+    ) -> Tensor | tuple[Tensor, State]:
+        """Potentials for T steps of input, from rest; or of a part of a sequence, from a state on.
+
+        Args:
+            current: `[T, B, ...]`, floating point, with T equal to `steps`; any T with a state.
+            state: what the call for the part before returned; None starts from rest.
+            return_state: whether to return the state too, also if none was given.
+
+        Returns:
+            v `[T, B, ...]` in float32 at least; with the state after them, if one was given or asked for.
+
+        Raises:
+            InputError: for a wrong rank, dtype or T, or a state of other inputs.
+        """
+        asked = state is not None or return_state
+        if asked:
+            require_sequence(current)
+        else:
+            require_steps(current, self.steps)
+        require_channels("decay", self.decay, current.shape)
+        initial, first = (None, 0) if state is None else require_state(state, current)
+        potentials = integrated(current, self.decay, initial)
+        return (potentials, State(potentials[-1], first + len(current))) if asked else potentials
+
+    def extra_repr(self) -> str:
+        return f"steps={self.steps}, decay={shown(self.decay)}"
+
+
+def integrated(current: Tensor, decay: Constant, initial: Tensor | None = None) -> Tensor:
+    """v[t] = decay · v[t-1] + I[t].
+
+    Args:
+        current: I `[T, B, ...]`.
+        decay: leak per step, one or for each channel `[C]`.
+        initial: v[0] `[B, ...]`; None is rest.
+
+    Returns:
+        v `[T, B, ...]`, in float32 at least.
+    """
+    dtype = compute_dtype(current.dtype)
+    if isinstance(decay, Tensor):
+        decay = spread(decay, current.dim() - 1, dtype)
+    found: list[Tensor] = []
+    potential = initial
+    for step in current.to(dtype):
+        potential = step if potential is None else decay * potential + step
+        found.append(potential)
+    return torch.stack(found)
