@@ -69,8 +69,10 @@ Look = Callable[[Steps], None]
 class Watcher(Protocol):
     """Looks on during backward passes of one neuron."""
 
-    key: str
-    """By which a graph of `torch.compile` finds it; see `a2sg.kernels.traced`."""
+    @property
+    def key(self) -> str:
+        """By which a graph of `torch.compile` finds it; see `a2sg.kernels.traced`."""
+        ...
 
     @property
     def gradient(self) -> Gradient:
