@@ -176,4 +176,4 @@ def _typed(name: str, cell: str) -> Any:
         return cell
     if cell == "":
         return None
-    return int(cell) if name in ("iteration", "step", "epoch") else float(cell)
+    return int(cell) if name in ("iteration", "step", "epoch", "skipped") else float(cell)

@@ -45,6 +45,8 @@ def plain_output() -> None:
 
 def spelled(letter: str) -> str:
     """A character in ASCII: `beta` for β, `2` for ², `?` for what has no such spelling."""
+    if unicodedata.combining(letter):
+        return ""
     if letter in WORDS:
         return WORDS[letter]
     plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()

@@ -84,7 +84,7 @@ def test_nothing_is_kept():
     net = Loops()
     before = tensors()
     assert watch(net, X)
-    assert tensors() == before
+    assert tensors() <= before
 
 
 def test_lazy_modules_must_have_run():

@@ -8,7 +8,6 @@ import time
 from argparse import ArgumentParser
 
 import pytest
-import torch
 
 from a2sg import children
 from a2sg.children import Child
@@ -17,6 +16,7 @@ from a2sg.ranks import Lost
 from a2sg.training import launch
 from a2sg.training.folders import SUMMARY
 from a2sg.training.world import LOST
+from gpus import pretend_gpus
 from ranks import needs_distributed
 
 TRAIN = [
@@ -53,8 +53,7 @@ def test_how_many_ranks_to_start(environment, words, count):
 
 
 def test_auto_is_all_gpus(environment, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    pretend_gpus(monkeypatch, 4)
     assert launch.ranks_to_start(options("--devices", "auto"), "auto") == 4
     with pytest.raises(InputError, match="--devices 5 is more than the 4 GPUs of this machine"):
         launch.ranks_to_start(options("--devices", "5"), "cuda")
@@ -175,7 +174,8 @@ def test_a_rank_that_is_lost_is_told(scripted, plans, message):
         scripted(*plans)
 
 
-def test_what_a_child_says_is_kept_and_repeated(capfdbinary):
+def test_what_a_child_says_is_kept_and_repeated(capfdbinary, monkeypatch):
+    monkeypatch.setattr(children, "imported", [])  # of other tests
     with Child(["evaluate", "nowhere"], {}, heard=False) as child:
         assert child.process.wait() == 2
         assert capfdbinary.readouterr().err == b""

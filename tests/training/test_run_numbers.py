@@ -42,7 +42,7 @@ def run(value=0.0, split="train", **overrides):
 
 
 def rows(folder):
-    with (folder / "metrics.csv").open() as file:
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -104,4 +104,4 @@ def test_an_old_run_has_none(data, tmp_path):
     del state["guard"]
     torch.save(state, path)
     assert load_run(folder).guard.skipped == 0
-    assert "skipped_steps" in json.loads((folder / "summary.json").read_text())
+    assert "skipped_steps" in json.loads((folder / "summary.json").read_text(encoding="utf-8"))

@@ -160,6 +160,7 @@ def test_a_run_on_scenes_is_judged_by_miou(run):
         "epoch",
         "iteration",
         "lr",
+        "skipped",
         "train_loss",
         "train_miou",
         "test_loss",

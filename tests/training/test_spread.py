@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from a2sg.errors import InputError
 from a2sg.ranks import Lost
@@ -15,6 +14,7 @@ from a2sg.training.config import RunConfig
 from a2sg.training.folders import read_summary
 from a2sg.training.run import Interrupted
 from a2sg.training.world import LOST
+from gpus import pretend_gpus
 
 CONFIG = RunConfig(epochs=1, device="cpu")
 
@@ -151,8 +151,7 @@ def test_options(monkeypatch, tmp_path):
     assert spread.apart_from(options("--parallel", "3"), CONFIG).keywords == {"at_once": 3, "gpus": 0}
     spread.apart_from(options("--devices", "2", "--patience", "9s"), CONFIG)(runs(tmp_path, 1))
     assert children[0].options == ["--devices", "2", "--patience", "9s"]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    pretend_gpus(monkeypatch, 4)
     on_gpus = replace(CONFIG, device="auto")
     assert spread.apart_from(options("--parallel", "auto"), on_gpus).keywords == {"at_once": 4, "gpus": 4}
 

@@ -5,6 +5,7 @@ import torch
 
 from a2sg.errors import InputError
 from a2sg.training.world import World, find_place, joined
+from gpus import pretend_gpus
 
 TORCHRUN = {
     "RANK": "5",
@@ -60,8 +61,7 @@ def test_variables_that_do_not_work_are_told(variables, message):
 
 
 def test_each_rank_has_its_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    pretend_gpus(monkeypatch, 2)
     assert find_place("auto", World()) == torch.device("cuda")
     assert find_place("auto", World(5, 6, 1, 2)) == torch.device("cuda", 1)
     assert find_place("cpu", World(5, 6, 1, 2)) == torch.device("cpu")

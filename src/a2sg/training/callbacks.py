@@ -109,7 +109,7 @@ class MetricsFile(pl.Callback):
         self.metrics = ("train_loss", f"train_{score}", "test_loss", f"test_{score}")
         if trainer.is_global_zero:
             self.table = GrowingTable(
-                self.path, ("epoch", "iteration", "lr", *self.metrics, "skipped", "seconds")
+                self.path, ("epoch", "iteration", "lr", "skipped", *self.metrics, "seconds")
             )
             self.table.resume(self.before)
 
@@ -119,8 +119,8 @@ class MetricsFile(pl.Callback):
             "epoch": trainer.current_epoch + 1,
             "iteration": trainer.global_step,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            **{name: trainer.callback_metrics[name].item() for name in self.metrics},
             "skipped": pl_module.guard.skipped,
+            **{name: trainer.callback_metrics[name].item() for name in self.metrics},
             "seconds": round(self.clock.seconds, 3),
         }
         if self.table:

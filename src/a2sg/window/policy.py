@@ -114,9 +114,14 @@ class WindowPolicy(JoinableWindows):
 
         Searches that have not come, or that saw no gradient, leave windows just as one that likes them does.
         """
-        return silence(
-            self.history, self.wanted, self.start + self.batches - 1, self.iteration, self._disarmed
-        )
+        rows, kept = self.history, self.kept
+        searches = len({row["iteration"] for row in rows})
+        if rows:
+            kept = Counter(row["kept"] for row in rows if row.get("kept"))
+        elif self._records.elsewhere:
+            searches = max(1, self._records.elsewhere // sum(site.steps for site in self.sites.values()))
+        first = self.start + self.batches - 1
+        return silence(searches, kept, self.wanted, first, self.iteration, self._disarmed)
 
     @property
     def wanted(self) -> int:

@@ -29,7 +29,11 @@ class Records:
         self._recent: deque[list[Row]] = deque(maxlen=RECENT)
         self._file: GrowingTable | None = None
         self._elsewhere: int | None = None
+
+    @property
+    def elsewhere(self) -> int:
         """How many rows a loaded state left in a file that is not known yet."""
+        return self._elsewhere or 0
 
     def add(self, rows: list[Row]) -> None:
         """Take the rows of a search."""
