@@ -99,6 +99,13 @@ def apply(node: nir.NIRNode, x: Array) -> Array:
     if isinstance(node, nir.Flatten):
         assert (node.start_dim, node.end_dim) == (0, -1)
         return x.reshape(len(x), -1)
+    if isinstance(node, nir.Conv1d):
+        assert node.groups == 1
+        weight = node.weight.astype(np.float64)[:, :, None]
+        maps = windows(
+            x[:, :, None], weight.shape[2:], (1, node.stride), (0, node.padding), (1, node.dilation)
+        )
+        return np.einsum("bchwij,ocij->bow", maps, weight) + node.bias[:, None]
     if isinstance(node, nir.Conv2d):
         assert node.groups == 1
         weight = node.weight.astype(np.float64)

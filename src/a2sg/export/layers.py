@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from a2sg.errors import InputError
 from a2sg.export.neurons import constant_array, neuron_node
+from a2sg.export.passes import Signal, follow
 from a2sg.export.wiring import Wire, Wiring
 from a2sg.models.attention import SelfAttention, SpikeProduct, TokenAttention
 from a2sg.models.blocks import PooledNeuron
@@ -27,6 +28,7 @@ ATTENTION = "NIR has no product of two activations, which attention is made of"
 REFUSED: dict[type[nn.Module], str] = {
     IntegerLIF: "NIR has no integer spikes: use a2sg.LIF",
     TimeMeanBatchNorm: "NIR has no mean over time: train with norm='td'",
+    nn.MaxPool1d: MAX_POOL,
     nn.MaxPool2d: MAX_POOL,
     nn.AdaptiveMaxPool2d: MAX_POOL,
     PooledNeuron: MAX_POOL,
@@ -54,19 +56,40 @@ def visit(wiring: Wiring, module: nn.Module, layer: str, wire: Wire, leading: in
         InputError: if NIR, or the reader the graph is for, has nothing like it.
     """
     _check(module, layer)
-    for kind, add in LAYERS.items():
-        # A subclass with a forward pass of its own is another layer.
-        if isinstance(module, kind) and type(module).forward is kind.forward:
-            return add(wiring, module, layer, wire, leading)
-    for name, inner in module.named_modules():  # the better reason lies inside
-        _check(inner, _below(layer, name))
-    raise _refusal(module, layer, "it is none of the layers that can be written as NIR")
+    add = next((add for kind, add in LAYERS.items() if _is(module, kind)), None)
+    if add is not None:
+        return add(wiring, module, layer, wire, leading)
+    if _is_layer(module):
+        raise _refusal(module, layer, "NIR has nothing like it")
+
+    def inside(inner: nn.Module, name: str, wire: Wire, leading: int) -> Wire:
+        return visit(wiring, inner, name, wire, leading)
+
+    try:
+        return follow(module, layer, Signal(wire, leading), wiring, inside, _is_layer)
+    except LayerError:
+        raise
+    except InputError as error:
+        for name, part in module.named_modules():  # the better reason may lie inside
+            _check(part, _below(layer, name))
+        raise _refusal(module, layer, str(error)) from None
 
 
 def _check(module: nn.Module, layer: str) -> None:
     for kind, reason in REFUSED.items():
         if isinstance(module, kind):
             raise _refusal(module, layer, reason)
+
+
+def _is(module: nn.Module, kind: type[nn.Module]) -> bool:
+    # A subclass with a forward pass of its own is another layer.
+    return isinstance(module, kind) and type(module).forward is kind.forward
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a module is added, or refused, as a whole."""
+    of_torch = type(module).__module__.startswith("torch.nn.")
+    return of_torch or isinstance(module, tuple(REFUSED)) or any(_is(module, kind) for kind in LAYERS)
 
 
 def _nothing(wiring: Wiring, module: nn.Module, layer: str, wire: Wire, leading: int) -> Wire:
@@ -111,28 +134,24 @@ def _linear(wiring: Wiring, module: nn.Linear, layer: str, wire: Wire, leading: 
     return wiring.add_weights(layer, nir.Affine(weight=weight, bias=bias), wire, (len(weight),))
 
 
-def _conv(wiring: Wiring, module: nn.Conv2d, layer: str, wire: Wire, leading: int) -> Wire:
+def _conv(wiring: Wiring, module: nn.Conv1d | nn.Conv2d, layer: str, wire: Wire, leading: int) -> Wire:
     import nir
 
     if leading != 1:
-        raise _refusal(
-            module, layer, "convolutions take [N, C, H, W]: put it into a2sg.models.layers.PerStep"
-        )
+        raise _refusal(module, layer, "convolutions take no steps: put it into a2sg.models.layers.PerStep")
     if module.padding_mode != "zeros":
         raise _refusal(module, layer, f"NIR pads with zeros, not with padding_mode={module.padding_mode!r}")
     if module.groups != 1:
         raise _refusal(module, layer, "the package nir cannot tell the shapes of convolutions in groups")
     weight, bias = _weights(module)
-    node = nir.Conv2d(
-        input_shape=wire.shape[1:],
-        weight=weight,
-        stride=module.stride,
-        padding=module.padding,
-        dilation=module.dilation,
-        groups=1,
-        bias=bias,
-    )
-    return wiring.add_weights(layer, node, wire, _shape_behind(module, wire))
+    behind, size = _shape_behind(module, wire), wire.shape[1:]
+    places = (module.stride, module.padding, module.dilation)
+    if isinstance(module, nn.Conv1d):
+        stride, padding, dilation = (one if isinstance(one, str) else one[0] for one in places)
+        node = nir.Conv1d(size[0], weight, stride, padding, dilation, 1, bias)
+    else:
+        node = nir.Conv2d(size, weight, *places, 1, bias)
+    return wiring.add_weights(layer, node, wire, behind)
 
 
 def _norm(wiring: Wiring, module: nn.BatchNorm2d, layer: str, wire: Wire, leading: int) -> Wire:
@@ -182,14 +201,9 @@ def _add_pool(
 
 
 def _flatten(wiring: Wiring, module: nn.Flatten, layer: str, wire: Wire, leading: int) -> Wire:
-    import nir
-
     if module.start_dim != leading or module.end_dim != -1:
         raise _refusal(module, layer, f"it has to flatten samples whole: nn.Flatten({leading})")
-    if len(wire.shape) == 1:
-        return wire
-    node = nir.Flatten(input_type=np.array(wire.shape), start_dim=0, end_dim=-1)
-    return replace(wiring.add(layer, node, wire, (int(np.prod(wire.shape)),)), gain=wire.gain)
+    return wiring.flat(layer, wire)
 
 
 def _neuron(wiring: Wiring, module: SpikingNeuron, layer: str, wire: Wire, leading: int) -> Wire:
@@ -227,6 +241,7 @@ LAYERS: dict[type[nn.Module], Callable[[Wiring, Any, str, Wire, int], Wire]] = {
     BasicBlock: _residual,
     Residual: _residual,
     nn.Linear: _linear,
+    nn.Conv1d: _conv,
     nn.Conv2d: _conv,
     AveragePool: _pool,
     nn.AvgPool2d: _pool,
@@ -237,15 +252,19 @@ LAYERS: dict[type[nn.Module], Callable[[Wiring, Any, str, Wire, int], Wire]] = {
 """How each kind of layer is added, by what its forward pass is known to do."""
 
 
-def _refusal(module: nn.Module, layer: str, reason: str) -> InputError:
-    return InputError(f"layer {layer or 'model'!r} ({type(module).__name__}) cannot be exported: {reason}")
+class LayerError(InputError):
+    """A layer that cannot be exported, named."""
+
+
+def _refusal(module: nn.Module, layer: str, reason: str) -> LayerError:
+    return LayerError(f"layer {layer or 'model'!r} ({type(module).__name__}) cannot be exported: {reason}")
 
 
 def _below(layer: str, name: str) -> str:
     return f"{layer}.{name}" if layer and name else layer or name
 
 
-def _weights(module: nn.Linear | nn.Conv2d) -> tuple[NDArray[Any], NDArray[Any]]:
+def _weights(module: nn.Linear | nn.Conv1d | nn.Conv2d) -> tuple[NDArray[Any], NDArray[Any]]:
     """Weight and bias, which is 0 if there is none: not every reader knows layers without."""
     weight = _array(module.weight)
     return weight, np.zeros(len(weight)) if module.bias is None else _array(module.bias)

@@ -47,7 +47,9 @@ def to_nir(
 
     Args:
         model: of `a2sg.create_model`, or of a2sg neurons, linear layers, convolutions, batch norm, average
-            pools and `nn.Flatten` in `nn.Sequential`, over `[T, B, ...]`. It is left as it is.
+            pools and `nn.Flatten`, over `[T, B, ...]`: in `nn.Sequential`, or in a class whose forward pass
+            calls them. Such a pass is followed by `torch.fx`; between layers it may add, multiply with a
+            number, `flatten` and `unflatten`. It is left as it is.
         shape: of one sample at one step, such as `(C, H, W)`; None is what the model says it takes.
         reader: who is to read it: a name of `READERS`, or a convention.
         facts: further metadata, by name.

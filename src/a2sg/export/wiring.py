@@ -81,6 +81,15 @@ class Wiring:
             first, second = self.scaled(f"{layer}.first", first), self.scaled(f"{layer}.second", second)
         return replace(first, sources=first.sources + second.sources, shared=first.shared or second.shared)
 
+    def flat(self, layer: str, wire: Wire) -> Wire:
+        """The wire behind a node that makes a sample a vector, if it is none yet."""
+        import nir
+
+        if len(wire.shape) == 1:
+            return wire
+        node = nir.Flatten(input_type=np.array(wire.shape), start_dim=0, end_dim=-1)
+        return replace(self.add(layer, node, wire, (int(np.prod(wire.shape)),)), gain=wire.gain)
+
     def scaled(self, layer: str, wire: Wire) -> Wire:
         """The wire behind a node that multiplies with the gain."""
         import nir
