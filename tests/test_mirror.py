@@ -28,6 +28,7 @@ TOGETHER = {
     "data/test_scenes.py": "ade20k camvid scene_augment",
     "export/test_export.py": "layers neurons nir_graph wiring",
     "guard/test_steps.py": "buffers tally",
+    "export/test_from_graph.py": "nodes",
     "kernels/test_backends.py": "compiled_kinds function fuse inductor layout",
     "kernels/test_fills.py": "watch",
     "kernels/test_triton.py": "drive triton_constants triton_device triton_device_sums triton_neuron"

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from a2sg import baselines, export, memory
     from a2sg import models as models
     from a2sg.analysis import Analysis, Inspection, analyze, inspect
+    from a2sg.export import from_nir
     from a2sg.models import create_model, list_models
 else:
     # What a training loop does without is imported when it is first asked for: name, and from where.
     _LATER = {
         **dict.fromkeys(("analysis", "Analysis", "Inspection", "analyze", "inspect"), "analysis"),
         **dict.fromkeys(("models", "create_model", "list_models"), "models"),
-        **{name: name for name in ("baselines", "export", "memory")},
+        **dict.fromkeys(("export", "from_nir"), "export"),
+        **{name: name for name in ("baselines", "memory")},
     }
 
     def __getattr__(name):
@@ -56,6 +58,7 @@ __all__ = [
     "baselines",
     "create_model",
     "export",
+    "from_nir",
     "inspect",
     "list_models",
     "memory",

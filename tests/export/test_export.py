@@ -22,6 +22,7 @@ from a2sg.models.layers import Frames, PerStep, SpikingLayer
 from a2sg.neuron import recording
 from a2sg.training.recipe import load_recipe
 from a2sg.training.run import load_run, train
+from nir_networks import images, network, options_of
 
 HARD = {"reset": "hard"}
 READ = {
@@ -35,24 +36,6 @@ READ = {
     },
 }
 """How each reader reads, in the interpreter's words."""
-
-
-def network(name, size=8, channels=2, **options):
-    """A float64 network as if trained: no weight, bias or statistic is 0 or 1."""
-    torch.manual_seed(0)
-    model = create_model(name, in_channels=channels, image_size=size, num_classes=5, **options).double()
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm1d):
-                module.weight.add_(torch.rand_like(module.weight)).mul_(0.7)
-                module.bias.uniform_(-0.3, 0.6)
-    for _ in range(3):  # statistics
-        model(images(4, channels, size))
-    return model.eval()
-
-
-def images(count=3, channels=2, size=8):
-    return torch.randn(count, channels, size, size, dtype=torch.float64)
 
 
 @torch.no_grad()
@@ -87,16 +70,6 @@ NETWORKS = [
     ("sew_resnet18", "lif", {"order": "scaled"}),
     ("ms_resnet18", "lif", {"order": "scaled"}),
 ]
-OPTIONS = {
-    "resnet": {"width": 0.05, "stem": "cifar"},
-    "vgg": {"width": 0.2},
-    "mlp": {"hidden": (9, 7)},
-    "fcn": {"width": 0.1},
-}
-
-
-def options_of(name):
-    return next(options for part, options in OPTIONS.items() if part in name)
 
 
 @pytest.mark.parametrize(("name", "neuron", "options"), NETWORKS)

@@ -94,6 +94,8 @@ def apply(node: nir.NIRNode, x: Array) -> Array:
         return x
     if isinstance(node, nir.Affine):
         return x @ node.weight.astype(np.float64).T + node.bias
+    if isinstance(node, nir.Linear):
+        return x @ node.weight.astype(np.float64).T
     if isinstance(node, nir.Scale):
         return x * node.scale
     if isinstance(node, nir.Flatten):

@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 
 from a2sg.kernels.dynamics import Reset
 
+STEPS = {
+    "euler": "v + dt/tau (v_leak - v + r I)",
+    "exponential": "exp(-dt/tau) v + (1 - exp(-dt/tau)) (v_leak + r I)",
+}
+RESETS = {"hard": "v_reset", "soft": "v - v_threshold"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Convention:
@@ -41,6 +47,19 @@ class Convention:
             return self.dt / (1 - decay)
         with np.errstate(divide="ignore"):
             return -self.dt / np.log(decay)
+
+    def kept(self, tau: NDArray[Any]) -> NDArray[Any]:
+        """How much of their potential neurons keep per step, the reverse of `tau`."""
+        return 1 - self.dt / tau if self.decay == "euler" else np.exp(-self.dt / tau)
+
+    def taken(self, decay: NDArray[Any], r: NDArray[Any]) -> NDArray[Any]:
+        """The factor on the current in a step of leaky neurons that keep `decay`, with resistance `r`."""
+        return {"r": (1 - decay) * r, "leak": 1 - decay, "plain": np.ones_like(decay)}[self.current]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a reader has to know, in words, for the metadata of a graph."""
+        return {"dt": self.dt, "step": STEPS[self.decay], "reset": RESETS[self.reset]}
 
     def share(self, decay: NDArray[Any]) -> NDArray[Any]:
         """The factor on the current in a step that suits every reader of this convention."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from a2sg.errors import InputError
 from a2sg.export.neurons import constant_array, neuron_node
+from a2sg.export.nodes import Scale
 from a2sg.export.passes import Signal, follow
 from a2sg.export.wiring import Wire, Wiring
 from a2sg.models.attention import SelfAttention, SpikeProduct, TokenAttention
@@ -169,10 +171,13 @@ def _norm(wiring: Wiring, module: nn.BatchNorm2d, layer: str, wire: Wire, leadin
 
 
 def _pool(wiring: Wiring, module: nn.AvgPool2d, layer: str, wire: Wire, leading: int) -> Wire:
-    if module.ceil_mode or module.divisor_override is not None or any(_pair(module.padding)):
-        raise _refusal(module, layer, "NIR's pooling has no ceil_mode, divisor_override, nor a known padding")
-    shape = _shape_behind(module, wire)
-    return _add_pool(wiring, layer, wire, shape, _pair(module.kernel_size), _pair(module.stride))
+    if module.ceil_mode or any(_pair(module.padding)):
+        raise _refusal(module, layer, "NIR's pooling has no ceil_mode, nor a known padding")
+    shape, size = _shape_behind(module, wire), _pair(module.kernel_size)
+    behind = _add_pool(wiring, layer, wire, shape, size, _pair(module.stride))
+    return replace(
+        behind, gain=behind.gain * size[0] * size[1] / (module.divisor_override or math.prod(size))
+    )
 
 
 def _pool_to(wiring: Wiring, module: nn.AdaptiveAvgPool2d, layer: str, wire: Wire, leading: int) -> Wire:
@@ -227,6 +232,16 @@ def _neuron(wiring: Wiring, module: SpikingNeuron, layer: str, wire: Wire, leadi
     return wiring.add(layer, node, wire)
 
 
+def _scale(wiring: Wiring, module: Scale, layer: str, wire: Wire, leading: int) -> Wire:
+    import nir
+
+    factor = _array(module.factor)
+    if (factor == factor.flat[0]).all():  # whatever comes next can take it
+        return replace(wire, gain=wire.gain * float(factor.flat[0]))
+    factor = np.broadcast_to(factor * wire.gain, wire.shape)
+    return wiring.add(layer, nir.Scale(scale=factor.astype(wiring.dtype)), wire)
+
+
 LAYERS: dict[type[nn.Module], Callable[[Wiring, Any, str, Wire, int], Wire]] = {
     Frames: _nothing,
     nn.Identity: _nothing,
@@ -247,6 +262,7 @@ LAYERS: dict[type[nn.Module], Callable[[Wiring, Any, str, Wire, int], Wire]] = {
     nn.AvgPool2d: _pool,
     nn.AdaptiveAvgPool2d: _pool_to,
     nn.Flatten: _flatten,
+    Scale: _scale,
     SpikingNeuron: _neuron,
 }
 """How each kind of layer is added, by what its forward pass is known to do."""

@@ -23,12 +23,6 @@ from a2sg.neuron import SpikingNeuron
 if TYPE_CHECKING:
     import nir
 
-STEP = {
-    "euler": "v + dt/tau (v_leak - v + r I)",
-    "exponential": "exp(-dt/tau) v + (1 - exp(-dt/tau)) (v_leak + r I)",
-}
-RESET = {"hard": "v_reset", "soft": "v - v_threshold"}
-
 
 def to_nir(
     model: nn.Module,
@@ -75,9 +69,7 @@ def to_nir(
     metadata: dict[str, Any] = {
         "made_by": f"a2sg {__version__}",
         "steps": steps.pop(),
-        "dt": reader.dt,
-        "step": STEP[reader.decay],
-        "reset": RESET[reader.reset],
+        **reader.facts,
         "output": "of every step",
         **(facts or {}),
     }

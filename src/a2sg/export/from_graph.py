@@ -1,0 +1,147 @@
+"""A graph of NIR as a network that can be trained."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from a2sg.errors import InputError, require, require_choice, require_count
+from a2sg.export.conventions import READERS, Convention
+from a2sg.export.nodes import layer_of
+
+if TYPE_CHECKING:
+    import nir
+
+
+class Graph(nn.Module):
+    """Layers, each of which reads the sum of what others give.
+
+    Args:
+        layers: by name, so that each comes after what it reads; the last is the output.
+        sources: the names of the layers that each reads; none is the input.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module], sources: Mapping[str, Sequence[str]]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict(layers)
+        self.sources = dict(sources)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output `[T, B, ...]` for an input `[T, B, ...]`."""
+        values: dict[str, Tensor] = {}
+        for name, layer in self.layers.items():
+            read = [values[source] for source in self.sources[name]]
+            values[name] = layer(reduce(operator.add, read) if read else x)
+        return values[name]
+
+
+def from_nir(
+    graph: nir.NIRGraph,
+    steps: int | None = None,
+    *,
+    reader: str | Convention | None = None,
+    **options: Any,
+) -> Graph:
+    """A network that computes what a graph of NIR says, with neurons of this package: it can be trained.
+
+    Of a graph that `to_nir` wrote it gives the outputs of the network that was written, up to rounding: a
+    potential within rounding of the threshold may fire in one of them alone.
+
+    Source: Pedersen et al., Neuromorphic intermediate representation, Nature Communications, 2024.
+
+    Args:
+        graph: such as `nir.read(path)` gives, without loops, with one input and one output.
+        steps: T; None takes it from the graph's metadata.
+        reader: how its equations become steps: a name of `READERS`, or a convention. None takes it from the
+            metadata, and `"nir"` for a graph without.
+        **options: of the neurons, such as `surrogate` or `window`; not `reset`, which the reader says.
+
+    Returns:
+        A module over `[T, B, ...]`, in float64 if the weights of the graph are.
+
+    Raises:
+        InputError: for a node that no layer here does the work of; the message names it.
+        ModuleNotFoundError: if the package nir is not installed (`a2sg[export]`).
+    """
+    import nir
+
+    found = graph.metadata.get("steps") if steps is None else steps
+    require(found is not None, "steps must be given: the graph's metadata do not say how many there are")
+    count = require_count("steps", int(found) if isinstance(found, np.integer) else found)
+    convention = _convention(graph.metadata, reader)
+    for kind in (nir.Input, nir.Output):
+        ends = [name for name, node in graph.nodes.items() if isinstance(node, kind)]
+        require(len(ends) == 1, f"a graph must have one {kind.__name__} to be read, not {len(ends)}: {ends}")
+    order = _in_order(graph, last=ends[0])
+    names = _names(graph.nodes)
+    weights = (getattr(node, "weight", None) for node in graph.nodes.values())
+    double = any(weight is not None and weight.dtype == np.float64 for weight in weights)
+    layers, sources = {}, {}
+    for name in order:
+        try:
+            layer = layer_of(
+                graph.nodes[name], count, convention, torch.float64 if double else torch.float32, options
+            )
+        except InputError as error:
+            kind_name = type(graph.nodes[name]).__name__
+            raise InputError(f"node {name!r} (nir.{kind_name}) cannot be read: {error}") from None
+        layers[names[name]] = layer
+        sources[names[name]] = [names[source] for source, target in graph.edges if target == name]
+    return Graph(layers, sources)
+
+
+def _convention(metadata: Mapping[str, Any], reader: str | Convention | None) -> Convention:
+    """The reader that was asked for, if it is the graph's; else the graph's."""
+    said = {name: metadata[name] for name in ("dt", "step", "reset") if name in metadata}
+    if isinstance(reader, str):
+        reader = READERS[require_choice("reader", reader, READERS)]
+    if reader is None:
+        known = (one for one in READERS.values() if one.facts.items() >= said.items())
+        reader = next(known, None)
+        require(
+            reader is not None,
+            f"no reader of a2sg.export.READERS has the steps of this graph, {_words(said)}: as reader=, pass "
+            "the convention that it was written for",
+        )
+        assert reader is not None
+    wrong = {name: value for name, value in said.items() if reader.facts[name] != value}
+    require(not wrong, f"the graph was written for another reader: its metadata say {_words(wrong)}")
+    return reader
+
+
+def _words(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def _names(nodes: Mapping[str, Any]) -> dict[str, str]:
+    """Names that modules may have, by those of nodes."""
+    names: dict[str, str] = {}
+    for node in nodes:
+        name = node.replace(".", "_")
+        while name in names.values():
+            name += "_"
+        names[node] = name
+    return names
+
+
+def _in_order(graph: nir.NIRGraph, last: str) -> list[str]:
+    """The nodes, each after what it reads, and the output last."""
+    left = {name: {source for source, target in graph.edges if target == name} for name in graph.nodes}
+    done: list[str] = []
+    while left:
+        ready = [name for name, sources in left.items() if sources <= set(done)]
+        require(
+            bool(ready),
+            f"the nodes {', '.join(sorted(left))} read each other in a loop: recurrent connections cannot be "
+            "read, build them with a2sg.Recurrent",
+        )
+        done += ready
+        for name in ready:
+            del left[name]
+    return [name for name in done if name != last] + [last]
