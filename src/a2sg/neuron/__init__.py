@@ -8,6 +8,7 @@ from a2sg.neuron.constants import Constants
 from a2sg.neuron.integer import IntegerLIF
 from a2sg.neuron.integrator import LI
 from a2sg.neuron.leaky import IF, LIF, PLIF
+from a2sg.neuron.libraries import LIBRARIES, lif_for, lif_from
 from a2sg.neuron.recurrent import Recurrent
 from a2sg.neuron.registry import NEURONS, register_neuron
 from a2sg.neuron.spiking import NeuronOptions, Record, SharedOptions, SpikingNeuron
@@ -17,6 +18,7 @@ from a2sg.neuron.whole import recording
 __all__ = [
     "IF",
     "LI",
+    "LIBRARIES",
     "LIF",
     "NEURONS",
     "PLIF",
@@ -29,6 +31,8 @@ __all__ = [
     "SharedOptions",
     "SpikingNeuron",
     "State",
+    "lif_for",
+    "lif_from",
     "recording",
     "register_neuron",
 ]
