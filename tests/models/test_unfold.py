@@ -11,6 +11,7 @@ from a2sg import LIF, IntegerLIF
 from a2sg.analysis import measure
 from a2sg.errors import InputError
 from a2sg.models import create_model, unfold
+from a2sg.models.layers import PerStep
 from transformer_networks import TINY, images, settled, stirred, tiny
 
 WEIGHTS = (nn.Conv2d, nn.Linear)
@@ -126,11 +127,74 @@ def test_neurons_of_two_kinds():
         torch.testing.assert_close(unfold(model)(x), model(x), rtol=0, atol=1e-5)
 
 
+class Own(nn.Module):
+    """A network of one's own, over `[T, B, 2, 6, 6]`, with layers that are not affine, and a LIF."""
+
+    def __init__(self, decides=False):
+        super().__init__()
+        self.conv, self.norm, self.pool = nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.MaxPool2d(2)
+        self.first, self.second, self.third = IntegerLIF(2, levels=4), IntegerLIF(2, levels=4), LIF(2)
+        self.hidden = PerStep(nn.Sequential(nn.Linear(54, 12), nn.LayerNorm(12)))
+        self.activation, self.wide, self.head = nn.GELU(), nn.Linear(12, 12), nn.Linear(12, 3)
+        self.decides = decides
+
+    def forward(self, x):
+        steps = x.shape[:2]
+        x = self.norm(self.conv(x.flatten(0, 1)))
+        x = self.pool(self.first(x.unflatten(0, steps)).flatten(0, 1)).unflatten(0, steps)
+        x = self.second(self.activation(self.hidden(x.flatten(2))))
+        x = self.head(x + self.third(3 * self.wide(x)))
+        return x.mean(0) if self.decides else x
+
+
+def own(**options):
+    torch.manual_seed(0)
+    return settled(Own(**options).double(), 2 * torch.randn(2, 16, 2, 6, 6).double())
+
+
+@pytest.mark.parametrize("decides", [False, True])
+@pytest.mark.parametrize("samples", [3, 8])  # 8 = T · D: samples are not taken for steps
+def test_a_network_of_ones_own(decides, samples):
+    model, x = own(decides=decides), 2 * torch.randn(2, samples, 2, 6, 6).double()
+    unfolded = unfold(model, x)
+    with torch.no_grad(), a2sg.recording(model) as records:
+        expected = model(x)
+    assert len(records["second"][0].spikes.unique()) >= 3
+    assert 0 < records["third"][0].spikes.mean() < 1
+    with torch.no_grad():
+        torch.testing.assert_close(unfolded(x), expected, rtol=0, atol=1e-9)
+    seen = inputs_of_weights(unfolded, x)
+    for name in ("hidden.0.layer", "wide"):
+        assert seen[f"model.{name}"].unique().tolist() == [0, 1], name
+
+
+class Squared(nn.Module):
+    def forward(self, x):
+        return x * x
+
+
+@pytest.mark.parametrize("between", [Squared, lambda: PerStep(nn.MaxPool1d(2))])
+def test_what_does_not_commute_with_a_mean_is_found_out(between):
+    torch.manual_seed(0)
+    layers = [nn.Linear(8, 16), IntegerLIF(2), nn.Linear(16, 16), between(), IntegerLIF(2, threshold=0.3)]
+    with pytest.raises(InputError, match="does not commute with a mean over steps"):
+        unfold(nn.Sequential(*layers), 4 * torch.randn(2, 9, 8))
+
+
+def test_a_network_of_fixed_steps_is_told():
+    class Fixed(Own):
+        def forward(self, x):
+            return super().forward(x.view(2, 3, 2, 6, 6))
+
+    with pytest.raises(InputError, match="cannot be run on D times as many steps"):
+        unfold(Fixed(), torch.randn(2, 3, 2, 6, 6))
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
         (lambda: tiny("spikformer_4_384"), "needs a model with integer neurons"),
-        (lambda: nn.Sequential(nn.Linear(3, 3), a2sg.IntegerLIF()), "no layer that shows it the image"),
+        (lambda: nn.Sequential(nn.Linear(3, 3), a2sg.IntegerLIF()), "unfold needs example="),
         (lambda: tiny("espikeformer_t", neuron_options={"normalize": False}), "normalize=True"),
         (lambda: tiny("qkformer_4_384", neuron="integer_lif"), "no exact unfolding"),
     ],

@@ -14,36 +14,40 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require
+from a2sg.errors import require, told
 from a2sg.models.attention import SpikeProduct, TokenAttention
 from a2sg.models.blocks import PooledNeuron
-from a2sg.models.layers import Frames
+from a2sg.models.layers import Frames, PerStep
 from a2sg.neuron import IntegerLIF, SpikingNeuron
 
+NOT_AFFINE = {f"torch.nn.modules.{name}" for name in ("activation", "normalization", "instancenorm")}
+"""Where torch has the layers that take the mean current."""
+LARGEST_CHANGE = 1e-3
+"""Of outputs, relative to their mean size: a spike at a threshold changes less, a wrong unfolding more."""
 
-def unfold(model: nn.Module) -> nn.Module:
+
+def unfold(model: nn.Module, example: Tensor | None = None) -> nn.Module:
     """A copy of a network whose integer neurons fire D binary steps each, for inference (evaluation mode).
 
     Every weight that read integer spikes reads D binary ones, as neuromorphic hardware has them. The products
-    of attention, which have no weights, still multiply the counts. The image is shown D times, as to any
-    network that runs T · D steps.
+    of attention, which have no weights, still multiply the counts. The input of each step is shown D times.
 
     Args:
-        model: of `a2sg.create_model`, with integer neurons.
+        model: with integer neurons: of `a2sg.create_model`, or a network of your own over `[T, B, ...]`. That
+            may hold whatever modules there are; between neurons its forward pass itself may only do what
+            commutes with a mean over steps, such as sums, and max pools may pool spikes alone.
+        example: a batch on which the outputs of both are compared; needed for a network of your own, since
+            nothing else shows what its forward pass does.
 
     Returns:
-        A module with the same inputs and, up to rounding, the same outputs `[T, B, ...]`. Rounding may change
-        a spike whose potential lies at a threshold.
+        A module with the same inputs and, up to rounding, the same outputs. Rounding may change a spike whose
+        potential lies at a threshold.
 
     Raises:
-        InputError: if the model has no integer neurons, or is not of a kind that unfolds exactly.
+        InputError: if the model has no integer neurons, or its outputs change.
     """
     neurons = [module for module in model.modules() if isinstance(module, IntegerLIF)]
     require(bool(neurons), "unfold needs a model with integer neurons: a2sg.IntegerLIF, neuron='integer_lif'")
-    require(
-        any(isinstance(module, Frames) for module in model.modules()),
-        "unfold takes networks of a2sg.create_model: this model has no layer that shows it the image",
-    )
     levels = {neuron.levels for neuron in neurons}
     require(len(levels) == 1, f"all integer neurons must have the same levels to unfold, not {levels}")
     require(
@@ -55,19 +59,59 @@ def unfold(model: nn.Module) -> nn.Module:
         "this network gates spikes by spikes (Q-K token attention) or pools currents before a neuron: it has "
         "no exact unfolding",
     )
-    return _Unfolded(deepcopy(model), levels.pop()).eval()
+    shows = any(isinstance(module, Frames) for module in model.modules())
+    require(
+        shows or example is not None,
+        "unfold needs example=, a batch [T, B, ...] on which it compares the outputs: this is no network of "
+        "a2sg.create_model, of which it is known what they compute between neurons",
+    )
+    unfolded = _Unfolded(deepcopy(model), levels.pop(), shows).eval()
+    if example is not None:
+        _compare(model, unfolded, example)
+    return unfolded
+
+
+def _compare(model: nn.Module, unfolded: _Unfolded, example: Tensor) -> None:
+    """Raise `InputError` unless both have the same outputs, in float64; find out how the outputs fold."""
+    with torch.no_grad(), told("the network cannot be run on D times as many steps"):
+        x = example.double()
+        expected: Tensor = deepcopy(model).double().eval()(x)
+        twin = deepcopy(unfolded).double()
+        unfolded.folds = twin.folds = twin.inside(x).shape != expected.shape
+        found = twin(x)
+    require(
+        found.shape == expected.shape,
+        f"its outputs would be {tuple(found.shape)}, not {tuple(expected.shape)}",
+    )
+    change = ((found - expected).abs().mean() / expected.abs().mean().clamp_min(1e-12)).item()
+    require(
+        change <= LARGEST_CHANGE,
+        f"the unfolded network's outputs differ by {change:.2g} of their size: between neurons its forward "
+        "pass does what does not commute with a mean over steps (a product, a max pool of currents, a "
+        "function such as F.relu, which may be made a module), or many potentials lie at thresholds",
+    )
 
 
 class _Unfolded(nn.Module):
     """A network inside which time is T · D."""
 
-    def __init__(self, model: nn.Module, substeps: int) -> None:
+    def __init__(self, model: nn.Module, substeps: int, shows: bool) -> None:
         super().__init__()
         self.model = _replaced(model, substeps)
         self.substeps = substeps
+        self.shows = shows
+        self.folds = True
 
-    def forward(self, images: Tensor) -> Tensor:
-        return _mean(self.model(images), self.substeps)
+    def inside(self, inputs: Tensor) -> Tensor:
+        """The model's own output."""
+        if not self.shows:
+            inputs = inputs.repeat_interleave(self.substeps, 0)
+        output: Tensor = self.model(inputs)
+        return output
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        output = self.inside(inputs)
+        return _mean(output, self.substeps) if self.folds else output
 
 
 class _Binary(nn.Module):
@@ -116,11 +160,19 @@ def _replaced(module: nn.Module, substeps: int) -> nn.Module:
         return _Binary(module)
     if isinstance(module, Frames):
         return _Shown(module, substeps)
-    if isinstance(module, SpikingNeuron | SpikeProduct):
+    if isinstance(module, PerStep) and type(module.layer) is nn.Sequential:
+        # One by one, so that weights read binary steps even if what comes after them takes the mean.
+        return nn.Sequential(*(_replaced(PerStep(layer), substeps) for layer in module.layer))
+    folded = isinstance(module, SpikingNeuron | SpikeProduct) or not _is_affine(module)
+    if folded or (isinstance(module, PerStep) and not all(map(_is_affine, module.modules()))):
         return _Folded(module, substeps)
     for name, child in module.named_children():
         setattr(module, name, _replaced(child, substeps))
     return module
+
+
+def _is_affine(module: nn.Module) -> bool:
+    return type(module).__module__ not in NOT_AFFINE
 
 
 def _mean(x: Tensor, substeps: int) -> Tensor:
