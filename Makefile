@@ -50,6 +50,8 @@ test-peers: $(READY)  ## adapted models of other libraries, which are fetched in
 		A2SG_TEST_PEERS=$$name PYTHONPATH=.venv-peers/versions/$$name OMP_NUM_THREADS=1 \
 			$(BIN)/python -m pytest -n 2 tests/peers || exit 1; \
 	done
+	A2SG_TEST_PEERS=onnx PYTHONPATH=.venv-peers/versions/onnx OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest tests/peers/test_peer_onnx.py
 
 # ROWS chooses: names of tests/platforms/platforms.txt, and --core for the core alone.
 test-platforms: $(READY)  ## the everyday tests on other Pythons and torches, each a Debian in a folder (root, debootstrap)
