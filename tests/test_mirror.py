@@ -28,6 +28,8 @@ TOGETHER = {
     "data/test_scenes.py": "ade20k camvid scene_augment",
     "export/test_export.py": "layers neurons nir_graph wiring",
     "guard/test_steps.py": "buffers tally",
+    "energy/test_meter.py": "counts synapses",
+    "export/test_export.py": "conventions layers neurons nir_graph wiring",
     "export/test_from_graph.py": "nodes",
     "kernels/test_backends.py": "compiled_kinds function fuse inductor layout",
     "kernels/test_fills.py": "watch",
