@@ -26,7 +26,6 @@ TOGETHER = {
     "data/test_images.py": "encoded folders sources",
     "data/test_untrusted.py": "labels picture",
     "data/test_scenes.py": "ade20k camvid scene_augment",
-    "export/test_export.py": "layers neurons nir_graph wiring",
     "guard/test_steps.py": "buffers tally",
     "energy/test_meter.py": "counts synapses",
     "export/test_export.py": "conventions layers neurons nir_graph wiring",
@@ -53,7 +52,6 @@ TOGETHER = {
     "study/report/test_analysis.py": "cases curvature energy fidelity files landscape page panel"
     " gain prediction runs search theory variation /study/run",
     "surrogate/test_shape.py": "affine smooth",
-    "test_energy.py": "operations",
     "test_core_alone.py": "__init__ analysis",
     "test_extending.py": "listing /training/policies",
     "training/test_compare.py": "tables",

@@ -43,7 +43,7 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {"guard": ("guard",), "neuron": ("neuron",)},
     {"adopt": ("adopt",)},
     {name: (name,) for name in ("memory", "baselines", "models", "data")},
-    {"energy": ("energy", "operations")},
+    {"energy": ("energy",)},
     {"training": ("training",)},
     {"export": ("export",), "study": ("study", "analysis"), "info": ("info",)},
     {"bench": ("bench",)},

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from a2sg.models.layers import PerStep
 
-Layer = nn.Linear | nn.Conv1d | nn.Conv2d
+Layer = nn.Linear | nn.modules.conv._ConvNd
 
 
 def connections(module: Layer, shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -19,6 +19,9 @@ def connections(module: Layer, shape: Sequence[int]) -> Iterator[tuple[int, ...]
         return
     size, padding = shape[1:], module.padding
     assert not isinstance(padding, str)
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        yield from transposed(module, size, padding)
+        return
     out = [
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(
@@ -38,6 +41,33 @@ def connections(module: Layer, shape: Sequence[int]) -> Iterator[tuple[int, ...]
                     ]
                     if all(0 <= x < n for x, n in zip(place, size, strict=True)):
                         yield (o // outputs * inputs + c, *place)
+
+
+def transposed(
+    module: nn.modules.conv._ConvTransposeNd, size: Sequence[int], padding: Sequence[int]
+) -> Iterator[tuple[int, ...]]:
+    """The same of a transposed convolution: every input reaches for a window of the output."""
+    out = [
+        (n - 1) * s - 2 * p + d * (k - 1) + more + 1
+        for n, k, s, p, d, more in zip(
+            size,
+            module.kernel_size,
+            module.stride,
+            padding,
+            module.dilation,
+            module.output_padding,
+            strict=True,
+        )
+    ]
+    for c in range(module.in_channels):
+        for at in itertools.product(*map(range, size)):
+            for tap in itertools.product(*map(range, module.kernel_size)):
+                place = [
+                    a * s - p + t * d
+                    for a, s, p, t, d in zip(at, module.stride, padding, tap, module.dilation, strict=True)
+                ]
+                if all(0 <= x < n for x, n in zip(place, out, strict=True)):
+                    yield from ((c, *at) for _ in range(module.out_channels // module.groups))
 
 
 def brute_force(module: Layer, values: Tensor, quantum: float) -> tuple[int, float]:

@@ -333,6 +333,16 @@ def test_notes_name_the_arms_that_stand_correction():
     assert notes(arm_results({"a2sg": base})) == []
 
 
+def test_what_energy_leaves_out_is_below_the_table_and_the_summary(capsys):
+    run = {"accuracy": 0.5, "energy_nj_per_sample": 1.0, "energy_uncounted": ["mix (matmul)", "lstm (lstm)"]}
+    assert notes(arm_results({"a2sg": [run, run]})) == ["The energy leaves out mix (matmul), lstm (lstm)."]
+    assert notes(arm_results({"a2sg": [{**run, "energy_uncounted": []}]})) == []
+    print_summary(run)
+    assert capsys.readouterr().out.endswith(
+        "nJ (estimate)\nThe energy leaves out mix (matmul), lstm (lstm).\n"
+    )
+
+
 HOSTILE = "a2sg[red]|<script>alert(1)</script>\n[link=x]"
 
 

@@ -22,7 +22,8 @@ def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False)
 
     Returns:
         `accuracy` or `miou` (0..1), `loss`, `spikes_per_sample`, `energy_nj_per_sample` (an estimate, see
-        `a2sg.energy`) and `firing_rates` (per layer, a rate per step).
+        `a2sg.energy`), `energy_uncounted` (what that leaves out) and `firing_rates` (per layer, a rate per
+        step).
     """
     task.to(device)
     batches = task.val_dataloader()
@@ -49,5 +50,6 @@ def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False)
         "samples": int(samples),
         "spikes_per_sample": energy.spikes,
         "energy_nj_per_sample": energy.picojoules / 1000,
+        "energy_uncounted": energy.uncounted,
         "firing_rates": energy.firing_rates,
     }

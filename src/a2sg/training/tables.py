@@ -89,7 +89,21 @@ def arm_results(
 
 
 def notes(results: Sequence[ArmResult], level: float = 0.95, corrected: bool = False) -> list[str]:
-    """What a reader of the table has to know: pairs, intervals, and how many comparisons were made."""
+    """What a reader of the table has to know: pairs, intervals, comparisons, what the energy leaves out."""
+    return [*_on_differences(results, level, corrected), *_on_energy(results)]
+
+
+def _on_energy(results: Sequence[ArmResult]) -> list[str]:
+    left_out = uncounted([summary for result in results for summary in result.runs])
+    return [f"The energy leaves out {left_out}."] if left_out else []
+
+
+def uncounted(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """What the energy of runs leaves out, in words; empty if it counts all."""
+    return ", ".join(dict.fromkeys(one for run in summaries for one in run.get("energy_uncounted", [])))
+
+
+def _on_differences(results: Sequence[ArmResult], level: float, corrected: bool) -> list[str]:
     baseline, *others = results
     pairs, count = len(baseline.runs), len(others)
     if not others:
@@ -208,6 +222,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         if field in summary:
             table.add_row(label, f"{scale * summary[field]:{form}}", unit)
     _console().print(table)
+    if left_out := uncounted([summary]):
+        print(f"The energy leaves out {left_out}.")
 
 
 def _console() -> Console:

@@ -185,8 +185,21 @@ def test_a_model_of_another_library_costs_a_step_of_its_connections():
     assert found.spikes == []
 
 
+class Mixing(nn.Module):
+    def forward(self, x):
+        return x @ torch.eye(4)
+
+
+def test_what_is_not_counted_is_in_the_table():
+    mixing = nn.Sequential(nn.Linear(3, 4), a2sg.LIF(2), Mixing())
+    found = energy_table(mixing, torch.rand(2, 3, 3))
+    assert found.to_dict()["uncounted"] == found.uncounted == ["2 (matmul)"]
+    with pytest.raises(InputError, match=r"no convolution to count: 2 \(matmul\) cannot be counted"):
+        energy_table(mixing[1:], torch.rand(2, 3, 4))
+
+
 def test_what_has_no_energy_is_told():
-    with pytest.raises(InputError, match="no synaptic layers"):
+    with pytest.raises(InputError, match="no linear layer and no convolution"):
         energy_table(nn.Sequential(a2sg.LIF(2)), torch.rand(2, 3, 4))
     with pytest.raises(InputError, match="no spiking neurons"):
         energy_table(nn.Linear(3, 2), torch.rand(2, 3, 3))

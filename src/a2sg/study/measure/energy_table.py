@@ -8,20 +8,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from a2sg.adopt.site import SpikeSite
-from a2sg.energy import (
-    ACCUMULATE_PICOJOULES,
-    MAC_PICOJOULES,
-    Energy,
-    LayerOperations,
-    batch_dimension,
-    measure,
-)
+from a2sg.energy import Energy, LayerOperations, measure
+from a2sg.energy.meter import ACCUMULATE_PICOJOULES, MAC_PICOJOULES, batch_dimension
 from a2sg.errors import require, require_positive
 from a2sg.models.layers import Frames
 from a2sg.neuron import SpikingNeuron
 from a2sg.study.measure.objective import Forward
 from a2sg.study.measure.probe import copied, find_sites
 from a2sg.study.measure.result import Result
+
+Sums = tuple[float, float, float, float, float, float]
+"""MACs, accumulates and energy; the MACs and energy with ReLU; the ratio of the energies."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,7 @@ class EnergyTable(Result):
         relu_macs: of the network with ReLU.
         relu_picojoules: likewise.
         ratio: picojoules over those with ReLU: below 1 the spiking network costs less.
+        uncounted: what multiplied too and is in none of the numbers: "layer (function)".
     """
 
     layers: list[LayerEnergy]
@@ -89,6 +87,7 @@ class EnergyTable(Result):
     relu_macs: float
     relu_picojoules: float
     ratio: float
+    uncounted: list[str]
 
 
 def energy_table(
@@ -121,10 +120,11 @@ def energy_table(
     for name, cost in costs.items():
         require_positive(name, cost)
     energy = measure(model, inputs, forward=forward, real_input=real_input, **costs)
-    require(bool(energy.layers), "the model has no synaptic layers (nn.Linear, nn.Conv1d, nn.Conv2d)")
+    besides = f": {', '.join(energy.uncounted)} cannot be counted" if energy.uncounted else ""
+    require(bool(energy.layers), f"the model has no linear layer and no convolution to count{besides}")
     relu = _relu_macs(model, inputs, forward, energy)
 
-    def beside(one: Energy | LayerOperations, own: float, macs: float) -> tuple[float, ...]:
+    def beside(one: Energy | LayerOperations, own: float, macs: float) -> Sums:
         theirs = macs * mac_picojoules
         return one.macs, one.accumulates, own, macs, theirs, own / theirs
 
@@ -137,7 +137,8 @@ def energy_table(
         for layer, rates in energy.firing_rates.items()
         for step, rate in enumerate(rates, start=1)
     ]
-    return EnergyTable(layers, spikes, *beside(energy, energy.picojoules, sum(relu.values())))
+    sums = beside(energy, energy.picojoules, sum(relu.values()))
+    return EnergyTable(layers, spikes, *sums, energy.uncounted)
 
 
 def relu_twin(model: nn.Module) -> nn.Module:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from a2sg.energy import batch_dimension
+from a2sg.energy.meter import batch_dimension
 from a2sg.errors import require, require_count, require_positive
 from a2sg.kernels.gate import Gate
 from a2sg.progress import progress as show_progress

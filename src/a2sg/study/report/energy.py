@@ -44,7 +44,11 @@ def energy(study: Study) -> Section:
             panel("spikes", spikes, _spikes, study.labels),
             panel("accuracy-energy", points, _tradeoff, arms, measure),
         ],
-        [],
+        [
+            f"{label}: the energy leaves out {', '.join(one.uncounted)}."
+            for label, one in tables.items()
+            if one.uncounted
+        ],
         {"energy_table": tables, "run_points": study.points, "arm_points": arms},
         {
             f"test {measure}": {case.label: case.summary[measure] for case in study.cases},

@@ -1,20 +1,20 @@
-"""What a layer computes, counted: operations of synapses and of spiking attention, and spikes of neurons."""
+"""What is counted at a layer, over all its calls."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from a2sg.devices import with_float64
+from a2sg.energy.quantum import common_quantum
+from a2sg.energy.synapses import Connection, fan_out
 from a2sg.models.attention import keys_meet_values
-
-Synapse = nn.Conv1d | nn.Conv2d | nn.Linear
 
 
 @dataclass(frozen=True)
@@ -30,50 +30,6 @@ class LayerOperations:
     """Connections over all steps, used or not: the MACs, were every input a real number."""
 
 
-def common_quantum(values: Tensor, quantum: float = math.inf) -> float:
-    """The largest number of which |values| and `quantum` are whole multiples, to a 20th of it.
-
-    Euclid's algorithm on near-integers, over all values at once.
-
-    Returns:
-        The quantum; infinity if all values are 0; 0 if there is none of which the largest value is at
-        most 4,096 multiples: the values are real numbers.
-    """
-    sizes = values.abs().flatten().to(torch.promote_types(values.dtype, torch.float32))
-    sizes = sizes[sizes > 0]
-    if sizes.numel() == 0 or quantum == 0:
-        return quantum
-    if math.isfinite(quantum):
-        sizes = torch.cat([sizes, sizes.new_tensor([quantum])])
-    quantum, largest = sizes.min().item(), sizes.max().item()
-    while largest <= 4096 * quantum:
-        multiples = sizes / quantum
-        rest = (multiples - multiples.round()).abs()
-        rest = rest[rest > 0.05]
-        if rest.numel() == 0:
-            return quantum
-        quantum *= rest.min().item()
-    return 0.0
-
-
-def fan_out(module: Synapse, shape: torch.Size) -> Tensor:
-    """How many connections leave each input of a layer, float64 in `shape` (that of one sample).
-
-    It is the gradient of the summed output by the input when all weights are 1.
-    """
-    if isinstance(module, nn.Linear):
-        return torch.full(
-            shape, module.out_features, dtype=torch.float64, device=with_float64(module.weight.device)
-        )
-    weight, device = module.weight, with_float64(module.weight.device)
-    # One output channel per group stands for all of them.
-    ones = torch.ones(module.groups, *weight.shape[1:], dtype=torch.float64, device=device)
-    with torch.enable_grad():
-        probe = torch.zeros(1, *shape, dtype=torch.float64, device=device, requires_grad=True)
-        (reached,) = torch.autograd.grad(module._conv_forward(probe, ones, None).sum(), probe)
-    return reached[0] * (module.out_channels // module.groups)
-
-
 class _Count(Protocol):
     def merge(self, other: Any) -> None:
         """Add what another one counted of the same layer."""
@@ -82,7 +38,7 @@ class _Count(Protocol):
 
 @dataclass
 class SynapseCount:
-    """Of a layer of weights: connections, and the sizes of what came."""
+    """Of weights: one accumulate per spike and connection, or a MAC per connection."""
 
     quantum: float
     """Of all inputs so far; see `common_quantum`. Starts at 0 where MACs are to be counted."""
@@ -90,14 +46,14 @@ class SynapseCount:
     """Over all inputs: the MACs."""
     weighted: float = 0.0
     """Σ |input| · fan-out, in units of the input: the quantum may still get finer."""
-    fan_outs: dict[torch.Size, Tensor] = field(default_factory=dict)
+    fan_outs: dict[Hashable, Tensor] = field(default_factory=dict)
 
-    def add(self, module: Synapse, values: Tensor) -> None:
-        shape = values.shape[1 - module.weight.dim() :]
-        if shape not in self.fan_outs:
-            self.fan_outs[shape] = fan_out(module, shape)
-        reached = self.fan_outs[shape]
-        values = values.reshape(-1, *shape).to(reached.device)
+    def add(self, call: Connection) -> None:
+        """Count one call."""
+        if call.key not in self.fan_outs:
+            self.fan_outs[call.key] = fan_out(call)
+        reached = self.fan_outs[call.key]
+        values = call.values.reshape(-1, *call.shape).to(reached.device)
         self.connections += len(values) * reached.sum().item()
         self.quantum = common_quantum(values, self.quantum)
         if self.quantum > 0:
@@ -163,7 +119,7 @@ class ProductCount:
 
 @dataclass
 class NeuronCount:
-    """Of a spiking layer: its spikes at each step."""
+    """Of a spiking layer."""
 
     spikes: list[float] = field(default_factory=list)
     """Per step."""

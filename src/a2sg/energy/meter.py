@@ -9,30 +9,35 @@ first of them, of two kinds of spikes, one accumulate for each pair that meets (
 second one per spike and connection, as if the first had made weights.
 
 An estimate, as is usual in the field, of arithmetic alone: no memory traffic, no neuron updates, no
-biases (batch norm is taken as folded), no sums of spikes as in Q-K token attention. Counted are `nn.Conv1d`,
-`nn.Conv2d`, `nn.Linear` and `SpikeProduct`. What is computed once counts once: networks of `a2sg.models`
-send an image that all T steps see through the first weights once.
+biases (batch norm is taken as folded), no sums of spikes as in Q-K token attention. What is computed once
+counts once: networks of `a2sg.models` send an image that all T steps see through the first weights once.
+
+Counted are the calls of `linear`, `conv1d` to `conv3d` and `conv_transpose1d` to `conv_transpose3d`, which
+torch's layers end in and modules of one's own may call themselves, and `SpikeProduct`. Whatever else
+multiplies is named in `Energy.uncounted`: other products, recurrent layers of torch, quantised layers.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch.overrides import TorchFunctionMode
 
+from a2sg.energy.counts import LayerOperations, NeuronCount, ProductCount, SynapseCount, merged
+from a2sg.energy.synapses import COUNTED, Connection, connection, uncounted
 from a2sg.errors import require_count
 from a2sg.models.attention import SpikeProduct
 from a2sg.modes import in_mode
 from a2sg.neuron import IntegerLIF, SpikingNeuron, State
-from a2sg.operations import LayerOperations, NeuronCount, ProductCount, Synapse, SynapseCount, merged
 from a2sg.ranks import gathered
-
-__all__ = ["Energy", "EnergyMeter", "LayerOperations", "measure"]
 
 MAC_PICOJOULES = 4.6
 ACCUMULATE_PICOJOULES = 0.9
@@ -54,6 +59,8 @@ class Energy:
     """Per spiking layer, the mean spike over batch and neurons at each of the T steps."""
     neurons: dict[str, float]
     """Per spiking layer, how many."""
+    uncounted: list[str]
+    """What multiplied too and is in none of the numbers: "layer (function)"; empty if all was counted."""
 
 
 class EnergyMeter:
@@ -69,6 +76,9 @@ class EnergyMeter:
     The quantum is the largest that fits all inputs seen. So an average-pooled map is counted short if by
     chance all its values are multiples of more than one spike's share; over a whole test set this does not
     happen in practice. If no quantum fits, the layer counts as MACs.
+
+    A layer is named after its module; weights that a module uses itself after the parameter, or if they
+    are computed, after the module and the function. What `torch.compile` made runs uncompiled meanwhile.
 
     Args:
         model: holds a2sg neurons; spikes of others are used for operations, but not counted.
@@ -91,27 +101,32 @@ class EnergyMeter:
         self.real_input = real_input
         self._synapses: dict[str, SynapseCount | ProductCount] = {}
         self._neurons: dict[str, NeuronCount] = {}
-        self._hooks: list[RemovableHandle] = []
+        self._uncounted: dict[str, None] = {}
+        self._running: list[tuple[str, nn.Module]] = []
+        self._open = ExitStack()
 
     def __enter__(self) -> EnergyMeter:
-        for name, module in self.model.named_modules():
-            if isinstance(module, Synapse):
-                self._hooks.append(module.register_forward_hook(self._synapse_hook(name)))
-            elif isinstance(module, SpikeProduct):
-                self._hooks.append(module.register_forward_hook(self._product_hook(name)))
-            elif isinstance(module, SpikingNeuron):
-                self._hooks.append(module.register_forward_hook(self._neuron_hook(name)))
+        model = getattr(self.model, "_orig_mod", self.model)  # of torch.compile
+        with ExitStack() as stack:
+            for name, module in model.named_modules():
+                begin, end = partial(self._begin, name), partial(self._end, name)
+                stack.callback(module.register_forward_pre_hook(begin).remove)
+                stack.callback(module.register_forward_hook(end, always_call=True).remove)
+            if "torch._dynamo" in sys.modules:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(_Calls(self._call))
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+        self._running.clear()
+        self._open.close()
 
     def add_ranks(self) -> None:
         """Add what all ranks of a distributed run have counted; all must call it, once."""
         self._synapses = merged(gathered(self._synapses))
         self._neurons = merged(gathered(self._neurons))
+        self._uncounted = {name: None for found in gathered(self._uncounted) for name in found}
 
     def result(self, samples: int) -> Energy:
         """What was counted so far, per sample.
@@ -134,41 +149,73 @@ class EnergyMeter:
             layers=layers,
             firing_rates={name: count.rates for name, count in self._neurons.items()},
             neurons={name: count.outputs / samples for name, count in self._neurons.items()},
+            uncounted=list(self._uncounted),
         )
 
-    def _synapse_hook(self, name: str) -> Any:
-        @torch.no_grad()
-        def hook(module: Synapse, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _begin(self, name: str, module: nn.Module, inputs: Any) -> None:
+        self._running.append((name, module))
+
+    @torch.no_grad()
+    def _end(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._running.pop()
+        if output is None:  # it failed
+            return
+        if isinstance(module, SpikeProduct):
+            product = self._synapses.setdefault(name, ProductCount())
+            assert isinstance(product, ProductCount)
+            product.add(*module.per_head(*inputs))
+        elif isinstance(module, SpikingNeuron):
+            self._count_spikes(name, module, output)
+
+    def _count_spikes(self, name: str, neuron: SpikingNeuron, output: Tensor | tuple[Tensor, State]) -> None:
+        scale = neuron.levels if isinstance(neuron, IntegerLIF) and neuron.normalize else 1
+        count = self._neurons.setdefault(name, NeuronCount())
+        if isinstance(output, Tensor):
+            count.add(output, scale)
+        else:  # part of a sequence
+            spikes, state = output
+            count.add(spikes, scale, state.step - len(spikes))
+
+    @torch.no_grad()
+    def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Count a call of any of torch's functions."""
+        if not self._running or isinstance(self._running[-1][1], SpikeProduct):
+            return
+        if function in COUNTED:
+            call = connection(function, args, kwargs)
+            name = self._name(call)
             if name not in self._synapses:
-                real = self.real_input and not self._synapses
-                self._synapses[name] = SynapseCount(quantum=0.0 if real else math.inf)
+                first = not self._synapses and not self._uncounted
+                self._synapses[name] = SynapseCount(0.0 if first and self.real_input else math.inf)
             count = self._synapses[name]
             assert isinstance(count, SynapseCount)
-            count.add(module, inputs[0])
+            count.add(call)
+        elif other := uncounted(function):
+            name, module = self._running[-1]
+            self._uncounted[f"{name or type(module).__name__} ({other})"] = None
 
-        return hook
+    def _name(self, call: Connection) -> str:
+        name, module = self._running[-1]
+        own = (key for key, weight in module.named_parameters() if weight is call.weight)
+        parameter = next(own, call.function.__name__)
+        if parameter == "weight" or isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            return name
+        return f"{name}.{parameter}".removeprefix(".").removesuffix(".weight")
 
-    def _product_hook(self, name: str) -> Any:
-        @torch.no_grad()
-        def hook(module: SpikeProduct, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            count = self._synapses.setdefault(name, ProductCount())
-            assert isinstance(count, ProductCount)
-            count.add(*module.per_head(*inputs))
 
-        return hook
+class _Calls(TorchFunctionMode):
+    """Tells of every call of a function of torch."""
 
-    def _neuron_hook(self, name: str) -> Any:
-        @torch.no_grad()
-        def hook(module: SpikingNeuron, inputs: Any, output: Tensor | tuple[Tensor, State]) -> None:
-            scale = module.levels if isinstance(module, IntegerLIF) and module.normalize else 1
-            count = self._neurons.setdefault(name, NeuronCount())
-            if isinstance(output, Tensor):
-                count.add(output, scale)
-            else:  # part of a sequence
-                spikes, state = output
-                count.add(spikes, scale, state.step - len(spikes))
+    def __init__(self, tell: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], None]) -> None:
+        super().__init__()
+        self.tell = tell
 
-        return hook
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        self.tell(func, args, kwargs or {})  # unless it failed
+        return output
 
 
 def measure(
