@@ -67,6 +67,8 @@ class WindowPolicy(ABC):
         self._mail = Mail()
         self._clock = Clock()
         self._attached = True
+        self._pauses = 0
+        """How many contexts of `paused` are open."""
 
     @property
     def history(self) -> list[Row]:
@@ -176,6 +178,26 @@ class WindowPolicy(ABC):
         self._mail.deliver(wait=True)
         self._records.record(Path(path), anew=anew)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep some passes out of the search: those whose forward pass runs while this context lasts.
+
+        For passes that are not the training step, such as those that make adversarial examples or compute an
+        auxiliary loss. Their gradients are as ever, and iterations count on. What counts is where the forward
+        pass runs: a backward pass inside of one that ran outside is still observed. Contexts may be nested.
+
+            with windows.paused():
+                adversarial = attack(net, x, y)
+            criterion(net(adversarial), y).backward()
+        """
+        self._pauses += 1
+        self._arm()
+        try:
+            yield
+        finally:
+            self._pauses -= 1
+            self._arm()
+
     def detach(self) -> None:
         """Stop watching the model, for good; its windows stay as they are."""
         self._attached = False
@@ -234,7 +256,7 @@ class WindowPolicy(ABC):
         self._arm()
 
     def _arm(self) -> None:
-        self._watch(self.observing)
+        self._watch(self.observing and not self._pauses)
 
     def _watch(self, on: bool) -> None:
         for name, observer in self.observers.items():
