@@ -18,7 +18,7 @@ import numpy as np
 
 from a2sg.data.apart import Apart
 from a2sg.data.cache import cache_folder
-from a2sg.data.frame_cache import FrameArrays, cached_frames
+from a2sg.data.frame_cache import FrameArrays, cached_frames, read_frames
 from a2sg.data.frames import SLICINGS, event_frames
 from a2sg.data.labels import number_in
 from a2sg.data.sets import ImageData, register_data
@@ -177,6 +177,10 @@ def _data(
         if not split.files:
             raise InputError(f"{title} has no recordings for {kind} here")
         parts.append(FrameArrays(cached_frames(name, split.files, tuple(framing), frames), split.labels))
+
+    def another(file: Path) -> np.ndarray:
+        return read_frames(file, frames).astype(np.float32)
+
     return ImageData(
         train=parts[0],
         test=parts[1],
@@ -184,6 +188,7 @@ def _data(
         shape=(framing.sensor[2], *framing.size),
         description=f"{title}, event counts in {framing.steps} frames of equal {framing.by}",
         steps=framing.steps,
+        reader=another,
     )
 
 

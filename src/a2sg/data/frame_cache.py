@@ -118,18 +118,22 @@ def cached_frames(
 
 def _write(part: Path, name: str, files: Sequence[Path], make: Callable[[Path], np.ndarray]) -> None:
     """Write the frames one recording after the other, so that they need not fit into memory."""
-    first = _made(files[0], make)
+    first = read_frames(files[0], make)
     array = np.lib.format.open_memmap(part, mode="w+", dtype=first.dtype, shape=(len(files), *first.shape))
     for at, file in enumerate(progress(files, f"frames of {name}", len(files))):
-        frames = _made(file, make)
+        frames = read_frames(file, make)
         if frames.shape != first.shape:
             raise InputError(f"{file} gives frames {frames.shape}, but {files[0]} {first.shape}")
         array[at] = frames
     array.flush()
 
 
-def _made(file: Path, make: Callable[[Path], np.ndarray]) -> np.ndarray:
-    """The frames of a file; readers of many formats fail in many ways."""
+def read_frames(file: Path, make: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """The frames that `make` gives of a file.
+
+    Raises:
+        InputError: if it fails: readers of many formats do so in many ways.
+    """
     try:
         with told("it is damaged"):
             return make(file)

@@ -18,7 +18,7 @@ from a2sg.study.measure.variation import HistoryPoint, history_points
 if TYPE_CHECKING:
     from a2sg.data import ImageData
     from a2sg.training.config import RunConfig
-    from a2sg.training.losses import Loss
+    from a2sg.training.losses import Criterion
     from a2sg.training.task import SpikingTask
 
 
@@ -30,7 +30,7 @@ class Run:
     task: SpikingTask
     config: RunConfig
     model: nn.Module
-    loss: Loss
+    loss: Criterion
     data: ImageData
 
     @cached_property

@@ -30,6 +30,7 @@ from a2sg.training.average import WeightAverage
 from a2sg.training.batches import build_batches
 from a2sg.training.build import (
     build_augment,
+    build_loss,
     build_model,
     build_optimizer,
     build_schedule,
@@ -37,7 +38,6 @@ from a2sg.training.build import (
 )
 from a2sg.training.config import RunConfig
 from a2sg.training.graphs import CudaRecorder, GraphedStep, obstacle, wanted
-from a2sg.training.losses import create_loss
 from a2sg.training.metrics import Mean, build_metric
 from a2sg.training.midway import Saver, random_state, set_random_state
 from a2sg.training.phases import AUGMENTATION
@@ -45,7 +45,7 @@ from a2sg.training.regularizers import create_regularizers
 
 
 class SpikingTask(pl.LightningModule):
-    """Classification, of images or of their pixels. The model gives logits `[T, B, classes, ...]`.
+    """Classification, of images or of their pixels, or regression. The model gives `[T, B, classes, ...]`.
 
     Args:
         config: the run.
@@ -61,7 +61,7 @@ class SpikingTask(pl.LightningModule):
         self.model = build_model(config, data)
         self.work = share_work(self.model)
         self.windows = build_windows(config, self.model)
-        self.loss = create_loss(config.loss.name, label_smoothing=config.loss.label_smoothing)
+        self.loss = build_loss(config, data)
         self.regularizers = create_regularizers(config.loss.regularizers)
         self.score = SCORES[data.task]
         self.train_loss, self.test_loss = Mean(), Mean()
@@ -98,7 +98,7 @@ class SpikingTask(pl.LightningModule):
             self._require_finite(total)
         self.last_loss = loss.detach()
         self.train_loss.update(self.last_loss, len(labels))
-        self.train_score.update(self.loss.predict(logits), likeliest(labels))
+        self.train_score.update(self.loss.predict(logits), self.loss.right(labels))
         self._log("train", index == self._done, self.train_loss, self.train_score)
         return total
 
@@ -264,8 +264,3 @@ class SpikingTask(pl.LightningModule):
                 f"the loss became {loss.item()} in epoch {self.current_epoch + 1} (iteration "
                 f"{self.trainer.global_step}): lower optimizer.lr, or set optimizer.clip_norm"
             )
-
-
-def likeliest(labels: Tensor) -> Tensor:
-    """Class numbers `[B, ...]`, of labels that are those or class probabilities `[B, K, ...]`."""
-    return labels.argmax(1) if labels.is_floating_point() else labels
