@@ -17,7 +17,16 @@ from a2sg.data.encoded import read_image
 from a2sg.data.sets import DATA, ArrayImages, Held, ImageData, register_data
 from a2sg.errors import require
 
-__all__ = ["ArrayImages", "Held", "ImageData", "create_data", "describe_data", "list_data", "read_image", "register_data"]
+__all__ = [
+    "ArrayImages",
+    "Held",
+    "ImageData",
+    "create_data",
+    "describe_data",
+    "list_data",
+    "read_image",
+    "register_data",
+]
 
 
 def create_data(name: str, **options: Any) -> ImageData:

@@ -4,6 +4,7 @@ A neuron starts at rest in every call and keeps nothing afterwards. For streamin
 returns the state explicitly.
 """
 
+from a2sg.neuron.encoders import DeltaEncoder, LatencyEncoder, PoissonEncoder
 from a2sg.neuron.integer import IntegerLIF
 from a2sg.neuron.leaky import IF, LIF, PLIF
 from a2sg.neuron.registry import NEURONS, register_neuron
@@ -15,7 +16,10 @@ __all__ = [
     "LIF",
     "NEURONS",
     "PLIF",
+    "DeltaEncoder",
     "IntegerLIF",
+    "LatencyEncoder",
+    "PoissonEncoder",
     "Record",
     "SpikingNeuron",
     "State",

@@ -101,11 +101,11 @@ def _on_data(name: str, data_name: str, size: int, steps: int, seed: int) -> Sub
     images, labels = next(training_batches(data, size, seed))
     logits = _logits(model, images)
     require(
-        logits.dim() - labels.dim() == 2,
+        logits.dim() - labels.dim() == (1 if data.task == "regression" else 2),
         f"model {name!r} gives logits {tuple(logits.shape)}, which do not fit the labels of data set "
         f"{data_name!r}: choose another with --data",
     )
-    return _named(model, f"{name} with fresh weights", (images, labels), data_name, usual_loss())
+    return _named(model, f"{name} with fresh weights", (images, labels), data_name, usual_loss(data.task))
 
 
 def training_batches(data: ImageData, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
