@@ -10,6 +10,7 @@ from a2sg.data import digits as _digits  # noqa: F401
 from a2sg.data import digits_events as _digits_events  # noqa: F401
 from a2sg.data import digits_scenes as _digits_scenes  # noqa: F401
 from a2sg.data import event_arrays as _event_arrays  # noqa: F401
+from a2sg.data import event_folder as _event_folder  # noqa: F401
 from a2sg.data import events as _events  # noqa: F401
 from a2sg.data import images as _images  # noqa: F401
 from a2sg.data import views as _views  # noqa: F401

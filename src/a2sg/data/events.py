@@ -265,17 +265,17 @@ def aedat4_reader() -> Apart:
 
 
 def _read_cifar10_dvs(apart: Apart, file: Path) -> np.ndarray:
-    return _events(apart.read(file), "txyp")
+    return event_table(apart.read(file), "txyp")
 
 
 def _read_gesture(file: Path) -> np.ndarray:
     columns = numbers(read_file(file), "it")
     whole = bool(np.isfinite(columns).all()) and bool((np.abs(columns.astype(np.float64)) < WHOLE).all())
     require(whole, "it has events that are not whole numbers")
-    return _events(columns.astype(np.int64), "xypt")  # t in milliseconds
+    return event_table(columns.astype(np.int64), "xypt")  # t in milliseconds
 
 
-def _events(columns: np.ndarray, names: str) -> np.ndarray:
+def event_table(columns: np.ndarray, names: str) -> np.ndarray:
     """Columns `[N, 4]` as a table with these names."""
     require(
         columns.ndim == 2 and columns.shape[1] == len(names),
