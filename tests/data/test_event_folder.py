@@ -120,6 +120,7 @@ def test_other_folders_are_told(tmp_path):
     (tmp_path / "data" / "test" / "wave").rename(tmp_path / "data" / "test" / "clap")
     with pytest.raises(InputError, match=r"has a class .'clap'. that .* does not have"):
         create_data("event_folder", source=str(tmp_path / "data"))
+    (tmp_path / "data" / "test" / "clap").rename(tmp_path / "data" / "test" / "wave")
     (tmp_path / "data" / "train" / "2" / "user_0.npz").write_bytes(b"PK\x03\x04 damaged")
     with pytest.raises(InputError, match=r"cannot read the recording .*user_0\.npz"):
         create_data("event_folder", source=str(tmp_path / "data"))

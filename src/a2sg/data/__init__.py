@@ -13,6 +13,7 @@ from a2sg.data import event_arrays as _event_arrays  # noqa: F401
 from a2sg.data import event_folder as _event_folder  # noqa: F401
 from a2sg.data import events as _events  # noqa: F401
 from a2sg.data import images as _images  # noqa: F401
+from a2sg.data import spoken as _spoken  # noqa: F401
 from a2sg.data import views as _views  # noqa: F401
 from a2sg.data.encoded import read_image
 from a2sg.data.sets import DATA, ArrayImages, Held, ImageData, register_data

@@ -74,8 +74,8 @@ def event_folder(
         inner = root / test
         require(
             within != root and inner.is_dir(),
-            f"{root} has no folders {train!r} and {test!r} ({holds(root)}): name them in data.options, or set "
-            "data.options.holdout, such as 0.1, to the share of recordings to evaluate on",
+            f"{root} has no folders {train!r} and {test!r} ({holds(root)}): name them in data.options, or "
+            "set data.options.holdout, such as 0.1, to the share of recordings to evaluate on",
         )
         others, other_names = _by_class(inner)
         strange = sorted(set(other_names) - set(classes))
