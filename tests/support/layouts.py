@@ -209,7 +209,7 @@ def write_spoken(
     times: Sequence[float] | None = None,
     units: Sequence[int] | None = None,
 ) -> dict[str, list[tuple[np.ndarray, np.ndarray, int]]]:
-    """The files of SHD or SSC, and times, units and label of their recordings, by split; random if not given."""
+    """The files of SHD or SSC; times, units and label of their recordings by split, random if not given."""
     import h5py
 
     known: dict[str, list[tuple[np.ndarray, np.ndarray, int]]] = {}

@@ -143,10 +143,8 @@ def _write(part: Path, name: str, made: Iterable[tuple[str, np.ndarray]], count:
     array, first = None, ""
     for at, (recording, frames) in enumerate(progress(made, f"frames of {name}", count)):
         if array is None:
-            array = np.lib.format.open_memmap(
-                part, mode="w+", dtype=frames.dtype, shape=(count, *frames.shape)
-            )
-            first = recording
+            shape, first = (count, *frames.shape), recording
+            array = np.lib.format.open_memmap(part, mode="w+", dtype=frames.dtype, shape=shape)
         if frames.shape != array.shape[1:]:
             raise InputError(f"{recording} gives frames {frames.shape}, but {first} {array.shape[1:]}")
         array[at] = frames

@@ -34,7 +34,8 @@ def shd(source: str | None = None, steps: int = 20, units: int = 140, by: str = 
     """Spiking Heidelberg Digits: spoken digits as spikes, 20 classes, 8,156 for training, 2,264 for test.
 
     Cramer et al., The Heidelberg spiking data sets for the systematic evaluation of spiking neural networks,
-    IEEE TNNLS 2020. Ten digits in English and in German, 700 units. The test recordings have two speakers whom training does not have.
+    IEEE TNNLS 2020. Ten digits in English and in German, 700 units. Two speakers of the test
+    recordings are not among those of training.
 
     Args:
         source: folder that holds, or is to hold, `SHD`; None is in the cache.
