@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_count
+from a2sg.modes import as_it_was
 from a2sg.window.later import Mail
 from a2sg.window.observer import Clock, Observer
 from a2sg.window.records import Records, Row
@@ -144,7 +145,7 @@ class WindowPolicy(ABC):
         )
         self._watch(True)
         try:
-            with _as_it_was(self._model, [site.window for site in self.sites.values()]):
+            with as_it_was(self._model, [site.window for site in self.sites.values()]):
                 for _ in range(rounds):
                     value = loss()
                     require(
@@ -275,27 +276,6 @@ class WindowPolicy(ABC):
                 of,
                 ", ".join(f"{reason}: {count}" for reason, count in bad.items()),
             )
-
-
-@contextmanager
-def _as_it_was(model: nn.Module, but: Sequence[Tensor]) -> Iterator[None]:
-    """Put back a model's gradients and buffers, `but` some of these, and the random state."""
-    kept = {id(tensor) for tensor in but}
-    buffers = [buffer for buffer in model.buffers() if id(buffer) not in kept]
-    copies = [buffer.clone() for buffer in buffers]
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    devices = {parameter.device.index for parameter, _ in gradients if parameter.device.type == "cuda"}
-    try:
-        for parameter, _ in gradients:
-            parameter.grad = None
-        with torch.random.fork_rng(sorted(devices)), torch.enable_grad():
-            yield
-    finally:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        with torch.no_grad():
-            for buffer, copy in zip(buffers, copies, strict=True):
-                buffer.copy_(copy)
 
 
 def _find_sites(model: nn.Module) -> dict[str, Site]:
