@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler, default_collate
 
+from a2sg.errors import require
 from a2sg.registry import Registry
 
 Entry = TypeVar("Entry", bound=Callable[..., "ImageData"])
@@ -107,11 +108,20 @@ class ArrayImages(Held):
     Args:
         images: `[N, C, H, W]` or `[N, T, C, H, W]`; uint8 stays, all else becomes float32.
         labels: `[N]`, whole numbers from 0; for regression `[N, K]`, floating point.
+
+    Raises:
+        InputError: for labels `[N]` that are no whole numbers.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         pixels = images.dtype == np.uint8
-        numbers = labels.dtype.kind == "f"
+        numbers = labels.dtype.kind == "f" and labels.ndim > 1
+        whole = numbers or labels.dtype.kind != "f" or bool((labels == np.floor(labels)).all())
+        require(
+            whole,
+            "labels [N] must be class numbers, whole and from 0: for regression give K numbers for each "
+            "sample, [N, K], as labels[:, None] does for one",
+        )
         super().__init__(
             torch.as_tensor(images, dtype=torch.uint8 if pixels else torch.float32),
             torch.as_tensor(labels, dtype=torch.float32 if numbers else torch.int64),

@@ -117,14 +117,14 @@ def _read(file: Path, data: ImageData, name: str) -> np.ndarray:
             f"data set {name!r} cannot read files: if it is your own, give its ImageData a reader"
         )
     with told(f"{file} cannot be read"):
-        sample = data.reader(file)
+        sample = np.asarray(data.reader(file))
     shape = data.shape if data.steps is None else (data.steps, *data.shape)
     require(
         sample.shape == shape,
         f"{file} gives a sample of shape {sample.shape}, but the network was trained on {shape} (channels, "
         "height and width last): give files of that size, or train with data.options.image_size",
     )
-    return sample
+    return sample if sample.dtype == np.uint8 else sample.astype(np.float32)
 
 
 def _inside(folder: Path) -> list[Path]:
