@@ -63,6 +63,7 @@ TOGETHER = {
     "training/test_recipe.py": "plain",
     "training/test_run.py": "task",
     "window/test_adaptive.py": "history observer solve",
+    "window/test_policy_calibrate.py": "/modes",
 }
 """Modules of the same room (with a slash: of another) that a file tests with its own."""
 

@@ -1,4 +1,4 @@
-"""The command line: a2sg train | evaluate | compare | inspect | analyze | export | bench | list | info.
+"""The command line: `a2sg COMMAND`, with the commands of `COMMANDS`.
 
 Bad input ends in one line on stderr and exit status 2, an interrupted run in status 130.
 """
@@ -208,6 +208,38 @@ def evaluate_command(words: list[str]) -> int:
     return 0
 
 
+def predict_command(words: list[str]) -> int:
+    """Say what the network of a run makes of files."""
+    import json
+
+    parser = Parser("predict", "Say which class a trained network gives each file, read as its data are.")
+    parser.add_argument("run", help="run folder")
+    parser.add_argument("files", nargs="+", help="images or recordings, or folders of them")
+    parser.add_argument("--top", type=int, default=1, help="how many classes of each, the likeliest first")
+    parser.add_argument("--json", action="store_true", help="as JSON, not CSV")
+    parser.add_argument("--out", help="file to write to (default: print)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    options = parser.read(words)
+
+    from a2sg.devices import find_device
+    from a2sg.files import csv_text, write_text
+    from a2sg.training.predict import find_files, flat, predict
+    from a2sg.training.run import load_run
+
+    device = find_device(options.device)
+    require_count("--top", options.top)
+    out = _new_file(options.out) if options.out else None
+    files = find_files(options.files)
+    said = predict(load_run(Path(options.run)), files, top=options.top, device=device, progress=True)
+    text = json.dumps(said, indent=2) + "\n" if options.json else csv_text([flat(one) for one in said])
+    if out is None:
+        print(text, end="")
+    else:
+        write_text(out, text)
+        print(f"written to {out}: {len(said)} files")
+    return 0
+
+
 def compare_command(words: list[str]) -> int:
     """Train several arms over several seeds and compare them in pairs."""
     from a2sg.training import launch
@@ -340,9 +372,7 @@ def export_command(words: list[str]) -> int:
 
     require(options.nir, "say as what to export it: --nir")
     folder = Path(options.run)
-    out = Path(options.out) if options.out else folder / "model.nir"
-    require(not out.is_dir(), f"--out must be a file, but {out} is a folder")
-    require(out.parent.is_dir(), f"--out must be in a folder that exists, but {out.parent} does not")
+    out = _new_file(options.out or folder / "model.nir")
     graph = run_to_nir(folder, options.reader)
     write_nir(graph, out)
     print(f"written to {out}: {len(graph.nodes)} nodes, {len(graph.edges)} edges")
@@ -397,6 +427,14 @@ def _seeds(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
+def _new_file(name: str | Path) -> Path:
+    """Where `--out` says that a file is to be written."""
+    out = Path(name)
+    require(not out.is_dir(), f"--out must be a file, but {out} is a folder")
+    require(out.parent.is_dir(), f"--out must be in a folder that exists, but {out.parent} does not")
+    return out
+
+
 def _free(folder: Path) -> Path:
     """`folder`, or the first of folder-2, folder-3 … that does not exist."""
     candidate, number = folder, 1
@@ -409,6 +447,7 @@ def _free(folder: Path) -> Path:
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network by a recipe, or resume a run"),
     "evaluate": (evaluate_command, "evaluate a run on its test data"),
+    "predict": (predict_command, "say which class a run's network gives files, or which numbers"),
     "compare": (compare_command, "train several arms over several seeds and compare them"),
     "inspect": (inspect_command, "look at one batch: who gets a gradient, and which window would fit"),
     "analyze": (analyze_command, "measure why runs train as they do: curvature, landscape, theory, energy"),

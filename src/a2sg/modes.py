@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -53,3 +53,24 @@ def kept(model: nn.Module, parameters: bool = False) -> Iterator[None]:
             for tensor, before in zip(tensors, saved, strict=True):
                 if not torch.equal(tensor, before):
                     tensor.copy_(before)
+
+
+@contextmanager
+def as_it_was(model: nn.Module, but: Sequence[Tensor]) -> Iterator[None]:
+    """Put back a model's gradients and buffers, `but` some of these, and the random state."""
+    spared = {id(tensor) for tensor in but}
+    buffers = [buffer for buffer in model.buffers() if id(buffer) not in spared]
+    copies = [buffer.clone() for buffer in buffers]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    devices = {parameter.device.index for parameter, _ in gradients if parameter.device.type == "cuda"}
+    try:
+        for parameter, _ in gradients:
+            parameter.grad = None
+        with torch.random.fork_rng(sorted(devices)), torch.enable_grad():
+            yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, copy in zip(buffers, copies, strict=True):
+                buffer.copy_(copy)

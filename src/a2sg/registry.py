@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -54,7 +54,7 @@ class Registry(dict[str, T]):
         Raises:
             InputError: for an unknown name, with the nearest.
         """
-        return self[require_choice(self.kind, name, self)]
+        return self[require_known(self.kind, name, self)]
 
     def create(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Call the entry `name` with `arguments`, which come first, and the user's `options`.
@@ -78,6 +78,14 @@ class Registry(dict[str, T]):
     def describe(self) -> dict[str, str]:
         """The first docstring line of every thing, by name, in the order in which they were added."""
         return {name: (thing.__doc__ or "").partition("\n")[0] for name, thing in self.items()}
+
+
+def require_known(kind: str, name: str, names: Collection[str]) -> str:
+    """Return `name`; raise `InputError` unless it is one of `names`, to which users add by `--import`."""
+    try:
+        return require_choice(kind, name, names)
+    except InputError as error:
+        raise InputError(f"{error}; for one of your own, name its module: --import MODULE") from None
 
 
 def check_options(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Score:
-    """A number from 0 to 1, larger is better."""
+    """A number of at most 1, larger is better."""
 
     name: str
     """Field of `summary.json`; `metrics.csv` has the columns `train_NAME` and `test_NAME`."""
@@ -19,6 +19,7 @@ class Score:
 SCORES = {
     "classification": Score("accuracy", "accuracy"),
     "segmentation": Score("miou", "mIoU"),
+    "regression": Score("r2", "R²"),
 }
 """By the task of the data set."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from a2sg.data import ImageData, create_data, describe_data, list_data
+from a2sg.data import ArrayImages, ImageData, create_data, describe_data, list_data
 from a2sg.errors import InputError
 
 sklearn_datasets = pytest.importorskip("sklearn.datasets", reason="needs a2sg[train]")
@@ -101,3 +101,18 @@ def test_a_missing_extra_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(InputError, match=r"need the extra a2sg\[train\]: pip install 'a2sg\[train\]'"):
         create_data("digits")
+
+
+def test_labels_are_classes_or_the_numbers_of_a_regression():
+    images = np.zeros((3, 1, 2, 2), np.float32)
+    for labels in (np.array([0, 2, 1]), np.array([0.0, 2.0, 1.0])):
+        data = ArrayImages(images, labels)
+        assert data.labels.dtype == torch.int64
+        assert [data[at][1] for at in range(3)] == [0, 2, 1]
+    numbers = np.array([[0.5, 2.0], [1.5, -1.0], [0.0, 0.25]])
+    data = ArrayImages(images, numbers)
+    assert data.labels.dtype == torch.float32
+    assert data[1][1].tolist() == [1.5, -1.0]
+    assert data.__getitems__([2, 0])[1].tolist() == [[0.0, 0.25], [0.5, 2.0]]
+    with pytest.raises(InputError, match=r"for regression give K numbers for each sample, \[N, K\]"):
+        ArrayImages(images, np.array([0.5, 1.0, 2.0]))

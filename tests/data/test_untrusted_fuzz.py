@@ -113,6 +113,20 @@ def array(folder):
     return Files(path, lambda: create_data("event_arrays", source=str(folder), axes="ypt"))
 
 
+def recorded(**arrays):
+    """A recording in a `.npz` file, as `event_folder` reads it."""
+
+    def made(folder):
+        for name in ("train", "test"):
+            (folder / name / "wave").mkdir(parents=True)
+            np.savez(folder / name / "wave" / "0.npz", **arrays)
+        path = folder / "test" / "wave" / "0.npz"
+        reader = create_data("event_folder", source=str(folder), sensor=4).reader
+        return Files(path, lambda: reader(path))
+
+    return made
+
+
 def image(kind):
     def made(folder):
         path = folder / f"image.{kind}"
@@ -178,7 +192,12 @@ QUICK = {
         *(packed_idx, unpacked_idx, labels_idx, plain_tar, packed_tar, unpacked_tar),
         *(zip_of_arrays, packed_zip_of_arrays, array, scene, classes_of_ade20k, nmnist, gesture),
     )
-} | {kind: image(kind) for kind in KINDS}
+}
+QUICK |= {kind: image(kind) for kind in KINDS}
+QUICK |= {
+    "npz of frames": recorded(frames=np.arange(4 * 2 * 9).reshape(4, 2, 3, 3)),
+    "npz of events": recorded(**{name: np.arange(9) % (2 if name == "p" else 4) for name in "txyp"}),
+}
 SLOW = {"parquet": parquet}
 
 

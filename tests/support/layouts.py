@@ -200,3 +200,35 @@ def zipped(folder: Path, path: Path) -> Path:
         for file in sorted(folder.rglob("*.npy")):
             archive.write(file, Path("Inner") / file.relative_to(folder))
     return path
+
+
+def write_spoken(
+    root: Path,
+    name: str,
+    classes: int,
+    times: Sequence[float] | None = None,
+    units: Sequence[int] | None = None,
+) -> dict[str, list[tuple[np.ndarray, np.ndarray, int]]]:
+    """The files of SHD or SSC; times, units and label of their recordings by split, random if not given."""
+    import h5py
+
+    known: dict[str, list[tuple[np.ndarray, np.ndarray, int]]] = {}
+    folder = root / name.upper()
+    folder.mkdir(parents=True)
+    for seed, split in enumerate(("train", "test") if name == "shd" else ("train", "valid", "test")):
+        random = np.random.default_rng(seed)
+        known[split] = []
+        for label in range(classes):
+            count = int(random.integers(20, 60))
+            at = np.sort(random.uniform(0, 1.2, count)) if times is None else np.array(times)
+            where = random.integers(0, 700, count) if units is None else np.array(units)
+            known[split].append((at.astype(np.float16), where.astype(np.uint16), label))
+        with h5py.File(folder / f"{name}_{split}.h5", "w") as file:
+            for part, (key, kind) in enumerate((("times", np.float16), ("units", np.uint16))):
+                made = file.create_dataset(f"spikes/{key}", (classes,), dtype=h5py.vlen_dtype(kind))
+                for number, recording in enumerate(known[split]):
+                    made[number] = recording[part]
+            file["labels"] = np.arange(classes, dtype=np.uint16)
+            file["extra/keys"] = np.array([f"word {number}".encode() for number in range(classes)])
+            file["extra/speaker"] = np.zeros(classes, dtype=np.uint16)
+    return known

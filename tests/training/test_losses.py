@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import a2sg
+from a2sg.data.sets import IGNORE
 from a2sg.errors import InputError
 from a2sg.neuron import Record
-from a2sg.training.losses import LOSSES, create_loss, mean_readout, membrane_readout
+from a2sg.training.losses import LOSSES, Loss, create_loss, mean_readout, membrane_readout
 from a2sg.training.regularizers import REGULARIZERS, create_regularizers
 
 
@@ -19,6 +20,7 @@ def logits():
 
 
 LABELS = torch.tensor([1, 0, 4, 2])
+OF_CLASSES = sorted(name for name, loss in LOSSES.items() if issubclass(loss, Loss))
 
 
 def cross_entropy(rows, labels, smoothing):
@@ -61,14 +63,63 @@ def test_losses_are_their_formulas(logits, smoothing):
     )
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+WEIGHTS = (0.5, 2.0, 1.0, 3.0, 0.25)
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_class_weights_are_those_of_repeated_samples(name):
+    """A class of weight 3 counts as if each of its samples were there three times."""
+    torch.manual_seed(0)
+    logits, labels = torch.randn(3, 6, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 2, 0, 1])
+    weights = (1.0, 3.0, 2.0)
+    times = torch.tensor(weights).long()[labels]
+    options = {"weight": 0.0} if name == "tet" else {}  # tet's second term is of outputs alone
+    repeated = create_loss(name, **options)(
+        logits.repeat_interleave(times, 1), labels.repeat_interleave(times)
+    )
+    for scale in (1.0, 0.1):
+        scaled = tuple(scale * weight for weight in weights)
+        found = create_loss(name, **options, class_weights=scaled)(logits, labels)
+        assert found.item() == pytest.approx(repeated.item())
+
+
+def test_class_weights_of_pixels_and_of_probabilities(logits):
+    torch.manual_seed(0)
+    maps, labels = torch.randn(3, 2, 5, 4, 6, dtype=torch.float64), torch.randint(-1, 5, (2, 4, 6))
+    labels[labels < 0] = IGNORE
+    loss = create_loss("mean", class_weights=WEIGHTS)
+    seen = labels >= 0
+    flat = maps.permute(0, 1, 3, 4, 2)[:, seen]
+    assert loss(maps, labels).item() == pytest.approx(loss(flat, labels[seen]).item())
+    assert loss(maps, torch.full_like(labels, IGNORE)).item() == 0
+
+    certain = torch.nn.functional.one_hot(LABELS, 5).double()
+    each = [create_loss("mean")(logits[:, [at]], LABELS[[at]]).item() for at in range(4)]
+    expected = sum(WEIGHTS[label] * one for label, one in zip(LABELS.tolist(), each, strict=True)) / 4
+    assert loss(logits, certain).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ((1.0, 2.0), "class_weights must have a number for each of the 5 classes, not 2"),
+        ((1.0, 1.0, 1.0, 1.0, 0.0), "each of class_weights must be a number above 0, not 0.0"),
+        ((1.0, 1.0, 1.0, 1.0, math.nan), "each of class_weights must be a number above 0, not nan"),
+    ],
+)
+def test_class_weights_that_cannot_work_are_told(logits, weights, message):
+    with pytest.raises(InputError, match=message):
+        create_loss("mean", class_weights=weights)(logits, LABELS)
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
 def test_probabilities_work_as_labels(logits, name):
     loss = create_loss(name, 0.1)
     certain = torch.nn.functional.one_hot(LABELS, 5).double()
     assert loss(logits, certain).item() == pytest.approx(loss(logits, LABELS).item())
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_CLASSES)
 def test_maps_of_logits_work_pixel_by_pixel(name):
     torch.manual_seed(0)
     maps, labels = torch.randn(3, 2, 5, 4, 6, dtype=torch.float64), torch.randint(5, (2, 4, 6))
@@ -87,7 +138,7 @@ def test_predictions_follow_the_readout_of_the_loss():
     assert create_loss("membrane", decay=1.0).predict(logits).tolist() == [0]
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_CLASSES)
 def test_gradients_reach_every_step(logits, name):
     logits = logits.requires_grad_()
     create_loss(name)(logits, LABELS).backward()
@@ -108,7 +159,7 @@ def test_low_precision_logits_are_read_out_in_float32():
         ("ted", {}, "unknown loss 'ted' .*'tet'"),
         ("mean", {"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1, not 1.0"),
         ("tet", {"label_smoothing": -0.1}, "label_smoothing"),
-        ("mean", {"decay": 0.5}, "loss 'mean' takes label_smoothing, not 'decay'"),
+        ("mean", {"decay": 0.5}, "loss 'mean' takes label_smoothing, class_weights, not 'decay'"),
         ("membrane", {"decay": 1.5}, "decay must be between 0 and 1, not 1.5"),
         ("tet", {"weight": 2}, "weight must be between 0 and 1, not 2"),
         ("tet", {"target": 0}, "target"),

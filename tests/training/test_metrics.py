@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from sklearn.metrics import r2_score
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from a2sg.data.sets import IGNORE
-from a2sg.training.metrics import Mean, MeanIoU
+from a2sg.training.metrics import R2, Mean, MeanIoU
 
 
 def test_a_mean_has_weights():
@@ -38,3 +39,22 @@ def test_the_iou_is_torchmetrics(ignored):
         theirs.update(preds, target)
     assert torch.equal(ours.confmat, theirs.confmat)
     torch.testing.assert_close(ours.compute(), theirs.compute(), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+def test_r2_is_that_of_scikit_learn(shift):
+    torch.manual_seed(0)
+    target = torch.randn(60, 3) * torch.tensor([0.1, 1.0, 20.0]) + shift
+    preds = target + torch.randn(60, 3) * torch.tensor([0.05, 2.0, 1.0])
+    ours = R2(3)
+    for at in (slice(0, 7), slice(7, 60)):
+        ours.update(preds[at], target[at])
+    expected = r2_score(target.double(), preds.double())
+    assert ours.compute().item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_r2_of_targets_that_are_all_alike():
+    for miss, expected in ((0.0, 1.0), (1.0, 0.0)):
+        ours = R2(2)
+        ours.update(torch.tensor([[3.0, 1.0], [3.0, 1.0]]) + miss, torch.tensor([[3.0, 1.0], [3.0, 1.0]]))
+        assert ours.compute().item() == expected

@@ -20,6 +20,7 @@ from layouts import (
     write_gesture,
     write_idx,
     write_nmnist,
+    write_spoken,
     write_tree,
     zipped,
 )
@@ -56,6 +57,7 @@ SOURCES = {
     "fashion_mnist": write_idx,
     "imagenet": imagenet,
     "nmnist": inside(write_nmnist),
+    "shd": inside(write_spoken, "shd", 20),
     "tactile": tactile,
 }
 """How the data of a recipe are written, by the name of the data set."""

@@ -10,13 +10,25 @@ from a2sg.data import digits as _digits  # noqa: F401
 from a2sg.data import digits_events as _digits_events  # noqa: F401
 from a2sg.data import digits_scenes as _digits_scenes  # noqa: F401
 from a2sg.data import event_arrays as _event_arrays  # noqa: F401
+from a2sg.data import event_folder as _event_folder  # noqa: F401
 from a2sg.data import events as _events  # noqa: F401
 from a2sg.data import images as _images  # noqa: F401
+from a2sg.data import spoken as _spoken  # noqa: F401
 from a2sg.data import views as _views  # noqa: F401
+from a2sg.data.encoded import read_image
 from a2sg.data.sets import DATA, ArrayImages, Held, ImageData, register_data
 from a2sg.errors import require
 
-__all__ = ["ArrayImages", "Held", "ImageData", "create_data", "describe_data", "list_data", "register_data"]
+__all__ = [
+    "ArrayImages",
+    "Held",
+    "ImageData",
+    "create_data",
+    "describe_data",
+    "list_data",
+    "read_image",
+    "register_data",
+]
 
 
 def create_data(name: str, **options: Any) -> ImageData:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from a2sg.data.encoded import read_image
 from a2sg.data.sets import ArrayImages, ImageData, register_data
 from a2sg.errors import InputError
 
 NAMES = tuple("0123456789")
+SIDE = 8
+"""Pixels across and down."""
 TEST = 600
 SPLIT_SEED = 0
 """The split is part of the data set: it does not follow the seed of a run."""
@@ -41,17 +45,25 @@ def digit_splits() -> tuple[Digits, Digits]:
 
 @register_data("digits")
 def digits() -> ImageData:
-    """1,797 handwritten digits of 8x8 pixels, from scikit-learn: 1,197 for training, 600 for test."""
+    """1,797 handwritten digits of 8x8 pixels, from scikit-learn: 1,197 for training, 600 for test.
+
+    Other images are read as dark ink on light paper; their middle squares are scaled to 8x8 pixels.
+    """
     train, test = digit_splits()
     mean, deviation = train.images.mean(), train.images.std()
 
     def standardised(split: Digits) -> ArrayImages:
         return ArrayImages((split.images[:, None] - mean) / deviation, split.labels)
 
+    def read(path: Path) -> np.ndarray:
+        ink = 1 - read_image(path, 1, SIDE).astype(np.float64) / 255
+        return ((ink - mean) / deviation).astype(np.float32)
+
     return ImageData(
         train=standardised(train),
         test=standardised(test),
         classes=NAMES,
-        shape=(1, 8, 8),
+        shape=(1, SIDE, SIDE),
         description="scikit-learn's handwritten digits, standardised by the training images",
+        reader=read,
     )

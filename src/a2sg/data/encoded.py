@@ -98,6 +98,22 @@ def pixels(
     return np.ascontiguousarray(array[None] if channels == 1 else array.transpose(2, 0, 1))
 
 
+def read_image(path: Path, channels: int, size: int | None, share: float = 1.0) -> np.ndarray:
+    """The pixels of an image file, as `pixels` gives them.
+
+    Args:
+        path: of the file.
+        channels: see `pixels`.
+        size: see `pixels`.
+        share: see `middle`.
+
+    Raises:
+        UnreadableImage: if it is damaged or missing.
+    """
+    picture = decoded_image(path, str(path))
+    return pixels(picture, channels, size, middle(picture.size, share))
+
+
 def middle(size: tuple[int, int], share: float = 1.0) -> Box:
     """The square in the middle of an image of this width and height, `share` of its shorter side wide."""
     width, height = size

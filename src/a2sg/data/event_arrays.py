@@ -72,6 +72,7 @@ def event_arrays(
         shape=frames.shape[2:],
         description=f"event recordings of {source}",
         steps=steps,
+        reader=lambda path: _frames(str(path), read_file(path), steps, axes),
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from a2sg.data.apart import Apart
 from a2sg.data.cache import cache_folder
-from a2sg.data.frame_cache import FrameArrays, cached_frames
+from a2sg.data.frame_cache import FrameArrays, cached_frames, read_frames
 from a2sg.data.frames import SLICINGS, event_frames
 from a2sg.data.labels import number_in
 from a2sg.data.sets import ImageData, register_data
@@ -74,13 +74,13 @@ def nmnist(
     Raises:
         InputError: if files are missing and cannot be downloaded, cannot be read, or an option is unfit.
     """
-    sets = _tonic().NMNIST
-    root = _root(source) / "NMNIST"
+    sets = tonic_sets().NMNIST
+    root = events_root(source) / "NMNIST"
     framing = _framing(steps, (34, 34, 2), image_size, by)
     splits = []
     for train, folder, recordings in ((True, "Train", 60_000), (False, "Test", 10_000)):
         archive = {"train.zip": sets.train_url} if train else {"test.zip": sets.test_url}
-        files = _found(
+        files = found_recordings(
             root, f"{folder}/[0-9]/*.bin", recordings, archive, partial(sets, str(root.parent), train=train)
         )
         splits.append(Split(files, [int(file.parent.name) for file in files]))
@@ -105,13 +105,13 @@ def dvs_gesture(
     Raises:
         InputError: if files are missing and cannot be downloaded, cannot be read, or an option is unfit.
     """
-    sets = _tonic().DVSGesture
-    root = _root(source) / "DVSGesture"
+    sets = tonic_sets().DVSGesture
+    root = events_root(source) / "DVSGesture"
     framing = _framing(steps, (128, 128, 2), image_size, by)
     splits = []
     for train, folder, recordings in ((True, "ibmGestureTrain", 1077), (False, "ibmGestureTest", 264)):
         archive = {f"{folder}.tar.gz": sets.train_url if train else sets.test_url}
-        files = _found(
+        files = found_recordings(
             root, f"{folder}/*/[0-9]*.npy", recordings, archive, partial(sets, str(root.parent), train=train)
         )
         labels = [number_in(file.stem) for file in files]
@@ -142,12 +142,12 @@ def cifar10_dvs(
     Raises:
         InputError: if files are missing and cannot be downloaded, cannot be read, or an option is unfit.
     """
-    sets = _tonic().CIFAR10DVS
-    root = _root(source) / "CIFAR10DVS"
+    sets = tonic_sets().CIFAR10DVS
+    root = events_root(source) / "CIFAR10DVS"
     framing = _framing(steps, (128, 128, 2), image_size, by)
     classes = tuple(sets.classes)
     archive = {sets.filename: sets.url}
-    files = _found(root, "*/*.aedat4", 10_000, archive, partial(sets, str(root.parent)))
+    files = found_recordings(root, "*/*.aedat4", 10_000, archive, partial(sets, str(root.parent)))
     train, test = Split([], []), Split([], [])
     for file in files:
         number = re.search(r"_(\d+)\.aedat4$", file.name)
@@ -177,6 +177,10 @@ def _data(
         if not split.files:
             raise InputError(f"{title} has no recordings for {kind} here")
         parts.append(FrameArrays(cached_frames(name, split.files, tuple(framing), frames), split.labels))
+
+    def another(file: Path) -> np.ndarray:
+        return read_frames(file, frames).astype(np.float32)
+
     return ImageData(
         train=parts[0],
         test=parts[1],
@@ -184,6 +188,7 @@ def _data(
         shape=(framing.sensor[2], *framing.size),
         description=f"{title}, event counts in {framing.steps} frames of equal {framing.by}",
         steps=framing.steps,
+        reader=another,
     )
 
 
@@ -196,7 +201,8 @@ def _framing(steps: int, sensor: tuple[int, int, int], image_size: int | Sequenc
     )
 
 
-def _root(source: str | None) -> Path:
+def events_root(source: str | None) -> Path:
+    """The folder that tonic's folders are in: `source`, or one in the cache."""
     if source is None:
         return cache_folder() / "events"
     root = Path(source).expanduser()
@@ -205,16 +211,16 @@ def _root(source: str | None) -> Path:
     return root
 
 
-def _tonic() -> Any:
+def tonic_sets() -> Any:
     """The data sets of tonic."""
     try:
         import tonic.datasets
     except ModuleNotFoundError as error:
-        raise InputError("recordings of event cameras need tonic: pip install 'a2sg[events]'") from error
+        raise InputError("recordings of events need tonic: pip install 'a2sg[events]'") from error
     return tonic.datasets
 
 
-def _found(
+def found_recordings(
     root: Path, pattern: str, recordings: int, archives: Mapping[str, str], fetch: Callable[[], object]
 ) -> list[Path]:
     """The recordings below `root` in the order of their names; fetched by tonic if there are none.
@@ -250,7 +256,7 @@ def _read_nmnist(file: Path) -> np.ndarray:
     from tonic.io import read_mnist_file
 
     content = io.BytesIO(read_file(file, NMNIST_FILE))
-    events: np.ndarray = read_mnist_file(content, dtype=_tonic().NMNIST.dtype, is_stream=True)
+    events: np.ndarray = read_mnist_file(content, dtype=tonic_sets().NMNIST.dtype, is_stream=True)
     return events
 
 
@@ -260,17 +266,17 @@ def aedat4_reader() -> Apart:
 
 
 def _read_cifar10_dvs(apart: Apart, file: Path) -> np.ndarray:
-    return _events(apart.read(file), "txyp")
+    return event_table(apart.read(file), "txyp")
 
 
 def _read_gesture(file: Path) -> np.ndarray:
     columns = numbers(read_file(file), "it")
     whole = bool(np.isfinite(columns).all()) and bool((np.abs(columns.astype(np.float64)) < WHOLE).all())
     require(whole, "it has events that are not whole numbers")
-    return _events(columns.astype(np.int64), "xypt")  # t in milliseconds
+    return event_table(columns.astype(np.int64), "xypt")  # t in milliseconds
 
 
-def _events(columns: np.ndarray, names: str) -> np.ndarray:
+def event_table(columns: np.ndarray, names: str) -> np.ndarray:
     """Columns `[N, 4]` as a table with these names."""
     require(
         columns.ndim == 2 and columns.shape[1] == len(names),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from a2sg.data.cache import LAYOUT, cache_folder
+from a2sg.data.cache import LAYOUT, cache_folder, fingerprint
 from a2sg.data.sets import Held
 from a2sg.errors import InputError, require, told
 from a2sg.progress import progress
@@ -90,14 +90,36 @@ def cached_frames(
     Raises:
         InputError: if a recording cannot be read, or the cache not be written.
     """
-    known = [(str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
-    digest = hashlib.sha256(repr((LAYOUT, transform, known)).encode()).hexdigest()[:20]
+    known = [entry for file in files for entry in fingerprint(file)]
+    made = ((str(file), read_frames(file, make)) for file in files)
+    return kept_frames(name, (transform, known), made, len(files))
+
+
+def kept_frames(
+    name: str, key: tuple[object, ...], made: Iterable[tuple[str, np.ndarray]], count: int
+) -> np.ndarray:
+    """The frames of recordings, on disk.
+
+    Args:
+        name: begins the cached file's name.
+        key: all that the frames depend on; its `repr` counts.
+        made: name and frames of each recording, all of one shape and type; it is asked only where the cache
+            does not have them.
+        count: how many recordings there are, at least one.
+
+    Returns:
+        `[N, ...]`, mapped from the file.
+
+    Raises:
+        InputError: if the cache cannot be written, and what `made` raises.
+    """
+    digest = hashlib.sha256(repr((LAYOUT, *key)).encode()).hexdigest()[:20]
     path = cache_folder() / f"{name}-{digest}.npy"
     if path.is_file():
         try:
             with told(f"the cached {path} is damaged"):
                 kept: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-                require(len(kept) == len(files), f"the cached {path} is damaged")
+                require(len(kept) == count, f"the cached {path} is damaged")
                 return kept
         except InputError as error:
             log.warning("%s: made again", error)
@@ -105,7 +127,7 @@ def cached_frames(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _write(part, name, files, make)
+            _write(part, name, made, count)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -116,20 +138,26 @@ def cached_frames(
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _write(part: Path, name: str, files: Sequence[Path], make: Callable[[Path], np.ndarray]) -> None:
+def _write(part: Path, name: str, made: Iterable[tuple[str, np.ndarray]], count: int) -> None:
     """Write the frames one recording after the other, so that they need not fit into memory."""
-    first = _made(files[0], make)
-    array = np.lib.format.open_memmap(part, mode="w+", dtype=first.dtype, shape=(len(files), *first.shape))
-    for at, file in enumerate(progress(files, f"frames of {name}", len(files))):
-        frames = _made(file, make)
-        if frames.shape != first.shape:
-            raise InputError(f"{file} gives frames {frames.shape}, but {files[0]} {first.shape}")
+    array, first = None, ""
+    for at, (recording, frames) in enumerate(progress(made, f"frames of {name}", count)):
+        if array is None:
+            shape, first = (count, *frames.shape), recording
+            array = np.lib.format.open_memmap(part, mode="w+", dtype=frames.dtype, shape=shape)
+        if frames.shape != array.shape[1:]:
+            raise InputError(f"{recording} gives frames {frames.shape}, but {first} {array.shape[1:]}")
         array[at] = frames
+    assert array is not None
     array.flush()
 
 
-def _made(file: Path, make: Callable[[Path], np.ndarray]) -> np.ndarray:
-    """The frames of a file; readers of many formats fail in many ways."""
+def read_frames(file: Path, make: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """The frames that `make` gives of a file.
+
+    Raises:
+        InputError: if it fails: readers of many formats do so in many ways.
+    """
     try:
         with told("it is damaged"):
             return make(file)

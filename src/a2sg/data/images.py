@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from a2sg.data.cache import cached
-from a2sg.data.encoded import Encoded, Splits, decoded
+from a2sg.data.encoded import Encoded, Splits, decoded, read_image
 from a2sg.data.sets import ArrayImages, ImageData, register_data
 from a2sg.data.sources import Published, find_source
 from a2sg.data.splits import hold_out, require_holdout, spread
@@ -95,6 +96,7 @@ def in_memory(
         description=described(known, source, share),
         mean=mean,
         std=std,
+        reader=partial(read_image, channels=given.channels, size=image_size),
     )
 
 

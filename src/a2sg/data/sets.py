@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler, default_collate
 
+from a2sg.errors import require
 from a2sg.registry import Registry
 
 Entry = TypeVar("Entry", bound=Callable[..., "ImageData"])
@@ -26,11 +28,12 @@ class ImageData:
     """Images with a class each or a class per pixel, split for training and test."""
 
     train: Dataset[Any]
-    """Images `[C, H, W]`, or `[T, C, H, W]` with `steps`, and their labels: a class number, or a mask
-    `[H, W]` of class numbers and `IGNORE`. Images in uint8 are pixels; others are what networks take."""
+    """Images `[C, H, W]`, or `[T, C, H, W]` with `steps`, and their labels: a class number, a mask `[H, W]`
+    of class numbers and `IGNORE`, or for regression K numbers `[K]`, float32. Images in uint8 are pixels;
+    others are what networks take."""
     test: Dataset[Any]
     classes: tuple[str, ...]
-    """Their names, by label."""
+    """Their names, by label; for regression the names of the K numbers."""
     shape: tuple[int, int, int]
     """(C, H, W)."""
     description: str
@@ -38,10 +41,12 @@ class ImageData:
     """By channel, of uint8 images scaled to 0 .. 1: what they are standardised by, on the device."""
     std: tuple[float, ...] = ()
     """Standard deviation, likewise."""
-    task: Literal["classification", "segmentation"] = "classification"
-    """What is asked about an image: its class, or the class of every pixel."""
+    task: Literal["classification", "segmentation", "regression"] = "classification"
+    """What is asked about an image: its class, the class of every pixel, or K numbers."""
     steps: int | None = None
     """T, where a sample has a time of its own."""
+    reader: Callable[[Path], np.ndarray] | None = None
+    """Makes of another file a sample as `test` holds them, for `a2sg predict`; None: no file can be read."""
 
 
 def register_data(name: str) -> Callable[[Entry], Entry]:
@@ -61,7 +66,7 @@ class Held(Dataset[Any]):
 
     Args:
         images: `[N, ...]`.
-        labels: `[N]`, or masks `[N, H, W]`; whole numbers.
+        labels: `[N]`, or masks `[N, H, W]`, whole numbers; for regression `[N, K]`, floating point.
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
@@ -72,15 +77,15 @@ class Held(Dataset[Any]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-        return self.images[index], self.labels[index].long()
+        return self.images[index], _as_labels(self.labels[index])
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The batch, as `batch` gives it: the loader calls this, so nothing is done sample by sample."""
         return self.batch(torch.as_tensor(indices))
 
     def batch(self, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and labels (int64) of the samples `at`, `[B]`: numbers that lie where the samples do."""
-        return self.images[at], self.labels[at].long()
+        """Images and labels of the samples `at`, `[B]`: numbers that lie where the samples do."""
+        return self.images[at], _as_labels(self.labels[at])
 
     @property
     def nbytes(self) -> int:
@@ -102,18 +107,34 @@ class ArrayImages(Held):
 
     Args:
         images: `[N, C, H, W]` or `[N, T, C, H, W]`; uint8 stays, all else becomes float32.
-        labels: `[N]`, whole numbers from 0.
+        labels: `[N]`, whole numbers from 0; for regression `[N, K]`, floating point.
+
+    Raises:
+        InputError: for labels `[N]` that are no whole numbers.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         pixels = images.dtype == np.uint8
+        numbers = labels.dtype.kind == "f" and labels.ndim > 1
+        whole = numbers or labels.dtype.kind != "f" or bool((labels == np.floor(labels)).all())
+        require(
+            whole,
+            "labels [N] must be class numbers, whole and from 0: for regression give K numbers for each "
+            "sample, [N, K], as labels[:, None] does for one",
+        )
         super().__init__(
             torch.as_tensor(images, dtype=torch.uint8 if pixels else torch.float32),
-            torch.as_tensor(labels, dtype=torch.int64),
+            torch.as_tensor(labels, dtype=torch.float32 if numbers else torch.int64),
         )
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        label = self.labels[index]
+        return self.images[index], label if label.is_floating_point() else int(label)
+
+
+def _as_labels(labels: Tensor) -> Tensor:
+    """Class numbers as int64; the numbers of a regression as they are."""
+    return labels if labels.is_floating_point() else labels.long()
 
 
 class Draw(NamedTuple):

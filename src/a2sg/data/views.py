@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from a2sg.data.encoded import Box, Encoded, middle, pixels
+from a2sg.data.encoded import Box, Encoded, middle, pixels, read_image
 from a2sg.data.images import check_part, described, limited
 from a2sg.data.sets import Draw, DrawnImages, ImageData, register_data
 from a2sg.data.sources import Published, find_source
@@ -116,4 +117,5 @@ def imagenet(
         description=described(known, source, share),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
+        reader=partial(read_image, channels=3, size=image_size, share=MIDDLE),
     )

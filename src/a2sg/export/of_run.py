@@ -27,6 +27,8 @@ def run_to_nir(folder: Path, reader: str) -> nir.NIRGraph:
     task = load_run(folder)
     config, data = task.config, task.data
     readout = "the class of the largest mean over the steps"
+    if data.task == "regression":
+        readout = "the mean over the steps"
     if isinstance(task.loss, MembraneLoss):
         readout = f"the class of the largest v[T], v[t] = {task.loss.decay:g} v[t-1] + output[t]"
     facts = {

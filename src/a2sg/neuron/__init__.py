@@ -5,6 +5,7 @@ state explicitly.
 """
 
 from a2sg.neuron.constants import Constants
+from a2sg.neuron.encoders import DeltaEncoder, LatencyEncoder, PoissonEncoder
 from a2sg.neuron.integer import IntegerLIF
 from a2sg.neuron.integrator import LI
 from a2sg.neuron.leaky import IF, LIF, PLIF
@@ -23,8 +24,11 @@ __all__ = [
     "NEURONS",
     "PLIF",
     "Constants",
+    "DeltaEncoder",
     "IntegerLIF",
+    "LatencyEncoder",
     "NeuronOptions",
+    "PoissonEncoder",
     "Record",
     "Recurrent",
     "RecurrentState",

@@ -18,7 +18,7 @@ from a2sg.study.measure.variation import HistoryPoint, history_points
 if TYPE_CHECKING:
     from a2sg.data import ImageData
     from a2sg.training.config import RunConfig
-    from a2sg.training.losses import Loss
+    from a2sg.training.losses import Criterion
     from a2sg.training.task import SpikingTask
 
 
@@ -30,7 +30,7 @@ class Run:
     task: SpikingTask
     config: RunConfig
     model: nn.Module
-    loss: Loss
+    loss: Criterion
     data: ImageData
 
     @cached_property
@@ -95,8 +95,9 @@ def run_history(folder: str | Path, searches: int = 1000) -> list[HistoryPoint]:
         return history_points(rows, ends=ends)
 
 
-def usual_loss() -> Callable[[Tensor, Tensor], Tensor]:
-    """What a network without a run is judged by: cross-entropy of its mean output."""
+def usual_loss(task: str = "classification") -> Callable[[Tensor, Tensor], Tensor]:
+    """What a network without a run is judged by: cross-entropy of its mean output, or its squared error."""
     from a2sg.training.losses import MeanLoss
+    from a2sg.training.regression import MSELoss
 
-    return MeanLoss()
+    return MSELoss() if task == "regression" else MeanLoss()

@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader
 from a2sg.data import ImageData, create_data
 from a2sg.data.sets import DATA, collate
 from a2sg.data.standardize import Standardize, to_unit
-from a2sg.errors import InputError, require, require_choice
+from a2sg.errors import InputError, require
 from a2sg.models import create_model, list_models
+from a2sg.registry import require_known
 from a2sg.study.inspect.inspection import Inspection, inspect
 from a2sg.study.measure.objective import Batch, Loss
 from a2sg.study.run import open_run, usual_loss
@@ -60,7 +61,7 @@ def find_subject(name: str, data: str | None, size: int, steps: int | None, seed
     if name in list_models():
         return _fresh(name, data, size, 4 if steps is None else steps, seed)
     if not Path(name).exists():
-        require_choice("model or run folder", name, list_models())
+        require_known("model or run folder", name, list_models())
     require(
         data is None and steps is None, f"{name} is a run: --data and --steps are those of its config.yaml"
     )
@@ -84,7 +85,7 @@ def _fresh(name: str, data: str | None, size: int, steps: int, seed: int) -> Sub
         except InputError:
             data = "random"
     if data != "random":
-        require_choice("data set", data, ["random", *DATA])
+        require_known("data set", data, ["random", *DATA])
         return _on_data(name, data, size, steps, seed)
     channels, side, _ = RANDOM
     model = create_model(name, num_classes=CLASSES, steps=steps, in_channels=channels, image_size=side)
@@ -102,11 +103,11 @@ def _on_data(name: str, data_name: str, size: int, steps: int, seed: int) -> Sub
     images, labels = next(training_batches(data, size, seed))
     logits = _logits(model, images)
     require(
-        logits.dim() - labels.dim() == 2,
+        logits.dim() - labels.dim() == (1 if data.task == "regression" else 2),
         f"model {name!r} gives logits {tuple(logits.shape)}, which do not fit the labels of data set "
         f"{data_name!r}: choose another with --data",
     )
-    return _named(model, f"{name} with fresh weights", (images, labels), data_name, usual_loss())
+    return _named(model, f"{name} with fresh weights", (images, labels), data_name, usual_loss(data.task))
 
 
 def training_batches(data: ImageData, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from a2sg.errors import InputError, require, require_choice, require_positive
 from a2sg.neuron import LIF
+from a2sg.registry import require_known
 from a2sg.surrogate import SURROGATES, create_surrogate
 from a2sg.training.config import RunConfig, SurrogateConfig, WindowsConfig
 from a2sg.training.fields import fit, from_word, kinds
@@ -114,12 +115,12 @@ def parse_arm(text: str) -> Arm:
         InputError: for an unknown name or key (with the nearest choice), or a value that does not fit.
     """
     name, *words = text.strip().split(":")
-    require_choice("arm", name, [*PRESETS, *SURROGATES])
+    require_known("arm", name, [*PRESETS, *SURROGATES])
     preset = PRESETS.get(name, Preset(name, 1.0, "none", ""))
     policy = preset.windows.get("policy", "a2sg")
     given = _pairs(text, words)
     chooses_shape = name in PRESETS and "shape" in given
-    shape = require_choice("shape", given["shape"], SURROGATES) if chooses_shape else preset.shape
+    shape = require_known("shape", given["shape"], SURROGATES) if chooses_shape else preset.shape
     of_shape = kinds(SURROGATES[shape])
     of_windows = {key: kind for key, kind in kinds(WindowsConfig).items() if key in fields_of(policy)}
     takes = (

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,12 +24,18 @@ from a2sg.neuron import NEURONS
 from a2sg.surrogate import SURROGATES, create_surrogate
 from a2sg.training.config import OptimizerConfig, RunConfig
 from a2sg.training.fields import fit_options
+from a2sg.training.losses import LOSSES, Criterion, Loss, create_loss, require_weights
 from a2sg.training.policies import create_policy
 from a2sg.window import WindowPolicy
 
-OF_RECORDINGS = {"nda", "nda_flip", "erasing", "cutmix", "mixup", "mix_until_epoch"}
+MIXES = {"cutmix", "mixup", "mix_until_epoch"}
+OF_RECORDINGS = {"nda", "nda_flip", "erasing"} | MIXES
 OF_SCENES = {"scenes"}
-"""Fields of `AugmentConfig` that recordings and scenes take; images take the others, and all but NDA's."""
+"""Fields of `AugmentConfig` that recordings and scenes take; images take the others, and all but NDA's.
+Those of `MIXES` need classes."""
+
+BALANCED = "balanced"
+"""Says in place of class weights that they are to be taken from the training samples."""
 
 
 def build_data(config: RunConfig) -> ImageData:
@@ -54,6 +61,8 @@ def build_augment(config: RunConfig, data: ImageData) -> Augmentation:
         fits, kind = OF_SCENES, "scenes"
     elif data.steps is not None:
         fits, kind = OF_RECORDINGS, "recordings"
+    if data.task == "regression":
+        fits, kind = fits - MIXES, f"{kind} with numbers as labels"
     for field in fields(config.augment):
         require(
             field.name in fits or options[field.name] == field.default,
@@ -70,6 +79,49 @@ def build_augment(config: RunConfig, data: ImageData) -> Augmentation:
         return SceneAugment()
     images = Augment(len(data.classes), data.mean or (0.0,) * data.shape[0], **options)
     return RecordingAugment(NDA(flip=0.5 if flips else 0.0), images) if nda else images
+
+
+def build_loss(config: RunConfig, data: ImageData) -> Criterion:
+    """The loss of a run, for `data`.
+
+    Class weights that are `balanced` are N / (K · n_k), with n_k of the N training samples in class k of K.
+
+    Raises:
+        InputError: for an option out of range, or a loss or class weights that do not fit the data.
+    """
+    name, options = config.loss.name, dict(config.loss.options)
+    twice = "label_smoothing" in options
+    require(not twice, "loss.options.label_smoothing is loss.label_smoothing: set that")
+    kind = LOSSES.find(name)
+    fitting = sorted(other for other, loss in LOSSES.items() if data.task in loss.tasks)
+    require(
+        data.task in kind.tasks,
+        f"loss {name!r} is for {' and '.join(sorted(kind.tasks))}, but data set {config.data.name!r} is for "
+        f"{data.task}: set loss.name to one of {', '.join(fitting)}",
+    )
+    if options.get("class_weights") == BALANCED:
+        options["class_weights"] = _balanced(data)
+    loss = create_loss(name, config.loss.label_smoothing, **fit_options(kind, options, "loss.options"))
+    if isinstance(loss, Loss) and loss.class_weights:
+        require_weights(loss.class_weights, len(data.classes))
+    return loss
+
+
+def _balanced(data: ImageData) -> list[float]:
+    """Class weights under which every class counts alike."""
+    labels = getattr(data.train, "labels", None)
+    if labels is None or data.task != "classification":
+        raise InputError(
+            "loss.options.class_weights cannot be balanced, since this data set does not tell the classes of "
+            "its samples beforehand: give a number for each class"
+        )
+    counts = np.bincount(np.asarray(labels), minlength=len(data.classes))
+    require(
+        bool(counts.all()),
+        f"class {data.classes[int(counts.argmin())]!r} has no training samples, so class weights cannot be "
+        "balanced: give a number for each class",
+    )
+    return [float(weight) for weight in counts.sum() / (len(counts) * counts)]
 
 
 def build_model(config: RunConfig, data: ImageData) -> nn.Module:

@@ -176,9 +176,12 @@ class LossConfig(Group):
     """What is minimised."""
 
     name: str = "mean"
-    """Cross-entropy of the mean output (mean), of the read-out potential at T (membrane), or tet's of all."""
+    """Cross-entropy of the mean output (mean), of the read-out potential at T (membrane), or tet's of all;
+    mse and huber are for regression."""
     label_smoothing: float = 0.0
     """Label smoothing, 0 to 1."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the loss, such as weight (tet), or class_weights: a factor for each class, or balanced."""
     regularizers: dict[str, float] = field(default_factory=dict)
     """Added terms and their weights: im (paper of IM loss: 1e-3), rmp (RMP loss: 5e-4)."""
 

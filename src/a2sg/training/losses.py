@@ -1,11 +1,12 @@
-"""Readouts and losses of logits `[T, B, K]`; further dimensions after K (segmentation) work alike."""
+"""Readouts, and losses of classes, of logits `[T, B, K]`; so too with dimensions after K (segmentation)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +14,12 @@ from torch import Tensor
 
 from a2sg.errors import require, require_positive, require_share
 from a2sg.neuron.integrator import integrated
-from a2sg.registry import Registry, check_options
+from a2sg.registry import Registry
 
 
 def mean_readout(logits: Tensor) -> Tensor:
     """The mean over time: `[T, B, K]` to `[B, K]`, in float32 at least."""
-    return _checked(logits).mean(0)
+    return float_steps(logits).mean(0)
 
 
 def membrane_readout(logits: Tensor, *, decay: float = 0.9) -> Tensor:
@@ -31,54 +32,90 @@ def membrane_readout(logits: Tensor, *, decay: float = 0.9) -> Tensor:
     Returns:
         v[T], `[B, K]`, in float32 at least.
     """
-    return integrated(_checked(logits), decay)[-1]
+    return integrated(float_steps(logits), decay)[-1]
+
+
+class Criterion(ABC):
+    """What is minimised, and the readout that decides, of outputs `[T, B, K]`.
+
+    Attributes:
+        tasks: of data sets that it fits (`a2sg.data.ImageData.task`); all if it does not say.
+    """
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification", "segmentation", "regression"})
+
+    @abstractmethod
+    def readout(self, logits: Tensor) -> Tensor:
+        """`[B, K]` from `[T, B, K]`."""
+
+    @abstractmethod
+    def predict(self, logits: Tensor) -> Tensor:
+        """What the network says, as the data set's labels say it."""
+
+    def right(self, labels: Tensor) -> Tensor:
+        """What `predict` should give, from labels as augmentation leaves them."""
+        return labels
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss, a 0-d tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss(ABC):
-    """A loss of logits `[T, B, K]`, with the readout that decides.
+class Loss(Criterion):
+    """A loss of logits `[T, B, K]` for classes.
 
     Labels are class numbers `[B]`, or class probabilities `[B, K]`. With further dimensions of logits, as
     `[T, B, K, H, W]`, so have labels, `[B, H, W]`; those below 0 (`a2sg.data.sets.IGNORE`) count for nothing.
 
     Args:
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
+        class_weights: a factor above 0 for each class, by label; none weighs all alike. The loss is then the
+            weighted mean, Σ w[y] CE / Σ w[y].
 
     Raises:
-        InputError: for an option out of range, or logits of too few dimensions.
+        InputError: for an option out of range, logits of too few dimensions, or weights for another number
+            of classes.
     """
 
+    tasks = frozenset({"classification", "segmentation"})
     label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         require(
             0 <= self.label_smoothing < 1,
             f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}",
         )
-
-    @abstractmethod
-    def readout(self, logits: Tensor) -> Tensor:
-        """`[B, K]` from `[T, B, K]`."""
+        for weight in self.class_weights:
+            require_positive("each of class_weights", weight)
 
     def predict(self, logits: Tensor) -> Tensor:
         """The class with the largest readout, `[B]`."""
         return self.readout(logits).argmax(1)
 
+    def right(self, labels: Tensor) -> Tensor:
+        """Class numbers `[B, ...]`; of class probabilities `[B, K, ...]` the likeliest."""
+        return labels.argmax(1) if labels.is_floating_point() else labels
+
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss, a 0-d tensor."""
-        return cross_entropy(self.readout(logits), labels, self.label_smoothing)
+        return self.entropy(self.readout(logits), labels)
+
+    def entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """`cross_entropy` with this loss's options."""
+        return cross_entropy(scores, labels, self.label_smoothing, self.class_weights)
 
 
-Kind = TypeVar("Kind", bound=type[Loss])
+Kind = TypeVar("Kind", bound=type[Criterion])
 
-LOSSES: Registry[type[Loss]] = Registry("loss")
+LOSSES: Registry[type[Criterion]] = Registry("loss")
 """Names that recipes and the command line use."""
 
 
 def register_loss(name: str) -> Callable[[Kind], Kind]:
     """A decorator: recipes and the command line then know a loss by `name`.
 
-    It is put on a dataclass derived from `Loss`.
+    It is put on a dataclass derived from `Loss`, or from another `Criterion`. Its fields are options.
 
     Raises:
         InputError: if another loss has that name.
@@ -101,7 +138,7 @@ class MembraneLoss(Loss):
     """Cross-entropy of the read-out potential at T (the A2SG research code).
 
     Args:
-        label_smoothing: see `Loss`.
+        label_smoothing, class_weights: see `Loss`.
         decay: leak of the read-out, 0 to 1.
     """
 
@@ -123,7 +160,7 @@ class TETLoss(Loss):
     (1 - weight) · mean over t of CE(y[t], label) + weight · mean of (y - target)². The time mean decides.
 
     Args:
-        label_smoothing: see `Loss`.
+        label_smoothing, class_weights: see `Loss`.
         weight: λ of the second term, which holds outputs near the target, 0 to 1.
         target: φ, the threshold of the network's neurons.
     """
@@ -140,23 +177,27 @@ class TETLoss(Loss):
         return mean_readout(logits)
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        logits = _checked(logits)
+        logits = float_steps(logits)
         # Every step has the same number of samples, so the mean over both is the mean over steps.
         everywhere = labels.expand(len(logits), *labels.shape).flatten(0, 1)
-        per_step = cross_entropy(logits.flatten(0, 1), everywhere, self.label_smoothing)
+        per_step = self.entropy(logits.flatten(0, 1), everywhere)
         return (1 - self.weight) * per_step + self.weight * (logits - self.target).square().mean()
 
 
-def cross_entropy(scores: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    scores: Tensor, labels: Tensor, label_smoothing: float = 0.0, class_weights: tuple[float, ...] = ()
+) -> Tensor:
     """Cross-entropy, the mean over all labels; those below 0 count for nothing, and none at all give 0.
 
     Args:
         scores: `[N, K, ...]`.
         labels: class numbers `[N, ...]`, or class probabilities `[N, K]`.
         label_smoothing: see `Loss`.
+        class_weights: see `Loss`. With class probabilities every term has its class's weight, and the sum is
+            divided by N, as torch does.
 
     Raises:
-        InputError: if labels do not fit the scores.
+        InputError: if labels or weights do not fit the scores.
     """
     shape = scores.shape if labels.is_floating_point() else (len(scores), *scores.shape[2:])
     require(
@@ -165,23 +206,47 @@ def cross_entropy(scores: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
         f"{tuple(labels.shape)}: a class per pixel needs a network such as fcn_small, a class per image one "
         "such as vgg_small",
     )
+    weight = None
+    if class_weights:
+        require_weights(class_weights, scores.shape[1])
+        weight = _on_device(class_weights, scores.device, scores.dtype)
+    options: dict[str, Any] = {"label_smoothing": label_smoothing, "weight": weight}
     if labels.is_floating_point() or labels.dim() == 1:
-        return F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
-    total = F.cross_entropy(scores, labels, label_smoothing=label_smoothing, reduction="sum")
-    return total / (labels >= 0).sum().clamp(min=1)
+        return F.cross_entropy(scores, labels, **options)
+    total = F.cross_entropy(scores, labels, **options, reduction="sum")
+    counted = labels >= 0
+    if weight is None:
+        return total / counted.sum().clamp(min=1)
+    return total / (weight[labels.clamp(min=0)] * counted).sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
-def create_loss(name: str, label_smoothing: float = 0.0, **options: Any) -> Loss:
-    """A loss by its name in `LOSSES`.
+def require_weights(class_weights: Sequence[float], classes: int) -> None:
+    """Raise `InputError` unless there is a weight for every class."""
+    require(
+        len(class_weights) == classes,
+        f"class_weights must have a number for each of the {classes} classes, not {len(class_weights)}",
+    )
+
+
+@lru_cache
+def _on_device(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The values as a tensor, which is made once: to copy it in every step would stop a GPU's stream."""
+    return torch.tensor(values, device=device, dtype=dtype)
+
+
+def create_loss(name: str, label_smoothing: float = 0.0, **options: Any) -> Criterion:
+    """A loss by its name in `LOSSES`; one that does not smooth labels can only have the smoothing 0.
 
     Raises:
         InputError: for an unknown name or option, or a value out of range.
     """
-    cls = LOSSES.find(name)
-    check_options(f"loss {name!r}", cls, options)
-    return cls(label_smoothing=label_smoothing, **options)
+    if label_smoothing:
+        options["label_smoothing"] = label_smoothing
+    loss: Criterion = LOSSES.create(name, **options)
+    return loss
 
 
-def _checked(logits: Tensor) -> Tensor:
+def float_steps(logits: Tensor) -> Tensor:
+    """Outputs `[T, B, K]` in float32 at least; raise `InputError` for fewer dimensions."""
     require(logits.dim() >= 3, f"logits must be [T, B, K], not of shape {tuple(logits.shape)}")
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

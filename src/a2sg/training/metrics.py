@@ -57,9 +57,42 @@ class MeanIoU(MulticlassJaccardIndex):
         self.confmat += counts[:-1].view_as(self.confmat)
 
 
+class R2(Metric):
+    """R², the share of the targets' variance that is explained, the mean over K numbers; at most 1.
+
+    1 - Σ(y - ŷ)² / Σ(y - mean y)². Targets that are all alike give 1 where they are met, else 0.
+
+    Args:
+        count: K.
+    """
+
+    samples: Tensor
+    sums: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.add_state("samples", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("sums", torch.zeros(3, count, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add predictions and targets, `[B, K]`."""
+        preds, target = preds.double(), target.double()
+        self.samples += len(target)
+        self.sums += torch.stack([target, target.square(), (target - preds).square()]).sum(1)
+
+    def compute(self) -> Tensor:
+        total, squares, errors = self.sums
+        spread = squares - total.square() / self.samples
+        alike = spread <= 1e-12 * squares  # what rounding leaves
+        of_alike = (errors <= 1e-12 * squares).double()
+        return torch.where(alike, of_alike, 1 - errors / spread.where(~alike, 1.0)).mean()
+
+
 def build_metric(data: ImageData) -> Metric:
-    """What is right, of all samples or pixels; for scenes the mean IoU of the classes that occur."""
+    """What is right, of all samples or pixels; for scenes the mean IoU of the classes that occur; or R²."""
     classes = len(data.classes)
+    if data.task == "regression":
+        return R2(classes)
     if data.task == "segmentation":
         return MeanIoU(classes)
     options: dict[str, Any] = {"average": "micro", "validate_args": False}

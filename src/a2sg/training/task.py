@@ -34,6 +34,7 @@ from a2sg.training.average import WeightAverage
 from a2sg.training.batches import build_feed
 from a2sg.training.build import (
     build_augment,
+    build_loss,
     build_model,
     build_optimizer,
     build_schedule,
@@ -41,7 +42,6 @@ from a2sg.training.build import (
 )
 from a2sg.training.config import RunConfig
 from a2sg.training.graphs import CudaRecorder, GraphedStep, obstacle, wanted
-from a2sg.training.losses import create_loss
 from a2sg.training.metrics import Mean, build_metric
 from a2sg.training.midway import Saver, random_state, set_random_state
 from a2sg.training.phases import AUGMENTATION
@@ -49,7 +49,7 @@ from a2sg.training.regularizers import create_regularizers
 
 
 class SpikingTask(pl.LightningModule):
-    """Classification, of images or of their pixels. The model gives logits `[T, B, classes, ...]`.
+    """Classification, of images or of their pixels, or regression. The model gives `[T, B, classes, ...]`.
 
     Args:
         config: the run.
@@ -68,7 +68,7 @@ class SpikingTask(pl.LightningModule):
         self.windows.reduction = "sum"  # a rank's loss is its part of the loss of a batch
         most = require_count("optimizer.skips", config.optimizer.skips, least=0)
         self.guard = StepGuard(self.model, self.windows, most=most)
-        self.loss = create_loss(config.loss.name, label_smoothing=config.loss.label_smoothing)
+        self.loss = build_loss(config, data)
         self.regularizers = create_regularizers(config.loss.regularizers)
         self.score = SCORES[data.task]
         self.train_loss, self.test_loss = Mean(), Mean()
@@ -111,7 +111,7 @@ class SpikingTask(pl.LightningModule):
         if part:
             finite = self.last_loss.isfinite()  # the mean is that of the others
             self.train_loss.update(torch.where(finite, self.last_loss, 0.0), finite * len(labels))
-            self.train_score.update(self.loss.predict(logits), likeliest(labels))
+            self.train_score.update(self.loss.predict(logits), self.loss.right(labels))
         self._log("train", index == self._done, self.train_loss, self.train_score)
         return total if part == 1 else part * total
 
@@ -300,8 +300,3 @@ class SpikingTask(pl.LightningModule):
 
     def _progress(self) -> float:
         return self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
-
-
-def likeliest(labels: Tensor) -> Tensor:
-    """Class numbers `[B, ...]`, of labels that are those or class probabilities `[B, K, ...]`."""
-    return labels.argmax(1) if labels.is_floating_point() else labels

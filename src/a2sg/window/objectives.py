@@ -14,9 +14,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from a2sg.errors import require, require_choice, require_positive
+from a2sg.errors import require, require_positive
 from a2sg.kernels.sums import Sums, sums_of
-from a2sg.registry import Registry
+from a2sg.registry import Registry, require_known
 
 BEHIND = len(Sums)
 """A column behind those of `Sums`: Σδ² of the layer behind at the same step, under its window in use."""
@@ -164,7 +164,7 @@ def find_objective(part: str, given: bool | str | Objective, usual: Objective) -
     if isinstance(given, Objective):
         return given
     if isinstance(given, str):
-        return OBJECTIVES[require_choice(part, given, OBJECTIVES)]
+        return OBJECTIVES[require_known(part, given, OBJECTIVES)]
     return usual if given else None
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import require, require_count
+from a2sg.modes import as_it_was
 from a2sg.ranks import add_up
 from a2sg.window.joining import JoinableWindows, Reduction
 from a2sg.window.later import Mail
@@ -77,6 +78,8 @@ class WindowPolicy(JoinableWindows):
         self._attached = True
         self.reduction: Reduction = "mean"
         self._disarmed: set[str] = set()
+        self._pauses = 0
+        """How many contexts of `paused` are open."""
 
     @property
     def history(self) -> list[Row]:
@@ -178,7 +181,7 @@ class WindowPolicy(JoinableWindows):
         )
         self._watch(True)
         try:
-            with _as_it_was(self._model, [site.window for site in self.sites.values()]):
+            with as_it_was(self._model, [site.window for site in self.sites.values()]):
                 for _ in range(rounds):
                     value = loss()
                     require(
@@ -214,15 +217,23 @@ class WindowPolicy(JoinableWindows):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """A context whose forward passes are not observed, whatever the iteration: those of an evaluation."""
-        watching = {name: site.observer for name, site in self.sites.items()}
-        for site in self.sites.values():
-            site.observer = None
+        """Keep some passes out of the search: those whose forward pass runs while this context lasts.
+
+        For passes that are not the training step, such as those that make adversarial examples or compute an
+        auxiliary loss. Their gradients are as ever, and iterations count on. What counts is where the forward
+        pass runs: a backward pass inside of one that ran outside is still observed. Contexts may be nested.
+
+            with windows.paused():
+                adversarial = attack(net, x, y)
+            criterion(net(adversarial), y).backward()
+        """
+        self._pauses += 1
+        self._arm()
         try:
             yield
         finally:
-            for name, site in self.sites.items():
-                site.observer = watching[name]
+            self._pauses -= 1
+            self._arm()
 
     def discard(self, broken: Tensor) -> None:
         """Have the search under way find nothing: it keeps all windows, and counts that as "not finite".
@@ -324,7 +335,7 @@ class WindowPolicy(JoinableWindows):
         self._disarmed |= lost
 
     def _arm(self) -> None:
-        self._watch(self.observing)
+        self._watch(self.observing and not self._pauses)
 
     def _watch(self, on: bool) -> None:
         for name, observer in self.observers.items():
@@ -343,24 +354,3 @@ class WindowPolicy(JoinableWindows):
                 of,
                 ", ".join(f"{reason}: {count}" for reason, count in bad.items()),
             )
-
-
-@contextmanager
-def _as_it_was(model: nn.Module, but: Sequence[Tensor]) -> Iterator[None]:
-    """Put back a model's gradients and buffers, `but` some of these, and the random state."""
-    kept = {id(tensor) for tensor in but}
-    buffers = [buffer for buffer in model.buffers() if id(buffer) not in kept]
-    copies = [buffer.clone() for buffer in buffers]
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    devices = {parameter.device.index for parameter, _ in gradients if parameter.device.type == "cuda"}
-    try:
-        for parameter, _ in gradients:
-            parameter.grad = None
-        with torch.random.fork_rng(sorted(devices)), torch.enable_grad():
-            yield
-    finally:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        with torch.no_grad():
-            for buffer, copy in zip(buffers, copies, strict=True):
-                buffer.copy_(copy)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from a2sg.columns import aligned
 from a2sg.devices import find_device
-from a2sg.errors import require, require_choice
+from a2sg.errors import require
+from a2sg.registry import require_known
 from a2sg.study.files import made
 from a2sg.study.measure.noise import LIMIT
 from a2sg.study.report.cases import Options, open_study
@@ -88,7 +89,7 @@ def analyze(
     names = list(PARTS) if only is None else list(only)
     require(len(names) > 0, f"only names no part: choose of {', '.join(PARTS)}")
     for name in names:
-        require_choice("part", name, PARTS)
+        require_known("part", name, PARTS)
     options = Options(samples, batch_size, seed, noise, budget)
     folders = [runs] if isinstance(runs, str | Path) else list(runs)
     study = open_study(folders, options, find_device(device), show_progress)

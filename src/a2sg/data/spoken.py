@@ -1,0 +1,145 @@
+"""Spoken words as spikes: SHD and SSC, from the files that tonic downloads.
+
+Files lie where tonic puts them: `SOURCE/SHD/shd_train.h5` and so on. Spikes are counted into frames once; the
+frames are kept in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from a2sg.data.cache import fingerprint
+from a2sg.data.events import event_table, events_root, found_recordings, tonic_sets
+from a2sg.data.frame_cache import FrameArrays, kept_frames
+from a2sg.data.frames import SLICINGS, event_frames
+from a2sg.data.labels import require_labels, require_names
+from a2sg.data.sets import ImageData, register_data
+from a2sg.data.untrusted import require_file
+from a2sg.errors import InputError, require, require_choice, require_count, told
+
+UNITS = 700
+"""Of the model of a cochlea that made the spikes: bands of frequency, from low to high."""
+MICROSECONDS = 1e6
+LONGEST = 3600.0
+"""Seconds of a recording: the longest has 1.4."""
+
+
+@register_data("shd")
+def shd(source: str | None = None, steps: int = 20, units: int = 140, by: str = "time") -> ImageData:
+    """Spiking Heidelberg Digits: spoken digits as spikes, 20 classes, 8,156 for training, 2,264 for test.
+
+    Cramer et al., The Heidelberg spiking data sets for the systematic evaluation of spiking neural networks,
+    IEEE TNNLS 2020. Ten digits in English and in German, 700 units. Two speakers of the test
+    recordings are not among those of training.
+
+    Args:
+        source: folder that holds, or is to hold, `SHD`; None is in the cache.
+        steps: T, the frames of a recording.
+        units: rows that the 700 units are summed to, at most 700.
+        by: `time` for frames of equal duration, `count` for frames of equally many spikes.
+
+    Raises:
+        InputError: if files are missing and cannot be downloaded, cannot be read, or an option is unfit.
+    """
+    sets = tonic_sets().SHD
+    return _spoken(
+        "shd", sets, source, {"train": {"train": True}, "test": {"train": False}}, steps, units, by
+    )
+
+
+@register_data("ssc")
+def ssc(
+    source: str | None = None, steps: int = 20, units: int = 140, by: str = "time", test: str = "test"
+) -> ImageData:
+    """Spiking Speech Commands: 35 spoken words as spikes, 75,466 for training, 20,382 for test.
+
+    Cramer et al., see `shd`. A third split of 9,981 recordings, `valid`, is there to choose by.
+
+    Args:
+        source: folder that holds, or is to hold, `SSC`; None is in the cache.
+        steps: see `shd`.
+        units: see `shd`.
+        by: see `shd`.
+        test: what to evaluate on: `test`, or `valid` to choose by.
+
+    Raises:
+        InputError: as `shd`.
+    """
+    require_choice("test", test, ("test", "valid"))
+    splits = {name: {"split": name} for name in ("train", test)}
+    return _spoken("ssc", tonic_sets().SSC, source, splits, steps, units, by)
+
+
+def _spoken(
+    name: str,
+    sets: Any,
+    source: str | None,
+    splits: dict[str, dict[str, Any]],
+    steps: int,
+    units: int,
+    by: str,
+) -> ImageData:
+    """A data set whose splits are the arguments by which tonic knows them."""
+    require_count("steps", steps)
+    require_count("units", units, most=UNITS)
+    require_choice("by", by, SLICINGS)
+    root = events_root(source) / sets.__name__
+    parts, known = [], []
+    for split, arguments in splits.items():
+        stem = f"{name}_{split}.h5"
+        archive = {f"{stem}.zip": f"{sets.base_url}{stem}.zip"}
+        (file,) = found_recordings(root, stem, 1, archive, partial(sets, str(root.parent), **arguments))
+        labels, classes = _labels(file)
+        key = (steps, units, by, fingerprint(file))
+        frames = kept_frames(f"{name}-{split}", key, _frames(file, steps, units, by), len(labels))
+        parts.append(FrameArrays(frames, labels.tolist()))
+        known.append(classes)
+    require(known[0] == known[1], f"{root} has files of different classes: {known[0]} and {known[1]}")
+    return ImageData(
+        train=parts[0],
+        test=parts[1],
+        classes=known[0],
+        shape=(1, 1, units),
+        description=f"{sets.__name__}, spike counts in {steps} frames of equal {by}",
+        steps=steps,
+    )
+
+
+def _labels(file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels `[N]` and the names of classes in a file."""
+    import h5py
+
+    with told(f"{file} is damaged"), h5py.File(require_file(file), "r") as content:
+        keys = [key.decode("utf-8") for key in content["extra/keys"][()]]
+        labels = np.asarray(content["labels"][()]).astype(np.int64)
+    classes = require_names(keys, str(file))
+    require_labels((labels,), str(file), len(classes))
+    return labels, classes
+
+
+def _frames(file: Path, steps: int, units: int, by: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and frames `[T, 1, 1, units]` of each recording in a file, in their order."""
+    import h5py
+
+    with told(f"{file} is damaged"), h5py.File(file, "r") as content:
+        times, places = content["spikes/times"], content["spikes/units"]
+        for at in range(len(content["labels"])):
+            name = f"recording {at} of {file}"
+            seconds = np.asarray(times[at]).astype(np.float64)
+            require(
+                bool((np.isfinite(seconds) & (np.abs(seconds) < LONGEST)).all()),
+                f"{name} has times that are no seconds of a recording",
+            )
+            x = np.asarray(places[at]).astype(np.int64)
+            require(x.shape == seconds.shape, f"{name} has {seconds.size} times, but {x.size} units")
+            t = (seconds * MICROSECONDS).astype(np.int64)
+            table = event_table(np.stack([t, x, np.zeros_like(t), np.zeros_like(t)], 1), "txyp")
+            try:
+                yield name, event_frames(table, steps, (1, UNITS, 1), (1, units), by)
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from error
