@@ -20,8 +20,21 @@ from layouts import (
     write_gesture,
     write_idx,
     write_nmnist,
+    write_spoken,
     write_tree,
 )
+
+
+def write_frames(root):
+    """Cached frames of two classes, a recording each."""
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            np.savez(
+                folder / "one.npz", frames=np.arange(8 * 2 * 3 * 5, dtype=np.float32).reshape(8, 2, 3, 5)
+            )
+
 
 MADE = {
     "ade20k": (write_ade20k, {"image_size": 8}),
@@ -34,10 +47,13 @@ MADE = {
     "digits_scenes": None,
     "dvs_gesture": (write_gesture, {"image_size": 16}),
     "event_arrays": (write_arrays, {"axes": "ypt"}),
+    "event_folder": (write_frames, {"steps": 4}),
     "fashion_mnist": (lambda root: write_idx(root / "idx"), {}),
     "image_folder": (lambda root: write_tree(root, 6), {}),
     "imagenet": (lambda root: write_tree(root, 20, splits=("train", "val")), {"image_size": 16}),
     "nmnist": (write_nmnist, {}),
+    "shd": (lambda root: write_spoken(root, "shd", 20), {"steps": 4, "units": 70}),
+    "ssc": (lambda root: write_spoken(root, "ssc", 35), {"steps": 4, "units": 70}),
     "tactile": (lambda root: write_arrays(root, (39, 2, 20)), {}),
     "tiny_imagenet": (lambda root: write_tree(root, 64, 200, 1, ("train", "val")), {}),
 }
