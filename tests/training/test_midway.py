@@ -125,7 +125,10 @@ def config_of(case):
 
 
 @pytest.mark.parametrize("at", [1, 6, 9, 14])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",  # the workers of a killed run are waited for, in the tests after it too
+    [pytest.param(case, marks=pytest.mark.slow if case == "loader" else ()) for case in CASES],
+)
 def test_a_run_goes_on_to_the_bit(wholes, tmp_path, case, at):
     """Ten steps an epoch; the search observes steps 4 to 6, 8 to 10 and 12 to 14."""
     out, summary = wholes(case)

@@ -177,6 +177,7 @@ def test_a_run_on_scenes_is_evaluated_from_the_command_line(run, capsys):
     assert f"test mIoU {100 * summary['miou']:.2f} %" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_arms_are_compared_on_scenes(tmp_path, capsys):
     command = [
         "compare",
