@@ -117,12 +117,13 @@ class WindowPolicy(JoinableWindows):
 
         Searches that have not come, or that saw no gradient, leave windows just as one that likes them does.
         """
-        rows, kept = self.history, self.kept
-        searches = len({row["iteration"] for row in rows})
-        if rows:
+        kept = self.kept
+        if filed := self._records.filed:  # a long file is not read for this
+            searches = max(1, filed // sum(site.steps for site in self.sites.values()))
+        else:
+            rows = self.history
+            searches = len({row["iteration"] for row in rows})
             kept = Counter(row["kept"] for row in rows if row.get("kept"))
-        elif self._records.elsewhere:
-            searches = max(1, self._records.elsewhere // sum(site.steps for site in self.sites.values()))
         first = self.start + self.batches - 1
         return silence(searches, kept, self.wanted, first, self.iteration, self._disarmed)
 
@@ -149,7 +150,7 @@ class WindowPolicy(JoinableWindows):
 
     def _end_iteration(self, loss: Loss | None = None) -> bool:
         done = False
-        if self.observing:
+        if self.observing and not self._pauses:
             self._check_armed()
         if self.observing and self._place == self.batches - 1:
             with self._clock.running(torch.device("cpu")):
@@ -192,9 +193,8 @@ class WindowPolicy(JoinableWindows):
                     value.backward()
                     self._update(loss)
         finally:
-            for observer in self.observers.values():
-                observer.table.zero_()
-                observer.passing.zero_()
+            if self.observers:
+                self.store.clear()
             self._arm()
         self._mail.deliver()
 

@@ -31,9 +31,9 @@ class Records:
         self._elsewhere: int | None = None
 
     @property
-    def elsewhere(self) -> int:
-        """How many rows a loaded state left in a file that is not known yet."""
-        return self._elsewhere or 0
+    def filed(self) -> int:
+        """How many rows are in a file: of `record`, or that of a loaded state, which is not known yet."""
+        return self._elsewhere or 0 if self._file is None else self._file.rows
 
     def add(self, rows: list[Row]) -> None:
         """Take the rows of a search."""
