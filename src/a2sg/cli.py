@@ -185,7 +185,7 @@ def evaluate_command(words: list[str]) -> int:
 
     parser = Parser("evaluate", "Evaluate the network of a run folder on its test data.")
     parser.add_argument("run", help="run folder")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    _add_device(parser)
     launch.add_options(parser)
     options = parser.read(words)
 
@@ -218,7 +218,7 @@ def predict_command(words: list[str]) -> int:
     parser.add_argument("--top", type=int, default=1, help="how many classes of each, the likeliest first")
     parser.add_argument("--json", action="store_true", help="as JSON, not CSV")
     parser.add_argument("--out", help="file to write to (default: print)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    _add_device(parser)
     options = parser.read(words)
 
     from a2sg.devices import find_device
@@ -286,7 +286,7 @@ def inspect_command(words: list[str]) -> int:
     parser.add_argument("--batch-size", type=int, default=32, help="samples to look at")
     parser.add_argument("--steps", type=int, help="T of a model (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="of fresh weights, and of the samples")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    _add_device(parser)
     parser.add_argument("--by-step", action="store_true", help="a row per layer and step")
     options = parser.read(words)
 
@@ -331,7 +331,7 @@ def analyze_command(words: list[str]) -> int:
     parser.add_argument(
         "--budget", type=float, default=60.0, help="leave out what takes longer per run: seconds"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    _add_device(parser)
     options = parser.read(words)
 
     from a2sg.study.report.analysis import analyze
@@ -425,6 +425,10 @@ def _seeds(text: str) -> list[int]:
         f"--seeds must be different whole numbers such as 0,1,2, not {text!r}",
     )
     return [int(word) for word in words]
+
+
+def _add_device(parser: Parser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
 def _new_file(name: str | Path) -> Path:

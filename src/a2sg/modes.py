@@ -56,11 +56,14 @@ def kept(model: nn.Module, parameters: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def as_it_was(model: nn.Module, but: Sequence[Tensor]) -> Iterator[None]:
-    """Put back a model's gradients and buffers, `but` some of these, and the random state."""
+def as_it_was(model: nn.Module, but: Sequence[Tensor] = ()) -> Iterator[None]:
+    """Put back a model's gradients and buffers, `but` some of these, and the random state.
+
+    While it lasts, parameters begin without a gradient, and gradients are computed.
+    """
     spared = {id(tensor) for tensor in but}
     buffers = [buffer for buffer in model.buffers() if id(buffer) not in spared]
-    copies = [buffer.clone() for buffer in buffers]
+    copies = [buffer.detach().clone() for buffer in buffers]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     devices = {parameter.device.index for parameter, _ in gradients if parameter.device.type == "cuda"}
     try:

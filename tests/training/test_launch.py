@@ -18,6 +18,7 @@ from a2sg.training.folders import SUMMARY
 from a2sg.training.world import LOST
 from gpus import pretend_gpus
 from ranks import needs_distributed
+from scripted import ScriptedChild
 
 TRAIN = [
     *("train", "digits", "--device", "cpu", "--epochs", "5000", "--save_every", "20"),
@@ -103,29 +104,19 @@ def test_words_without_those_of_devices():
     assert launch.split_options(words) == ["--resume", "run"]
 
 
-class Scripted:
+class Scripted(ScriptedChild):
     """In place of a child: after so many looks it has a status, unless it is killed before."""
 
     plans: list[tuple[int, int]]
 
     def __init__(self, words, variables, *, heard):
         self.left, self.end = self.plans[int(variables["RANK"])]
-        self.repeated = False
         made.append(self)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
 
     @property
     def status(self):
         self.left -= 1
         return self.end if self.left < 0 else None
-
-    def repeat(self):
-        self.repeated = True
 
 
 made: list[Scripted] = []

@@ -15,11 +15,12 @@ from a2sg.training.folders import read_summary
 from a2sg.training.run import Interrupted
 from a2sg.training.world import LOST
 from gpus import pretend_gpus
+from scripted import ScriptedChild
 
 CONFIG = RunConfig(epochs=1, device="cpu")
 
 
-class Scripted:
+class Scripted(ScriptedChild):
     """In place of a child: after so many looks its run is finished, or has failed as its seed says."""
 
     fails: dict[int, tuple[int, str | None]]
@@ -29,15 +30,9 @@ class Scripted:
         assert words[:2] == ["train", "--resume"]
         assert not heard
         self.folder, self.variables, self.options = Path(words[2]), variables, words[3:]
-        self.seed, self.left, self.repeated = int(self.folder.name), 2 + int(self.folder.name) % 2, False
+        self.seed, self.left = int(self.folder.name), 2 + int(self.folder.name) % 2
         self.log.append(("begins", self.seed))
         children.append(self)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
 
     @property
     def status(self):
@@ -50,9 +45,6 @@ class Scripted:
 
     def error(self):
         return self.fails[self.seed][1]
-
-    def repeat(self):
-        self.repeated = True
 
 
 children: list[Scripted] = []

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from a2sg.adopt.intercept import intercepting
 from a2sg.errors import require, told
+from a2sg.modes import as_it_was
 
 Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any] | Callable[[], Any]
 """What a forward of the model takes; or a function that runs one whole sequence."""
@@ -106,14 +107,13 @@ def watch(model: nn.Module, example: Example) -> list[Call]:
         return spikes
 
     with ExitStack() as stack:
-        stack.enter_context(_as_it_was(model))
+        stack.enter_context(_untouched(model))
         for name, module in model.named_modules():
             before = module.register_forward_pre_hook(lambda *_, name=name: enter(name))
             after = module.register_forward_hook(leave, always_call=True)
             stack.callback(before.remove)
             stack.callback(after.remove)
         stack.enter_context(told("the model does not run on the example"))
-        stack.enter_context(torch.enable_grad())
         stack.enter_context(intercepting(see))
         out = _run(model, example)
         ends = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.requires_grad]
@@ -156,31 +156,24 @@ def _line() -> tuple[tuple[Any, int], ...]:
 
 
 @contextmanager
-def _as_it_was(model: nn.Module) -> Iterator[None]:
+def _untouched(model: nn.Module) -> Iterator[None]:
     """Put a model back to what it is now, and have every parameter take part in the meantime."""
     modules = [(module, dict(vars(module))) for module in model.modules()]
     inner = [
         (held, held.copy()) for _, own in modules for held in own.values() if isinstance(held, dict | list)
     ]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    parameters = [(one, one.requires_grad, one.grad) for one in model.parameters()]
-    devices = {one.device.index for one in model.parameters() if one.device.type == "cuda"}
-    try:
-        with torch.random.fork_rng(sorted(devices)):
-            for parameter, _, _ in parameters:
-                parameter.grad = None
+    trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    with as_it_was(model):
+        try:
+            for parameter, _ in trained:
                 parameter.requires_grad_(parameter.is_floating_point())
             yield
-    finally:
-        for module, own in modules:
-            vars(module).clear()
-            vars(module).update(own)
-        for held, before in inner:
-            held.clear()
-            held.update(before) if isinstance(held, dict) else held.extend(before)
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        for parameter, trained, gradient in parameters:
-            parameter.requires_grad_(trained)
-            parameter.grad = gradient
+        finally:
+            for module, own in modules:
+                vars(module).clear()
+                vars(module).update(own)
+            for held, before in inner:
+                held.clear()
+                held.update(before) if isinstance(held, dict) else held.extend(before)
+            for parameter, was in trained:
+                parameter.requires_grad_(was)

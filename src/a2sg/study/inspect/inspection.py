@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from a2sg.errors import require_count, require_positive
 from a2sg.study.files import as_json, made, put
 from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.page import page
@@ -58,11 +56,7 @@ def inspect(
         InputError: for a model without sites or that cannot be copied, a batch or loss that does not work, or
             an option out of range.
     """
-    require_positive("widest", widest)
-    require_count("candidates", candidates, least=2)
-    # Windows live in float32 buffers: these are values that such a buffer holds exactly.
-    edges = torch.arange(1, REACH * candidates + 1, dtype=torch.float64) * (widest / candidates)
-    look = Look(edges.float().double(), candidates, list(SHAPES.values()))
+    look = Look.evenly(widest, candidates, list(SHAPES.values()), reach=REACH)
     probed = probe(model, batch, loss, forward, look)
     layers = diagnose(probed, look, list(SHAPES))
     windows = look.windows.tolist()

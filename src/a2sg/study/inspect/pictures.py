@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
-from operator import mul
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from a2sg.colours import COLOURS
@@ -98,8 +97,7 @@ def gain(found: InspectionData) -> Figure:
     axes.plot(
         _drawable(layer.whole.depth for layer in layers), "o-", color="black", label="all steps", markersize=4
     )
-    law = accumulate((layer.whole.law or math.nan for layer in reversed(layers[:-1])), mul, initial=1.0)
-    axes.plot(list(law)[::-1], "--", color="#D55E00", label="by the law rms(f)/std(s)")
+    axes.plot(found.gains.by_law, "--", color="#D55E00", label="by the law rms(f)/std(s)")
     axes.set_yscale("log")
     axes.set_ylabel("‖δ‖ over that of the last layer")
     _label_columns(axes, found)

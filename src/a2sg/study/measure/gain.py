@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require_count, require_positive
 from a2sg.kernels.sums import Sums
 from a2sg.study.measure.diagnosis import SHAPES
 from a2sg.study.measure.objective import Batch, Forward, Loss
@@ -103,6 +104,12 @@ class Gains:
     remedies: list[Remedy]
 
     @property
+    def by_law(self) -> list[float]:
+        """Each layer's `depth` by the law: the product from it on; NaN where the law is None."""
+        laws = [layer.whole.law or math.nan for layer in self.layers[:-1]]
+        return list(accumulate(reversed(laws), mul, initial=1.0))[::-1]
+
+    @property
     def sentence(self) -> str:
         """What `course` says, in words, and what would help."""
         if self.depth is None or self.course is None:
@@ -144,10 +151,7 @@ def layer_gains(
     Raises:
         InputError: as `a2sg.inspect` does.
     """
-    require_positive("widest", widest)
-    require_count("candidates", candidates, least=2)
-    windows = torch.arange(1, candidates + 1, dtype=torch.float64) * (widest / candidates)
-    look = Look(windows.float().double(), candidates, list(SHAPES.values()))
+    look = Look.evenly(widest, candidates, list(SHAPES.values()))
     return gains(probe(model, batch, loss, forward, look), look, list(SHAPES))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import swaps
-from a2sg.errors import InputError, require
+from a2sg.errors import InputError, require, require_count, require_positive
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Fill, Observation, blocked, one_step, sums_of
 from a2sg.kernels.watch import Look as See
@@ -37,6 +37,19 @@ class Look(NamedTuple):
     """How many of them, from the first, are windows to look at: C."""
     shapes: Sequence[Surrogate]
     """Of the surrogate, to put side by side: S."""
+
+    @classmethod
+    def evenly(cls, widest: float, candidates: int, shapes: Sequence[Surrogate], *, reach: int = 1) -> Look:
+        """Candidates evenly spaced up to `widest`, and edges `reach` times as far.
+
+        Raises:
+            InputError: unless `widest` is above 0 and there are at least 2 candidates.
+        """
+        require_positive("widest", widest)
+        require_count("candidates", candidates, least=2)
+        # Windows live in float32 buffers: these are values that such a buffer holds exactly.
+        edges = torch.arange(1, reach * candidates + 1, dtype=torch.float64) * (widest / candidates)
+        return cls(edges.float().double(), candidates, shapes)
 
     @property
     def windows(self) -> Tensor:

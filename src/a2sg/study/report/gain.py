@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
-from operator import mul
 from typing import Any
 
-from a2sg.files import read_rows
 from a2sg.modes import in_mode
 from a2sg.statistics import mean
 from a2sg.study.measure.gain import EVEN, Gains, layer_gains
@@ -16,7 +13,7 @@ from a2sg.study.measure.variation import HistoryPoint
 from a2sg.study.report import draw
 from a2sg.study.report.cases import Case, Study
 from a2sg.study.report.panel import Row, Section, panel, rows_of, tabled
-from a2sg.study.run import run_history
+from a2sg.study.report.variation import observed
 
 PRICE = 60
 """Gradients that it costs about as much as."""
@@ -53,17 +50,15 @@ def _measured(case: Case) -> Gains:
 
 
 def _history(case: Case) -> list[HistoryPoint]:
-    rows = read_rows(case.run.folder / "windows.csv")
-    known = bool(rows) and any(row.get("gain") is not None for row in rows)
-    return run_history(case.run.folder) if known else []
+    """What training observed, if its version knew the gain."""
+    points = observed(case, [])
+    return points if any(point.gain is not None for point in points) else []
 
 
 def _rows(found: Mapping[str, Gains]) -> list[Row]:
     rows: list[Row] = []
     for label, gains in found.items():
-        laws = [layer.whole.law or math.nan for layer in gains.layers[:-1]]
-        by_law = list(accumulate(reversed(laws), mul, initial=1.0))[::-1]
-        for layer, product in zip(gains.layers, by_law, strict=True):
+        for layer, product in zip(gains.layers, gains.by_law, strict=True):
             for one in (layer.whole, *layer.steps):
                 row: dict[str, Any] = {"run": label, "layer": layer.name, **vars(one)}
                 rows.append(row | {"depth_by_law": product if one.step is None else None})

@@ -35,7 +35,7 @@ def variation(study: Study) -> Section:
     notes: list[str] = []
     histories: dict[str, list[HistoryPoint]] = {}
     for case in study.over(study.cases, "variation"):
-        points = _history(case, notes)
+        points = observed(case, notes)
         if points:
             histories[case.label] = points
         _ = case.variation
@@ -66,7 +66,8 @@ def variation(study: Study) -> Section:
     )
 
 
-def _history(case: Case, notes: list[str]) -> list[HistoryPoint]:
+def observed(case: Case, notes: list[str]) -> list[HistoryPoint]:
+    """What training observed; where that is nothing, the notes say why."""
     if case.run.config.windows.policy != "a2sg":
         notes.append(
             f"{case.label}: its windows follow {case.run.config.windows.policy}, which keeps no SGV and TGC."
