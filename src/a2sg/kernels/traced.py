@@ -35,7 +35,11 @@ def show(watcher: Watcher, window: Tensor, steps: Steps, grads: Gradients) -> Gr
     return Gradients(*(None if grad is None else next(shown) for grad in grads))  # type: ignore[arg-type]
 
 
-@torch.library.custom_op("a2sg::show", mutates_args=())
+# The schema is written out: torch before 2.7 infers none from list[Tensor].
+_SCHEMA = "(Tensor[] grads, str key, Tensor window, Tensor potential, Tensor upstream, Tensor? carry, Tensor delta)"
+
+
+@torch.library.custom_op("a2sg::show", mutates_args=(), schema=_SCHEMA + " -> Tensor[]")
 def _show(
     grads: list[Tensor],
     key: str,
