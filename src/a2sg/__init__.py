@@ -7,7 +7,7 @@ from a2sg._version import __version__
 from a2sg.adopt import SpikeSite, adapt, spike
 from a2sg.errors import InputError
 from a2sg.guard import StepGuard
-from a2sg.neuron import IF, LI, LIF, PLIF, IntegerLIF, Recurrent, recording
+from a2sg.neuron import IF, LI, LIF, PLIF, IntegerLIF, Recurrent, mean_over_steps, pad, pad_batch, recording
 from a2sg.window import AdaptiveWindows, sgv, tgc
 
 if TYPE_CHECKING:
@@ -61,7 +61,10 @@ __all__ = [
     "from_nir",
     "inspect",
     "list_models",
+    "mean_over_steps",
     "memory",
+    "pad",
+    "pad_batch",
     "recording",
     "sgv",
     "spike",

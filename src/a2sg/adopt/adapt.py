@@ -39,6 +39,7 @@ def adapt(
     window: Window | None = None,
     functions: Functions | None = None,
     example: Example | None = None,
+    groups: int | None = None,
     **options: Any,
 ) -> Adapted:
     """Adaptive windows for a model of SpikingJelly, snnTorch, Norse, Sinabs, or your own.
@@ -61,7 +62,7 @@ def adapt(
         model: holds spiking neurons. It is changed in place; no host library is imported.
         steps: T, the time steps of each backward pass.
         surrogate: shape of ds/du; None is `Asymmetric()`, and for our own neurons theirs.
-        window: half-width to begin with, one number or T; None is 1.0, and for our own neurons theirs.
+        window: half-width to begin with, one number, T or G; None is 1.0, and for our own neurons theirs.
         functions: for modules of your own, class -> the name of the attribute that holds the spike function,
             called with u - threshold; or (name, threshold), if it is called with u. Several thresholds, in a
             list, are for a function with several levels: one spike more at each. With `example` also an
@@ -71,6 +72,8 @@ def adapt(
             forward and backward, and is then what it was. Each `autograd.Function` that makes spikes is seen,
             under whatever name it is called, with the levels at which it fires. A module that calls one for
             several layers gets a site for each, by the order of its calls: later forwards must make the same.
+        groups: G, how many runs of steps, as equal as can be, share a window each; None is a window for each
+            step. Our own neurons have their own.
         options: of `AdaptiveWindows`. `gradient="full"` is for our own neurons alone: a spike function sees
             dL/ds, not dL/du.
 
@@ -84,7 +87,7 @@ def adapt(
     require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
     for name, _, _ in swaps(model):
         raise InputError(f"layer {name!r} is adapted already: undo that first, with revert()")
-    found = find(model, steps, surrogate, window, functions or {}, example)
+    found = find(model, steps, surrogate, window, functions or {}, example, groups)
     for name, reason in found.left_alone.items():
         log.warning("layer %r is left alone: %s", name, reason)
     require(

@@ -80,6 +80,7 @@ def find(
     window: Window | None,
     functions: Functions,
     example: Example | None,
+    groups: int | None,
 ) -> Found:
     """A swap for every module that makes spikes; nothing is changed yet.
 
@@ -89,7 +90,12 @@ def find(
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
     def site() -> SpikeSite:
-        made = SpikeSite(steps, surrogate=surrogate or Asymmetric(), window=1.0 if window is None else window)
+        made = SpikeSite(
+            steps,
+            surrogate=surrogate or Asymmetric(),
+            window=1.0 if window is None else window,
+            groups=groups,
+        )
         return made.to(device)
 
     site()  # so that a wrong option is told as what it is, not as a layer's

@@ -22,20 +22,24 @@ from a2sg.kernels.sums import Fill, blocked
 from a2sg.kernels.watch import Look, Steps
 from a2sg.surrogate import Asymmetric, Surrogate
 from a2sg.window.observer import Observer
+from a2sg.window.sharing import fitted
 from a2sg.window.site import Site
 
 
 class SpikeSite(Site):
-    """A window for each step of one layer, for `a2sg.spike`.
+    """A window for each step of one layer, or for runs of its steps, for `a2sg.spike`.
 
-    `window` is a buffer `[T]`. The model's `state_dict` does not have it, so published checkpoints load
-    strictly; the `state_dict` of `AdaptiveWindows` does. A sequence begins with `begin()`, with a forward of
-    the model that `a2sg.adapt` was given, or after T steps. Steps under `torch.no_grad()` do not count.
+    `window` is a buffer `[T]`, of G groups `[G]`. The model's `state_dict` does not have it, so published
+    checkpoints load strictly; the `state_dict` of `AdaptiveWindows` does. A sequence begins with `begin()`,
+    with a forward of the model that `a2sg.adapt` was given, or after T steps. Steps under `torch.no_grad()`
+    do not count.
 
     Args:
         steps: T, at least 1.
         surrogate: shape of ds/du.
-        window: half-width of the surrogate: one number, or T.
+        window: half-width of the surrogate: one number, T, or G.
+        groups: G, how many runs of steps, as equal as can be, share a window each; None is a window for each
+            step.
 
     Raises:
         InputError: for a value out of range.
@@ -50,11 +54,13 @@ class SpikeSite(Site):
         *,
         surrogate: Surrogate = Asymmetric(),
         window: float | Sequence[float] | Tensor = 1.0,
+        groups: int | None = None,
     ) -> None:
-        super().__init__(steps, surrogate=surrogate, window=window, saved=False)
+        super().__init__(steps, surrogate=surrogate, window=window, groups=groups, saved=False)
         require(
             self.window.dim() == 1,
-            f"window must be one number, or one for each step, not of shape {tuple(self.window.shape)}",
+            "window must be one number, or one for each step or group, not of shape "
+            f"{tuple(self.window.shape)}",
         )
         self.count = StepCount(steps)
         self._known: tuple[Tensor, int, Gate, list[Ramp | None]] | None = None
@@ -114,6 +120,7 @@ class SpikeSite(Site):
 
     def _at(self, step: int, device: torch.device) -> Tensor | Ramp:
         """The window of a step, as the function takes it."""
+        at = step if self.groups is None else self.sharing.group(step)
         window = self._buffers["window"]  # much quicker than self.window, and this is called a lot
         assert window is not None
         if window.device != device:
@@ -127,11 +134,11 @@ class SpikeSite(Site):
                 or known[2] is not self.gate
             ):
                 known = self._known = (window, window._version, self.gate, ramps(self.gate, window))
-            ramp = known[3][step]
+            ramp = known[3][at]
             if ramp is not None:
                 return ramp
         # A copy: DistributedDataParallel writes into buffers between the steps of the caller's loop.
-        return torch.select_copy(window, 0, step)
+        return torch.select_copy(window, 0, at)
 
     def _look(
         self, observer: Observer, step: int, potential: Tensor, upstream: Tensor, delta: Tensor
@@ -154,7 +161,7 @@ class SpikeSite(Site):
 
     def _show(self, observer: Observer, shown: Steps) -> None:
         if self._watched is None or self._watched[0] != shown.end:
-            self._watched = shown.end, observer.watch(self.gate, self.window, self._fill)
+            self._watched = shown.end, observer.watch(self.gate, self.windows(0, self.steps), self._fill)
         look = self._watched[1]
         look(shown)
         self._watched = (shown.first, look) if shown.first else None
@@ -176,7 +183,7 @@ class SpikeSite(Site):
         window = state_dict.pop(f"{prefix}window", None)
         if window is not None:
             with torch.no_grad():
-                self.window.copy_(window)
+                self.window.copy_(fitted(window, len(self.window)))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:

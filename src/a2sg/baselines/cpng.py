@@ -91,7 +91,7 @@ class CPNG(WindowPolicy):
             )
         self.share = share
         self.shares: dict[str, float] = {} if share is None else dict.fromkeys(self.sites, share)
-        self._observe({name: _Potentials(site.steps) for name, site in self.sites.items()})
+        self._observe({name: _Potentials(site.steps, site.groups) for name, site in self.sites.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data to continue from; the windows themselves are in the model's state_dict."""
@@ -138,15 +138,15 @@ class CPNG(WindowPolicy):
                 site.window.fill_(window_for(wanted, mean, spread, self.low, self.high))
                 share = share_within(site.window[-1].item(), mean, spread)
             reasons.append(reason)
-            for step, window in enumerate(site.window.tolist()):
+            for step, was, window in zip(site.sharing.ends, before, site.window.tolist(), strict=True):
                 rows.append(
                     {
                         "iteration": self.iteration,
                         "layer": name,
-                        "step": step + 1,
+                        "step": step,
                         "window": window,
                         "share": share,
-                        "window_before": before[step],
+                        "window_before": was,
                         "share_before": share_before,
                         "inside_before": inside_before,
                         "kept": reason,
@@ -160,8 +160,8 @@ class CPNG(WindowPolicy):
 class _Potentials(Observer):
     """Adds up n, Σx, Σx² of x = u - threshold at the last step, and how many are inside the window."""
 
-    def __init__(self, steps: int) -> None:
-        super().__init__(steps, torch.zeros(0, dtype=torch.float64), None, "spike")
+    def __init__(self, steps: int, groups: int | None) -> None:
+        super().__init__(steps, torch.zeros(0, dtype=torch.float64), None, "spike", groups=groups)
         self.table = torch.zeros(4, dtype=torch.float64)
         """Those sums `[4]`."""
 

@@ -145,12 +145,12 @@ class DspikeSearch(WindowPolicy):
         found = [cosine.item() if not reason else None for cosine in (cosines[best], cosines[0])]
         rows = []
         for name, site in self.sites.items():
-            for step, window in enumerate(site.window.tolist()):
+            for step, window in zip(site.sharing.ends, site.window.tolist(), strict=True):
                 rows.append(
                     {
                         "iteration": self.iteration,
                         "layer": name,
-                        "step": step + 1,
+                        "step": step,
                         "window": window,
                         "temperature": self.temperature,
                         "cosine": found[0],

@@ -100,7 +100,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         else:
             plans = call.plans
             if plans is not None:
-                key = _key(current, decay, initial, window, norm, addend, threshold)
+                key = _key(call.steps, current, decay, initial, window, norm, addend, threshold)
                 plan = plans.get(key)
             drive = driven(current, call.steps, decay, initial, affine, addend, plan, threshold)
             backend = backends.choose(call.backend, drive, window, call.dynamics, call.work)
@@ -176,6 +176,7 @@ def _as(grad: Tensor | None, constant: Tensor | None) -> Tensor | None:
 
 
 def _key(
+    steps: int,
     current: Tensor,
     decay: Tensor | float,
     initial: Tensor | None,
@@ -186,6 +187,7 @@ def _key(
 ) -> tuple[Any, ...]:
     """What the choice of a backend and its preparations depend on, besides the neuron."""
     return (
+        steps,
         current.shape,
         current.stride(),
         current.dtype,

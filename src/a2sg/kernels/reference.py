@@ -17,7 +17,7 @@ from torch import Tensor
 from a2sg.kernels import fills, traced
 from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype, gathered
 from a2sg.kernels.dynamics import Dynamics
-from a2sg.kernels.watch import Look, Steps, Watcher
+from a2sg.kernels.watch import Look, Steps, Watcher, gathering
 
 
 class Trace(NamedTuple):
@@ -123,7 +123,8 @@ class Reference:
         if watcher is None:
             return run()
         if not torch.compiler.is_compiling():
-            return run(look=watcher.watch(dynamics.gate, window, self.fill))
+            with gathering(watcher.watch(dynamics.gate, window, self.fill)) as look:
+                return run(look=look)
         steps: list[Steps] = []
         grads = run(look=steps.append)
         return traced.show(watcher, window, Steps.whole(steps, carried=watcher.gradient == "full"), grads)

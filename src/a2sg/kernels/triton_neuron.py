@@ -16,7 +16,7 @@ from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.layout import layout_of
 from a2sg.kernels.triton_constants import Levels, available, kernels, shape_of
-from a2sg.kernels.watch import Watcher
+from a2sg.kernels.watch import Watcher, gathering
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -109,10 +109,10 @@ class Triton:
         watcher: Watcher | None = None,
     ) -> Gradients:
         if watcher is not None:  # the reference has every step's gradient at hand
-            look = watcher.watch(dynamics.gate, window, self.fill)
-            return reference.gradients(
-                arriving, drive, window, dynamics, decay_needs_grad=decay_needs_grad, look=look
-            )
+            with gathering(watcher.watch(dynamics.gate, window, self.fill)) as look:
+                return reference.gradients(
+                    arriving, drive, window, dynamics, decay_needs_grad=decay_needs_grad, look=look
+                )
         grad_spikes, grad_final, _ = arriving
         current, decay, initial = _step_by_step(drive)
         layout = layout_of(current)

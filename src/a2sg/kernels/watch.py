@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -19,7 +20,7 @@ class Steps(NamedTuple):
     """What the backward pass knows of K >= 1 consecutive steps; tensors `[K, B, ...]`, or `[K, N]`."""
 
     first: int
-    """The first of them, from 0."""
+    """The first of them, from 0; a sequence in parts may have more than T."""
     potential: Tensor
     """u, as the gate takes it (`Gate`)."""
     upstream: Tensor
@@ -65,6 +66,34 @@ class Steps(NamedTuple):
 Look = Callable[[Steps], None]
 """Is shown all steps of one backward pass, one or several at a time, the last ones first."""
 
+TOGETHER = 2**16
+"""Elements below which steps are quicker to sum together than one at a time."""
+
+
+@contextmanager
+def gathering(look: Look) -> Iterator[Look]:
+    """A look for single steps, which shows another one several of them at a time; all, as the context ends.
+
+    Args:
+        look: is shown them.
+    """
+    held: list[Steps] = []
+
+    def show() -> None:
+        if len(held) == 1:
+            look(held[0])
+        elif held:
+            look(Steps.whole(held, carried=any(step.carry is not None for step in held)))
+        held.clear()
+
+    def take(shown: Steps) -> None:
+        held.append(shown)
+        if len(held) * shown.potential.numel() >= TOGETHER:
+            show()
+
+    yield take
+    show()
+
 
 class Watcher(Protocol):
     """Looks on during backward passes of one neuron."""
@@ -89,7 +118,7 @@ class Watcher(Protocol):
 
         Args:
             gate: thresholds and surrogate of the neuron.
-            window: the windows in use `[T]`.
+            window: the windows in use of the first N steps `[N]`; no later step will be shown.
             fill: the backend's fastest way to sums at candidate windows.
         """
         ...

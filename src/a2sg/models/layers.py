@@ -144,7 +144,7 @@ class TdBatchNorm(nn.Module):
         if isinstance(neuron, SpikingNeuron) and _plain(self, self.bn, neuron):
             found = self._merged(current, held, steps, shortcut is not None)
             if found is not None:
-                return neuron.normalized(*found, shortcut)
+                return neuron.normalized(*found, shortcut, steps)
         x = current.unflatten(0, held).expand(steps, *[-1] * current.dim())
         spikes: Tensor = neuron(self(x) if shortcut is None else self(x) + shortcut)
         return spikes
@@ -157,7 +157,7 @@ class TdBatchNorm(nn.Module):
         Args:
             current: `[T·B, C, ...]`.
             held: its T and B.
-            steps: T of the neuron.
+            steps: T of the neuron's input.
             added: whether there is a shortcut.
         """
         return current, norm_of(self.bn, current, held, steps // held[0])
@@ -259,7 +259,7 @@ class Frames(nn.Module):
     """Images as the input of T steps: `[B, C, H, W]` is repeated T times, `[T, B, C, H, W]` stays.
 
     Args:
-        steps: T.
+        steps: T of images that are repeated; recordings may have another.
         channels: C.
         size: H and W, one number or the pair; None takes any.
     """
@@ -274,7 +274,7 @@ class Frames(nn.Module):
         """`[T, B, C, H, W]`.
 
         Raises:
-            InputError: for another rank, T, channel count or size, or integers.
+            InputError: for another rank, channel count or size, or integers.
         """
         shape = tuple(images.shape)
         if len(shape) not in (4, 5):
@@ -292,10 +292,6 @@ class Frames(nn.Module):
         )
         if len(shape) == 4:
             return images.expand(self.steps, *shape)
-        require(
-            shape[0] == self.steps,
-            f"this network has steps={self.steps}, but the images have T={shape[0]} (shape {shape})",
-        )
         return images
 
     def _size(self) -> str:

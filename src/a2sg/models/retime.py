@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import copy
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from a2sg.neuron import SpikingNeuron
+from a2sg.window.sharing import fitted
 
 
 def with_steps(state: dict[str, Any], model: nn.Module) -> dict[str, Any]:
-    """The `state_dict` of a network of other steps, with windows that fit `model`:
+    """The `state_dict` of a network of other steps, with windows that fit `model`.
 
-        model = a2sg.create_model("resnet19", steps=6)
-        model.load_state_dict(with_steps(torch.load("four_steps.pt"), model))
-
-    Nothing but the windows depends on T. As the last step is adapted for itself and every earlier one
-    from the step after it, steps are counted from the end: the last window stays the last, and so on. Of
-    more steps than `model` has the first are left out; where there are fewer, the first one's is repeated.
+    No longer needed: `load_state_dict` itself takes windows of another T, by the same rule (step t has window
+    t; beyond the last one it has the last). This function goes with the next release.
 
     Args:
         state: what `state_dict()` gave; it is left as it is.
@@ -29,15 +26,14 @@ def with_steps(state: dict[str, Any], model: nn.Module) -> dict[str, Any]:
         A state dict like `state`. Entries that are not windows of neurons of `model` are passed on, for
         `load_state_dict` to judge.
     """
-    fitted = copy(state)  # and not dict(state): PyTorch's has its versions as an attribute
+    warnings.warn(
+        "load_state_dict takes windows of another T by itself: with_steps goes with the next release",
+        FutureWarning,
+        stacklevel=2,
+    )
+    fitting = copy(state)  # and not dict(state): PyTorch's has its versions as an attribute
     for name, module in model.named_modules():
         key = f"{name}.window" if name else "window"
-        if isinstance(module, SpikingNeuron) and key in fitted:
-            fitted[key] = _retimed(fitted[key], module.steps)
-    return fitted
-
-
-def _retimed(window: Tensor, steps: int) -> Tensor:
-    """Windows `[S, ...]` as `[steps, ...]`."""
-    at = torch.arange(len(window) - steps, len(window), device=window.device)
-    return window[at.clamp(min=0)]
+        if isinstance(module, SpikingNeuron) and key in fitting:
+            fitting[key] = fitted(fitting[key], len(module.window))
+    return fitting

@@ -9,6 +9,7 @@ from a2sg.neuron.encoders import DeltaEncoder, LatencyEncoder, PoissonEncoder
 from a2sg.neuron.integer import IntegerLIF
 from a2sg.neuron.integrator import LI
 from a2sg.neuron.leaky import IF, LIF, PLIF
+from a2sg.neuron.lengths import mean_over_steps, pad, pad_batch
 from a2sg.neuron.libraries import LIBRARIES, lif_for, lif_from
 from a2sg.neuron.recurrent import Recurrent
 from a2sg.neuron.registry import NEURONS, register_neuron
@@ -37,6 +38,9 @@ __all__ = [
     "State",
     "lif_for",
     "lif_from",
+    "mean_over_steps",
+    "pad",
+    "pad_batch",
     "recording",
     "register_neuron",
 ]

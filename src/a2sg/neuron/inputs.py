@@ -1,11 +1,13 @@
-"""What layers over time take: `[T, B, ...]`, and the state of the call before."""
+"""What layers over time take: `[T, B, ...]`, of which T, and the state of the call before."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from a2sg.errors import InputError, require
 from a2sg.neuron.state import State
+from a2sg.window.site import Site
 
 
 def require_sequence(current: Tensor) -> None:
@@ -16,18 +18,20 @@ def require_sequence(current: Tensor) -> None:
         raise InputError(
             f"the input must be [T, B, ...], not of shape {tuple(current.shape)}: time first, then the batch"
         )
+    if current.shape[0] == 0:
+        raise InputError(f"the input has no steps (shape {tuple(current.shape)}): it must be [T, B, ...]")
     if not current.is_floating_point():
         raise InputError(f"the input must be floating point, not {current.dtype}: convert it with .float()")
 
 
-def require_steps(current: Tensor, steps: int) -> None:
-    """Raise `InputError` unless `current` is such a tensor, with T equal to `steps`."""
-    require_sequence(current)
-    if current.shape[0] != steps:
+def require_steps(steps: int, site: Site) -> None:
+    """Raise `InputError` if gradients are to go through more steps than a site has windows for."""
+    if steps > site.steps and site.groups is None and torch.is_grad_enabled():
         raise InputError(
-            f"this neuron has steps={steps}, but the input has T={current.shape[0]} in its first dimension "
-            f"(shape {tuple(current.shape)}): inputs are [T, B, ...]; for a sequence in parts, pass "
-            "return_state=True"
+            f"this neuron has steps={site.steps}, and a window for each, but the input has T={steps} in its "
+            f"first dimension: inputs are [T, B, ...]. To train with more steps, make it with steps={steps} "
+            "(load_state_dict takes its weights), or with groups=1, so that steps share a window; evaluation "
+            "under torch.no_grad() takes any T; for a sequence in parts, pass return_state=True"
         )
 
 

@@ -26,7 +26,8 @@ class IntegerLIF(SpikingNeuron):
         levels: D, the largest spike (as published: 4).
         normalize: whether the output is s / levels (as published) or s.
         threshold: Vth, above 0: a number, since levels are multiples of it.
-        decay, detach_reset, surrogate, window, order, learn, backend: as for `LIF`; the reset is soft.
+        decay, detach_reset, surrogate, window, order, learn, backend, groups: as for `LIF`; the reset is
+            soft.
     """
 
     fixed = ("reset",)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from a2sg.errors import require_count
 from a2sg.kernels import compute_dtype, spread
 from a2sg.neuron.constants import Constant, Constants, require_channels, shown
-from a2sg.neuron.inputs import require_sequence, require_state, require_steps
+from a2sg.neuron.inputs import require_sequence, require_state
 from a2sg.neuron.state import State
 
 
@@ -41,7 +41,7 @@ class LI(Constants, nn.Module):
         """Potentials for T steps of input, from rest; or of a part of a sequence, from a state on.
 
         Args:
-            current: `[T, B, ...]`, floating point, with T equal to `steps`; any T with a state.
+            current: `[T, B, ...]`, floating point; any T.
             state: what the call for the part before returned; None starts from rest.
             return_state: whether to return the state too, also if none was given.
 
@@ -49,13 +49,10 @@ class LI(Constants, nn.Module):
             v `[T, B, ...]` in float32 at least; with the state after them, if one was given or asked for.
 
         Raises:
-            InputError: for a wrong rank, dtype or T, or a state of other inputs.
+            InputError: for a wrong rank or dtype, or a state of other inputs.
         """
         asked = state is not None or return_state
-        if asked:
-            require_sequence(current)
-        else:
-            require_steps(current, self.steps)
+        require_sequence(current)
         require_channels("decay", self.decay, current.shape)
         initial, first = (None, 0) if state is None else require_state(state, current)
         potentials = integrated(current, self.decay, initial)

@@ -27,11 +27,13 @@ class LIF(SpikingNeuron):
         detach_reset: whether to leave the reset out of the gradient.
         surrogate: shape of ds/du.
         window: half-width of the surrogate: one number, T numbers, or a tensor `[T, ...]` whose
-            `window[t]` broadcasts against `[B, ...]` (per channel: `[T, 1, C, 1, 1]`).
+            `window[t]` broadcasts against `[B, ...]` (per channel: `[T, 1, C, 1, 1]`); of G groups likewise.
         order: `"field"` or `"scaled"`, where the leak scales the input too (the A2SG research code).
         learn: what is trained though it was given as a number: `"threshold"`, `"decay"`, or both in a list.
         backend: how it is computed: `"auto"`, `"reference"` (plain torch), `"compiled"` (torch.compile) or
             `"triton"` (kernels of our own, on CUDA).
+        groups: G, how many runs of steps, as equal as can be, share a window each, from 1 to T; None is a
+            window for each step.
 
     Raises:
         InputError: for a value out of range.

@@ -40,7 +40,7 @@ class Recurrent(nn.Module):
         """Spikes for T steps of input, from rest; or of a part of a sequence, from a state on.
 
         Args:
-            current: I `[T, B, ...]`, floating point, with T equal to the neuron's; any T with a state.
+            current: I `[T, B, ...]`, floating point; T as for the neuron.
             state: what the call for the part before returned; None starts from rest.
             return_state: whether to return the state too, also if none was given.
 
@@ -52,10 +52,9 @@ class Recurrent(nn.Module):
             InputError: as the neuron's `forward`, or if the feedback has another shape than the input.
         """
         asked = state is not None or return_state
-        if asked:
-            require_sequence(current)
-        else:
-            require_steps(current, self.neuron.steps)
+        require_sequence(current)
+        if not asked:
+            require_steps(len(current), self.neuron)
         inner, spikes = (None, torch.zeros_like(current[0])) if state is None else _checked(state, current)
         found: list[Tensor] = []
         for step in current:

@@ -58,6 +58,7 @@ class SharedOptions(TypedDict, total=False):
     order: Order
     learn: str | Sequence[str]
     backend: BackendName
+    groups: int | None
 
 
 class NeuronOptions(SharedOptions, total=False):
@@ -109,8 +110,9 @@ class SpikingNeuron(Constants, Site):
         order: Order = "field",
         learn: str | Sequence[str] = (),
         backend: BackendName = "auto",
+        groups: int | None = None,
     ) -> None:
-        super().__init__(steps, surrogate=surrogate, window=window)
+        super().__init__(steps, surrogate=surrogate, window=window, groups=groups)
         self._set_constants(learn, decay=decay, threshold=threshold)
         self.reset: Reset = require_choice("reset", reset, ("soft", "hard"))  # type: ignore[assignment]
         self.order: Order = require_choice("order", order, ("field", "scaled"))  # type: ignore[assignment]
@@ -144,10 +146,10 @@ class SpikingNeuron(Constants, Site):
         """The threshold, if it is a number."""
         return None if isinstance(self.threshold, Tensor) else self.threshold
 
-    def _call(self) -> Call:
+    def _call(self, steps: int) -> Call:
         """How this neuron is run; the same, with all that is prepared, as long as nothing has changed."""
         if torch.compiler.is_compiling():
-            return Call(self.steps, self.dynamics(), self.work, self.observer, backend=self.backend)
+            return Call(steps, self.dynamics(), self.work, self.observer, backend=self.backend)
         values = (
             self.surrogate,
             self.thresholds(),
@@ -165,7 +167,7 @@ class SpikingNeuron(Constants, Site):
         if call.watcher is not self.observer or call.work is not self.work:
             call = call._replace(watcher=self.observer, work=self.work)
             self._known = (values, call)
-        return call
+        return call if steps == call.steps else call._replace(steps=steps)
 
     def __getstate__(self) -> dict[str, Any]:  # kernels can be neither copied nor saved
         return self.__dict__ | {"_known": None, "_stream": Stream()}
@@ -179,8 +181,11 @@ class SpikingNeuron(Constants, Site):
         the whole, and `AdaptiveWindows` sees them alike. Step t of the sequence has window t, or the last
         one. For truncated back-propagation through time, pass `state.detach()`.
 
+        T may differ from batch to batch: up to `steps`, or with `groups`, under `torch.no_grad()` or with a
+        state any. Windows are counted from the first step.
+
         Args:
-            current: `[T, B, ...]`, floating point, with T equal to `steps`; any T with a state.
+            current: `[T, B, ...]`, floating point.
             state: what the call for the part before returned; None starts from rest.
             return_state: whether to return the state too, also if none was given.
 
@@ -194,19 +199,25 @@ class SpikingNeuron(Constants, Site):
         """
         if state is not None or return_state:
             return self._go_on(current, state)
-        require_steps(current, self.steps)
-        return self._run(self._call(), current, self.window)[0]
+        require_sequence(current)
+        steps = current.shape[0]
+        return self._run(self._call(steps), current, self._used(steps))[0]
 
-    def normalized(self, current: Tensor, norm: Norm, addend: Tensor | None = None) -> Tensor:
+    def normalized(
+        self, current: Tensor, norm: Norm, addend: Tensor | None = None, steps: int | None = None
+    ) -> Tensor:
         """`forward` of a batch normalisation of `current`, in one pass that keeps `current` alone.
 
         Args:
             current: `[T·B, C, ...]`; `[B, C, ...]` is the input of every step.
             norm: the normalisation, which says which of the two.
             addend: added to what is normalised, `[T, B, C, ...]`: the shortcut of a residual block.
+            steps: T; None is the neuron's own.
         """
         require_sequence(current)
-        return self._run(self._call(), current, self.window, norm, addend)[0]
+        if steps is None:
+            steps = self.steps
+        return self._run(self._call(steps), current, self._used(steps), norm, addend)[0]
 
     def step(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One step, for streaming: as `forward` of `current[None]` with a state.
@@ -225,17 +236,21 @@ class SpikingNeuron(Constants, Site):
         """`forward` from a state on."""
         require_sequence(current)
         potential, first = (None, 0) if state is None else require_state(state, current)
-        steps, window = len(current), self.window
-        if first + steps <= self.steps:
-            used = window[first : first + steps]
-        else:
-            used = window[[min(t, self.steps - 1) for t in range(first, first + steps)]]
-        call = self._call()._replace(steps=steps, keep_final=True)
+        steps = len(current)
+        call = self._call(steps)._replace(keep_final=True)
         if call.watcher is not None:
-            call = call._replace(watcher=self._stream.part(call.watcher, window, first, steps, potential))
-        spikes, final = self._run(call, current, used, initial=potential)
+            so_far = self.windows(0, first + steps)
+            call = call._replace(watcher=self._stream.part(call.watcher, so_far, first, potential))
+        spikes, final = self._run(call, current, self.windows(first, steps), initial=potential)
         assert final is not None
         return spikes, State(final, first + steps)
+
+    def _used(self, steps: int) -> Tensor:
+        """The windows of so many steps from rest `[steps]`."""
+        if steps == self.steps and self.groups is None:
+            return self.window
+        require_steps(steps, self)
+        return self.windows(0, steps)
 
     def _run(
         self,
@@ -250,7 +265,7 @@ class SpikingNeuron(Constants, Site):
         leak, threshold = self.leak(), self.threshold
         moved = threshold if isinstance(threshold, Tensor) else None
         if moved is not None or isinstance(leak, Tensor):
-            shape = current.shape if norm is None else (self.steps, *current.shape)
+            shape = current.shape if norm is None else (call.steps, *current.shape)
             require_channels("decay", leak, shape)
             require_channels("threshold", threshold, shape)
         record = self._record
@@ -277,6 +292,7 @@ class SpikingNeuron(Constants, Site):
 
     def extra_repr(self) -> str:
         return (
-            f"steps={self.steps}, threshold={shown(self.threshold)}, reset={self.reset!r}, "
+            f"steps={self.steps}, {f'groups={self.groups}, ' if self.groups else ''}"
+            f"threshold={shown(self.threshold)}, reset={self.reset!r}, "
             f"order={self.order!r}, surrogate={self.surrogate}"
         )

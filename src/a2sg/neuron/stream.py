@@ -24,20 +24,17 @@ class Stream:
     def __init__(self) -> None:
         self._waiting: tuple[Place, Look] | None = None
 
-    def part(
-        self, watcher: Watcher, window: Tensor, first: int, steps: int, initial: Tensor | None
-    ) -> Watcher:
+    def part(self, watcher: Watcher, window: Tensor, first: int, initial: Tensor | None) -> Watcher:
         """Who watches the backward pass of one call.
 
         Args:
-            watcher: of the neuron, which knows steps below T; a later step is shown as the last.
-            window: of the neuron `[T]`.
+            watcher: of the neuron.
+            window: of all steps of the sequence up to the call's last.
             first: the call's first step, from 0.
-            steps: how many it has.
             initial: the potential that it begins with; gradients go on to the call before if it has one.
         """
         linked = initial is not None and initial.requires_grad
-        return _Part(self, watcher, window, first, first + steps, linked)
+        return _Part(self, watcher, window, first, linked)
 
     def look(self, place: Place) -> Look | None:
         """What looked at the sequence from a place on, if that was shown right before."""
@@ -64,7 +61,6 @@ class _Part(NamedTuple):
     watcher: Watcher
     window: Tensor
     first: int
-    end: int
     linked: bool
 
     @property
@@ -89,15 +85,10 @@ class _Part(NamedTuple):
             nonlocal look
             shape = shown.potential.shape[1:]
             if look is None:
-                look = self.stream.look(Place(self.end, shape, self.watcher))
+                look = self.stream.look(Place(len(self.window), shape, self.watcher))
             if look is None:
                 look = self.watcher.watch(gate, self.window, fill)
-            shown = shown._replace(first=shown.first + self.first)
-            if shown.end <= len(self.window):
-                look(shown)
-            else:
-                for one in shown.each():
-                    look(one._replace(first=min(one.first, len(self.window) - 1)))
+            look(shown._replace(first=shown.first + self.first))
             before = Place(self.first, shape, self.watcher) if self.linked else None
             self.stream.wait(before, look)
 

@@ -1,4 +1,7 @@
-"""Readouts, and losses of classes, of logits `[T, B, K]`; so too with dimensions after K (segmentation)."""
+"""Readouts, and losses of classes, of logits `[T, B, K]`; so too with dimensions after K (segmentation).
+
+Lengths `[B]` say where padded sequences end: what a network gives after that counts for nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +17,33 @@ from torch import Tensor
 
 from a2sg.errors import require, require_positive, require_share
 from a2sg.neuron.integrator import integrated
+from a2sg.neuron.lengths import last_of, mean_over_steps, require_lengths, within
 from a2sg.registry import Registry
 
 
-def mean_readout(logits: Tensor) -> Tensor:
+def mean_readout(logits: Tensor, lengths: Tensor | None = None) -> Tensor:
     """The mean over time: `[T, B, K]` to `[B, K]`, in float32 at least."""
-    return float_steps(logits).mean(0)
+    return mean_over_steps(float_steps(logits), lengths)
 
 
-def membrane_readout(logits: Tensor, *, decay: float = 0.9) -> Tensor:
+def membrane_readout(logits: Tensor, lengths: Tensor | None = None, *, decay: float = 0.9) -> Tensor:
     """The potential at T of a neuron that integrates and never fires: v[t] = decay · v[t-1] + y[t].
 
     Args:
         logits: `[T, B, K]`.
+        lengths: of the sequences `[B]`; None: all have T.
         decay: leak per step, 0 to 1.
 
     Returns:
-        v[T], `[B, K]`, in float32 at least.
+        v[T], of shorter sequences v at their end, `[B, K]`, in float32 at least.
     """
-    return integrated(float_steps(logits), decay)[-1]
+    return last_of(integrated(float_steps(logits), decay), lengths)
 
 
 class Criterion(ABC):
     """What is minimised, and the readout that decides, of outputs `[T, B, K]`.
+
+    A loss for data of one length alone may leave `lengths` out of its methods.
 
     Attributes:
         tasks: of data sets that it fits (`a2sg.data.ImageData.task`); all if it does not say.
@@ -45,11 +52,11 @@ class Criterion(ABC):
     tasks: ClassVar[frozenset[str]] = frozenset({"classification", "segmentation", "regression"})
 
     @abstractmethod
-    def readout(self, logits: Tensor) -> Tensor:
-        """`[B, K]` from `[T, B, K]`."""
+    def readout(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """`[B, K]` from `[T, B, K]`, of which each sequence has `lengths` `[B]` steps; None: all have T."""
 
     @abstractmethod
-    def predict(self, logits: Tensor) -> Tensor:
+    def predict(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
         """What the network says, as the data set's labels say it."""
 
     def right(self, labels: Tensor) -> Tensor:
@@ -57,8 +64,12 @@ class Criterion(ABC):
         return labels
 
     @abstractmethod
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The loss, a 0-d tensor."""
+
+    def read(self, logits: Tensor, lengths: Tensor | None) -> Tensor:
+        """`readout`, also of a loss that knows no lengths if there are none."""
+        return self.readout(logits) if lengths is None else self.readout(logits, lengths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +101,16 @@ class Loss(Criterion):
         for weight in self.class_weights:
             require_positive("each of class_weights", weight)
 
-    def predict(self, logits: Tensor) -> Tensor:
+    def predict(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The class with the largest readout, `[B]`."""
-        return self.readout(logits).argmax(1)
+        return self.read(logits, lengths).argmax(1)
 
     def right(self, labels: Tensor) -> Tensor:
         """Class numbers `[B, ...]`; of class probabilities `[B, K, ...]` the likeliest."""
         return labels.argmax(1) if labels.is_floating_point() else labels
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.entropy(self.readout(logits), labels)
+    def __call__(self, logits: Tensor, labels: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return self.entropy(self.read(logits, lengths), labels)
 
     def entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
         """`cross_entropy` with this loss's options."""
@@ -128,8 +139,8 @@ def register_loss(name: str) -> Callable[[Kind], Kind]:
 class MeanLoss(Loss):
     """Cross-entropy of the time-mean output."""
 
-    def readout(self, logits: Tensor) -> Tensor:
-        return mean_readout(logits)
+    def readout(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return mean_readout(logits, lengths)
 
 
 @register_loss("membrane")
@@ -148,8 +159,8 @@ class MembraneLoss(Loss):
         super().__post_init__()
         require_share("decay", self.decay)
 
-    def readout(self, logits: Tensor) -> Tensor:
-        return membrane_readout(logits, decay=self.decay)
+    def readout(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return membrane_readout(logits, lengths, decay=self.decay)
 
 
 @register_loss("tet")
@@ -158,6 +169,7 @@ class TETLoss(Loss):
     """Temporal efficient training (Deng et al., 2022): every step's output has to be right by itself.
 
     (1 - weight) · mean over t of CE(y[t], label) + weight · mean of (y - target)². The time mean decides.
+    Of padded sequences both means are first over each one's own steps, then over the sequences.
 
     Args:
         label_smoothing, class_weights: see `Loss`.
@@ -173,19 +185,36 @@ class TETLoss(Loss):
         require_share("weight", self.weight)
         require_positive("target", self.target)
 
-    def readout(self, logits: Tensor) -> Tensor:
-        return mean_readout(logits)
+    def readout(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return mean_readout(logits, lengths)
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, lengths: Tensor | None = None) -> Tensor:
         logits = float_steps(logits)
+        if lengths is not None:
+            return self._of_lengths(logits, labels, lengths)
         # Every step has the same number of samples, so the mean over both is the mean over steps.
         everywhere = labels.expand(len(logits), *labels.shape).flatten(0, 1)
         per_step = self.entropy(logits.flatten(0, 1), everywhere)
         return (1 - self.weight) * per_step + self.weight * (logits - self.target).square().mean()
 
+    def _of_lengths(self, logits: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+        """The loss of padded sequences: all of n steps weigh 1/n each."""
+        require_lengths(lengths, logits)
+        require(logits.dim() == 3, f"padded sequences have logits [T, B, K], not {tuple(logits.shape)}")
+        there = within(lengths, len(logits))
+        share = (there / lengths)[there]
+        every = labels.expand(len(logits), *labels.shape)[there]
+        per_step = cross_entropy(logits[there], every, self.label_smoothing, self.class_weights, share)
+        far = (logits[there] - self.target).square().mean(1)
+        return (1 - self.weight) * per_step + self.weight * (far * share).sum() / len(lengths)
+
 
 def cross_entropy(
-    scores: Tensor, labels: Tensor, label_smoothing: float = 0.0, class_weights: tuple[float, ...] = ()
+    scores: Tensor,
+    labels: Tensor,
+    label_smoothing: float = 0.0,
+    class_weights: tuple[float, ...] = (),
+    share: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy, the mean over all labels; those below 0 count for nothing, and none at all give 0.
 
@@ -195,6 +224,7 @@ def cross_entropy(
         label_smoothing: see `Loss`.
         class_weights: see `Loss`. With class probabilities every term has its class's weight, and the sum is
             divided by N, as torch does.
+        share: what each row counts for `[N]`, for scores `[N, K]`; None: all count 1.
 
     Raises:
         InputError: if labels or weights do not fit the scores.
@@ -211,6 +241,10 @@ def cross_entropy(
         require_weights(class_weights, scores.shape[1])
         weight = _on_device(class_weights, scores.device, scores.dtype)
     options: dict[str, Any] = {"label_smoothing": label_smoothing, "weight": weight}
+    if share is not None:
+        of_rows = F.cross_entropy(scores, labels, **options, reduction="none")
+        weighs = share if weight is None or labels.is_floating_point() else share * weight[labels]
+        return (of_rows * share).sum() / weighs.sum()
     if labels.is_floating_point() or labels.dim() == 1:
         return F.cross_entropy(scores, labels, **options)
     total = F.cross_entropy(scores, labels, **options, reduction="sum")

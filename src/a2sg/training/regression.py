@@ -21,15 +21,15 @@ class RegressionLoss(Criterion):
 
     tasks = frozenset({"regression"})
 
-    def readout(self, logits: Tensor) -> Tensor:
-        return mean_readout(logits)
+    def readout(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return mean_readout(logits, lengths)
 
-    def predict(self, logits: Tensor) -> Tensor:
+    def predict(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The K numbers of each sample, `[B, K]`."""
-        return self.readout(logits)
+        return self.read(logits, lengths)
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        values = self.readout(logits)
+    def __call__(self, logits: Tensor, labels: Tensor, lengths: Tensor | None = None) -> Tensor:
+        values = self.read(logits, lengths)
         require(
             values.shape == labels.shape,
             f"the network gives {tuple(values.shape)} (B, K) numbers, which do not fit targets "

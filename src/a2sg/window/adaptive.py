@@ -139,15 +139,33 @@ class AdaptiveWindows(WindowPolicy):
         self.places = [
             Place(name, step, step == site.steps)
             for name, site in self.sites.items()
-            for step in range(1, site.steps + 1)
+            for step in site.sharing.ends
         ]
         self._there = self.rows, self.lattice
+        self._lengths: Tensor | None = None
         self._observe(
             {
-                name: Observer(site.steps, self.lattice, self.search.fill, gradient, self.shapes[name])
+                name: Observer(
+                    site.steps, self.lattice, self.search.fill, gradient, self.shapes[name], site.groups
+                )
                 for name, site in self.sites.items()
             }
         )
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """Of the sequences of the batch `[B]`, where they were padded at their ends to a common T.
+
+        Elements at steps after a sequence's end then do not count. Set it before the backward pass of each
+        batch; it stays until it is set anew. None: all are as long as T.
+        """
+        return self._lengths
+
+    @lengths.setter
+    def lengths(self, lengths: Tensor | None) -> None:
+        self._lengths = lengths
+        for observer in self.observers.values():
+            observer.lengths = lengths
 
     @property
     def wanted(self) -> int:
@@ -230,22 +248,26 @@ class AdaptiveWindows(WindowPolicy):
         return found  # type: ignore[return-value]
 
     def _rows(self, spatial_steps: SpatialSteps) -> Rows:
-        """What each row of the tables is for: one layer at one step."""
+        """What each row of the tables is for: one layer at one step, or at a group of steps."""
         spatial: list[bool] = []
         last: list[bool] = []
         anchor: list[int] = []
         behind: list[int] = []
-        sites = list(self.sites.values())
-        for site, after in zip(sites, [*sites[1:], None], strict=True):
-            first = len(behind) + site.steps
-            behind += [first + t if after and t < after.steps else -1 for t in range(site.steps)]
-            here = {"first": [0], "last": [site.steps - 1], "all": list(range(site.steps))}[spatial_steps]
-            anchor += [len(spatial) + here[-1]] * site.steps
-            spatial += [step in here for step in range(site.steps)]
-            last += [step == site.steps - 1 for step in range(site.steps)]
+        layer: list[int] = []
+        shared = [site.sharing for site in self.sites.values()]
+        runs = [[one.steps_of(group) for group in range(one.groups)] for one in shared]
+        for number, (own, after) in enumerate(zip(runs, [*runs[1:], []], strict=True)):
+            count, first = len(own), len(behind) + len(own)
+            there = {run: first + at for at, run in enumerate(after)}
+            behind += [there.get(run, -1) for run in own]
+            here = {"first": [0], "last": [count - 1], "all": list(range(count))}[spatial_steps]
+            anchor += [len(spatial) + here[-1]] * count
+            spatial += [group in here for group in range(count)]
+            last += [group == count - 1 for group in range(count)]
+            layer += [number] * count
         is_spatial, is_last = torch.tensor(spatial), torch.tensor(last)
         wanted = (is_spatial & bool(self.spatial)) | (~is_spatial & ~is_last & bool(self.temporal))
-        return Rows(is_spatial, wanted, torch.tensor(anchor), torch.tensor(behind))
+        return Rows(is_spatial, wanted, *map(torch.tensor, (anchor, behind, layer)))
 
     @torch.no_grad()
     def _update(self, loss: Loss | None) -> bool:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from a2sg.errors import require
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Fill, Observation, Sums
 from a2sg.kernels.traced import enlist
 from a2sg.kernels.watch import Gradient, Look, Steps
 from a2sg.surrogate import Surrogate
 from a2sg.window.later import Mail, Parcel
+from a2sg.window.sharing import Sharing
 
 
 class Gated(Protocol):
@@ -30,7 +32,8 @@ class Gated(Protocol):
 class Observer:
     """Adds up, per step, the sums of δ at every lattice window and at the window in use.
 
-    Sums are taken where the table is; what is shown from elsewhere is brought there.
+    Steps that share a window have their sums together; those beyond T count as the last. Sums are taken where
+    the table is; what is shown from elsewhere is brought there.
 
     Args:
         steps: T.
@@ -38,10 +41,13 @@ class Observer:
         fill: how their sums are computed; None is the backend's fastest way.
         gradient: `"spike"`: δ = dL/ds · f (research code); `"full"`: δ = dL/du, with the leak's carry.
         shapes: H surrogates to look at with every window; empty for the one in use.
+        groups: G, see `a2sg.window.Site`; None is T.
 
     Attributes:
-        table: sums `[T, H · L + 1, 6]`, shape by shape; the last row of a step is the window in use.
-        passing: how many elements have a δ that is not 0, under the window in use `[T]`.
+        table: sums `[G, H · L + 1, 6]`, shape by shape; the last row of a group is the window in use.
+        passing: how many elements have a δ that is not 0, under the window in use `[G]`.
+        lengths: of the sequences that the backward passes are of `[B]`: elements at later steps do not count.
+            None: all are as long as they seem.
         site: what it watches.
         key: see `a2sg.kernels.watch.Watcher`.
         settle: is called as a backward pass begins, to bring the table to where the model is.
@@ -54,21 +60,25 @@ class Observer:
         fill: Fill | None,
         gradient: Gradient,
         shapes: Sequence[Surrogate] = (),
+        groups: int | None = None,
     ) -> None:
+        self.sharing = Sharing(steps, groups or steps)
+        count = self.sharing.groups
         self.lattice = lattice
         self.fill = fill
         self.gradient = gradient
         self.shapes = shapes
         rows = max(1, len(shapes)) * len(lattice) + 1
-        self.table = torch.zeros(steps, rows, len(Sums), dtype=torch.float64)
-        self.passing = torch.zeros(steps, dtype=torch.float64)
+        self.table = torch.zeros(count, rows, len(Sums), dtype=torch.float64)
+        self.passing = torch.zeros(count, dtype=torch.float64)
+        self.lengths: Tensor | None = None
         self.clock = Clock()
         self.settle: Callable[[], None] = _nothing
         self.site: Gated | None = None
         self.key = enlist(self)
         self._parts = _parts(len(lattice), shapes)
-        # The lattice for every step, and behind it the window in use `[T, L + 1]`.
-        self._candidates = torch.cat([lattice, lattice.new_zeros(1)]).repeat(steps, 1)
+        # The lattice for every group, and behind it the window in use `[G, L + 1]`.
+        self._candidates = torch.cat([lattice, lattice.new_zeros(1)]).repeat(count, 1)
 
     @property
     def current_gate(self) -> Gate:
@@ -86,7 +96,7 @@ class Observer:
         table = self.table
         if self._candidates.device != table.device:
             self._candidates = self._candidates.to(table.device)
-        self._candidates[:, -1] = window.detach().to(table.device)
+        self._use(window.detach().to(table.device))
         later: Tensor | None = None
 
         def look(shown: Steps) -> None:
@@ -98,14 +108,52 @@ class Observer:
                 used = shown.delta if carry is None else shown.delta + carry
                 after = _shifted(used, later)
                 later = used[:1]
-                at = slice(shown.first, shown.end)
-                self.passing[at] += used.flatten(1).count_nonzero(1)
-                seen = Observation(gate, shown.potential, shown.upstream, carry, after)
-                for shape, columns, windows in self._parts:
-                    one = seen if shape is None else seen._replace(gate=replace(gate, surrogate=shape))
-                    fill(one, self._candidates[at, windows], table[at, columns])
+                passing = used.flatten(1).count_nonzero(1)
+                absent = self._absent(shown)
+                whole = Observation(gate, shown.potential, shown.upstream, carry, after)
+                for at, run in self._places(shown):
+                    seen = whole if run is None else _as_one(whole.steps(run))
+                    self.passing[at] += passing if run is None else passing[run].sum()
+                    for shape, columns, windows in self._parts:
+                        one = seen if shape is None else seen._replace(gate=replace(gate, surrogate=shape))
+                        fill(one, self._candidates[at, windows], table[at, columns])
+                    if absent is not None:
+                        table[at, :, Sums.COUNT] -= absent[:, None] if run is None else absent[run].sum()
 
         return look
+
+    def _use(self, window: Tensor) -> None:
+        """Take the windows in use, of the first N steps `[N]`, as candidates."""
+        steps, groups = self.sharing
+        if groups == steps:
+            known = min(len(window), steps)
+            self._candidates[:known, -1] = window[:known]
+        else:
+            for group, run in self.sharing.runs(0, len(window)):
+                self._candidates[group, -1] = window[run.start]
+
+    def _places(self, shown: Steps) -> Iterator[tuple[slice, slice | None]]:
+        """Groups, and which of the shown steps they have; None: each of them has the step of its own."""
+        steps, groups = self.sharing
+        if groups == steps and shown.end <= steps:
+            yield slice(shown.first, shown.end), None
+        else:
+            for group, run in self.sharing.runs(shown.first, shown.end):
+                yield slice(group, group + 1), run
+
+    def _absent(self, shown: Steps) -> Tensor | None:
+        """How many elements of each shown step are of sequences that have ended `[K]`; None if none is."""
+        if self.lengths is None:
+            return None
+        elements, batch = shown.potential[0].numel(), len(self.lengths)
+        require(
+            elements % batch == 0,
+            f"lengths are of {batch} sequences, but a layer has {elements} elements in a step: set the "
+            "lengths of each batch before its backward pass, and None for one without padding",
+        )
+        steps = torch.arange(shown.first, shown.end, device=shown.potential.device)
+        ended = self.lengths.to(steps.device) <= steps[:, None]
+        return ended.sum(1) * (elements // batch)
 
 
 def _parts(count: int, shapes: Sequence[Surrogate]) -> list[tuple[Surrogate | None, slice, slice]]:
@@ -117,6 +165,18 @@ def _parts(count: int, shapes: Sequence[Surrogate]) -> list[tuple[Surrogate | No
     last = slice(-1, None)
     parts = [(shape, columns, slice(count)) for shape, columns in zip(shapes, searched, strict=True)]
     return [*parts, (None, last, last)]
+
+
+def _as_one(seen: Observation) -> Observation:
+    """Several steps as one that has the elements of all; those without a step after have 0 there."""
+    steps, later = len(seen.potential), seen.later
+    if steps == 1:
+        return seen
+    if later is not None and 0 < len(later) < steps:
+        later = torch.cat([later, later.new_zeros((steps - len(later), *later.shape[1:]))])
+    parts = (seen.potential, seen.upstream, seen.carry, later)
+    flat = (None if part is None or not len(part) else part.reshape(1, -1) for part in parts)
+    return Observation(seen.gate, *flat)  # type: ignore[arg-type]
 
 
 def _shifted(used: Tensor, later: Tensor | None) -> Tensor:

@@ -119,7 +119,7 @@ class WindowPolicy(JoinableWindows):
         """
         kept = self.kept
         if filed := self._records.filed:  # a long file is not read for this
-            searches = max(1, filed // sum(site.steps for site in self.sites.values()))
+            searches = max(1, filed // sum(len(site.window) for site in self.sites.values()))
         else:
             rows = self.history
             searches = len({row["iteration"] for row in rows})
@@ -130,7 +130,7 @@ class WindowPolicy(JoinableWindows):
     @property
     def wanted(self) -> int:
         """How many windows it is to set; 0 if it only looks on."""
-        return sum(site.steps for site in self.sites.values())
+        return sum(len(site.window) for site in self.sites.values())
 
     def step(self, loss: Loss | None = None) -> bool:
         """End an iteration: call once per optimizer step, after the last backward pass.

@@ -1,4 +1,4 @@
-"""`Site`: a place in a network where spikes are made, with a window for each time step."""
+"""`Site`: a place in a network where spikes are made, with windows for its time steps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from a2sg.errors import InputError, require, require_count
 from a2sg.kernels.gate import Gate
 from a2sg.surrogate import Surrogate
 from a2sg.window.observer import Observer
+from a2sg.window.sharing import Sharing, fitted
 
 
 class Site(nn.Module):
-    """A module that makes spikes, with a surrogate window for each time step.
+    """A module that makes spikes, with a surrogate window for each time step, or for runs of steps.
 
     This is all that `a2sg.AdaptiveWindows` knows of a layer. `a2sg.LIF` and its kin are sites, and so is
     `a2sg.SpikeSite`. A spiking module of your own is found once it derives from this class. It reads `window`
@@ -24,13 +25,18 @@ class Site(nn.Module):
     Args:
         steps: T, at least 1.
         surrogate: shape of ds/du.
-        window: half-width of the surrogate: one number, T numbers, or a tensor `[T, ...]`.
+        window: half-width of the surrogate: one number, G numbers, or a tensor `[G, ...]`, with G the number
+            of groups or else T.
+        groups: G, how many runs of steps, as equal as can be, share a window each; None is a window for each
+            step. Step t, from 0, is in group ⌊t · G / T⌋.
         saved: whether the model's `state_dict` has the window. If not, that of `AdaptiveWindows` has.
 
     Attributes:
         steps: T.
+        groups: G, or None.
         surrogate: shape of ds/du, replaced when its bias is searched.
-        window: buffer `[T]`, set in place by a search.
+        window: buffer `[G]`, set in place by a search. One that was saved with another T or G is loaded by
+            number: the first ones of more, and the last of fewer again and again.
         observer: adds up the sums of observed backward passes; None while nothing is observed.
 
     Raises:
@@ -38,6 +44,7 @@ class Site(nn.Module):
     """
 
     steps: int
+    groups: int | None
     surrogate: Surrogate
     window: Tensor
     observer: Observer | None
@@ -48,22 +55,40 @@ class Site(nn.Module):
         surrogate: Surrogate,
         *,
         window: float | Sequence[float] | Tensor = 1.0,
+        groups: int | None = None,
         saved: bool = True,
     ) -> None:
         super().__init__()
         self.steps = require_count("steps", steps)
+        self.groups = None if groups is None else require_count("groups", groups, most=steps)
         require(
             isinstance(surrogate, Surrogate),
             f"surrogate must be a shape such as a2sg.surrogate.Boxcar(), not {surrogate!r}",
         )
         self.surrogate = surrogate
-        self.register_buffer("window", _window_buffer(window, steps), persistent=saved)
+        self.register_buffer("window", _window_buffer(window, self.sharing), persistent=saved)
         self.observer = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "window" and isinstance(value, Tensor):
             _require_untrained(value)
         super().__setattr__(name, value)
+
+    @property
+    def sharing(self) -> Sharing:
+        """Which steps share a window."""
+        return Sharing(self.steps, self.steps if self.groups is None else self.groups)
+
+    def windows(self, first: int, count: int) -> Tensor:
+        """The windows of `count` steps from `first` on, from 0: `[count, ...]`; any, also beyond T."""
+        return self.sharing.windows(self.window, first, count)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """As torch's, also of another T or G."""
+        saved = state_dict.get(f"{prefix}window")
+        if isinstance(saved, Tensor) and saved.dim() == self.window.dim() and len(saved) > 0:
+            state_dict[f"{prefix}window"] = fitted(saved, len(self.window))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
     def gate(self) -> Gate:
@@ -92,7 +117,7 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
 
 
 def require_windows_by_step(sites: dict[str, Site]) -> None:
-    """Raise `InputError` unless every site has one window per step."""
+    """Raise `InputError` unless every site has one window per step, or per group of steps."""
     for name, site in sites.items():
         require(
             site.window.dim() == 1,
@@ -109,7 +134,8 @@ def _require_untrained(window: Tensor) -> None:
     )
 
 
-def _window_buffer(window: float | Sequence[float] | Tensor, steps: int) -> Tensor:
+def _window_buffer(window: float | Sequence[float] | Tensor, sharing: Sharing) -> Tensor:
+    steps, count = sharing
     try:
         value = torch.as_tensor(window)
     except (TypeError, ValueError, RuntimeError):
@@ -117,10 +143,11 @@ def _window_buffer(window: float | Sequence[float] | Tensor, steps: int) -> Tens
     _require_untrained(value)
     value = value.detach().clone().to(value.dtype if value.is_floating_point() else torch.float32)
     if value.dim() == 0:
-        value = value.repeat(steps)
+        value = value.repeat(count)
     require(
-        value.shape[0] == steps,
-        f"window must be one number, or one for each of the {steps} steps, not of shape {tuple(value.shape)}",
+        value.shape[0] == count,
+        f"window must be one number, or one for each of the {count} "
+        f"{'steps' if count == steps else 'groups of steps'}, not of shape {tuple(value.shape)}",
     )
     bad = value[~(value.isfinite() & (value > 0))]
     require(bad.numel() == 0, f"window must be above 0, not {bad[0].item() if bad.numel() else None}")

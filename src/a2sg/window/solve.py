@@ -11,12 +11,15 @@ from a2sg.kernels.sums import Sums
 from a2sg.window.objectives import SGV, TGC, Objective
 from a2sg.window.search import Search, first_best
 
-REASONS = ("", "not finite", "no gradient", "all zero")
-"""Why no candidate of a row could be taken; "" where one was, or none was wanted."""
+REASONS = ("", "not finite", "no gradient", "all zero", "not reached")
+"""Why no candidate of a row could be taken; "" where one was, or none was wanted.
+
+`not reached`: no sequence was that long, or no gradient came to this step, while others of the layer had one.
+"""
 
 
 class Rows(NamedTuple):
-    """What the rows of a table are; each is one layer at one step."""
+    """What the rows of a table are; each is one layer at one step, or at a group of steps."""
 
     spatial: Tensor
     """Whether a row is judged by the spatial objective `[rows]`; the others are by the temporal one."""
@@ -25,7 +28,9 @@ class Rows(NamedTuple):
     anchor: Tensor
     """The row whose bias is that of the layer `[rows]`."""
     behind: Tensor
-    """The row of the layer behind at the same step `[rows]`; -1 if there is none."""
+    """The row of the layer behind at the same steps `[rows]`; -1 if there is none."""
+    layer: Tensor
+    """The number of the row's layer `[rows]`."""
 
     def to(self, device: torch.device) -> Rows:
         """The same on a device."""
@@ -84,7 +89,9 @@ def solve(
         if best.shape[1] > 1:  # without its anchor's, a layer has no bias to search the other windows with
             possible &= best[rows.anchor].isfinite().any(-1)
         choice = torch.where(wanted & possible, found.gather(1, at)[:, 0], choice)
-    reason = torch.where(sums[:, -1, Sums.COUNT] == 0, 2, 3)
+    count = sums[:, -1, Sums.COUNT]
+    of_layer = torch.zeros_like(count).index_add_(0, rows.layer, count)[rows.layer]
+    reason = torch.where(count > 0, 3, torch.where(of_layer > 0, 4, 2))
     reason = torch.where(finite.all(-1), reason, 1)
     kept = wanted & (choice == used)
     return Solution(choice, torch.where(kept, reason, 0))

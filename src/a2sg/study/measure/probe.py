@@ -125,8 +125,9 @@ class LayerProbe(Observer):
                 spikes = levels(gate, potential[0])
                 full = delta if carry is None else delta + carry
                 found = self._sums(layer, delta, full, spikes, window[t])
-                known = self.steps[t]
-                self.steps[t] = found if known is None else StepSums(*map(torch.add, known, found))
+                at = min(t, len(self.steps) - 1)
+                known = self.steps[at]
+                self.steps[at] = found if known is None else StepSums(*map(torch.add, known, found))
                 fired, rested = (spikes > 0).any(0).flatten(), (spikes <= 0).any(0).flatten()
                 if use < len(self._uses):
                     fired, rested = fired | self._uses[use][0], rested | self._uses[use][1]
