@@ -36,7 +36,9 @@ def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def pad_batch(samples: Sequence[tuple[Tensor, Any]]) -> tuple[Tensor, Any, Tensor]:
-    """Samples `(sequence [T_b, ...], label)` as `(x [T, B, ...], labels, lengths [B])`; a loader's `collate_fn`.
+    """Samples `(sequence [T_b, ...], label)` as `(x [T, B, ...], labels, lengths [B])`.
+
+    For the `collate_fn` of a loader.
 
     Raises:
         InputError: as `pad`.

@@ -220,6 +220,34 @@ def score_curves(metrics_by_label: Mapping[str, Sequence[Sequence[Row]]], path: 
     return _save(figure, path)
 
 
+def over_steps_picture(rows: Sequence[Row], trained: int, path: Path) -> Path:
+    """Draw a network's test score and its energy over the number of time steps.
+
+    Args:
+        rows: for each T `steps` and what `a2sg.training.evaluate.evaluate` finds, ascending.
+        trained: T of its training, which is marked.
+        path: of the PNG.
+    """
+    score = score_in(rows[0])
+    figure = _figure(10, 4.2)
+    left, right = _row(figure, 2)
+    for axes, column, scale in ((left, score.name, 100), (right, "energy_nj_per_sample", 1)):
+        line = {row["steps"]: scale * row[column] for row in rows}
+        axes.axvline(trained, color=GREY, linewidth=1, linestyle="--")
+        _plot(axes, line, "o-", color=COLOURS[0], linewidth=1.8)
+        if trained in line:
+            axes.plot(trained, line[trained], "o", color=COLOURS[1], markersize=9, label=f"T = {trained}")
+        axes.set(
+            xlabel="time steps T", ylabel=f"test {score.text}, %" if axes is left else "energy, nJ/sample"
+        )
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(list(line), list(map(str, line)))
+        axes.minorticks_off()
+    right.set_ylim(bottom=0)
+    figure.suptitle(f"The network over T; trained with T = {trained} (dashed)")
+    return _save(figure, path)
+
+
 def comparison(results: Sequence[ArmResult], path: Path) -> Path:
     """Draw every run's score by arm, and the paired differences with their intervals.
 

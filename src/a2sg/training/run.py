@@ -21,6 +21,7 @@ from rich.console import Console
 from torch import nn
 
 from a2sg._version import __version__
+from a2sg.data import ImageData
 from a2sg.errors import InputError, require, told
 from a2sg.files import write_json
 from a2sg.ranks import Lost, by_first, leaders_first, of_first, rank_count
@@ -224,25 +225,31 @@ def summarize(task: SpikingTask, device: torch.device, seconds: float) -> dict[s
     }
 
 
-def load_run(folder: Path) -> SpikingTask:
+def load_run(folder: Path, *, at: RunConfig | None = None, data: ImageData | None = None) -> SpikingTask:
     """The trained network of a run folder, with its data.
+
+    Args:
+        folder: of the run.
+        at: its description with another T; None is the run's own.
+        data: its data set, if it is there already.
 
     Raises:
         InputError: if the folder is no run, or its checkpoint cannot be read or does not fit.
     """
-    config = read_run_config(folder)
-    task = SpikingTask(config, build_data(config))
-    load_weights(task, folder)
+    config = read_run_config(folder) if at is None else at
+    task = SpikingTask(config, build_data(config) if data is None else data)
+    load_weights(task, folder, search=at is None)
     return task
 
 
-def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None) -> None:
+def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None, *, search: bool = True) -> None:
     """Give the network of a run the weights and windows that it had, to look at: no search observes it.
 
     Args:
         task: the run's, as `load_run` gives it.
         folder: its folder.
         epoch: one of `kept_epochs`; None is the end of training.
+        search: whether also what the search knew by then, which is of the run's own T.
 
     Raises:
         InputError: if there is no such checkpoint, or it cannot be read or does not fit.
@@ -256,7 +263,8 @@ def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None) -> N
     state = read_checkpoint(path)
     with told(f"{path} does not fit {folder / CONFIG}: was one of them changed?"):
         task.load_state_dict(state["state_dict"])
-        task.on_load_checkpoint(state)
+        if search:
+            task.on_load_checkpoint(state)
     for site in task.windows.sites.values():
         site.observer = None  # which the next iteration of training may have been for
 

@@ -204,6 +204,28 @@ def print_table(results: Sequence[ArmResult], title: str, remarks: Sequence[str]
         console.print(remark, markup=False, highlight=False)
 
 
+def print_over_steps(found: Mapping[str, Any]) -> None:
+    """Print what `a2sg.training.over_steps` found: a row for each T."""
+    rows, trained = found["steps"], found["trained_steps"]
+    score = score_in(rows[0])
+    table = Table(padding=(0, 1, 0, 0), box=box.SIMPLE_HEAD, show_edge=False)
+    for header in ("T", f"{score.text} %", "loss", "spikes/sample", "energy nJ/sample"):
+        table.add_column(header, justify="right")
+    table.add_column("")
+    for row in rows:
+        table.add_row(
+            str(row["steps"]),
+            f"{100 * row[score.name]:.2f}",
+            f"{row['loss']:.4f}",
+            f"{row['spikes_per_sample']:,.0f}",
+            f"{row['energy_nj_per_sample']:,.1f}",
+            "trained with this T" if row["steps"] == trained else "",
+        )
+    _console().print(table)
+    if left_out := uncounted(rows):
+        print(f"The energy leaves out {left_out}.")
+
+
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print what a run, or an evaluation, found; what a summary does not hold is left out."""
     table = Table(box=None, show_header=False, pad_edge=False)
