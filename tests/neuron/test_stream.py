@@ -65,8 +65,8 @@ def test_state_is_returned_where_one_was_given_or_asked_for():
     assert torch.equal(again, LIF(4)(torch.cat([x, x]))[2:])
     assert (state.step, after.step) == (2, 4)
     assert neuron(x[:1], return_state=True)[1].step == 1
-    with pytest.raises(InputError, match=r"steps=2.* T=1 .* return_state=True"):
-        neuron(x[:1])
+    with pytest.raises(InputError, match=r"steps=2.* T=4 .* return_state=True"):
+        neuron(torch.cat([x, x]))
 
 
 def test_truncated_gradients_end_at_a_detached_state_and_are_searched_chunk_by_chunk():

@@ -257,3 +257,60 @@ def test_regularizers_that_cannot_work_are_told():
         with pytest.raises(InputError, match="recording"):
             term({}, 0.5)
     assert create_regularizers({}) == []
+
+
+LENGTHS = torch.tensor([3, 1, 2, 3])
+
+
+@pytest.mark.parametrize("weights", [(), (1.0, 2.0, 0.5, 3.0, 1.5)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("name", ["mean", "membrane", "tet"])
+def test_padded_sequences_have_the_losses_of_the_sequences_alone(logits, name, smoothing, weights):
+    """Weighted by the classes' weights, as for sequences of one length."""
+    loss = create_loss(name, smoothing, class_weights=weights)
+    logits[1:, 1] = math.nan  # what comes after the end is anything
+    logits[2:, 2] = math.inf
+    logits.requires_grad_()
+    alone = [logits[:length, b : b + 1] for b, length in enumerate(LENGTHS.tolist())]
+    of_each = torch.stack([loss(one, LABELS[b : b + 1]) for b, one in enumerate(alone)])
+    found = loss(logits, LABELS, LENGTHS)
+    if name == "tet" and weights:  # its second term has no weights
+        of_each = torch.stack(
+            [create_loss(name, smoothing)(one, LABELS[b : b + 1]) for b, one in enumerate(alone)]
+        )
+        found = create_loss(name, smoothing)(logits, LABELS, LENGTHS)
+    elif weights:
+        of_each = of_each * torch.tensor(weights)[LABELS] * 4 / torch.tensor(weights)[LABELS].sum()
+    assert found.item() == pytest.approx(of_each.mean().item())
+    torch.testing.assert_close(loss.predict(logits, LENGTHS), torch.cat([loss.predict(one) for one in alone]))
+    (gradient,) = torch.autograd.grad(found, logits)
+    for b, length in enumerate(LENGTHS.tolist()):
+        assert (gradient[length:, b] == 0).all()
+        assert gradient[:length, b].abs().sum() > 0
+
+
+def test_tet_of_padded_sequences_weighs_classes(logits):
+    weights = (1.0, 2.0, 0.5, 3.0, 1.5)
+    loss = create_loss("tet", weight=0.0, class_weights=weights)
+    each = torch.stack(
+        [
+            create_loss("tet", weight=0.0)(logits[:length, b : b + 1], LABELS[b : b + 1])
+            for b, length in enumerate(LENGTHS.tolist())
+        ]
+    )
+    own = torch.tensor(weights, dtype=torch.float64)[LABELS]
+    assert loss(logits, LABELS, LENGTHS).item() == pytest.approx(((own * each).sum() / own.sum()).item())
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_lengths_of_t_change_nothing(logits, name):
+    loss = create_loss(name)
+    full = torch.full((4,), 3)
+    torch.testing.assert_close(loss(logits, LABELS, full), loss(logits, LABELS))
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+@pytest.mark.parametrize("lengths", [[3, 2], [3, 2, 1, 0], [3, 2, 1, 4], [3.0, 2.0, 1.0, 1.0]])
+def test_lengths_that_do_not_fit_are_refused(logits, name, lengths):
+    with pytest.raises(InputError, match="lengths must be"):
+        create_loss(name)(logits, LABELS, torch.tensor(lengths))

@@ -28,10 +28,11 @@ def require_steps(steps: int, site: Site) -> None:
     """Raise `InputError` if gradients are to go through more steps than a site has windows for."""
     if steps > site.steps and site.groups is None and torch.is_grad_enabled():
         raise InputError(
-            f"this neuron has steps={site.steps}, and a window for each, but the input has T={steps} in its "
-            f"first dimension: inputs are [T, B, ...]. To train with more steps, make it with steps={steps} "
-            "(load_state_dict takes its weights), or with groups=1, so that steps share a window; evaluation "
-            "under torch.no_grad() takes any T; for a sequence in parts, pass return_state=True"
+            f"this neuron has steps={site.steps}, but the input has T={steps} in its first dimension: inputs "
+            "are [T, B, ...]. To train with more steps than there are windows, make the neuron with "
+            f"steps={steps} (load_state_dict takes its weights), or with groups=1, so that steps share a "
+            "window; evaluation under torch.no_grad() takes any T; for a sequence in parts, pass "
+            "return_state=True"
         )
 
 

@@ -202,7 +202,7 @@ class TETLoss(Loss):
         require_lengths(lengths, logits)
         require(logits.dim() == 3, f"padded sequences have logits [T, B, K], not {tuple(logits.shape)}")
         there = within(lengths, len(logits))
-        share = (there / lengths)[there]
+        share = (there / lengths.to(logits.dtype))[there]
         every = labels.expand(len(logits), *labels.shape)[there]
         per_step = cross_entropy(logits[there], every, self.label_smoothing, self.class_weights, share)
         far = (logits[there] - self.target).square().mean(1)
