@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from a2sg.data import create_data
+from a2sg.data.sets import ends_of
 from a2sg.errors import InputError
 from layouts import write_spoken
 
@@ -77,3 +78,32 @@ def test_other_files_and_options_are_told(tmp_path):
     (tmp_path / "SHD" / "shd_test.h5").write_bytes(b"no HDF5")
     with pytest.raises(InputError, match=r"shd_test\.h5 is damaged"):
         create_data("shd", source=str(tmp_path))
+
+
+def test_frames_of_a_duration_give_recordings_lengths_of_their_own(tmp_path):
+    """Frames of 100 ms, at most 8: by hand, spike by spike."""
+    known = write_spoken(tmp_path, "shd", 20)
+    data = create_data("shd", source=str(tmp_path), steps=8, units=70, frame_ms=100)
+    assert (data.padded, data.steps) == (True, 8)
+    recordings, _ = data.train.batch(torch.arange(len(data.train)))
+    lengths = []
+    for found, (times, units, _) in zip(recordings, known["train"], strict=True):
+        t = [int(np.float64(time) * 1e6) for time in times]
+        expected = np.zeros((8, 1, 1, 70))
+        for time, unit in zip(t, units, strict=True):
+            if (time - min(t)) // 100_000 < 8:
+                expected[(time - min(t)) // 100_000, 0, 0, int(unit) // 10] += 1
+        np.testing.assert_array_equal(found, expected)
+        lengths.append(max(step for step in range(8) if expected[step].any()) + 1)
+    assert ends_of(recordings.transpose(0, 1)).tolist() == lengths
+    assert create_data("shd", source=str(tmp_path), steps=8, units=70).padded is False
+    with pytest.raises(InputError, match="frame_ms is for frames of equal duration"):
+        create_data("shd", source=str(tmp_path), by="count", frame_ms=100)
+    with pytest.raises(InputError, match="frame_ms must be"):
+        create_data("shd", source=str(tmp_path), frame_ms=0)
+
+
+def test_an_empty_recording_has_one_frame():
+    recordings = torch.zeros(4, 3, 1, 1, 2)
+    recordings[1, 1] = recordings[3, 2, 0, 0, 1] = 1
+    assert ends_of(recordings).tolist() == [1, 2, 4]

@@ -21,6 +21,7 @@ def event_frames(
     sensor: tuple[int, int, int],
     size: tuple[int, int] | None = None,
     by: str = "time",
+    duration: int | None = None,
 ) -> np.ndarray:
     """The events of one recording, counted in T frames.
 
@@ -32,6 +33,8 @@ def event_frames(
         size: (height, width) of the frames; None is the sensor's. Pixel v of V falls in bin ⌊v · bins / V⌋.
         by: `time` cuts the span from the first to the last event into T equal parts, `count` the
             events, in order of time, into T parts of equal number.
+        duration: units of time that a frame has, from the first event on; events after T such frames are left
+            out. None is as `by` says.
 
     Returns:
         `[T, polarities, height, width]`, uint16; counts above 65,535 stay there.
@@ -60,7 +63,12 @@ def event_frames(
             )
     span = int(t.max()) - int(t.min()) + 1 if t.size else 1
     require(span * steps < 2**63, f"events must be of one recording, not of {span} units of time")
-    step = _steps_of(t, steps, by)
+    if duration is None:
+        step = _steps_of(t, steps, by)
+    else:
+        step = (t - (t.min() if t.size else 0)) // require_count("duration", duration)
+        within = step < steps
+        x, y, p, step = x[within], y[within], p[within], step[within]
     place = ((step * polarities + p) * rows + y * rows // height) * columns + x * columns // width
     counts = np.bincount(place, minlength=steps * polarities * rows * columns)
     return np.minimum(counts, MOST).astype(np.uint16).reshape(steps, polarities, rows, columns)

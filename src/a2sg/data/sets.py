@@ -45,6 +45,8 @@ class ImageData:
     """What is asked about an image: its class, the class of every pixel, or K numbers."""
     steps: int | None = None
     """T, where a sample has a time of its own."""
+    padded: bool = False
+    """Whether recordings are of different lengths, with empty frames after their ends; see `ends_of`."""
     reader: Callable[[Path], np.ndarray] | None = None
     """Makes of another file a sample as `test` holds them, for `a2sg predict`; None: no file can be read."""
 
@@ -160,6 +162,13 @@ class DrawSampler(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return (Draw(index, self.epoch, self.seed) for index in super().__iter__())
+
+
+def ends_of(recordings: Tensor) -> Tensor:
+    """How many frames padded recordings `[T, B, ...]` have, up to the last that is not empty: `[B]`."""
+    there = recordings.flatten(2).any(2)
+    number = torch.arange(1, len(there) + 1, device=there.device)[:, None]
+    return (there * number).amax(0).clamp(min=1)
 
 
 def collate(samples: Any) -> Any:

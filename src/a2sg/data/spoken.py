@@ -20,7 +20,7 @@ from a2sg.data.frames import SLICINGS, event_frames
 from a2sg.data.labels import require_labels, require_names
 from a2sg.data.sets import ImageData, register_data
 from a2sg.data.untrusted import require_file
-from a2sg.errors import InputError, require, require_choice, require_count, told
+from a2sg.errors import InputError, require, require_choice, require_count, require_positive, told
 
 UNITS = 700
 """Of the model of a cochlea that made the spikes: bands of frequency, from low to high."""
@@ -30,7 +30,13 @@ LONGEST = 3600.0
 
 
 @register_data("shd")
-def shd(source: str | None = None, steps: int = 20, units: int = 140, by: str = "time") -> ImageData:
+def shd(
+    source: str | None = None,
+    steps: int = 20,
+    units: int = 140,
+    by: str = "time",
+    frame_ms: float | None = None,
+) -> ImageData:
     """Spiking Heidelberg Digits: spoken digits as spikes, 20 classes, 8,156 for training, 2,264 for test.
 
     Cramer et al., The Heidelberg spiking data sets for the systematic evaluation of spiking neural networks,
@@ -42,19 +48,25 @@ def shd(source: str | None = None, steps: int = 20, units: int = 140, by: str = 
         steps: T, the frames of a recording.
         units: rows that the 700 units are summed to, at most 700.
         by: `time` for frames of equal duration, `count` for frames of equally many spikes.
+        frame_ms: milliseconds of a frame, so that a recording has as many as it lasts, T at most: its later
+            spikes are left out. None cuts every recording into T frames.
 
     Raises:
         InputError: if files are missing and cannot be downloaded, cannot be read, or an option is unfit.
     """
     sets = tonic_sets().SHD
-    return _spoken(
-        "shd", sets, source, {"train": {"train": True}, "test": {"train": False}}, steps, units, by
-    )
+    splits = {"train": {"train": True}, "test": {"train": False}}
+    return _spoken("shd", sets, source, splits, steps, units, by, frame_ms)
 
 
 @register_data("ssc")
 def ssc(
-    source: str | None = None, steps: int = 20, units: int = 140, by: str = "time", test: str = "test"
+    source: str | None = None,
+    steps: int = 20,
+    units: int = 140,
+    by: str = "time",
+    test: str = "test",
+    frame_ms: float | None = None,
 ) -> ImageData:
     """Spiking Speech Commands: 35 spoken words as spikes, 75,466 for training, 20,382 for test.
 
@@ -66,13 +78,14 @@ def ssc(
         units: see `shd`.
         by: see `shd`.
         test: what to evaluate on: `test`, or `valid` to choose by.
+        frame_ms: see `shd`.
 
     Raises:
         InputError: as `shd`.
     """
     require_choice("test", test, ("test", "valid"))
     splits = {name: {"split": name} for name in ("train", test)}
-    return _spoken("ssc", tonic_sets().SSC, source, splits, steps, units, by)
+    return _spoken("ssc", tonic_sets().SSC, source, splits, steps, units, by, frame_ms)
 
 
 def _spoken(
@@ -83,11 +96,16 @@ def _spoken(
     steps: int,
     units: int,
     by: str,
+    frame_ms: float | None,
 ) -> ImageData:
     """A data set whose splits are the arguments by which tonic knows them."""
     require_count("steps", steps)
     require_count("units", units, most=UNITS)
     require_choice("by", by, SLICINGS)
+    duration = None
+    if frame_ms is not None:
+        require(by == "time", f"frame_ms is for frames of equal duration: leave by at 'time', not {by!r}")
+        duration = max(1, round(require_positive("frame_ms", frame_ms) * MICROSECONDS / 1000))
     root = events_root(source) / sets.__name__
     parts, known = [], []
     for split, arguments in splits.items():
@@ -95,8 +113,8 @@ def _spoken(
         archive = {f"{stem}.zip": f"{sets.base_url}{stem}.zip"}
         (file,) = found_recordings(root, stem, 1, archive, partial(sets, str(root.parent), **arguments))
         labels, classes = _labels(file)
-        key = (steps, units, by, fingerprint(file))
-        frames = kept_frames(f"{name}-{split}", key, _frames(file, steps, units, by), len(labels))
+        key = (steps, units, by, *([duration] if duration else []), fingerprint(file))
+        frames = kept_frames(f"{name}-{split}", key, _frames(file, steps, units, by, duration), len(labels))
         parts.append(FrameArrays(frames, labels.tolist()))
         known.append(classes)
     require(known[0] == known[1], f"{root} has files of different classes: {known[0]} and {known[1]}")
@@ -105,8 +123,11 @@ def _spoken(
         test=parts[1],
         classes=known[0],
         shape=(1, 1, units),
-        description=f"{sets.__name__}, spike counts in {steps} frames of equal {by}",
+        description=f"{sets.__name__}, spike counts in {steps} frames of equal {by}"
+        if duration is None
+        else f"{sets.__name__}, spike counts in up to {steps} frames of {frame_ms:g} ms",
         steps=steps,
+        padded=duration is not None,
     )
 
 
@@ -122,7 +143,9 @@ def _labels(file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     return labels, classes
 
 
-def _frames(file: Path, steps: int, units: int, by: str) -> Iterator[tuple[str, np.ndarray]]:
+def _frames(
+    file: Path, steps: int, units: int, by: str, duration: int | None
+) -> Iterator[tuple[str, np.ndarray]]:
     """Name and frames `[T, 1, 1, units]` of each recording in a file, in their order."""
     import h5py
 
@@ -140,6 +163,6 @@ def _frames(file: Path, steps: int, units: int, by: str) -> Iterator[tuple[str, 
             t = (seconds * MICROSECONDS).astype(np.int64)
             table = event_table(np.stack([t, x, np.zeros_like(t), np.zeros_like(t)], 1), "txyp")
             try:
-                yield name, event_frames(table, steps, (1, UNITS, 1), (1, units), by)
+                yield name, event_frames(table, steps, (1, UNITS, 1), (1, units), by, duration)
             except InputError as error:
                 raise InputError(f"{name}: {error}") from error

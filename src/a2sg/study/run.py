@@ -68,6 +68,11 @@ def open_run(folder: Path) -> Run:
     from a2sg.training.run import load_run
 
     task = load_run(folder)
+    require(
+        not task.data.padded,
+        f"{folder} has recordings of different lengths, and a study does not know where they end: train it "
+        "without data.options.frame_ms",
+    )
     return Run(folder, task, task.config, task.model, task.loss, task.data)
 
 

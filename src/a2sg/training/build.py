@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,11 @@ def build_loss(config: RunConfig, data: ImageData) -> Criterion:
     if options.get("class_weights") == BALANCED:
         options["class_weights"] = _balanced(data)
     loss = create_loss(name, config.loss.label_smoothing, **fit_options(kind, options, "loss.options"))
+    require(
+        not data.padded or "lengths" in signature(loss.readout).parameters,
+        f"loss {name!r} does not take lengths, but the recordings of data set {config.data.name!r} have "
+        "different ones: give its methods an argument lengths, as a2sg.training.losses.Criterion says",
+    )
     if isinstance(loss, Loss) and loss.class_weights:
         require_weights(loss.class_weights, len(data.classes))
     return loss

@@ -38,15 +38,17 @@ def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False)
         ):
             if shares.part(number) > 0:
                 logits = task.model(images)
-                metric.update(task.loss.predict(logits), labels)
+                lengths = task.lengths(images)
+                metric.update(task.loss.predict(logits, **lengths), labels)
                 count = len(labels)
-                totals += torch.tensor([count, task.loss(logits, labels).item() * count], dtype=torch.float64)
-    samples, loss = add_up(totals).tolist()
+                loss = task.loss(logits, labels, **lengths).item()
+                totals += torch.tensor([count, loss * count], dtype=torch.float64)
+    samples, total = add_up(totals).tolist()
     meter.add_ranks()
     energy = meter.result(samples=int(samples))
     return {
         task.score.name: round(metric.compute().item(), 7),  # float32 knows no further digits
-        "loss": loss / samples,
+        "loss": total / samples,
         "samples": int(samples),
         "spikes_per_sample": energy.spikes,
         "energy_nj_per_sample": energy.picojoules / 1000,

@@ -78,7 +78,8 @@ def predict(
         for start in show_progress(starts, "predicting", len(starts), None if progress else False):
             some = files[start : start + size]
             images = torch.from_numpy(np.stack([_read(file, data, name) for file in some])).to(device)
-            outputs = task.loss.readout(task.model(task.standardize(task.arrange(images))))
+            x = task.standardize(task.arrange(images))
+            outputs = task.loss.readout(task.model(x), **task.lengths(x))
             said += [
                 {"file": one_line(file), **answer}
                 for file, answer in zip(some, _answers(outputs.cpu(), data, top), strict=True)

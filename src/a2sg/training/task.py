@@ -18,7 +18,7 @@ from torchmetrics import Metric
 from a2sg.data import ImageData
 from a2sg.data.draws import Changes
 from a2sg.data.feed import Feed, Order
-from a2sg.data.sets import DrawnImages, DrawSampler
+from a2sg.data.sets import DrawnImages, DrawSampler, ends_of
 from a2sg.data.shares import Shares
 from a2sg.data.standardize import Standardize, to_unit
 from a2sg.devices import answers_at_once
@@ -46,6 +46,7 @@ from a2sg.training.metrics import Mean, build_metric
 from a2sg.training.midway import Saver, random_state, set_random_state
 from a2sg.training.phases import AUGMENTATION
 from a2sg.training.regularizers import create_regularizers
+from a2sg.window import AdaptiveWindows
 
 
 class SpikingTask(pl.LightningModule):
@@ -88,6 +89,8 @@ class SpikingTask(pl.LightningModule):
 
     def graphs_obstacle(self, device: torch.device, ranks: int = 1) -> str:
         """What keeps training steps from being CUDA graphs; "" if nothing is known to."""
+        if self.data.padded:
+            return "recordings end at different steps, which the search is told batch by batch"
         return obstacle(device, regularizers=bool(self.regularizers), ranks=ranks)
 
     def arrange(self, images: Tensor) -> Tensor:
@@ -95,10 +98,16 @@ class SpikingTask(pl.LightningModule):
         images = to_unit(images)
         return images if self.data.steps is None else images.transpose(0, 1)
 
+    def lengths(self, images: Tensor) -> dict[str, Tensor]:
+        """What losses are told of where recordings `[T, B, C, H, W]` end; nothing where all have T steps."""
+        return {"lengths": ends_of(images)} if self.data.padded else {}
+
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
         part = self.shares.part(index)
         self.guard.require_finite(images, f"the training samples of data set {self.config.data.name!r}")
+        if self.data.padded and isinstance(self.windows, AdaptiveWindows):
+            self.windows.lengths = self.lengths(images)["lengths"]
         with self.guard:
             if self.graphed is None:
                 with nullcontext() if part else self._idling():
@@ -111,7 +120,8 @@ class SpikingTask(pl.LightningModule):
         if part:
             finite = self.last_loss.isfinite()  # the mean is that of the others
             self.train_loss.update(torch.where(finite, self.last_loss, 0.0), finite * len(labels))
-            self.train_score.update(self.loss.predict(logits), self.loss.right(labels))
+            predicted = self.loss.predict(logits, **self.lengths(images))
+            self.train_score.update(predicted, self.loss.right(labels))
         self._log("train", index == self._done, self.train_loss, self.train_score)
         return total if part == 1 else part * total
 
@@ -122,7 +132,7 @@ class SpikingTask(pl.LightningModule):
             watch = recording(self.model)
         with watch as records, self._keeping(images.device):
             logits = self.model(images)
-        loss = self.loss(logits, labels)
+        loss = self.loss(logits, labels, **self.lengths(images))
         total = loss
         for term in self.regularizers:
             total = total + term(records, self._progress())
@@ -195,8 +205,9 @@ class SpikingTask(pl.LightningModule):
         self.guard.require_finite(images, f"the test samples of data set {self.config.data.name!r}")
         logits = self.model(images)
         if self.shares_of(self.data.test).part(index):
-            self.test_loss.update(self.loss(logits, labels), len(labels))
-            self.test_score.update(self.loss.predict(logits), labels)
+            lengths = self.lengths(images)
+            self.test_loss.update(self.loss(logits, labels, **lengths), len(labels))
+            self.test_score.update(self.loss.predict(logits, **lengths), labels)
         self._log("test", index == 0, self.test_loss, self.test_score)
 
     def _log(self, split: str, first: bool, loss: Metric, score: Metric) -> None:
