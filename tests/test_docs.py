@@ -20,7 +20,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-RUN = [ROOT / "docs" / f"{name}.md" for name in ("start", "recurrent", "method", "export", "spikes")]
+RUN = [ROOT / "docs" / f"{name}.md" for name in ("start", "recurrent", "method", "export", "spikes", "steps")]
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
