@@ -19,7 +19,7 @@ from torch import nn
 import a2sg
 from a2sg.errors import InputError
 from a2sg.kernels import Call, backends, compiled, fuse, inductor, integrate_and_fire, triton_constants
-from a2sg.kernels.compilers import missing
+from a2sg.kernels.compilers import UNROLLED, missing
 from a2sg.kernels.layout import layout_of
 from a2sg.neuron.whole import share_work
 from a2sg.surrogate import (
@@ -433,3 +433,31 @@ def test_the_same_input_is_chosen_for_once(monkeypatch):
     for batch in (3, 3, 5, 3, 5):
         neuron(torch.randn(2, batch, 4))
     assert asked == [(2, 3, 4), (2, 5, 4)]
+
+
+def test_long_sequences_are_not_unrolled_into_a_kernel(monkeypatch):
+    monkeypatch.setattr(backends, "WORTH_COMPILING", 0)
+    monkeypatch.setattr(compiled.COMPILED, "forward", None, raising=False)  # it is not to be asked
+    x = torch.randn(UNROLLED + 1, 2, 3)
+    assert torch.equal(a2sg.LIF(len(x))(x), a2sg.LIF(len(x), backend="reference")(x))
+    with pytest.raises(InputError, match=r"'compiled' cannot be used: a kernel holds every step, and 128"):
+        a2sg.LIF(len(x), backend="compiled")(x)
+
+
+def test_long_sequences_take_the_kernels_that_loop(monkeypatch):
+    """Where they run; here they are stood in for."""
+    monkeypatch.setattr(backends, "WORTH_COMPILING", 0)
+    x = torch.randn(UNROLLED + 1, 2, 3)
+    expected = a2sg.LIF(len(x), backend="reference")(x)
+    asked = []
+
+    class Loops:
+        obstacle = staticmethod(lambda *_: "")
+
+        def forward(self, drive, dynamics, want_final=True):
+            asked.append(drive.steps)
+            return backends.REFERENCE.forward(drive, dynamics)
+
+    monkeypatch.setattr(backends, "TRITON", Loops())
+    assert torch.equal(a2sg.LIF(len(x))(x), expected)
+    assert asked == [UNROLLED + 1]

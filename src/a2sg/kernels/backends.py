@@ -12,7 +12,7 @@ from torch import Tensor
 from a2sg.errors import InputError
 from a2sg.kernels.backend import Backend
 from a2sg.kernels.compiled import COMPILED
-from a2sg.kernels.compilers import missing
+from a2sg.kernels.compilers import UNROLLED, missing
 from a2sg.kernels.drive import Drive
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import FusionError
@@ -41,6 +41,7 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
     never waits for a compiler, and a long one gives away no more than a compilation. Both backends give the
     same spikes there. On a GPU it compiles at once. Triton's own kernels are taken when asked for; what has
     a threshold that is a tensor, or a decay for each channel, is compiled instead, and the log says so once.
+    Beyond `UNROLLED` steps nothing is compiled: `auto` takes Triton's kernels if it can, else the reference.
 
     Raises:
         InputError: if `compiled` or `triton` was asked for where it cannot run.
@@ -65,6 +66,8 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
         return backend
     if name != "auto":
         raise _unusable(name, reason)
+    if drive.steps > UNROLLED and not TRITON.obstacle(drive, window, dynamics):
+        return TRITON  # whose kernels loop over steps
     if window.dim() == 1:
         _tell(f"neurons run uncompiled: {reason}")
     return REFERENCE

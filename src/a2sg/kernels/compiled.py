@@ -14,7 +14,7 @@ from torch import Tensor
 
 from a2sg.kernels import fills, reference
 from a2sg.kernels.compiled_kinds import Extent, Kind, Wanted
-from a2sg.kernels.compilers import LARGEST, missing
+from a2sg.kernels.compilers import LARGEST, UNROLLED, missing
 from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import Kernel, fuse
@@ -59,6 +59,8 @@ class Compiled:
     def obstacle(self, drive: Drive, window: Tensor, dynamics: Dynamics) -> str:
         if window.dim() > 1:
             return "windows differ within a step: only the reference backend takes them"
+        if drive.steps > UNROLLED:
+            return f"a kernel holds every step, and {UNROLLED} are the most that compile in reasonable time"
         current = drive.current
         if current.device.type == "cuda" and drive.neurons * drive.steps >= LARGEST:
             return f"an input of {LARGEST:,} elements or more needs larger indices"

@@ -9,6 +9,9 @@ from functools import cache
 LARGEST = 2**31
 """Elements from which on the 32-bit indices of a GPU's kernels do not reach."""
 
+UNROLLED = 128
+"""Steps up to which a kernel is made. It holds each of them, so more take minutes to compile, then hours."""
+
 
 def find_compiler() -> str | None:
     """Path of the C++ compiler; None if there is none."""

@@ -83,6 +83,7 @@ class SpikingNeuron(Constants, Site):
 
     decay: Constant
     threshold: Constant
+    varies = True
     fixed: ClassVar[Collection[str]] = ()
     """Arguments that this kind does not take, though it passes `**options` on."""
 

@@ -254,9 +254,12 @@ class AdaptiveWindows(WindowPolicy):
         anchor: list[int] = []
         behind: list[int] = []
         layer: list[int] = []
+        varies: list[bool] = []
         shared = [site.sharing for site in self.sites.values()]
         runs = [[one.steps_of(group) for group in range(one.groups)] for one in shared]
-        for number, (own, after) in enumerate(zip(runs, [*runs[1:], []], strict=True)):
+        for number, (site, own, after) in enumerate(
+            zip(self.sites.values(), runs, [*runs[1:], []], strict=True)
+        ):
             count, first = len(own), len(behind) + len(own)
             there = {run: first + at for at, run in enumerate(after)}
             behind += [there.get(run, -1) for run in own]
@@ -265,9 +268,10 @@ class AdaptiveWindows(WindowPolicy):
             spatial += [group in here for group in range(count)]
             last += [group == count - 1 for group in range(count)]
             layer += [number] * count
+            varies += [site.varies] * count
         is_spatial, is_last = torch.tensor(spatial), torch.tensor(last)
         wanted = (is_spatial & bool(self.spatial)) | (~is_spatial & ~is_last & bool(self.temporal))
-        return Rows(is_spatial, wanted, *map(torch.tensor, (anchor, behind, layer)))
+        return Rows(is_spatial, wanted, *map(torch.tensor, (anchor, behind, layer, varies)))
 
     @torch.no_grad()
     def _update(self, loss: Loss | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,9 @@ class Site(nn.Module):
     Raises:
         InputError: for a value out of range.
     """
+
+    varies: ClassVar[bool] = False
+    """Whether sequences may have another T than `steps`."""
 
     steps: int
     groups: int | None

@@ -14,7 +14,7 @@ from a2sg.window.search import Search, first_best
 REASONS = ("", "not finite", "no gradient", "all zero", "not reached")
 """Why no candidate of a row could be taken; "" where one was, or none was wanted.
 
-`not reached`: no sequence was that long, or no gradient came to this step, while others of the layer had one.
+`not reached`: no sequence was that long.
 """
 
 
@@ -31,6 +31,8 @@ class Rows(NamedTuple):
     """The row of the layer behind at the same steps `[rows]`; -1 if there is none."""
     layer: Tensor
     """The number of the row's layer `[rows]`."""
+    varies: Tensor
+    """Whether sequences may end before the row's steps `[rows]`."""
 
     def to(self, device: torch.device) -> Rows:
         """The same on a device."""
@@ -91,7 +93,7 @@ def solve(
         choice = torch.where(wanted & possible, found.gather(1, at)[:, 0], choice)
     count = sums[:, -1, Sums.COUNT]
     of_layer = torch.zeros_like(count).index_add_(0, rows.layer, count)[rows.layer]
-    reason = torch.where(count > 0, 3, torch.where(of_layer > 0, 4, 2))
+    reason = torch.where(count > 0, 3, torch.where(rows.varies & (of_layer > 0), 4, 2))
     reason = torch.where(finite.all(-1), reason, 1)
     kept = wanted & (choice == used)
     return Solution(choice, torch.where(kept, reason, 0))

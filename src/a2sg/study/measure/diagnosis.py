@@ -232,7 +232,8 @@ def _variations(delta: Tensor, value: Tensor, last: Tensor, windows: Tensor) -> 
     Those of δ are at C windows and, last, that in use; those of ds/du at that in use.
     """
     alone = torch.full((len(last),), -1)
-    rows = Rows(last, torch.ones_like(last), torch.arange(len(last)), alone, torch.zeros_like(alone))
+    every, no = torch.ones_like(last), torch.zeros_like(last)
+    rows = Rows(last, every, torch.arange(len(last)), alone, torch.zeros_like(alone), no)
     found = solve(delta, rows, Exact(windows))
     nothing = delta[..., Sums.ABS] == 0
     sgv = sgv_from_sums(delta).masked_fill(nothing, torch.nan)
