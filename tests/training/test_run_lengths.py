@@ -8,9 +8,11 @@ from a2sg.cli import main
 from a2sg.data import ArrayImages, ImageData, register_data
 from a2sg.data.sets import DATA, ends_of
 from a2sg.errors import InputError
+from a2sg.files import read_rows
 from a2sg.training.build import build_data, build_loss
 from a2sg.training.evaluate import evaluate
 from a2sg.training.losses import LOSSES, Loss, mean_readout, register_loss
+from a2sg.training.over_steps import evaluate_over_steps
 from a2sg.training.recipe import load_recipe
 from a2sg.training.run import load_run, train
 
@@ -89,6 +91,18 @@ def test_a_search_counts_each_recordings_own_frames(run, monkeypatch):
     expected = [12 * int((ends_of(x) > step).sum()) for step in range(5)]
     assert last.table[:, -1, 0].tolist() == expected
     assert expected[-1] < expected[0] == 12 * 8
+
+
+def test_a_recipe_has_steps_share_windows(tmp_path):
+    """And a run is searched, resumed and evaluated with them."""
+    config = load_recipe("digits", OPTIONS | {"neuron.options.groups": 2})
+    summary = train(config, tmp_path / "run", quiet=True)
+    assert {len(windows) for windows in summary["windows"].values()} == {2}
+    rows = read_rows(tmp_path / "run" / "windows.csv")
+    assert {row["step"] for row in rows} == {3, 5}
+    assert any(row["window"] != row["window_before"] for row in rows)
+    found = evaluate_over_steps(tmp_path / "run", [2, 5], CPU)
+    assert found["steps"][1]["accuracy"] == summary["accuracy"]
 
 
 def test_graphs_are_told_why_not(run):

@@ -205,6 +205,49 @@ def test_lengths_of_another_batch_are_refused():
     net.loss(*batch(4, size=5)).backward()
 
 
+def test_biases_are_searched_with_groups():
+    """The last group's best shape is the layer's, and its best window that under this shape."""
+    steps, grid = 5, candidates(count=COUNT)
+    net, (x, y) = Shared(Plan(steps=steps, window=0.8), 2), batch(steps)
+    twin = Net(Plan(steps=steps, window=0.8))
+    twin.load_state_dict(net.state_dict())
+    found = Replica(twin, x, y).steps
+    windows = AdaptiveWindows(net, **NOW, candidates=COUNT, biases=3)
+    observe(net, windows, x, y)
+    for (name, own), neuron in zip(found.items(), net.neurons, strict=True):
+        scores = {}
+        for bias in (0.5, 0.75, 1.0):
+            for window in grid:
+                parts = []
+                for t in runs(steps, 2)[-1]:
+                    x_ = own[t].u - 1
+                    parts.append((own[t].up * (x_ / (2 * window) + bias) * (x_.abs() <= window)).flatten())
+                scores[bias, window] = -sgv(torch.cat(parts))
+        bias, window = max(scores, key=lambda pair: scores[pair])
+        assert neuron.surrogate.bias == bias, name
+        assert neuron.window[-1].item() == window, name
+
+
+def test_gain_compares_with_the_layer_behind_where_its_groups_are_the_same():
+    for groups, expected in ((2, True), (3, False)):
+        net, (x, y) = Shared(Plan(steps=6), 2), batch(6)
+        net.neurons[1] = a2sg.LIF(6, groups=groups, backend="reference").double()
+        windows = AdaptiveWindows(net, **NOW, candidates=COUNT, spatial="gain", temporal="gain")
+        observe(net, windows, x, y)
+        rows = [row for row in windows.history if row["layer"] == "neurons.0"]
+        assert [row["gain"] is not None for row in rows] == [expected, expected]
+
+
+def test_the_inspection_shows_the_window_of_each_step():
+    net, (x, y) = Shared(Plan(steps=5), 2), batch(5)
+    for neuron in net.neurons:
+        neuron.window.copy_(torch.tensor([0.4, 0.9]))
+    for steps, expected in ((5, [0.4, 0.4, 0.4, 0.9, 0.9]), (3, [0.4, 0.4, 0.4])):
+        found = a2sg.inspect(net, (x[:steps], y), nn.functional.cross_entropy)
+        for layer in found.layers.values():
+            assert [step.window for step in layer.steps] == pytest.approx(expected)
+
+
 def test_adopted_sites_share_windows_too():
     class Loop(nn.Module):
         def __init__(self, groups):

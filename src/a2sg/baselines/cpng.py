@@ -166,7 +166,7 @@ class _Potentials(Observer):
         """Those sums `[4]`."""
 
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
-        """As `Observer.watch`."""
+        """As `Observer.watch`; the last step is that of the batch."""
         self.settle()
         last = len(window) - 1
 

@@ -311,9 +311,9 @@ class AdaptiveWindows(WindowPolicy):
         """Give every layer the shape of its anchor's choice if shapes are searched; the host waits for it."""
         if not any(self.shapes.values()):
             return
-        first = [at for at, place in enumerate(self.places) if place.step == 1]
+        of_each = [at for at, place in enumerate(self.places) if place.last]
         chosen = torch.where(kept, -1, bias).tolist()
-        for (name, site), anchor in zip(self.sites.items(), self.rows.anchor[first].tolist(), strict=True):
+        for (name, site), anchor in zip(self.sites.items(), self.rows.anchor[of_each].tolist(), strict=True):
             if chosen[anchor] >= 0:
                 site.surrogate = self.shapes[name][chosen[anchor]]
 
