@@ -236,7 +236,7 @@ def test_what_cannot_work_is_told_in_a_line(options, message):
     [
         ((4, 3, 8, 8), "in_channels=2, but the images have 3"),
         ((4, 2, 8, 4), "image_size=8, but the images are 8x4"),
-        ((3, 4, 2, 8, 8), "steps=4, but the images have T=3"),
+        ((5, 4, 2, 8, 8), "steps=4, but the input has T=5"),
         ((2, 8, 8), r"must be \[B, C, H, W\] or \[T, B, C, H, W\], not of shape \(2, 8, 8\)"),
     ],
 )

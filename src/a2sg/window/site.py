@@ -47,7 +47,7 @@ class Site(nn.Module):
     """Whether sequences may have another T than `steps`."""
 
     steps: int
-    groups: int | None
+    groups: int | None = None
     surrogate: Surrogate
     window: Tensor
     observer: Observer | None
