@@ -192,7 +192,7 @@ def test_a_name_has_to_fit_into_recipes_and_arms(name):
         (["train", "--import=unfinished"], "--import unfinished failed: SyntaxError"),
         (["train", "--import=ends"], "--import ends failed: SystemExit"),
         (["train", "--import=taken"], "--import taken: 'boxcar' is the name of another surrogate already"),
-        (["list", "--imports", "broken"], "did you mean --import?"),
+        (["list", "--imports", "broken"], "did you mean '--import'?"),
     ],
 )
 def test_a_module_that_cannot_be_imported_is_one_line(home, capsys, words, message):

@@ -9,6 +9,9 @@ from difflib import get_close_matches
 
 __all__ = [
     "InputError",
+    "called",
+    "many",
+    "nearest",
     "one_line",
     "require",
     "require_choice",
@@ -21,6 +24,8 @@ __all__ = [
 
 SIDE = 16_384
 """Pixels of an image's height or width that anybody asks for."""
+MEANT = {"gpu": "cuda"}
+"""Words that resemble a known one by chance, and what is meant by them."""
 LONGEST = 300
 """Characters of a library's own message that are worth a reader's time."""
 
@@ -73,9 +78,26 @@ def require_choice(name: str, value: str, choices: Collection[str]) -> str:
     """Return `value`; raise `InputError` with the nearest choice unless it is one of `choices`."""
     if value in choices:
         return value
-    near = get_close_matches(str(value), list(choices), n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise InputError(f"unknown {name} {value!r}{hint}: choose one of {', '.join(sorted(choices))}")
+    hint = nearest(str(value), choices)
+    raise InputError(f"unknown {name} {value!r}{hint}: choose one of {', '.join(sorted(set(choices)))}")
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """The known word that `word` may be a misspelling of, as an error asks for it; "" if there is none."""
+    # Without the dashes of options, which make all of them look alike.
+    bare = {one.lstrip("-"): one for one in known}
+    near = get_close_matches(MEANT.get(word, word).lstrip("-"), bare, n=1)
+    return f" (did you mean {bare[near[0]]!r}?)" if near else ""
+
+
+def many(number: int, one: str, ending: str = "s") -> str:
+    """A number of things in words: "1 step", "4 steps", "2 searches" (with the ending "es")."""
+    return f"{number:,} {one}" if number == 1 else f"{number:,} {one}{ending}"
+
+
+def called(name: str) -> str:
+    """What errors call a module that has this name in its model; the model itself has none."""
+    return f"layer {name!r}" if name else "the model"
 
 
 @contextmanager

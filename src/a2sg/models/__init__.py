@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from a2sg.models.retime import with_steps
 from a2sg.models.setting import MODELS, NEURON_OF, Setting, neuron_factory, register_model
 from a2sg.models.unfold import unfold
 from a2sg.neuron.whole import share_work
+from a2sg.registry import check_options
 from a2sg.surrogate import Surrogate
 
 __all__ = [
@@ -79,6 +81,8 @@ def create_model(
     Raises:
         InputError: for an unknown name or option, or a value out of range.
     """
+    elsewhere = inspect.signature(create_model).parameters
+    check_options(f"model {name!r}", MODELS.find(name), options, given=1, beside=elsewhere)
     setting = Setting(
         num_classes=require_count("num_classes", num_classes),
         steps=require_count("steps", steps),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from a2sg.errors import InputError, require
@@ -17,17 +18,23 @@ def require_sequence(current: Tensor) -> None:
             f"the input must be [T, B, ...], not of shape {tuple(current.shape)}: time first, then the batch"
         )
     if not current.is_floating_point():
-        raise InputError(f"the input must be floating point, not {current.dtype}: convert it with .float()")
+        scaled = ".float() / 255 if these are pixels" if current.dtype == torch.uint8 else ".float()"
+        raise InputError(f"the input must be floating point, not {current.dtype}: convert it with {scaled}")
 
 
 def require_steps(current: Tensor, steps: int) -> None:
     """Raise `InputError` unless `current` is such a tensor, with T equal to `steps`."""
     require_sequence(current)
     if current.shape[0] != steps:
+        hint = (
+            "the batch seems to come first, so put time there: x.transpose(0, 1)"
+            if current.dim() > 2 and current.shape[1] == steps
+            else "inputs are [T, B, ...]; repeat static ones with x.expand(T, *x.shape), and for a "
+            "sequence in parts pass return_state=True"
+        )
         raise InputError(
             f"this neuron has steps={steps}, but the input has T={current.shape[0]} in its first dimension "
-            f"(shape {tuple(current.shape)}): inputs are [T, B, ...]; for a sequence in parts, pass "
-            "return_state=True"
+            f"(shape {tuple(current.shape)}): {hint}"
         )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from a2sg.errors import require, require_count
 from a2sg.modes import kept
+from a2sg.window.site import require_module
 
 Batch = tuple[Any, Any]
 """Inputs and targets, on the model's device."""
@@ -55,7 +56,7 @@ class Objective:
         training: bool = False,
         chunk: int | None = None,
     ) -> None:
-        require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
+        require_module(model)
         pair = isinstance(batch, tuple | list) and len(batch) == 2
         tensors = pair and all(isinstance(part, Tensor) and part.dim() > 0 for part in batch)
         require(tensors, "batch must be a pair of tensors (inputs, labels)")

@@ -25,7 +25,7 @@ from a2sg.study.measure.moments import first, gather, levels
 from a2sg.study.measure.objective import Forward, Loss, one_number
 from a2sg.surrogate import Surrogate, WindowedAffine
 from a2sg.window.observer import Observer
-from a2sg.window.site import Site, require_windows_by_step, sites_of
+from a2sg.window.site import Site, require_module, require_some, require_windows_by_step, sites_of
 
 
 class Look(NamedTuple):
@@ -246,10 +246,7 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
     sites: dict[str, Site] = sites_of(model) | {
         layer: site for name, _, swap in swaps(model) for layer, site in swap.sites(name).items()
     }
-    require(
-        bool(sites),
-        "found no spiking neurons in the model: adapt another library's with a2sg.adapt(model, steps=T)",
-    )
+    require_some(sites)
     require_windows_by_step(sites)
     return sites
 
@@ -260,7 +257,7 @@ def copied(model: nn.Module) -> nn.Module:
     Raises:
         InputError: for a model without sites, or that cannot be copied.
     """
-    require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
+    require_module(model)
     model = getattr(model, "_orig_mod", model)  # of torch.compile
     if isinstance(model, nn.parallel.DistributedDataParallel):
         model = model.module
