@@ -170,6 +170,21 @@ SILENT = {
 }
 
 
+def test_a_step_that_was_never_called_is_told():
+    net = Net(Plan())
+    windows = AdaptiveWindows(net, every=1, start=0)
+    net.loss(*batch(4)).backward()
+    assert windows.silence.startswith("no search has run: step() was never called")
+
+
+def test_a_step_before_the_backward_pass_is_told_at_once(caplog):
+    net = Net(Plan())
+    windows = AdaptiveWindows(net, every=1, start=0)
+    net.loss(*batch(4))
+    windows.step()
+    assert "call step() once an iteration, after backward()" in caplog.text
+
+
 @pytest.mark.parametrize("case", SILENT)
 def test_a_search_that_set_nothing_says_why(case, caplog):
     options, disturbed, wanted = SILENT[case]

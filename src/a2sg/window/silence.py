@@ -39,7 +39,7 @@ def silence(searches: int, kept: Counter[str], wanted: int, first: int, done: in
         return ""
     if not searches:
         if not done:
-            return "no search has run, since step() was never called: call it once an iteration, after backward()"
+            return "no search has run: step() was never called, which belongs after each backward pass"
         return (
             f"no search has run: the first needs {many(first + 1, 'iteration')}, and {done:,} have been "
             "done, counted by step(): lower start or every, or train for longer"
