@@ -37,6 +37,7 @@ def run(capsys, *words):
         (["train", "--resume", "nowhere"], "nowhere is no run folder: there is nothing of that name"),
         (["train", "--resume", "nowhere", "--epochs", "3"], "takes no other options"),
         (["evaluate"], "run"),
+        (["inspect", "digits"], "'digits' is a data set: give a network or a run folder, and --data digits"),
         (["evaluate", "nowhere"], "nowhere is no run folder"),
         (["compare", "digits", "--seeds", "a"], "--seeds must be"),
         (["compare", "digits", "--seeds", "1,1"], "different"),
@@ -63,7 +64,7 @@ def test_broken_yaml_is_one_line(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--help"], ["train", "--help"], ["compare", "--help"], ["list", "--help"]]
+    "words", [[], ["--help"], ["help"], ["train", "--help"], ["compare", "--help"], ["list", "--help"]]
 )
 def test_help_is_there(capsys, words):
     status, out, err = run(capsys, *words)

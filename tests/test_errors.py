@@ -11,9 +11,21 @@ import torch
 import a2sg
 from a2sg import IF, LIF, PLIF, AdaptiveWindows, InputError, IntegerLIF, StepGuard, errors
 from a2sg.analysis import EnergyMeter
-from a2sg.errors import called, many, nearest, require, require_choice, require_count, require_positive
+from a2sg.data import create_data
+from a2sg.data.sets import DATA
+from a2sg.errors import (
+    called,
+    many,
+    nearest,
+    require,
+    require_choice,
+    require_count,
+    require_gradient,
+    require_positive,
+)
 from a2sg.export import to_nir
-from a2sg.models import unfold
+from a2sg.models import create_model, unfold
+from a2sg.models.setting import MODELS
 from a2sg.neuron import NEURONS, State
 from a2sg.surrogate import Boxcar
 
@@ -254,6 +266,23 @@ def test_counts_have_a_most():
 )
 def test_the_nearest_known_word(word, known, wanted):
     assert nearest(word, known) == wanted
+
+
+def test_a_loss_without_a_gradient():
+    require_gradient(torch.zeros((), requires_grad=True))
+    told(lambda: require_gradient(torch.zeros(())), "torch.no_grad()", "frozen")
+
+
+@pytest.mark.parametrize(
+    ("registry", "create", "wanted"),
+    [
+        (MODELS, create_model, "the entry of model 'mine' must give a torch module, not NoneType"),
+        (DATA, create_data, "the entry of data set 'mine' must give an ImageData, not NoneType"),
+    ],
+)
+def test_an_entry_that_forgets_to_return(monkeypatch, registry, create, wanted):
+    monkeypatch.setitem(registry, "mine", lambda *_: None)
+    told(lambda: create("mine"), wanted)
 
 
 def test_numbers_of_things_and_names_of_layers():

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "InputError",
@@ -16,6 +17,7 @@ __all__ = [
     "require",
     "require_choice",
     "require_count",
+    "require_gradient",
     "require_positive",
     "require_share",
     "require_size",
@@ -63,6 +65,14 @@ def require_count(name: str, value: int, least: int = 1, most: int | None = None
     require(ok, f"{name} must be a whole number of at least {least}, not {value!r}")
     require(most is None or value <= most, f"{name} must be at most {most}, not {value!r}")
     return value
+
+
+def require_gradient(loss: Any) -> None:
+    """Raise `InputError` for a loss, a tensor, that no backward pass can start from."""
+    require(
+        loss.requires_grad,
+        "the loss has no gradient: is it computed under torch.no_grad(), or are all parameters frozen?",
+    )
 
 
 def require_size(name: str, value: int | Sequence[int]) -> tuple[int, int]:

@@ -140,7 +140,7 @@ def test_what_is_no_run_folder_says_what_it_is(tmp_path):
     for name, message in (
         ("nowhere", "there is nothing of that name"),
         ("file", "it is a file"),
-        ("comparison", rf"it holds 2, so name one of them, such as .*{re.escape(os.sep)}a2sg-s0"),
+        ("comparison", rf"it holds runs, so name one of them, such as .*{re.escape(os.sep)}a2sg-s0"),
         ("other", rf"it has no {CONFIG} \(a2sg train writes one\)"),
     ):
         with pytest.raises(InputError, match=f"{name} is no run folder: {message}"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from a2sg.errors import require_choice, require_count, require_size
+from a2sg.errors import require, require_choice, require_count, require_size
 from a2sg.models import espikeformer as _espikeformer  # noqa: F401  (registers its networks)
 from a2sg.models import fcn as _fcn  # noqa: F401
 from a2sg.models import fpn as _fpn  # noqa: F401
@@ -94,6 +94,8 @@ def create_model(
         norm=NORMS[require_choice("norm", norm, NORMS)],
     )
     model: nn.Module = MODELS.create(name, setting, **options)
+    made = isinstance(model, nn.Module)
+    require(made, f"the entry of model {name!r} must give a torch module, not {type(model).__name__}")
     share_work(model)
     return model
 

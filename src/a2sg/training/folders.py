@@ -36,7 +36,7 @@ def require_run(folder: Path) -> None:
     elif not folder.is_dir():
         why = "it is a file"
     elif runs := sorted(folder.glob(f"*/{CONFIG}")):
-        why = f"it holds {len(runs)}, so name one of them, such as {runs[0].parent}"
+        why = f"it holds runs, so name one of them, such as {runs[0].parent}"
     else:
         why = f"it has no {CONFIG} (a2sg train writes one)"
     require((folder / CONFIG).is_file(), f"{folder} is no run folder: {why}")

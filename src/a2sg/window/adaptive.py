@@ -221,7 +221,8 @@ class AdaptiveWindows(WindowPolicy):
         for name, site in self.sites.items():
             require(
                 isinstance(site.surrogate, Asymmetric),
-                f"biases are those of the asymmetric shape, but {called(name)} has {site.surrogate}",
+                f"biases are those of the shape Asymmetric(), but {called(name)} has {site.surrogate}: leave "
+                "biases at 1",
             )
             found[name] = [
                 replace(site.surrogate, bias=0.5 + 0.5 * at / (biases - 1))  # type: ignore[call-arg]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import called, require, require_count
+from a2sg.errors import called, require, require_count, require_gradient
 from a2sg.modes import as_it_was
 from a2sg.ranks import add_up
 from a2sg.window.joining import JoinableWindows, Reduction
@@ -185,11 +185,7 @@ class WindowPolicy(JoinableWindows):
             with as_it_was(self._model, [site.window for site in self.sites.values()]):
                 for _ in range(rounds):
                     value = loss()
-                    require(
-                        value.requires_grad,
-                        "the loss has no gradient: is it computed under torch.no_grad(), or are all "
-                        "parameters frozen?",
-                    )
+                    require_gradient(value)
                     value.backward()
                     self._update(loss)
         finally:

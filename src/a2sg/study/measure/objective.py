@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require, require_count
+from a2sg.errors import require, require_count, require_gradient
 from a2sg.modes import kept
 from a2sg.window.site import require_module
 
@@ -121,7 +121,7 @@ class Objective:
             InputError: if it is not finite.
         """
         require(bool(value.isfinite()), f"the loss is {value.item()}: check the batch and the weights")
-        require(value.requires_grad, "the loss has no gradient")
+        require_gradient(value)
         return list(torch.autograd.grad(value, self.parameters, allow_unused=True, materialize_grads=True))
 
     def value_and_gradient(self) -> tuple[float, list[Tensor]]:

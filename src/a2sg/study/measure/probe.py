@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import swaps
-from a2sg.errors import InputError, require, require_count, require_positive
+from a2sg.errors import InputError, require, require_count, require_gradient, require_positive
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Fill, Observation, blocked, one_step, sums_of
 from a2sg.kernels.watch import Look as See
@@ -216,7 +216,7 @@ def probe(model: nn.Module, batch: Any, loss: Loss, forward: Forward | None, loo
     devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
     with torch.random.fork_rng([device.index for device in devices]), torch.enable_grad():
         value = one_number(loss(forward(model, inputs) if forward else model(inputs), targets))
-        require(value.requires_grad, "the loss has no gradient: are all parameters frozen?")
+        require_gradient(value)
         require(bool(value.isfinite()), f"the loss is {value.item()}: check the batch and the weights")
         value.backward()
     for site in sites.values():
