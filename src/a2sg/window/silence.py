@@ -8,12 +8,12 @@ from collections.abc import Set
 from a2sg.errors import many
 
 HINTS = {
-    "no gradient": "no backward pass came to the neurons while they were observed: call step() once an "
-    "iteration, after backward(), on the rule that was made for this very model",
+    "no gradient": "no backward pass came to the neurons while they were observed: unless all layers before "
+    "them are frozen, call step() once an iteration, after backward(), on the rule made for this very model",
     "all zero": "no potential was within a window of its threshold: normalise before the neurons, or widen "
     "the windows",
-    "not finite": "gradients were NaN or infinite: lower the learning rate, clip gradients, or look for "
-    "broken samples",
+    "not finite": "gradients were NaN or infinite: unless a GradScaler is still looking for its scale, lower "
+    "the learning rate, clip gradients, or look for broken samples",
 }
 """What to do about each reason to keep a window."""
 
