@@ -32,9 +32,12 @@ def run(capsys, *words):
         (["train", "digits", "--neuron.options.decay", "3"], "decay must be between 0 and 1, not 3"),
         (["train", "digits", "--neuron.options.dekay", "0.3"], "dekay"),
         (["train", "digits", "--device", "tpu"], "tpu"),
-        (["train", "--resume", "nowhere"], "nowhere is no run folder"),
+        (["train", "digits", "--device", "gpu"], "did you mean 'cuda'"),
+        (["train", "digits", "epochs=3"], "does not take 'epochs=3' (did you mean '--epochs'?)"),
+        (["train", "--resume", "nowhere"], "nowhere is no run folder: there is nothing of that name"),
         (["train", "--resume", "nowhere", "--epochs", "3"], "takes no other options"),
         (["evaluate"], "run"),
+        (["inspect", "digits"], "'digits' is a data set: give a network or a run folder, and --data digits"),
         (["evaluate", "nowhere"], "nowhere is no run folder"),
         (["compare", "digits", "--seeds", "a"], "--seeds must be"),
         (["compare", "digits", "--seeds", "1,1"], "different"),
@@ -61,7 +64,7 @@ def test_broken_yaml_is_one_line(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--help"], ["train", "--help"], ["compare", "--help"], ["list", "--help"]]
+    "words", [[], ["--help"], ["help"], ["train", "--help"], ["compare", "--help"], ["list", "--help"]]
 )
 def test_help_is_there(capsys, words):
     status, out, err = run(capsys, *words)

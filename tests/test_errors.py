@@ -1,13 +1,31 @@
 """Bad input to the core: one line that says what was wrong, what it was, and what would be right."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-from a2sg import IF, LIF, PLIF, InputError, IntegerLIF, errors
-from a2sg.errors import require, require_choice, require_count, require_positive
+import a2sg
+from a2sg import IF, LIF, PLIF, AdaptiveWindows, InputError, IntegerLIF, StepGuard, errors
+from a2sg.analysis import EnergyMeter
+from a2sg.data import create_data
+from a2sg.data.sets import DATA
+from a2sg.errors import (
+    called,
+    many,
+    nearest,
+    require,
+    require_choice,
+    require_count,
+    require_gradient,
+    require_positive,
+)
+from a2sg.export import to_nir
+from a2sg.models import create_model, unfold
+from a2sg.models.setting import MODELS
 from a2sg.neuron import NEURONS, State
 from a2sg.surrogate import Boxcar
 
@@ -29,6 +47,21 @@ every_neuron = pytest.mark.parametrize("make", [LIF, IF, PLIF, IntegerLIF], ids=
 @every_neuron
 def test_wrong_number_of_steps(make):
     told(lambda: make(steps=4)(torch.zeros(3, 2, 5)), "steps=4", "T=3", "(3, 2, 5)", "[T, B, ...]")
+
+
+@every_neuron
+def test_a_batch_that_comes_first_is_guessed(make):
+    told(
+        lambda: make(steps=4)(torch.zeros(3, 4, 5)), "T=3", "the batch seems to come first", "transpose(0, 1)"
+    )
+    said = told(lambda: make(steps=4)(torch.zeros(3, 4)), "T=3", "x.expand(T, *x.shape)")
+    assert "transpose" not in said, "two dimensions: the second one counts features"
+
+
+@every_neuron
+def test_pixels_that_are_not_scaled_are_guessed(make):
+    told(lambda: make(steps=2)(torch.zeros(2, 3, dtype=torch.uint8)), ".float() / 255")
+    assert "255" not in told(lambda: make(steps=2)(torch.zeros(2, 3, dtype=torch.int64)), ".float()")
 
 
 @every_neuron
@@ -218,3 +251,71 @@ def test_a_line_does_nothing_to_a_terminal():
 def test_counts_have_a_most():
     assert require_count("x", 5, most=5) == 5
     told(lambda: require_count("x", 6, most=5), "x must be at most 5, not 6")
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "wanted"),
+    [
+        ("epoch", ["--epochs", "--out"], " (did you mean '--epochs'?)"),
+        ("-epochs", ["--epochs", "--out"], " (did you mean '--epochs'?)"),
+        ("--arm", ["--resume", "--epochs"], ""),
+        ("gpu", ["auto", "cpu", "cuda"], " (did you mean 'cuda'?)"),
+        ("gpu", ["auto", "cpu"], ""),
+        ("nothing", [], ""),
+    ],
+)
+def test_the_nearest_known_word(word, known, wanted):
+    assert nearest(word, known) == wanted
+
+
+def test_a_loss_without_a_gradient():
+    require_gradient(torch.zeros((), requires_grad=True))
+    told(lambda: require_gradient(torch.zeros(())), "torch.no_grad()", "frozen")
+
+
+@pytest.mark.parametrize(
+    ("registry", "create", "wanted"),
+    [
+        (MODELS, create_model, "the entry of model 'mine' must give a torch module, not NoneType"),
+        (DATA, create_data, "the entry of data set 'mine' must give an ImageData, not NoneType"),
+    ],
+)
+def test_an_entry_that_forgets_to_return(monkeypatch, registry, create, wanted):
+    monkeypatch.setitem(registry, "mine", lambda *_: None)
+    told(lambda: create("mine"), wanted)
+
+
+def test_numbers_of_things_and_names_of_layers():
+    assert [many(number, "step") for number in (0, 1, 4000)] == ["0 steps", "1 step", "4,000 steps"]
+    assert many(2, "search", "es") == "2 searches"
+    assert (called("a.b"), called("")) == ("layer 'a.b'", "the model")
+
+
+def test_a_choice_is_listed_once():
+    told(lambda: require_choice("thing", "z", ["b", "a", "b"]), "unknown thing 'z': choose one of a, b")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        AdaptiveWindows,
+        StepGuard,
+        EnergyMeter,
+        to_nir,
+        unfold,
+        lambda model: a2sg.adapt(model, steps=4),
+        lambda model: a2sg.inspect(model, (torch.zeros(4, 1, 2), torch.zeros(1)), torch.nn.MSELoss()),
+        lambda model: a2sg.recording(model).__enter__(),
+    ],
+)
+@pytest.mark.parametrize(
+    ("model", "what"), [([LIF(4)], "list"), (torch.nn.Sequential, "the class Sequential: build one")]
+)
+def test_what_is_no_model(use, model, what):
+    told(lambda: use(model), f"the model must be a torch module, not {what}")
+
+
+def test_a_misspelt_name_of_the_package_is_suggested_by_python():
+    code = "import a2sg; a2sg.create_modle"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "Did you mean: 'create_model'?" in done.stderr

@@ -186,17 +186,20 @@ def test_a_name_has_to_fit_into_recipes_and_arms(name):
     [
         (["list", "--import"], "takes the name of a module such as my_package.nets, not ''"),
         (["list", "--import", "./my_things.py"], "takes the name of a module such as my_package.nets"),
-        (["list", "--import", "nowhere"], "--import nowhere failed: ModuleNotFoundError"),
-        (["list", "--import", "my_package.nowhere"], "--import my_package.nowhere failed"),
+        (["list", "--import", "nowhere"], "there is no module 'nowhere': is it here, or on PYTHONPATH?"),
+        (["list", "--import", "nowhere.py"], "there is no module 'nowhere': give the module's name, nowhere"),
+        (["list", "--import", "my_package.nowhere"], "--import my_package.nowhere: there is no module"),
+        (["list", "--import", "asks"], "--import asks failed: No module named 'absent'"),
         (["train", "--import", "broken"], "--import broken failed: ZeroDivisionError"),
         (["train", "--import=unfinished"], "--import unfinished failed: SyntaxError"),
         (["train", "--import=ends"], "--import ends failed: SystemExit"),
         (["train", "--import=taken"], "--import taken: 'boxcar' is the name of another surrogate already"),
-        (["list", "--imports", "broken"], "did you mean --import?"),
+        (["list", "--imports", "broken"], "did you mean '--import'?"),
     ],
 )
 def test_a_module_that_cannot_be_imported_is_one_line(home, capsys, words, message):
     (home / "broken.py").write_text("1 / 0", encoding="utf-8")
+    (home / "asks.py").write_text("import absent", encoding="utf-8")
     (home / "unfinished.py").write_text("def f(:", encoding="utf-8")
     (home / "ends.py").write_text("raise SystemExit(3)", encoding="utf-8")
     (home / "taken.py").write_text(

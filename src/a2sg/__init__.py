@@ -27,9 +27,12 @@ else:
     }
 
     def __getattr__(name):
-        if name not in _LATER:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
+
+        if name not in _LATER:
+            # With what Python needs to suggest the nearest name.
+            this = import_module(__name__)
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=this)
 
         module = import_module(f"{__name__}.{_LATER[name]}")
         found = globals()[name] = module if name == _LATER[name] else getattr(module, name)

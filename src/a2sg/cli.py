@@ -81,7 +81,7 @@ def _lost(lost: Lost) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0
     if words[0] == "--version":

@@ -6,13 +6,18 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "InputError",
+    "called",
+    "many",
+    "nearest",
     "one_line",
     "require",
     "require_choice",
     "require_count",
+    "require_gradient",
     "require_positive",
     "require_share",
     "require_size",
@@ -21,6 +26,8 @@ __all__ = [
 
 SIDE = 16_384
 """Pixels of an image's height or width that anybody asks for."""
+MEANT = {"gpu": "cuda"}
+"""Words that resemble a known one by chance, and what is meant by them."""
 LONGEST = 300
 """Characters of a library's own message that are worth a reader's time."""
 
@@ -60,6 +67,14 @@ def require_count(name: str, value: int, least: int = 1, most: int | None = None
     return value
 
 
+def require_gradient(loss: Any) -> None:
+    """Raise `InputError` for a loss, a tensor, that no backward pass can start from."""
+    require(
+        loss.requires_grad,
+        "the loss has no gradient: is it computed under torch.no_grad(), or are all parameters frozen?",
+    )
+
+
 def require_size(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     """Return (height, width) of one number for both, or of the pair; raise `InputError` for anything else."""
     sides = value if isinstance(value, Sequence) else (value, value)
@@ -73,9 +88,26 @@ def require_choice(name: str, value: str, choices: Collection[str]) -> str:
     """Return `value`; raise `InputError` with the nearest choice unless it is one of `choices`."""
     if value in choices:
         return value
-    near = get_close_matches(str(value), list(choices), n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise InputError(f"unknown {name} {value!r}{hint}: choose one of {', '.join(sorted(choices))}")
+    hint = nearest(str(value), choices)
+    raise InputError(f"unknown {name} {value!r}{hint}: choose one of {', '.join(sorted(set(choices)))}")
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """The known word that `word` may be a misspelling of, as an error asks for it; "" if there is none."""
+    # Without the dashes of options, which make all of them look alike.
+    bare = {one.lstrip("-"): one for one in known}
+    near = get_close_matches(MEANT.get(word, word).lstrip("-"), bare, n=1)
+    return f" (did you mean {bare[near[0]]!r}?)" if near else ""
+
+
+def many(number: int, one: str, ending: str = "s") -> str:
+    """A number of things in words: "1 step", "4 steps", "2 searches" (with the ending "es")."""
+    return f"{number:,} {one}" if number == 1 else f"{number:,} {one}{ending}"
+
+
+def called(name: str) -> str:
+    """What errors call a module that has this name in its model; the model itself has none."""
+    return f"layer {name!r}" if name else "the model"
 
 
 @contextmanager

@@ -55,6 +55,12 @@ def import_modules(names: Sequence[str]) -> None:
             import_module(name)
         except InputError as error:
             raise InputError(f"{OPTION} {name}: {error}") from error
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise InputError(f"{OPTION} {name} failed: {error}") from error
+            file = name.removesuffix(".py")
+            hint = f"give the module's name, {file}" if file != name else "is it here, or on PYTHONPATH?"
+            raise InputError(f"{OPTION} {name}: there is no module {error.name!r}: {hint}") from error
         except (Exception, SystemExit) as error:
             raise InputError(f"{OPTION} {name} failed: {type(error).__name__}: {error}") from error
         imported.append(name)

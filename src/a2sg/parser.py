@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import NoReturn
 
-from a2sg.errors import InputError
+from a2sg.errors import InputError, nearest
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,10 +35,11 @@ class Parser(argparse.ArgumentParser):
             return chosen
         option = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
         if option is None:
-            raise InputError(f"{self.prog} does not take {' '.join(unknown)!r}: --help shows what it takes")
-        near = get_close_matches(option, self._option_string_actions, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise InputError(f"{self.prog} has no option {option}{hint}: --help shows what it has")
+            words = " ".join(unknown)
+            hint = nearest(words.partition("=")[0], self._option_string_actions)
+            raise InputError(f"{self.prog} does not take {words!r}{hint}: --help shows what it takes")
+        hint = nearest(option, self._option_string_actions)
+        raise InputError(f"{self.prog} has no option {option!r}{hint}: --help shows what it has")
 
     def error(self, message: str) -> NoReturn:
         raise InputError(message)

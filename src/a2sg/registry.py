@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
-from a2sg.errors import InputError, require, require_choice
+from a2sg.errors import InputError, nearest, require, require_choice
 
 T = TypeVar("T")
 Added = TypeVar("Added")
@@ -89,15 +89,20 @@ def require_known(kind: str, name: str, names: Collection[str]) -> str:
 
 
 def check_options(
-    what: str, function: Callable[..., Any], options: Iterable[str], given: int | set[str] = 0
+    what: str,
+    function: Callable[..., Any],
+    options: Iterable[str],
+    given: int | set[str] = 0,
+    beside: Iterable[str] = (),
 ) -> None:
-    """Raise `InputError` for an option that `function` does not take.
+    """Raise `InputError` for an option that `function` does not take, with the nearest.
 
     Args:
         what: how to call it in the error.
         function: a function or class.
         options: names the user gave.
         given: parameters that are not the user's to set: how many of the first, or their names.
+        beside: names taken elsewhere, which a misspelt option may be meant for.
     """
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -106,4 +111,5 @@ def check_options(
     known = [name for name in parameters if name not in taken]
     for option in options:
         if option not in known:
-            raise InputError(f"{what} takes {', '.join(known) or 'no options'}, not {option!r}")
+            hint = nearest(option, [*known, *beside])
+            raise InputError(f"{what} takes {', '.join(known) or 'no options'}, not {option!r}{hint}")

@@ -11,6 +11,7 @@ from torch import nn
 
 import a2sg
 from a2sg.adopt import SpikeSite, revert
+from a2sg.adopt.find import HOSTS
 from a2sg.adopt.swap import Begin
 from a2sg.errors import InputError
 from a2sg.surrogate import Boxcar, Dspike, Triangle
@@ -439,3 +440,28 @@ def test_a_neuron_whose_state_tells_is_counted_where_there_are_gradients(advance
         hook(nn.Identity(), (0,), {})
     with pytest.raises(InputError, match="saw 2 steps of a sequence, but steps=4"):
         hook(nn.Identity(), (0,), {})
+
+
+class AllAtOnce(nn.Module):
+    """A neuron of a host library that fires all steps in one call."""
+
+
+AllAtOnce.__module__ = "spikingjelly.activation_based.neuron"
+
+
+def test_a_model_whose_neurons_cannot_be_adapted_says_why(monkeypatch):
+    monkeypatch.setitem(HOSTS, "spikingjelly", lambda module, site: "it fires all steps in one call")
+    with pytest.raises(
+        InputError, match=r"can be adapted \(layer '1': it fires all steps in one call\): take"
+    ):
+        a2sg.adapt(nn.Sequential(nn.Linear(3, 3), AllAtOnce()), steps=T)
+    with pytest.raises(InputError, match=r"\(the model: it fires all steps in one call\)"):
+        a2sg.adapt(AllAtOnce(), steps=T)
+
+
+def test_a_module_put_in_place_of_a_spike_function_is_named():
+    net = nn.Sequential(nn.Linear(9, 8), Looped())
+    windows = a2sg.adapt(net, steps=T, functions={Looped: "act"}, **NOW)
+    net[1].act = nn.Sigmoid()
+    with pytest.raises(InputError, match=r"layer '1': act was changed to Sigmoid\(\) while it was adapted"):
+        windows.step()

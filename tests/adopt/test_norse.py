@@ -93,5 +93,5 @@ def test_what_is_no_cell_or_has_another_step_is_left_alone():
     assert adopt(without_step, site) == "its step is not known"
     assert adopt(cell(module="mine"), site) == "its step is not known"
     assert not site.count.told
-    with pytest.raises(InputError, match="Identity has method='adjoint'"):
+    with pytest.raises(InputError, match="Identity has the adjoint method"):
         adopt(cell(method="adjoint"), site)

@@ -70,7 +70,7 @@ def test_names_of_folders_and_labels_are_options(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"axes": "yp"}, "axes must be letters of 'tpyx', each at most once, with 't', not 'yp'"),
+        ({"axes": "yp"}, r"axes must be letters of 'tpyx' \(time, .*, each at most once, with 't', not 'yp'"),
         ({"axes": "ypz"}, "axes must be letters"),
         ({"axes": "tt"}, "axes must be letters"),
         ({"axes": "ypxt"}, "has 3 axes, but axes='ypxt' names 4"),

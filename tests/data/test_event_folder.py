@@ -112,13 +112,13 @@ def test_what_cannot_be_read_is_told(tmp_path, arrays, options, message):
 def test_other_folders_are_told(tmp_path):
     with pytest.raises(InputError, match=r"needs data.options.source"):
         create_data("event_folder")
-    with pytest.raises(InputError, match="must be a folder"):
+    with pytest.raises(InputError, match="there is no folder"):
         create_data("event_folder", source=str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"has no \.npz files in folders by class"):
         create_data("event_folder", source=str(tmp_path))
     write(tmp_path / "data", ("train", "test"), frames_of)
     (tmp_path / "data" / "test" / "wave").rename(tmp_path / "data" / "test" / "clap")
-    with pytest.raises(InputError, match=r"has a class .'clap'. that .* does not have"):
+    with pytest.raises(InputError, match=r"has a class 'clap' that .* does not have"):
         create_data("event_folder", source=str(tmp_path / "data"))
     (tmp_path / "data" / "test" / "clap").rename(tmp_path / "data" / "test" / "wave")
     (tmp_path / "data" / "train" / "2" / "user_0.npz").write_bytes(b"PK\x03\x04 damaged")

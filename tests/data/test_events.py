@@ -204,7 +204,7 @@ def test_an_archive_that_lies_there_is_unpacked(tmp_path, monkeypatch):
         ({"steps": 0}, "steps must be a whole number"),
         ({"by": "duration"}, "unknown by 'duration'"),
         ({"image_size": (1, 2, 3)}, "image_size must be"),
-        ({"source": "nowhere"}, "must be a folder, not nowhere"),
+        ({"source": "nowhere"}, "there is no folder nowhere"),
     ],
 )
 def test_options_that_cannot_be_are_told(tmp_path, options, message):

@@ -79,8 +79,8 @@ def test_a_recording_without_events_has_empty_frames():
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        ([(4, 0, 0, 0)], {}, "x from 0 to 3 on this sensor, not 4 to 4"),
-        ([(0, -1, 0, 0)], {}, "y from 0 to 2 on this sensor, not -1 to -1"),
+        ([(4, 0, 0, 0)], {}, "x from 0 to 3 on a sensor of 3x4 pixels, not 4 to 4"),
+        ([(0, -1, 0, 0)], {}, "y from 0 to 2 on a sensor of 3x4 pixels, not -1 to -1"),
         ([(0, 0, 0, 2)], {}, "p from 0 to 1"),
         ([(0, 0, 0, 0)], {"steps": 0}, "steps must be a whole number of at least 1"),
         ([(0, 0, 0, 0)], {"by": "cont"}, "did you mean 'count'"),

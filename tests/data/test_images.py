@@ -110,7 +110,7 @@ def test_images_of_different_sizes_need_a_size(tmp_path):
 
 def test_trees_that_cannot_work_are_told(tmp_path):
     tree = write_tree(tmp_path / "tree")
-    with pytest.raises(InputError, match=r"has 3 classes, but 'cifar10' 10"):
+    with pytest.raises(InputError, match=r"has 3 classes, but 'cifar10' has 10"):
         create_data("cifar10", source=str(tree))
     (tree / "test" / "dog").mkdir()
     picture(0, 0).save(tree / "test" / "dog" / "0.png")

@@ -235,7 +235,7 @@ REFUSED = [
     (twice(PerStep(nn.BatchNorm1d(4, track_running_stats=False))), "nir", "running statistics"),
     (nn.Sequential(PerStep(LIF(2, reset="hard"))), "nir", "PerStep"),
     (nn.Sequential(LIF(2, reset="hard"), LIF(3, reset="hard")), "nir", "one number of steps"),
-    (nn.Linear(4, 4), "nir", "number of steps"),
+    (nn.Linear(4, 4), "nir", "found no neurons of a2sg"),
     (nn.Linear(4, 4), "nor", "did you mean 'norse'"),
 ]
 

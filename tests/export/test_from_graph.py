@@ -158,6 +158,16 @@ def test_what_no_neuron_here_does_is_named(changes, options, message):
         from_nir(lif_graph(changes)[1], **{"steps": T, **options})
 
 
+def test_a_path_is_no_graph():
+    with pytest.raises(InputError, match=r"one of NIR, such as nir.read\(path\) gives, not 'net.nir'"):
+        from_nir("net.nir")
+
+
+def test_a_network_without_neurons_has_no_steps():
+    with pytest.raises(InputError, match="found no neurons of a2sg in the model"):
+        to_nir(nn.Sequential(nn.Linear(3, 2)), (3,))
+
+
 def test_graphs_that_no_network_here_is():
     nodes, graph = lif_graph(extra=[("cell", "cell")])
     with pytest.raises(InputError, match=r"cell, output read each other in a loop.* a2sg.Recurrent"):

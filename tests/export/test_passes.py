@@ -117,7 +117,7 @@ def passing(forward):
 
 
 REFUSED = [
-    (lambda self, x: self(x) if x.sum() > 0 else x, r"'model' \(Net\).* cannot be followed.* conditions"),
+    (lambda self, x: self(x) if x.sum() > 0 else x, r"the model \(Net\).* cannot be followed.* conditions"),
     (lambda self, x: torch.stack([self.hidden(step) for step in x]), "cannot be followed"),
     (lambda self, x: self.hidden(x[0]), "calls 'getitem'.* all steps at once"),
     (lambda self, x: self.head(self.lif(self.hidden(x))).mean(0), "'mean'.* decision over the steps"),

@@ -210,6 +210,8 @@ def test_neurons_of_ones_own_fit():
     [
         ({"name": "vgg12"}, r"unknown model 'vgg12' \(did you mean 'vgg1"),
         ({"depth": 3}, r"model 'vgg_small' takes width, not 'depth'"),
+        ({"widht": 3}, r"not 'widht' \(did you mean 'width'\?\)"),
+        ({"num_class": 3}, r"not 'num_class' \(did you mean 'num_classes'\?\)"),
         ({"setting": 3}, "not 'setting'"),
         ({"width": 0}, "width must be a number above 0, not 0"),
         ({"image_size": 3}, "image_size must be at least 4 .* not 3"),
@@ -289,3 +291,22 @@ def test_weights_and_norm_fold_into_one():
         folded = per_step(fuse(layer.synapse, layer.norm.bn), x)
         torch.testing.assert_close(folded, layer.norm(per_step(layer.synapse, x)))
         assert torch.equal(layer.neuron(folded), layer(x))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((4, 2, 8, 8, 3), r"have 8 \(shape .*\): they come last, so permute to \[..., C, H, W\]"),
+        ((2, 4, 3, 8, 8), r"have T=2 \(shape .*\): time comes first, x.transpose\(0, 1\)"),
+        ((2, 5, 3, 8, 8), r"have T=2 \(shape \([^)]*\)\)$"),
+        ((2, 1, 8, 8), r"have 1 \(shape \([^)]*\)\)$"),
+    ],
+)
+def test_images_in_another_order_are_guessed(shape, message):
+    with pytest.raises(InputError, match=message):
+        create_model("vgg_small", steps=4, image_size=8)(torch.zeros(shape))
+
+
+def test_images_of_bytes_are_to_be_scaled():
+    with pytest.raises(InputError, match=r"not torch.uint8: scale pixels with .float\(\) / 255"):
+        create_model("vgg_small", image_size=8)(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))

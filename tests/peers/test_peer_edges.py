@@ -110,6 +110,14 @@ class TestSpikingJelly:
         ):
             net(inputs())
 
+    def test_a_reset_that_is_forgotten_in_training_is_named_before_the_backward_pass(self):
+        net = dense(self.node())
+        windows = a2sg.adapt(net, steps=T)
+        net(inputs()).sum().backward()
+        windows.step()
+        with pytest.raises(InputError, match="layer '1' begins a sequence, but the state was not reset"):
+            net(inputs())
+
     @newer
     def test_online_training_is_named(self):
         from spikingjelly.activation_based import functional
@@ -120,7 +128,7 @@ class TestSpikingJelly:
         net(inputs()[0]).sum().backward()
         functional.detach_net(net)
         with pytest.raises(
-            InputError, match=r"saw 1 steps .*; if it is, the state is detached after every step"
+            InputError, match=r"saw 1 step .*; if it is, the state is detached after every step"
         ):
             net(inputs()[0])
 
@@ -316,8 +324,14 @@ class TestNorse:
     def test_the_adjoint_is_refused(self):
         from norse.torch import LIFCell, LIFParameters
 
-        with pytest.raises(InputError, match="layer '1': LIFCell has method='adjoint'"):
+        with pytest.raises(InputError, match="layer '1': LIFCell has the adjoint method"):
             a2sg.adapt(dense(LIFCell(LIFParameters(method="adjoint"))), steps=T)
+
+    def test_the_adjoint_of_an_lsnn_is_refused(self):
+        from norse.torch.module.lsnn import LSNNCell
+
+        with pytest.raises(InputError, match=r"LSNNCell has the adjoint method.*\(LSNN: adjoint=False\)"):
+            a2sg.adapt(dense(LSNNCell(adjoint=True)), steps=T)
 
     def test_unknown_steps_are_left_alone(self):
         from norse.torch import LICell, LIFBoxCell, LIFRefracCell

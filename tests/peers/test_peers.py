@@ -249,7 +249,7 @@ def test_another_t_is_told(case):
     loss_of(net).backward()
     windows.step()
     loss_of(net, steps=1).backward()
-    with pytest.raises(InputError, match="saw 1 steps of a sequence, but steps=4"):
+    with pytest.raises(InputError, match="saw 1 step of a sequence, but steps=4"):
         windows.step()
 
 

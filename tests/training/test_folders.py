@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from a2sg.errors import InputError
 from a2sg.training.arms import parse_arm
 from a2sg.training.checkpoints import CHECKPOINT
 from a2sg.training.compare import compare
-from a2sg.training.folders import CONFIG, LOCK, SUMMARY, blank, opened, read_summary
+from a2sg.training.folders import CONFIG, LOCK, SUMMARY, blank, opened, read_summary, require_run
 from a2sg.training.recipe import load_recipe
 from a2sg.training.run import train
 from saved import metrics, timeless
@@ -128,3 +129,34 @@ def test_an_opened_folder_is_free_afterwards(tmp_path):
         assert checkpoint is None
     with pytest.raises(InputError, match="is not empty"), opened(tiny(), tmp_path / "run", resume=False):
         pass
+
+
+def test_what_is_no_run_folder_says_what_it_is(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("fixed-s0", "a2sg-s0"):
+        (tmp_path / "comparison" / name).mkdir(parents=True)
+        (tmp_path / "comparison" / name / CONFIG).touch()
+    (tmp_path / "other").mkdir()
+    for name, message in (
+        ("nowhere", "there is nothing of that name"),
+        ("file", "it is a file"),
+        ("comparison", rf"it holds runs, so name one of them, such as .*{re.escape(os.sep)}a2sg-s0"),
+        ("other", rf"it has no {CONFIG} \(a2sg train writes one\)"),
+    ):
+        with pytest.raises(InputError, match=f"{name} is no run folder: {message}"):
+            require_run(tmp_path / name)
+    require_run(tmp_path / "comparison" / "fixed-s0")
+
+
+@pytest.mark.parametrize(
+    ("there", "out", "message"),
+    [
+        ("mine.txt", ".", r"is not empty: choose another --out$"),
+        ("mine.txt", "mine.txt", r"mine\.txt is a file, not a folder: choose another --out$"),
+        (CONFIG, ".", r"is not empty: choose another --out, or go on with a2sg train --resume"),
+    ],
+)
+def test_only_a_run_is_to_be_gone_on_with(tmp_path, there, out, message):
+    (tmp_path / there).touch()
+    with pytest.raises(InputError, match=message), opened(tiny(), tmp_path / out, resume=False):
+        pytest.fail("it was opened")

@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import a2sg
 from a2sg.data.sets import IGNORE
 from a2sg.errors import InputError
 from a2sg.neuron import Record
-from a2sg.training.losses import LOSSES, Loss, create_loss, mean_readout, membrane_readout
+from a2sg.training.losses import LOSSES, Loss, create_loss, mean_readout, membrane_readout, require_outputs
 from a2sg.training.regularizers import REGULARIZERS, create_regularizers
 
 
@@ -173,6 +174,40 @@ def test_losses_that_cannot_work_are_told(name, options, message):
 def test_logits_without_time_are_told():
     with pytest.raises(InputError, match=r"must be \[T, B, K\], not of shape \(4, 5\)"):
         create_loss("mean")(torch.zeros(4, 5), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            torch.tensor([1, 2, 3]),
+            "must be from 0 to 2, as the network has 3 outputs, not 3: are they numbered",
+        ),
+        (
+            torch.tensor([0.0, 1.0, 2.0]),
+            r"do not fit labels \(3,\): class numbers are whole, so convert torch.float32",
+        ),
+        (torch.tensor([0, 1]), r"do not fit labels \(2,\): 3 samples went in, but there are 2 labels"),
+        (torch.zeros(3, 1, dtype=torch.int64), r"do not fit labels \(3, 1\): a class per pixel needs"),
+    ],
+)
+def test_labels_that_do_not_fit_say_why(labels, message):
+    with pytest.raises(InputError, match=message):
+        create_loss("mean")(torch.zeros(2, 3, 3), labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+def test_labels_of_any_whole_type(dtype):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 4, 3), torch.tensor([0, 2, 1, 1])
+    expected = nn.functional.cross_entropy(logits.mean(0), labels)
+    torch.testing.assert_close(create_loss("mean")(logits, labels.to(dtype)), expected)
+
+
+def test_a_network_with_another_number_of_outputs():
+    require_outputs(torch.zeros(2, 5, 3), 3)
+    with pytest.raises(InputError, match=r"logits \(2, 5, 3\) .* has 10 classes: .* num_classes outputs"):
+        require_outputs(torch.zeros(2, 5, 3), 10)
 
 
 def records():

@@ -1,11 +1,13 @@
 """The learning rate over a run and over the parts of a network; weights to start from."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from a2sg.data.sets import DATA, Held
 from a2sg.errors import InputError
 from a2sg.training.build import build_data, build_model, build_optimizer, build_schedule
 from a2sg.training.checkpoints import CHECKPOINT, read_checkpoint
@@ -161,3 +163,14 @@ def test_weights_that_do_not_fit_are_told_and_nothing_is_written(trained, tmp_pa
     with pytest.raises(InputError, match="is no run folder"):
         train(quick(**{"model.weights": str(tmp_path)}), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_labels_that_are_numbered_from_1_are_told_before_training(part, monkeypatch):
+    digits = build_data(load_recipe("digits"))
+    numbered = Held(torch.zeros(3, 1, 8, 8), torch.tensor([1, 2, 10]))
+    monkeypatch.setitem(DATA, "mine", lambda: replace(digits, **{part: numbered}))
+    with pytest.raises(
+        InputError, match="'mine' has 10 classes, so its labels must be from 0 to 9, not 1 to 10"
+    ):
+        build_data(load_recipe("digits", {"data.name": "mine"}))

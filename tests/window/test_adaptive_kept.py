@@ -154,20 +154,35 @@ SILENT = {
     "too early": (
         {"every": 9},
         "none",
-        "no search has run: the first ends with iteration 9, and 4 iterations",
+        "no search has run: the first needs 10 iterations, and 4 have",
     ),
-    "in a row": ({"every": 9, "start": 2, "batches": 4}, "none", "the first ends with iteration 5, and 4 "),
+    "in a row": ({"every": 9, "start": 2, "batches": 4}, "none", "the first needs 6 iterations, and 4 "),
     "no backward pass": (
         {},
         "no backward",
         r"4 searches found nothing \(no gradient: \d+\): no backward pass",
     ),
     "another rule": ({}, "another", "took the place of the observers of 2 layers"),
-    "broken": ({}, "nan", r"4 searches found nothing \(not finite: \d+\): look at the layers"),
+    "broken": ({}, "nan", r"4 searches found nothing \(not finite: \d+\): gradients were NaN"),
     "only watched": ({"spatial": False, "temporal": False, "every": 9}, "none", ""),
     "all is well": ({}, "none", ""),
     "one part": ({"temporal": False}, "no backward", r"4 searches found nothing \(no gradient: \d+\)"),
 }
+
+
+def test_a_step_that_was_never_called_is_told():
+    net = Net(Plan())
+    windows = AdaptiveWindows(net, every=1, start=0)
+    net.loss(*batch(4)).backward()
+    assert windows.silence.startswith("no search has run: step() was never called")
+
+
+def test_a_step_before_the_backward_pass_is_told_at_once(caplog):
+    net = Net(Plan())
+    windows = AdaptiveWindows(net, every=1, start=0)
+    net.loss(*batch(4))
+    windows.step()
+    assert "call step() once an iteration, after backward()" in caplog.text
 
 
 @pytest.mark.parametrize("case", SILENT)

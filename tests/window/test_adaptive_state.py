@@ -144,8 +144,23 @@ def test_a_state_of_another_search_is_refused_and_changes_nothing(plan, options)
 
 def test_a_state_of_other_layers_is_refused():
     windows = AdaptiveWindows(Net(Plan()), candidates=5)
-    with pytest.raises(InputError, match=r"neurons\.0"):
+    with pytest.raises(InputError, match=r"only they have the layers '0', only this one 'neurons\.0'"):
         windows.load_state_dict(AdaptiveWindows(nn.Sequential(LIF(4)), candidates=5).state_dict())
+
+
+def test_a_state_of_other_candidates_says_which_sums_differ():
+    windows = AdaptiveWindows(nn.Sequential(LIF(4)), candidates=5)
+    other = AdaptiveWindows(nn.Sequential(LIF(4)), candidates=6).state_dict()
+    with pytest.raises(InputError, match=r"layer '0', \[T, candidates \+ 1, .*\(4, 7, 6\), here \(4, 6, 6\)"):
+        windows.load_state_dict(other)
+
+
+def test_the_state_of_a_model_is_no_state_of_windows():
+    net = nn.Sequential(LIF(4))
+    with pytest.raises(
+        InputError, match=r"lack .*: load the whole state_dict\(\) of windows, not that of the"
+    ):
+        AdaptiveWindows(net).load_state_dict(net.state_dict())
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,15 @@ from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import Enter, remove_hooks, swaps
 from a2sg.adopt.watch import Example
 from a2sg.columns import aligned
-from a2sg.errors import InputError, require
+from a2sg.errors import InputError, called, require
 from a2sg.surrogate import Surrogate
 from a2sg.window.adaptive import AdaptiveWindows
 from a2sg.window.policy import Loss
-from a2sg.window.site import Site
+from a2sg.window.site import Site, require_module
 
 log = logging.getLogger("a2sg")
 
+NONE = "found no spiking neurons of SpikingJelly, snnTorch, Norse, Sinabs or a2sg in the model"
 UNNAMED = (
     ": pass example=batch to find spike functions of your own by watching one pass, or name them with "
     "functions={YourModule: 'attribute'}"
@@ -84,23 +85,30 @@ def adapt(
         InputError: for a model without spiking neurons, one that is adapted already, a neuron that takes no
             other surrogate, spike functions whose calls cannot be told apart, or an option out of range.
     """
-    require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
+    require_module(model)
     for name, _, _ in swaps(model):
-        raise InputError(f"layer {name!r} is adapted already: undo that first, with revert()")
+        raise InputError(f"{called(name)} is adapted already: undo that first, with revert()")
     found = find(model, steps, surrogate, window, functions or {}, example, groups)
     for name, reason in found.left_alone.items():
-        log.warning("layer %r is left alone: %s", name, reason)
-    require(
-        bool(found.swaps),
-        "found no spiking neurons of SpikingJelly, snnTorch, Norse, Sinabs or a2sg in the model"
-        + (UNNAMED if example is None else UNSEEN),
-    )
+        log.warning("%s is left alone: %s", called(name), reason)
+    if not found.swaps:
+        raise InputError(_nothing(found, example is not None))
     for name, site in found.sites.items():
         require(
             options.get("gradient") != "full" or not isinstance(site, SpikeSite),
-            f"layer {name!r}: gradient='full' needs dL/du, which a spike function does not see: use 'spike'",
+            f"{called(name)}: gradient='full' needs dL/du, which a spike function does not see: use 'spike'",
         )
     return Adapted(model, found, window, **options)
+
+
+def _nothing(found: Found, looked: bool) -> str:
+    """Why a model has nothing to adapt, and what to do."""
+    if found.left_alone:
+        reasons = "; ".join(f"{called(name)}: {reason}" for name, reason in found.left_alone.items())
+        return (
+            f"no spiking neuron of the model can be adapted ({reasons}): take others that fire step by step"
+        )
+    return NONE + (UNSEEN if looked else UNNAMED)
 
 
 def revert(model: nn.Module) -> nn.Module:
@@ -152,7 +160,7 @@ class Adapted(AdaptiveWindows):
             InputError: if a layer's last sequence did not have T steps, or what makes its spikes was changed.
         """
         changed = [
-            f"layer {name!r}: {misfit} while it was adapted, so its surrogate is the host's again: set it "
+            f"{called(name)}: {misfit} while it was adapted, so its surrogate is the host's again: set it "
             "before adapt"
             for name, (module, swap) in self._swaps.items()
             if (misfit := swap.misfit(module))
@@ -183,7 +191,7 @@ class Adapted(AdaptiveWindows):
         Raises:
             InputError: if it was saved for other layers, steps or candidates.
         """
-        require("in_use" in state, "the saved windows lack in_use: save the state_dict() of adapted windows")
+        require("in_use" in state, "the saved windows lack in_use: load the state_dict() of adapted windows")
         super().load_state_dict(state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

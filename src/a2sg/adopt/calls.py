@@ -17,7 +17,7 @@ from a2sg.adopt.intercept import intercepting, name_of
 from a2sg.adopt.levels import Levels
 from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import Row, Swap
-from a2sg.errors import InputError
+from a2sg.errors import InputError, called
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Calls(Swap):
         """Say how errors call the layers."""
         super().name(name)
         if self.run.count is not None:
-            self.run.count.label = f"layer {name!r}" if name else "the model"
+            self.run.count.label = called(name)
 
 
 class _Layer:

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from a2sg.errors import InputError
+from a2sg.errors import InputError, many
 
 WRONG = (
     "steps must be the T that the model runs for each backward pass (evaluation with another T belongs under "
@@ -15,8 +15,11 @@ WRONG = (
 SHARED = "one neuron serves several layers: give each its own"
 APART = f"{SHARED}, or have their calls told apart with example="
 UNRESET = (
-    "the state was not reset after the last backward pass (functional.reset_net, utils.reset, reset_states, "
-    "or no state passed)"
+    "the state was not reset after the last backward pass: call functional.reset_net, utils.reset or "
+    "reset_states, or pass no state"
+)
+AT_ONCE = (
+    "or it takes single steps, and was given all of them in one call: loop over them, or set step_mode='m'"
 )
 ONLINE = "the state is detached after every step, as in online training: each step is a sequence, so steps=1"
 """What is wrong if a sequence does not have T steps, in the order in which it is to be looked at."""
@@ -47,6 +50,8 @@ class StepCount:
         self.live = False
         self.together = [self]
         self._inside: int | None = None  # steps since the model's forward began; None if nobody says
+        self._fresh = False  # whether somebody said where this sequence began
+        self._over = False  # whether such a sequence is over, and nobody has said since where the next begins
         self._replayed = 0
 
     def begin(self) -> None:
@@ -57,10 +62,13 @@ class StepCount:
         """
         if misfit := self.finish():
             self._fail(misfit)
+        self._fresh, self._over = True, False
 
     def finish(self) -> str:
         """End the sequence; what is wrong with it, or nothing."""
         misfit = self._too_few() if self.live and 0 < self.done < self.steps else ""
+        self._over = self._over or (self._fresh and self.live)
+        self._fresh = False
         self.done = 0
         self.live = False
         return misfit
@@ -76,7 +84,7 @@ class StepCount:
         """The step that is now done, from 0.
 
         Raises:
-            InputError: if it is one more than T.
+            InputError: if it is one more than T, or goes on from a sequence that is over.
         """
         if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
             # A checkpoint runs the layer again, in the backward pass.
@@ -88,6 +96,8 @@ class StepCount:
             if whole and self.live:
                 self._fail(self._too_many())
             self.finish()
+        if self.told and self.done == 0 and self._over:
+            self._fail(f"{self.label} begins a sequence, but {UNRESET}")
         self.done += 1
         if self._inside is not None:
             self._inside += 1
@@ -109,8 +119,12 @@ class StepCount:
         raise InputError(misfit)
 
     def _too_few(self) -> str:
-        others = [SHARED] if self.told and self._inside else [ONLINE] if self.told and self.done == 1 else []
-        return self._misfit(f"saw {self.done} steps of a sequence", *others)
+        others: list[str] = []
+        if self.told and self._inside:
+            others = [f"{SHARED}, {AT_ONCE}" if self.done == 1 else SHARED]
+        elif self.told and self.done == 1:
+            others = [ONLINE]
+        return self._misfit(f"saw {many(self.done, 'step')} of a sequence", *others)
 
     def _too_many(self) -> str:
         other = (UNRESET if self._inside == 0 else SHARED) if self.told else APART

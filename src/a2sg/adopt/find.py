@@ -16,7 +16,7 @@ from a2sg.adopt.seen import seen
 from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import Swap, within
 from a2sg.adopt.watch import Example
-from a2sg.errors import InputError, require
+from a2sg.errors import InputError, called, require
 from a2sg.neuron import SpikingNeuron
 from a2sg.registry import Registry
 from a2sg.surrogate import Asymmetric, Surrogate
@@ -105,7 +105,7 @@ def find(
         try:
             swap = _swap(module, site, steps, surrogate, named.modules)
         except InputError as error:
-            raise InputError(f"layer {name!r}: {error}") from None
+            raise InputError(f"{called(name)}: {error}") from None
         if isinstance(swap, str):
             found.left_alone[name] = swap
         elif swap is not None:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from a2sg.adopt.watch import Call
-from a2sg.errors import InputError
+from a2sg.errors import InputError, called
 
 
 def layers(name: str, calls: Sequence[Call], steps: int, spikes: set[Any]) -> list[int]:
@@ -65,7 +65,7 @@ def _numbered(keys: Iterable[Hashable]) -> list[int]:
 def _misfit(name: str, calls: int, steps: int, sizes: list[int]) -> str:
     counts = " and ".join(map(str, sizes))
     return (
-        f"layer {name!r} calls spike functions {calls} times in the example, {counts} times for what seems "
+        f"{called(name)} calls spike functions {calls} times in the example, {counts} times for what seems "
         f"one layer, but steps={steps}: steps must be the T of the example; if it is, layers have a weight "
         "in common, or a neuron fires twice a step: put a2sg.spike there, with a site for each"
     )

@@ -23,6 +23,9 @@ STEPS = tuple(
 )
 """Where steps live that call `threshold` once, for their spikes."""
 
+ADJOINT = "norse.torch.functional.adjoint"
+"""Where steps live whose backward pass is written out."""
+
 
 def adopt(cell: nn.Module, site: SpikeSite) -> Swap | str | None:
     """Norse: cells and modules of LIF, LIFBox, IAF, LIFEx, LIFAdEx, LSNN and Izhikevich.
@@ -34,11 +37,13 @@ def adopt(cell: nn.Module, site: SpikeSite) -> Swap | str | None:
     """
     steps = {name: getattr(cell, name, None) for name in ("activation", "activation_sparse")}
     method = getattr(getattr(cell, "p", None), "method", None)
-    if method is None and "threshold" not in getattr(steps["activation"], "__globals__", ()):
+    adjoint = getattr(steps["activation"], "__module__", "").startswith(ADJOINT)
+    if method is None and not adjoint and "threshold" not in getattr(steps["activation"], "__globals__", ()):
         return None
     require(
-        method != "adjoint",
-        f"{type(cell).__name__} has method='adjoint', whose backward pass has no surrogate: use 'super'",
+        method != "adjoint" and not adjoint,
+        f"{type(cell).__name__} has the adjoint method, whose backward pass has no surrogate: build it with "
+        "method='super' (LSNN: adjoint=False)",
     )
     known = {
         name: step

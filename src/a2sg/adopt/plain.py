@@ -120,10 +120,11 @@ def named(functions: Functions) -> Named:
         elif isinstance(kind, type) and issubclass(kind, Function) and levels:
             found.functions[kind] = levels
         else:
+            said = f"{kind!r}: {value!r}" if isinstance(functions, Mapping) else repr(functions)
             raise InputError(
                 "functions maps a class of modules to the name of an attribute, or to (name, threshold), "
                 "such as {YourModule: 'act'} or {YourModule: ('act', 0.5)}, with a list of thresholds for "
-                f"several levels; or an autograd.Function to where it fires, not {kind!r}: {value!r}"
+                f"several levels; or an autograd.Function to where it fires, not {said}"
             )
     return found
 

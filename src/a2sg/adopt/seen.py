@@ -15,7 +15,7 @@ from a2sg.adopt.levels import NOT_ALONE, Levels, find_levels
 from a2sg.adopt.plain import agree
 from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.watch import Call, Example, watch
-from a2sg.errors import InputError, require
+from a2sg.errors import InputError, called, require
 
 Said = Mapping[type[Function], Levels]
 """Where functions fire, as the user says."""
@@ -89,7 +89,7 @@ def _swap(
     for call, what in made:
         if isinstance(what, Spikes) and id(call) in layer_of:
             kind = kinds.setdefault(layer_of[id(call)], what)
-            require(kind == what, f"layer {name!r}: {kind} fires at {kind.levels}, and then at {what.levels}")
+            require(kind == what, f"{called(name)}: {kind} fires at {kind.levels}, and then at {what.levels}")
     turns = _turns(name, [call for call, _ in made], {kind.function for kind in kinds.values()}, layer_of)
     return Calls(module, [kinds[at] for at in range(len(kinds))], turns, [site() for _ in kinds])
 
@@ -110,7 +110,7 @@ def _turns(
     one = all(turn == 0 for made in turns.values() for turn in made)
     require(
         one or all(other == first for other in others),
-        f"layer {name!r} calls spike functions in another order from one forward of the model to the next: "
+        f"{called(name)} calls spike functions in another order from one forward of the model to the next: "
         "give each layer a neuron of its own, or an a2sg.SpikeSite",
     )
     return first

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from a2sg.adopt.count import StepCount
 from a2sg.adopt.site import SpikeSite
-from a2sg.errors import InputError
+from a2sg.errors import InputError, called
 from a2sg.window.site import Site
 
 MARK = "_a2sg_swap"
@@ -87,7 +87,7 @@ class Swap:
         """Say how errors call the layers."""
         for layer, site in self.sites(name).items():
             if isinstance(site, SpikeSite):
-                site.count.label = f"layer {layer!r}"
+                site.count.label = called(layer)
 
     def apply(self, module: nn.Module) -> None:
         """Put the attributes in place."""
@@ -113,7 +113,7 @@ class Swap:
         """What somebody put in place of an attribute while it was adapted, or nothing."""
         for name, value in self.attributes.items():
             if vars(module).get(MARK) is self and vars(module).get(name) is not value:
-                return f"{name} was changed to {vars(module).get(name)!r}"
+                return f"{name} was changed to {getattr(module, name, None)!r}"
         return ""
 
 

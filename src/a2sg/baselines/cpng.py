@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require, require_positive
+from a2sg.errors import called, require, require_positive
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Fill
 from a2sg.kernels.watch import Look, Steps
@@ -87,7 +87,7 @@ class CPNG(WindowPolicy):
         for name, site in self.sites.items():
             require(
                 isinstance(site, SpikingNeuron) and len(site.thresholds()) == 1,
-                f"layer {name!r}: CPNG is for a2sg's neurons of one threshold, such as a2sg.LIF",
+                f"{called(name)}: CPNG is for a2sg's neurons of one threshold, such as a2sg.LIF",
             )
         self.share = share
         self.shares: dict[str, float] = {} if share is None else dict.fromkeys(self.sites, share)

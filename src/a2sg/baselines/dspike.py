@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, require, require_count, require_positive
+from a2sg.errors import InputError, called, require, require_count, require_positive
 from a2sg.neuron import SpikingNeuron
 from a2sg.ranks import add_up
 from a2sg.surrogate import Dspike
@@ -236,7 +236,7 @@ def _dspike_neurons(policy: DspikeSearch) -> list[SpikingNeuron]:
     for name, site in policy.sites.items():
         if not isinstance(site, SpikingNeuron) or not isinstance(site.surrogate, Dspike):
             raise InputError(
-                f"layer {name!r}: DspikeSearch is for a2sg's neurons with surrogate Dspike, not "
+                f"{called(name)}: DspikeSearch is for a2sg's neurons with surrogate Dspike, not "
                 f"{getattr(site, 'surrogate', site)}"
             )
         neurons.append(site)

@@ -47,6 +47,8 @@ def create_data(name: str, **options: Any) -> ImageData:
         f"source must be a path or a hub's name, not {source!r}",
     )
     data: ImageData = DATA.create(name, **options)
+    made = isinstance(data, ImageData)
+    require(made, f"the entry of data set {name!r} must give an ImageData, not {type(data).__name__}")
     return data
 
 

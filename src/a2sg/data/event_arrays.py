@@ -51,7 +51,8 @@ def event_arrays(
     require_count("steps", steps)
     require(
         "t" in axes and len(set(axes)) == len(axes) and set(axes) <= set(AXES),
-        f"axes must be letters of {AXES!r}, each at most once, with 't', not {axes!r}",
+        f"axes must be letters of {AXES!r} (time, polarity, row, column), each at most once, with 't', not "
+        f"{axes!r}",
     )
     try:
         pattern = re.compile(label)

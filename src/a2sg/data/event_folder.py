@@ -16,7 +16,7 @@ from a2sg.data.frames import CELLS, MOST, SLICINGS, event_frames, summed_steps
 from a2sg.data.labels import require_names
 from a2sg.data.sets import ImageData, register_data
 from a2sg.data.splits import hold_out, require_holdout
-from a2sg.data.there import holds
+from a2sg.data.there import found_folder, holds
 from a2sg.data.untrusted import numbers, require_file
 from a2sg.errors import InputError, require, require_choice, require_count, require_size
 
@@ -61,8 +61,7 @@ def event_folder(
     require_count("steps", steps)
     size, share = require_size("sensor", sensor), require_holdout(holdout)
     require_choice("by", by, SLICINGS)
-    root = Path(source).expanduser()
-    require(root.is_dir(), f"data.options.source must be a folder, not {source}")
+    root = found_folder(source)
     make = partial(_frames, steps=steps, sensor=size, by=by)
     within = root / train if (root / train).is_dir() else root
     files, names = _by_class(within)
@@ -79,7 +78,7 @@ def event_folder(
         )
         others, other_names = _by_class(inner)
         strange = sorted(set(other_names) - set(classes))
-        require(not strange, f"{inner} has a class {strange[:1]} that {within} does not have")
+        require(not strange, f"{inner} has a class {min(strange, default='')!r} that {within} does not have")
         splits = [(files, labels), (others, np.array([classes.index(name) for name in other_names]))]
     parts = [
         FrameArrays(cached_frames("event_folder", files, (steps, size, by), make), torch.from_numpy(labels))

@@ -22,6 +22,7 @@ from a2sg.data.frame_cache import FrameArrays, cached_frames, read_frames
 from a2sg.data.frames import SLICINGS, event_frames
 from a2sg.data.labels import number_in
 from a2sg.data.sets import ImageData, register_data
+from a2sg.data.there import found_folder
 from a2sg.data.untrusted import numbers, read_file
 from a2sg.errors import InputError, one_line, require, require_choice, require_count, require_size
 
@@ -205,10 +206,7 @@ def events_root(source: str | None) -> Path:
     """The folder that tonic's folders are in: `source`, or one in the cache."""
     if source is None:
         return cache_folder() / "events"
-    root = Path(source).expanduser()
-    if not root.is_dir():
-        raise InputError(f"data.options.source must be a folder, not {source}")
-    return root
+    return found_folder(source)
 
 
 def tonic_sets() -> Any:

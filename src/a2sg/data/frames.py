@@ -58,8 +58,8 @@ def event_frames(
     for name, values, least_above in (("x", x, width), ("y", y, height), ("p", p, polarities)):
         if values.size and not (values.min() >= 0 and values.max() < least_above):
             raise InputError(
-                f"events must have {name} from 0 to {least_above - 1} on this sensor, "
-                f"not {values.min()} to {values.max()}"
+                f"events must have {name} from 0 to {least_above - 1} on a sensor of {height}x{width} "
+                f"pixels, not {values.min()} to {values.max()}"
             )
     span = int(t.max()) - int(t.min()) + 1 if t.size else 1
     require(span * steps < 2**63, f"events must be of one recording, not of {span} units of time")

@@ -134,7 +134,9 @@ def moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
         share = np.bincount(images[:, channel].ravel(), minlength=256) / images[:, channel].size
         mean = float(share @ levels)
         deviation = float(np.sqrt(share @ (levels - mean) ** 2))
-        require(deviation > 0, f"channel {channel} of the training images is {mean:g} everywhere")
+        require(
+            deviation > 0, f"channel {channel} of the training images is {mean:g} everywhere: is it empty?"
+        )
         means.append(mean)
         deviations.append(deviation)
     return tuple(means), tuple(deviations)

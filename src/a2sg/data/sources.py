@@ -105,7 +105,8 @@ def _checked(
         found = len(splits.classes)
         require(
             known.classes in (None, found),
-            f"{source} has {found} classes, but {known.name!r} {known.classes}",
+            f"{source} has {found} classes, but {known.name!r} has {known.classes}: for images of your own "
+            "use data set image_folder",
         )
         return splits
 

@@ -1,9 +1,11 @@
-"""What is in a folder, for errors that miss something else."""
+"""The folder of a data set, and what is in it, for errors that miss something else."""
 
 from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
+
+from a2sg.errors import require
 
 SHOWN, COUNTED = 5, 10_000
 
@@ -20,6 +22,18 @@ def holds(folder: Path) -> str:
     said = [_said(path) for path in entries[:SHOWN]]
     more = f" and {len(entries) - SHOWN:,} more" if len(entries) > SHOWN else ""
     return f"it holds {', '.join(said)}{more}"
+
+
+def found_folder(source: str) -> Path:
+    """The folder that `data.options.source` names.
+
+    Raises:
+        InputError: if there is none.
+    """
+    folder = Path(source).expanduser()
+    require(folder.exists(), f"there is no folder {source}: set data.options.source to one that is there")
+    require(folder.is_dir(), f"data.options.source must be a folder, but {source} is a file")
+    return folder
 
 
 def _said(path: Path) -> str:

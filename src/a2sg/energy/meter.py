@@ -38,6 +38,7 @@ from a2sg.models.attention import SpikeProduct
 from a2sg.modes import in_mode
 from a2sg.neuron import IntegerLIF, SpikingNeuron, State
 from a2sg.ranks import gathered
+from a2sg.window.site import require_module
 
 MAC_PICOJOULES = 4.6
 ACCUMULATE_PICOJOULES = 0.9
@@ -95,6 +96,7 @@ class EnergyMeter:
         accumulate_picojoules: float = ACCUMULATE_PICOJOULES,
         real_input: bool = True,
     ) -> None:
+        require_module(model)
         self.model = model
         self.mac_picojoules = mac_picojoules
         self.accumulate_picojoules = accumulate_picojoules

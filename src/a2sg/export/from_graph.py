@@ -71,6 +71,10 @@ def from_nir(
     """
     import nir
 
+    require(
+        isinstance(graph, nir.NIRGraph),
+        f"the graph must be one of NIR, such as nir.read(path) gives, not {graph!r}",
+    )
     found = graph.metadata.get("steps") if steps is None else steps
     require(found is not None, "steps must be given: the graph's metadata do not say how many there are")
     count = require_count("steps", int(found) if isinstance(found, np.integer) else found)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from a2sg.errors import InputError
+from a2sg.errors import InputError, called
 from a2sg.export.neurons import constant_array, neuron_node
 from a2sg.export.nodes import Scale
 from a2sg.export.passes import Signal, follow
@@ -273,7 +273,7 @@ class LayerError(InputError):
 
 
 def _refusal(module: nn.Module, layer: str, reason: str) -> LayerError:
-    return LayerError(f"layer {layer or 'model'!r} ({type(module).__name__}) cannot be exported: {reason}")
+    return LayerError(f"{called(layer)} ({type(module).__name__}) cannot be exported: {reason}")
 
 
 def _below(layer: str, name: str) -> str:

@@ -19,6 +19,7 @@ from a2sg.export.wiring import Wire, Wiring
 from a2sg.models.layers import Frames
 from a2sg.modes import in_mode
 from a2sg.neuron import SpikingNeuron
+from a2sg.window.site import require_module
 
 if TYPE_CHECKING:
     import nir
@@ -59,12 +60,14 @@ def to_nir(
 
     if isinstance(reader, str):
         reader = READERS[require_choice("reader", reader, READERS)]
+    require_module(model)
     sample = _shape(model, shape)
     wiring = Wiring(reader, np.float64 if _is_double(model) else np.float32)
     with in_mode(model, training=False), torch.no_grad():
         start = wiring.add("input", nir.Input(input_type=np.array(sample)), Wire((), sample))
         wiring.finish("output", visit(wiring, model, "", start, leading=2))
     steps = {module.steps for module in model.modules() if isinstance(module, SpikingNeuron | Frames)}
+    require(bool(steps), "found no neurons of a2sg in the model, such as a2sg.LIF, which would say what T is")
     require(len(steps) == 1, f"the layers must have one number of steps, not {sorted(steps)}")
     metadata: dict[str, Any] = {
         "made_by": f"a2sg {__version__}",

@@ -21,6 +21,7 @@ from a2sg.guard.tally import Counts, Tally
 from a2sg.kernels.broken import letting_through
 from a2sg.ranks import add_up
 from a2sg.window import WindowPolicy
+from a2sg.window.site import require_module
 
 log = logging.getLogger("a2sg")
 
@@ -59,6 +60,7 @@ class StepGuard:
     """
 
     def __init__(self, model: nn.Module, windows: WindowPolicy | None = None, *, most: int = 20) -> None:
+        require_module(model)
         self.windows = windows
         self.most = require_count("most", most, least=0)
         self._buffers = Buffers(model)

@@ -36,10 +36,13 @@ def show(watcher: Watcher, window: Tensor, steps: Steps, grads: Gradients) -> Gr
 
 
 # The schema is written out: torch before 2.7 infers none from list[Tensor].
-_SCHEMA = "(Tensor[] grads, str key, Tensor window, Tensor potential, Tensor upstream, Tensor? carry, Tensor delta)"
+_SCHEMA = (
+    "(Tensor[] grads, str key, Tensor window, Tensor potential, Tensor upstream, Tensor? carry, Tensor delta)"
+    " -> Tensor[]"
+)
 
 
-@torch.library.custom_op("a2sg::show", mutates_args=(), schema=_SCHEMA + " -> Tensor[]")
+@torch.library.custom_op("a2sg::show", mutates_args=(), schema=_SCHEMA)
 def _show(
     grads: list[Tensor],
     key: str,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from a2sg.errors import require_choice, require_count, require_size
+from a2sg.errors import require, require_choice, require_count, require_size
 from a2sg.models import espikeformer as _espikeformer  # noqa: F401  (registers its networks)
 from a2sg.models import fcn as _fcn  # noqa: F401
 from a2sg.models import fpn as _fpn  # noqa: F401
@@ -22,6 +23,7 @@ from a2sg.models.retime import with_steps
 from a2sg.models.setting import MODELS, NEURON_OF, Setting, neuron_factory, register_model
 from a2sg.models.unfold import unfold
 from a2sg.neuron.whole import share_work
+from a2sg.registry import check_options
 from a2sg.surrogate import Surrogate
 
 __all__ = [
@@ -79,6 +81,8 @@ def create_model(
     Raises:
         InputError: for an unknown name or option, or a value out of range.
     """
+    elsewhere = inspect.signature(create_model).parameters
+    check_options(f"model {name!r}", MODELS.find(name), options, given=1, beside=elsewhere)
     setting = Setting(
         num_classes=require_count("num_classes", num_classes),
         steps=require_count("steps", steps),
@@ -90,6 +94,8 @@ def create_model(
         norm=NORMS[require_choice("norm", norm, NORMS)],
     )
     model: nn.Module = MODELS.create(name, setting, **options)
+    made = isinstance(model, nn.Module)
+    require(made, f"the entry of model {name!r} must give a torch module, not {type(model).__name__}")
     share_work(model)
     return model
 

@@ -279,11 +279,15 @@ class Frames(nn.Module):
         shape = tuple(images.shape)
         if len(shape) not in (4, 5):
             raise InputError(f"images must be [B, C, H, W] or [T, B, C, H, W], not of shape {shape}")
-        require(images.is_floating_point(), f"images must be floating point, not {images.dtype}")
+        require(
+            images.is_floating_point(),
+            f"images must be floating point, not {images.dtype}: scale pixels with .float() / 255",
+        )
         channels, height, width = shape[-3:]
         require(
             channels == self.channels,
-            f"this network takes in_channels={self.channels}, but the images have {channels} (shape {shape})",
+            f"this network takes in_channels={self.channels}, but the images have {channels} (shape {shape})"
+            + (": they come last, so permute to [..., C, H, W]" if shape[-1] == self.channels else ""),
         )
         require(
             self.size is None or (height, width) == self.size,

@@ -19,6 +19,7 @@ from a2sg.models.attention import SpikeProduct, TokenAttention
 from a2sg.models.blocks import PooledNeuron
 from a2sg.models.layers import Frames, PerStep
 from a2sg.neuron import IntegerLIF, SpikingNeuron
+from a2sg.window.site import require_module
 
 NOT_AFFINE = {f"torch.nn.modules.{name}" for name in ("activation", "normalization", "instancenorm")}
 """Where torch has the layers that take the mean current."""
@@ -46,6 +47,7 @@ def unfold(model: nn.Module, example: Tensor | None = None) -> nn.Module:
     Raises:
         InputError: if the model has no integer neurons, or its outputs change.
     """
+    require_module(model)
     neurons = [module for module in model.modules() if isinstance(module, IntegerLIF)]
     require(bool(neurons), "unfold needs a model with integer neurons: a2sg.IntegerLIF, neuron='integer_lif'")
     levels = {neuron.levels for neuron in neurons}

@@ -103,11 +103,15 @@ class DeltaEncoder(nn.Module):
 
 def _require_intensities(x: Tensor) -> None:
     """Raise `InputError` for what is not from 0 to 1; a look that would stop a GPU's stream is left out."""
-    require(x.is_floating_point(), f"intensities must be floating point from 0 to 1, not {x.dtype}")
+    require(
+        x.is_floating_point(),
+        f"intensities must be floating point from 0 to 1, not {x.dtype}: scale pixels with .float() / 255",
+    )
     if x.device.type == "cpu" and not torch.compiler.is_compiling() and x.numel():
         low, high = (value.item() for value in x.aminmax())
-        require(
-            low >= 0 and high <= 1,
-            f"intensities must be from 0 to 1, not {low:g} to {high:g}: pixels that are standardised are not "
-            "(with data sets of your own, leave out mean and std)",
+        hint = (
+            "divide pixels by 255"
+            if low >= 0
+            else "pixels that are standardised are not (with data sets of your own, leave out mean and std)"
         )
+        require(low >= 0 and high <= 1, f"intensities must be from 0 to 1, not {low:g} to {high:g}: {hint}")

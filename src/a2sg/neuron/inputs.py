@@ -21,7 +21,8 @@ def require_sequence(current: Tensor) -> None:
     if current.shape[0] == 0:
         raise InputError(f"the input has no steps (shape {tuple(current.shape)}): it must be [T, B, ...]")
     if not current.is_floating_point():
-        raise InputError(f"the input must be floating point, not {current.dtype}: convert it with .float()")
+        scaled = ".float() / 255 if these are pixels" if current.dtype == torch.uint8 else ".float()"
+        raise InputError(f"the input must be floating point, not {current.dtype}: convert it with {scaled}")
 
 
 def require_steps(steps: int, site: Site) -> None:
@@ -29,10 +30,9 @@ def require_steps(steps: int, site: Site) -> None:
     if steps > site.steps and site.groups is None and torch.is_grad_enabled():
         raise InputError(
             f"this neuron has steps={site.steps}, but the input has T={steps} in its first dimension: inputs "
-            "are [T, B, ...]. To train with more steps than there are windows, make the neuron with "
-            f"steps={steps} (load_state_dict takes its weights), or with groups=1, so that steps share a "
-            "window; evaluation under torch.no_grad() takes any T; for a sequence in parts, pass "
-            "return_state=True"
+            "are [T, B, ...], so if the batch came first, x.transpose(0, 1). To train with more steps than "
+            f"windows, make it with steps={steps} (load_state_dict takes the weights) or groups=1 (steps share "
+            "a window); torch.no_grad() takes any T, and return_state=True a sequence in parts"
         )
 
 

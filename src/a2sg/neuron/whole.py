@@ -9,6 +9,7 @@ from torch import nn
 
 from a2sg.kernels import Work
 from a2sg.neuron.spiking import Record, SpikingNeuron
+from a2sg.window.site import require_module
 
 
 def share_work(model: nn.Module) -> Work:
@@ -31,6 +32,7 @@ def recording(model: nn.Module) -> Iterator[dict[str, list[Record]]]:
     Yields a dict from module name to one `Record` per forward pass. The tensors are part of the
     graph: a loss may be built on them. Of nested contexts the innermost collects.
     """
+    require_module(model)
     neurons = {name: module for name, module in model.named_modules() if isinstance(module, SpikingNeuron)}
     records: dict[str, list[Record]] = {name: [] for name in neurons}
     outer = {name: neuron._record for name, neuron in neurons.items()}

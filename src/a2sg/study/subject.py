@@ -61,6 +61,9 @@ def find_subject(name: str, data: str | None, size: int, steps: int | None, seed
     if name in list_models():
         return _fresh(name, data, size, 4 if steps is None else steps, seed)
     if not Path(name).exists():
+        require(
+            name not in DATA, f"{name!r} is a data set: give a network or a run folder, and --data {name}"
+        )
         require_known("model or run folder", name, list_models())
     require(
         data is None and steps is None, f"{name} is a run: --data and --steps are those of its config.yaml"

@@ -47,7 +47,24 @@ def build_data(config: RunConfig) -> ImageData:
     if DATA.takes(config.data.name, "steps"):
         require("steps" not in options, "data.options.steps is model.steps: set that")
         options = {**options, "steps": config.model.steps}
-    return create_data(config.data.name, **options)
+    data = create_data(config.data.name, **options)
+    if data.task == "classification":
+        _require_labels(config.data.name, data)
+    return data
+
+
+def _require_labels(name: str, data: ImageData) -> None:
+    """Raise `InputError` for labels at hand that are none of the classes, which would end a GPU's process."""
+    for part in (data.train, data.test):
+        labels = getattr(part, "labels", None)
+        if labels is None or len(labels) == 0:
+            continue
+        least, most = int(np.asarray(labels).min()), int(np.asarray(labels).max())
+        require(
+            least >= 0 and most < len(data.classes),
+            f"data set {name!r} has {len(data.classes)} classes, so its labels must be from 0 to "
+            f"{len(data.classes) - 1}, not {least} to {most}",
+        )
 
 
 def build_augment(config: RunConfig, data: ImageData) -> Augmentation:

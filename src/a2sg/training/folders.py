@@ -29,12 +29,22 @@ def blank(folder: Path) -> bool:
     return not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= REMAINS)
 
 
+def require_run(folder: Path) -> None:
+    """Raise `InputError` unless `folder` is that of a run, finished or not."""
+    if not folder.exists():
+        why = "there is nothing of that name"
+    elif not folder.is_dir():
+        why = "it is a file"
+    elif runs := sorted(folder.glob(f"*/{CONFIG}")):
+        why = f"it holds runs, so name one of them, such as {runs[0].parent}"
+    else:
+        why = f"it has no {CONFIG} (a2sg train writes one)"
+    require((folder / CONFIG).is_file(), f"{folder} is no run folder: {why}")
+
+
 def read_run_config(folder: Path) -> RunConfig:
     """The config of a run folder."""
-    require(
-        (folder / CONFIG).is_file(),
-        f"{folder} is no run folder: it has no {CONFIG} (a2sg train writes one)",
-    )
+    require_run(folder)
     return read_config(folder / CONFIG)
 
 
@@ -68,10 +78,9 @@ def opened(config: RunConfig, out: Path, *, resume: bool) -> Iterator[Path | Non
             asdict(read_run_config(out)) == asdict(config), f"{out} holds another run than the one to resume"
         )
     else:
-        require(
-            blank(out),
-            f"{out} is not empty: choose another --out, or go on with a2sg train --resume {out}",
-        )
+        require(out.is_dir() or not out.exists(), f"{out} is a file, not a folder: choose another --out")
+        goes_on = f", or go on with a2sg train --resume {out}" if (out / CONFIG).is_file() else ""
+        require(blank(out), f"{out} is not empty: choose another --out{goes_on}")
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / LOCK)

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from a2sg.errors import require, require_positive, require_share
+from a2sg.devices import answers_at_once
+from a2sg.errors import InputError, many, require, require_positive, require_share
 from a2sg.neuron.integrator import integrated
 from a2sg.neuron.lengths import last_of, mean_over_steps, require_lengths, within
 from a2sg.registry import Registry
@@ -229,13 +230,8 @@ def cross_entropy(
     Raises:
         InputError: if labels or weights do not fit the scores.
     """
-    shape = scores.shape if labels.is_floating_point() else (len(scores), *scores.shape[2:])
-    require(
-        labels.shape == shape,
-        f"the network gives logits {tuple(scores.shape)} (B, K, ...), which do not fit labels "
-        f"{tuple(labels.shape)}: a class per pixel needs a network such as fcn_small, a class per image one "
-        "such as vgg_small",
-    )
+    labels = labels if labels.is_floating_point() else labels.long()
+    _require_fitting(scores, labels)
     weight = None
     if class_weights:
         require_weights(class_weights, scores.shape[1])
@@ -252,6 +248,41 @@ def cross_entropy(
     if weight is None:
         return total / counted.sum().clamp(min=1)
     return total / (weight[labels.clamp(min=0)] * counted).sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+
+def _require_fitting(scores: Tensor, labels: Tensor) -> None:
+    """Raise `InputError` unless labels fit scores `[N, K, ...]`; no look waits for a GPU."""
+    one_each = (len(scores), *scores.shape[2:])
+    if labels.shape != (scores.shape if labels.is_floating_point() else one_each):
+        if labels.shape == one_each:
+            hint = f"class numbers are whole, so convert {labels.dtype} with labels.long()"
+        elif len(labels) != len(scores):
+            hint = f"{len(scores)} samples went in, but there are {many(len(labels), 'label')}"
+        else:
+            hint = (
+                "a class per pixel needs a network such as fcn_small, a class per image one such as vgg_small"
+            )
+        raise InputError(
+            f"the network gives logits {tuple(scores.shape)} (B, K, ...), which do not fit labels "
+            f"{tuple(labels.shape)}: {hint}"
+        )
+    if labels.is_floating_point() or not answers_at_once(labels.device) or torch.compiler.is_compiling():
+        return
+    classes, most = scores.shape[1], int(labels.max()) if labels.numel() else -1
+    require(
+        most < classes,
+        f"labels must be from 0 to {classes - 1}, as the network has {classes} outputs, not {most}: are they "
+        "numbered from 1, or num_classes too small?",
+    )
+
+
+def require_outputs(logits: Tensor, classes: int) -> None:
+    """Raise `InputError` unless logits `[T, B, K, ...]` have an output for every class."""
+    require(
+        logits.dim() < 3 or logits.shape[2] == classes,
+        f"the network gives logits {tuple(logits.shape)} (T, B, K, ...), but the data set has "
+        f"{many(classes, 'class', 'es')}: its entry function has to make num_classes outputs",
+    )
 
 
 def require_weights(class_weights: Sequence[float], classes: int) -> None:

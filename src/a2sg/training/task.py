@@ -42,6 +42,7 @@ from a2sg.training.build import (
 )
 from a2sg.training.config import RunConfig
 from a2sg.training.graphs import CudaRecorder, GraphedStep, obstacle, wanted
+from a2sg.training.losses import require_outputs
 from a2sg.training.metrics import Mean, build_metric
 from a2sg.training.midway import Saver, random_state, set_random_state
 from a2sg.training.phases import AUGMENTATION
@@ -132,6 +133,8 @@ class SpikingTask(pl.LightningModule):
             watch = recording(self.model)
         with watch as records, self._keeping(images.device):
             logits = self.model(images)
+        if self.data.task != "regression":
+            require_outputs(logits, len(self.data.classes))
         loss = self.loss(logits, labels, **self.lengths(images))
         total = loss
         for term in self.regularizers:

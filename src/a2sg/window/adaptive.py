@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require, require_choice, require_count, require_positive, require_share
+from a2sg.errors import called, require, require_choice, require_count, require_positive, require_share
 from a2sg.kernels.sums import Sums
 from a2sg.kernels.watch import Gradient
 from a2sg.ranks import add_up
@@ -239,7 +239,8 @@ class AdaptiveWindows(WindowPolicy):
         for name, site in self.sites.items():
             require(
                 isinstance(site.surrogate, Asymmetric),
-                f"biases are those of the asymmetric shape, but layer {name!r} has {site.surrogate}",
+                f"biases are those of the shape Asymmetric(), but {called(name)} has {site.surrogate}: leave "
+                "biases at 1",
             )
             found[name] = [
                 replace(site.surrogate, bias=0.5 + 0.5 * at / (biases - 1))  # type: ignore[call-arg]

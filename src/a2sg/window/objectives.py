@@ -159,12 +159,15 @@ def find_objective(part: str, given: bool | str | Objective, usual: Objective) -
         usual: the paper's.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: for an unknown name, or something else.
     """
     if isinstance(given, Objective):
         return given
     if isinstance(given, str):
         return OBJECTIVES[require_known(part, given, OBJECTIVES)]
+    require(
+        isinstance(given, bool), f"{part} must be True, False, an Objective or the name of one, not {given!r}"
+    )
     return usual if given else None
 
 

@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require, require_count
+from a2sg.errors import called, require, require_count, require_gradient
 from a2sg.modes import as_it_was
 from a2sg.ranks import add_up
 from a2sg.window.joining import JoinableWindows, Reduction
 from a2sg.window.later import Mail
 from a2sg.window.observer import Clock, Observer
 from a2sg.window.records import Records, Row
-from a2sg.window.silence import silence
+from a2sg.window.silence import hint, silence
 from a2sg.window.site import Site, find_sites
 from a2sg.window.store import Store
 
@@ -185,11 +185,7 @@ class WindowPolicy(JoinableWindows):
             with as_it_was(self._model, [site.window for site in self.sites.values()]):
                 for _ in range(rounds):
                     value = loss()
-                    require(
-                        value.requires_grad,
-                        "the loss has no gradient: is it computed under torch.no_grad(), or are all "
-                        "parameters frozen?",
-                    )
+                    require_gradient(value)
                     value.backward()
                     self._update(loss)
         finally:
@@ -275,15 +271,15 @@ class WindowPolicy(JoinableWindows):
             InputError: if it was saved for other layers, steps or options.
         """
         missing = self.saved - state.keys()
-        require(not missing, f"the saved windows lack {', '.join(sorted(missing))}: save state_dict() whole")
+        require(
+            not missing,
+            f"the saved windows lack {', '.join(sorted(missing))}: load the whole state_dict() of "
+            "windows, not that of the model",
+        )
         tables = state["tables"]
         mine = {name: tuple(observer.table.shape) for name, observer in self.observers.items()}
         theirs = {name: tuple(table.shape) for name, table in tables.items()}
-        require(
-            mine == theirs,
-            "the saved windows are of another model or search: layers and table shapes "
-            f"{theirs or 'none'}, here {mine}",
-        )
+        _require_same(mine, theirs)
         self._check(state)
         with torch.no_grad():
             for name, window in state.get("in_use", {}).items():
@@ -326,10 +322,9 @@ class WindowPolicy(JoinableWindows):
         }
         if fresh := lost - self._disarmed:
             log.warning(
-                "iteration %d: %d layers were not observed, since something else took the place of their "
-                "observers: %s",
+                "iteration %d: %s not observed, since something else took the place of the observers: %s",
                 self.iteration,
-                len(fresh),
+                "1 layer was" if len(fresh) == 1 else f"{len(fresh)} layers were",
                 ", ".join(sorted(fresh)),
             )
         self._disarmed |= lost
@@ -347,10 +342,27 @@ class WindowPolicy(JoinableWindows):
         self._kept.update(bad)
         if bad:
             log.warning(
-                "iteration %d: kept the windows of %d of %d %s (%s)",
+                "iteration %d: kept the windows of %d of %d %s (%s)%s",
                 iteration,
                 sum(bad.values()),
                 len(reasons),
                 of,
                 ", ".join(f"{reason}: {count}" for reason, count in bad.items()),
+                f"; {hint(bad)}" if all(reasons) else "",
             )
+
+
+def _require_same(mine: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ...]]) -> None:
+    """Raise `InputError` unless tables, by layer, are of the same layers and shapes as the saved ones."""
+    of = "the saved windows are of another model or search"
+    ours, others = (
+        ", ".join(repr(name) for name in one if name not in other) or "none"
+        for one, other in ((mine, theirs), (theirs, mine))
+    )
+    require(mine.keys() == theirs.keys(), f"{of}: only they have the layers {others}, only this one {ours}")
+    for name, shape in mine.items():
+        require(
+            shape == theirs[name],
+            f"{of}: the sums of {called(name)}, [T, candidates + 1, …], have the shape {theirs[name]}, here "
+            f"{shape}: take the steps and options that they were saved with",
+        )

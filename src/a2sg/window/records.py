@@ -53,7 +53,7 @@ class Records:
         require(
             anew or self._elsewhere is not None or not path.exists(),
             f"{path} is there already: to go on with it, load the state that tells of its rows "
-            "(load_state_dict) before record; else move it away",
+            "(load_state_dict) before record; else move it away, or pass anew=True",
         )
         file = GrowingTable(path, self.columns)
         file.resume(self._elsewhere)

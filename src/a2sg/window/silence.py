@@ -5,6 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Set
 
+from a2sg.errors import many
+
+HINTS = {
+    "no gradient": "no backward pass came to the neurons while they were observed: unless all layers before "
+    "them are frozen, call step() once an iteration, after backward(), on the rule made for this very model",
+    "all zero": "no potential was within a window of its threshold: normalise before the neurons, or widen "
+    "the windows",
+    "not finite": "gradients were NaN or infinite: unless a GradScaler is still looking for its scale, lower "
+    "the learning rate, clip gradients, or look for broken samples",
+}
+"""What to do about each reason to keep a window."""
+
+
+def hint(kept: Counter[str]) -> str:
+    """What to do about windows that were kept, by the commonest reason."""
+    ((reason, _),) = kept.most_common(1)
+    return HINTS.get(reason, "look at the layers with a2sg.inspect")
+
 
 def silence(searches: int, kept: Counter[str], wanted: int, first: int, done: int, disarmed: Set[str]) -> str:
     """A sentence; "" if windows have been set, or none are meant to be.
@@ -20,22 +38,17 @@ def silence(searches: int, kept: Counter[str], wanted: int, first: int, done: in
     if not wanted or kept.total() < searches * wanted:
         return ""
     if not searches:
+        if not done:
+            return "no search has run: step() was never called, which belongs after each backward pass"
         return (
-            f"no search has run: the first ends with iteration {first}, and {done} iterations "
-            "have been done, counted by step(): lower start or every, or train for longer"
+            f"no search has run: the first needs {many(first + 1, 'iteration')}, and {done:,} have been "
+            "done, counted by step(): lower start or every, or train for longer"
         )
     if disarmed:
         return (
-            f"{searches} searches found nothing, since something else took the place of the observers of "
-            f"{len(disarmed)} layers ({min(disarmed)!r} among them): is there another rule "
-            "for this model's windows? Use one, and detach() the other"
+            f"{many(searches, 'search', 'es')} found nothing, since something else took the place of the "
+            f"observers of {many(len(disarmed), 'layer')} ({min(disarmed)!r} among them): is there "
+            "another rule for this model's windows? Use one, and detach() the other"
         )
-    reasons = kept.most_common()
-    told = ", ".join(f"{reason}: {times}" for reason, times in reasons)
-    hint = (
-        "no backward pass came to the neurons while they were observed: is step() called after "
-        "backward(), on the rule that was made for this very model?"
-        if reasons[0][0] == "no gradient"
-        else "look at the layers with a2sg.inspect"
-    )
-    return f"{searches} searches found nothing ({told}): {hint}"
+    told = ", ".join(f"{reason}: {times}" for reason, times in kept.most_common())
+    return f"{many(searches, 'search', 'es')} found nothing ({told}): {hint(kept)}"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, require, require_count
+from a2sg.errors import InputError, called, require, require_count
 from a2sg.kernels.gate import Gate
 from a2sg.surrogate import Surrogate
 from a2sg.window.observer import Observer
@@ -99,6 +99,12 @@ class Site(nn.Module):
         raise NotImplementedError
 
 
+def require_module(model: object) -> None:
+    """Raise `InputError` unless `model` is a torch module."""
+    what = f"the class {model.__name__}: build one" if isinstance(model, type) else f"{type(model).__name__}"
+    require(isinstance(model, nn.Module), f"the model must be a torch module, not {what}")
+
+
 def sites_of(model: nn.Module) -> dict[str, Site]:
     """The sites in `model`, by module name; none if nothing in it makes spikes."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Site)}
@@ -110,13 +116,20 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
     Raises:
         InputError: if there are none, or one has windows of another form.
     """
+    require_module(model)
     sites = sites_of(model)
-    require(
-        len(sites) > 0,
-        "found no spiking neurons in the model: use a2sg.LIF and its kin (or adapt another library's)",
-    )
+    require_some(sites)
     require_windows_by_step(sites)
     return sites
+
+
+def require_some(sites: dict[str, Site]) -> None:
+    """Raise `InputError` for a model without sites."""
+    require(
+        bool(sites),
+        "found no spiking neurons in the model: use a2sg.LIF and its kin, or adapt those of another library "
+        "with a2sg.adapt(model, steps=T)",
+    )
 
 
 def require_windows_by_step(sites: dict[str, Site]) -> None:
@@ -124,7 +137,7 @@ def require_windows_by_step(sites: dict[str, Site]) -> None:
     for name, site in sites.items():
         require(
             site.window.dim() == 1,
-            f"layer {name!r} has windows of shape {tuple(site.window.shape)}: adaptive windows are one per "
+            f"{called(name)} has windows of shape {tuple(site.window.shape)}: adaptive windows are one per "
             "step, [T]",
         )
 

@@ -284,7 +284,7 @@ def test_a_run_with_its_weights_windows_and_data(capsys, tmp_path, monkeypatch):
     short = [*options, "--windows.every", "900", "--out", "short"]
     assert run(capsys, "train", "digits", *short)[0] == 0
     summary = json.loads((tmp_path / "short" / "summary.json").read_text(encoding="utf-8"))
-    assert summary["search_silence"].startswith("no search has run: the first ends with iteration 900")
+    assert summary["search_silence"].startswith("no search has run: the first needs 901 iterations")
     assert f"windows were never set: {summary['search_silence'][:40]}" in run(capsys, "inspect", "short")[1]
     status, _, err = run(capsys, "inspect", "r", "--data", "digits")
     assert status == 2

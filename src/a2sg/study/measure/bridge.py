@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require
+from a2sg.errors import called, require
 from a2sg.study.measure.objective import Batch, Forward, Loss
 from a2sg.study.measure.probe import copied
 from a2sg.study.measure.result import Result
@@ -122,7 +122,7 @@ def bridges(model: nn.Module, batch: Batch, loss: Loss, *, forward: Forward | No
         for a, gradient in zip((inputs.flatten(0, -2) for inputs, _ in calls), gradients, strict=False):
             require(
                 len(a) % samples == 0,
-                f"layer {name!r} reads {len(a)} rows, no multiple of the {samples} targets: inputs must be "
+                f"{called(name)} reads {len(a)} rows, no multiple of the {samples} targets: inputs must be "
                 "[T, B, features], or [B, features] once a step",
             )
             if gradient is not None:

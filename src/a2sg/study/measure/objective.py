@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require, require_count
+from a2sg.errors import require, require_count, require_gradient
 from a2sg.modes import kept
+from a2sg.window.site import require_module
 
 Batch = tuple[Any, Any]
 """Inputs and targets, on the model's device."""
@@ -55,7 +56,7 @@ class Objective:
         training: bool = False,
         chunk: int | None = None,
     ) -> None:
-        require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
+        require_module(model)
         pair = isinstance(batch, tuple | list) and len(batch) == 2
         tensors = pair and all(isinstance(part, Tensor) and part.dim() > 0 for part in batch)
         require(tensors, "batch must be a pair of tensors (inputs, labels)")
@@ -120,7 +121,7 @@ class Objective:
             InputError: if it is not finite.
         """
         require(bool(value.isfinite()), f"the loss is {value.item()}: check the batch and the weights")
-        require(value.requires_grad, "the loss has no gradient")
+        require_gradient(value)
         return list(torch.autograd.grad(value, self.parameters, allow_unused=True, materialize_grads=True))
 
     def value_and_gradient(self) -> tuple[float, list[Tensor]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import swaps
-from a2sg.errors import InputError, require, require_count, require_positive
+from a2sg.errors import InputError, require, require_count, require_gradient, require_positive
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Fill, Observation, blocked, one_step, sums_of
 from a2sg.kernels.watch import Look as See
@@ -25,7 +25,7 @@ from a2sg.study.measure.moments import first, gather, levels
 from a2sg.study.measure.objective import Forward, Loss, one_number
 from a2sg.surrogate import Surrogate, WindowedAffine
 from a2sg.window.observer import Observer
-from a2sg.window.site import Site, require_windows_by_step, sites_of
+from a2sg.window.site import Site, require_module, require_some, require_windows_by_step, sites_of
 
 
 class Look(NamedTuple):
@@ -217,7 +217,7 @@ def probe(model: nn.Module, batch: Any, loss: Loss, forward: Forward | None, loo
     devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
     with torch.random.fork_rng([device.index for device in devices]), torch.enable_grad():
         value = one_number(loss(forward(model, inputs) if forward else model(inputs), targets))
-        require(value.requires_grad, "the loss has no gradient: are all parameters frozen?")
+        require_gradient(value)
         require(bool(value.isfinite()), f"the loss is {value.item()}: check the batch and the weights")
         value.backward()
     for site in sites.values():
@@ -247,10 +247,7 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
     sites: dict[str, Site] = sites_of(model) | {
         layer: site for name, _, swap in swaps(model) for layer, site in swap.sites(name).items()
     }
-    require(
-        bool(sites),
-        "found no spiking neurons in the model: adapt another library's with a2sg.adapt(model, steps=T)",
-    )
+    require_some(sites)
     require_windows_by_step(sites)
     return sites
 
@@ -261,7 +258,7 @@ def copied(model: nn.Module) -> nn.Module:
     Raises:
         InputError: for a model without sites, or that cannot be copied.
     """
-    require(isinstance(model, nn.Module), f"the model must be a torch module, not {type(model).__name__}")
+    require_module(model)
     model = getattr(model, "_orig_mod", model)  # of torch.compile
     if isinstance(model, nn.parallel.DistributedDataParallel):
         model = model.module
