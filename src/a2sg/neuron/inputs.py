@@ -31,8 +31,8 @@ def require_steps(steps: int, site: Site) -> None:
         raise InputError(
             f"this neuron has steps={site.steps}, but the input has T={steps} in its first dimension: inputs "
             "are [T, B, ...], so if the batch came first, x.transpose(0, 1). To train with more steps than "
-            f"windows, make it with steps={steps} (load_state_dict takes the weights) or groups=1 (steps share "
-            "a window); torch.no_grad() takes any T, and return_state=True a sequence in parts"
+            f"windows, make it with steps={steps} (load_state_dict takes the weights) or groups=1 (they "
+            "share a window); torch.no_grad() takes any T, and return_state=True a sequence in parts"
         )
 
 
