@@ -58,7 +58,13 @@ def best(score, grid):
 
 @pytest.mark.parametrize(
     ("groups", "backend"),
-    [(1, "reference"), (2, "reference"), (2, "compiled"), (3, "reference"), (5, "reference")],
+    [
+        (1, "reference"),
+        (2, "reference"),
+        pytest.param(2, "compiled", marks=pytest.mark.slow),
+        (3, "reference"),
+        (5, "reference"),
+    ],
 )
 def test_groups_take_the_windows_that_brute_force_finds(groups, backend):
     """SGV of all δ of the last group's steps; before it the cosine of all δ with those a step later."""
@@ -145,7 +151,13 @@ LENGTHS = [4, 1, 3, 4, 2, 4]
 
 
 @pytest.mark.parametrize(
-    ("groups", "backend"), [(None, "reference"), (1, "reference"), (2, "reference"), (2, "compiled")]
+    ("groups", "backend"),
+    [
+        (None, "reference"),
+        (1, "reference"),
+        (2, "reference"),
+        pytest.param(2, "compiled", marks=pytest.mark.slow),
+    ],
 )
 def test_padded_sequences_have_the_sums_of_the_sequences_alone(groups, backend):
     x, y = batch(4)
