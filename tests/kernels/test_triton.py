@@ -15,7 +15,7 @@ import torch
 
 import a2sg
 from a2sg.kernels import Dynamics, Gate, reference, sums, triton_constants, triton_neuron, triton_sums
-from a2sg.kernels.drive import Arriving, Drive, compute_dtype
+from a2sg.kernels.drive import POTENTIAL, Arriving, Drive
 from a2sg.kernels.reference import REFERENCE
 from a2sg.kernels.sums import Observation, Sums
 from a2sg.kernels.triton_neuron import TRITON
@@ -65,7 +65,7 @@ class Problem:
     def tensors(self, device):
         """current, decay, initial, window, grad_spikes, grad_final."""
         generator = torch.Generator().manual_seed(self.steps)
-        wide = compute_dtype(self.dtype)
+        wide = POTENTIAL[self.dtype]
 
         def draw(*shape, dtype=wide):
             return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).to(device)

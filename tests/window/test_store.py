@@ -102,5 +102,5 @@ def test_what_is_shown_on_another_device_is_brought_to_the_table(monkeypatch):
         net, windows = make()
         net(torch.randn(3, 8, 6, generator=torch.Generator().manual_seed(1))).sum().backward()
         found.append(windows.store.flat.clone())
-    assert [observer.brought for observer in windows.observers.values()] == [3, 3]
+    assert [observer.brought for observer in windows.observers.values()] == [1, 1]  # a pass each, whole
     assert torch.equal(*found)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from a2sg.adopt.ramp import Ramp
-from a2sg.kernels.drive import compute_dtype
+from a2sg.kernels.drive import POTENTIAL
 from a2sg.kernels.gate import Gate
 
 Look = Callable[[Tensor, Tensor, Tensor], None]
@@ -59,7 +59,7 @@ class _Spike(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         potential, *saved = ctx.saved_tensors
         window = saved[0] if saved else ctx.ramp.window
-        wide = potential.to(compute_dtype(potential.dtype))
+        wide = potential.to(POTENTIAL[potential.dtype])
         upstream = upstream.to(wide.dtype)
         if ctx.look is not None:
             with torch.no_grad():

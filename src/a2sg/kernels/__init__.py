@@ -1,7 +1,7 @@
 """How the multi-step neuron is computed. `integrate_and_fire` is the one way in."""
 
 from a2sg.kernels.backends import BACKENDS, BackendName
-from a2sg.kernels.drive import Norm, compute_dtype, spread
+from a2sg.kernels.drive import POTENTIAL, Norm, spread
 from a2sg.kernels.dynamics import Dynamics, Order, Reset
 from a2sg.kernels.function import Call, integrate_and_fire
 from a2sg.kernels.gate import Gate
@@ -10,6 +10,7 @@ from a2sg.kernels.work import Work
 
 __all__ = [
     "BACKENDS",
+    "POTENTIAL",
     "BackendName",
     "Call",
     "Dynamics",
@@ -19,7 +20,6 @@ __all__ = [
     "Reset",
     "Spike",
     "Work",
-    "compute_dtype",
     "integrate_and_fire",
     "spread",
     "unroll",

@@ -57,8 +57,6 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
     if backend is TRITON and (drive.by_channel or drive.threshold is not None):
         _tell(NOT_IN_TRITON)
         backend = COMPILED
-    if drive.plan is not None:  # it has run for inputs like this
-        return backend
     reason = backend.obstacle(drive, window, dynamics)
     if backend is COMPILED:
         reason = reason or _broken.get(current.device.type, "")

@@ -15,7 +15,7 @@ from torch import Tensor
 from a2sg.kernels import fills, reference
 from a2sg.kernels.compiled_kinds import Extent, Kind, Wanted
 from a2sg.kernels.compilers import LARGEST, UNROLLED, missing
-from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype
+from a2sg.kernels.drive import POTENTIAL, Arriving, Drive, Gradients, Spikes
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import Kernel, fuse
 from a2sg.kernels.inductor import Shape
@@ -68,7 +68,7 @@ class Compiled:
 
     def forward(self, drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
         plan: Plan = drive.plan or _plan(drive, dynamics)
-        spikes, *rest = plan.kernel(want_final)(*plan.sizes, *_inputs(plan, drive))
+        spikes, *rest = plan.kernel(want_final)([*plan.sizes, *_inputs(plan, drive)])
         final = plan.step.restore(rest.pop(0)) if want_final else None
         return Spikes(plan.spikes.restore(spikes), final, rest.pop() if rest else None, plan)
 
@@ -95,10 +95,10 @@ class Compiled:
             window.dtype,
         )
         given = [] if grad_spikes is None else [plan.spikes.dense(grad_spikes.to(kind.dtype))]
-        given += [] if grad_final is None else [plan.step.dense(grad_final.to(compute_dtype(kind.dtype)))]
-        current, *rest = plan.kernel(wanted)(*plan.sizes, *given, window, *_inputs(plan, drive))
-        decay = rest.pop(0) if decay_needs_grad else None
-        threshold = rest.pop(0) if threshold_needs_grad else None
+        given += [] if grad_final is None else [plan.step.dense(grad_final.to(POTENTIAL[kind.dtype]))]
+        current, *rest = plan.kernel(wanted)([*plan.sizes, *given, window, *_inputs(plan, drive)])
+        decay = _like(drive.decay, rest.pop(0)) if decay_needs_grad else None
+        threshold = _like(drive.threshold, rest.pop(0)) if threshold_needs_grad else None
         initial = plan.step.restore(rest.pop(0)) if kind.initial else None
         if watcher is not None:
             potential, upstream, delta, *carry = rest
@@ -125,6 +125,12 @@ def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
         None if drive.addend is None else drive.addend.dtype,
         dynamics,
     )
+
+
+def _like(constant: Tensor | float | None, grad: Tensor) -> Tensor:
+    """The gradient of a constant in its shape."""
+    assert isinstance(constant, Tensor)
+    return grad.view(constant.shape)
 
 
 def _extent(constant: Tensor) -> Extent:
@@ -183,7 +189,7 @@ def _planned(
 
 def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
     """Current, decay, threshold, initial potential, scale, shift, addend: those that are tensors."""
-    wide = compute_dtype(plan.kind.dtype)
+    wide = POTENTIAL[plan.kind.dtype]
     found = [plan.current.dense(drive.current)]
     found += [x.contiguous() for x in (drive.decay, drive.threshold) if isinstance(x, Tensor)]
     if drive.initial is not None:
@@ -214,7 +220,7 @@ def _backward(kind: Kind, wanted: Wanted) -> Kernel:
         grad_spikes = rest.pop(0) if wanted.spikes else None
         grad_final = rest.pop(0) if wanted.final else None
         window = rest.pop(0)
-        steps: list[Steps] = []
+        shown: list[Steps] = []
         grads = reference.gradients(
             Arriving(grad_spikes, grad_final),
             kind.drive(rest),
@@ -222,18 +228,18 @@ def _backward(kind: Kind, wanted: Wanted) -> Kernel:
             kind.dynamics,
             decay_needs_grad=wanted.decay,
             threshold_needs_grad=wanted.threshold,
-            look=steps.append if wanted.steps else None,
+            look=shown.append if wanted.steps else None,
+            watched=wanted.steps or "spike",
         )
         found: list[Tensor | None] = [grads.current.to(kind.dtype)]
         found += [grads.decay] if wanted.decay else []
         found += [grads.threshold] if wanted.threshold else []
         found += [grads.initial] if kind.initial else []
-        if wanted.steps:
-            whole = Steps.whole(steps, carried=wanted.steps == "full")
-            found += [whole.potential, whole.upstream, whole.delta, whole.carry]
+        for steps in shown:
+            found += [steps.potential, steps.upstream, steps.delta, steps.carry]
         return [part for part in found if part is not None]
 
-    wide = compute_dtype(kind.dtype)
+    wide = POTENTIAL[kind.dtype]
     given: list[tuple[Shape, torch.dtype]] = []
     given += [((kind.steps, *kind.step), kind.dtype)] if wanted.spikes else []
     given += [(kind.step, wide)] if wanted.final else []

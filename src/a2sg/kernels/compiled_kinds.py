@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from a2sg.kernels.drive import Affine, Drive, compute_dtype
+from a2sg.kernels.drive import POTENTIAL, Affine, Drive
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.inductor import Shape
 from a2sg.kernels.watch import Gradient
@@ -50,7 +50,7 @@ class Kind(NamedTuple):
 
     def inputs(self) -> list[tuple[Shape, torch.dtype]]:
         """What `_inputs` gives."""
-        wide = compute_dtype(self.dtype)
+        wide = POTENTIAL[self.dtype]
         found: list[tuple[Shape, torch.dtype]] = [
             ((1 if self.shared else self.steps, *self.step), self.dtype)
         ]

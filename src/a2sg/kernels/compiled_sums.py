@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +12,33 @@ from torch import Tensor
 from a2sg.kernels.compilers import LARGEST
 from a2sg.kernels.fuse import Kernel, fuse
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.layout import layout_of
+from a2sg.kernels.layout import Layout, layout_of
 from a2sg.kernels.sums import Observation, Sums
 
 BLOCK, SMALL = 1024, 64
 """Elements of a block: few enough for sums in their own dtype, and to stay in a core's first cache.
 
-The small one is for layers that would be filled up with more zeros than they have elements.
+A layer of fewer is one block of the next power of two, from the small one on.
 """
+
+
+class Plan(NamedTuple):
+    """How steps of one kind lie in memory, and the kernel for them."""
+
+    layout: Layout
+    block: int
+    """Elements of a block."""
+    blocks: int
+    """How many hold a step."""
+    missing: int
+    """Zeros that fill up the last one."""
+    kernel: Kernel
+
+    def lay(self, part: Tensor) -> Tensor:
+        """`[K, B, ...]` as the kernel reads it: in blocks, the last filled up with zeros."""
+        if self.missing:
+            return F.pad(self.layout.flatten(part), (0, self.missing))
+        return part if part.is_contiguous() else self.layout.flatten(part)
 
 
 def takes(seen: Observation) -> bool:
@@ -34,21 +54,42 @@ def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
     or infinity in one makes the sums of every candidate NaN.
     """
     gate, potential, upstream, carry, later = seen
-    layout = layout_of(potential)
-    known = 0 if later is None else len(later)
-    parts = (potential, upstream, carry, later if known else None)
-    block = SMALL if 2 * layout.size <= BLOCK else BLOCK
-    blocks = [_blocks(layout.flatten(part), block) for part in parts if part is not None]
-    run = _sums(gate, len(potential), carry is not None, known, block, potential.dtype, potential.device)
-    (found,) = run(blocks[0].shape[1], candidates.shape[1], *blocks, candidates)
-    table[..., Sums.COUNT] += layout.size
-    table[..., Sums.DELTA :] += found
+    known = 0 if later is None else later.shape[0]
+    plan = _planned(
+        gate,
+        potential.shape,
+        potential.stride(),
+        carry is not None,
+        known,
+        potential.dtype,
+        potential.device,
+    )
+    parts = [plan.lay(potential), plan.lay(upstream)]
+    if carry is not None:
+        parts.append(plan.lay(carry))
+    if later is not None and known:
+        parts.append(plan.lay(later))
+    (found,) = plan.kernel([plan.blocks, candidates.shape[1], *parts, candidates])
+    table.add_(found)
+    if plan.missing:
+        table[..., Sums.COUNT].sub_(plan.missing)
 
 
-def _blocks(flat: Tensor, size: int) -> Tensor:
-    """`[K, blocks, size]`; the last is filled up with zeros, whose gradient is zero."""
-    missing = -flat.shape[1] % size
-    return (F.pad(flat, (0, missing)) if missing else flat).view(len(flat), -1, size)
+@lru_cache(maxsize=4096)
+def _planned(
+    gate: Gate,
+    shape: torch.Size,
+    stride: tuple[int, ...],
+    carried: bool,
+    known: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Plan:
+    layout = layout_of(torch.empty_strided(shape, stride, device="meta"))
+    block = min(BLOCK, max(SMALL, 1 << (layout.size - 1).bit_length()))
+    blocks = -(-layout.size // block)
+    kernel = _sums(gate, shape[0], carried, known, block, dtype, device)
+    return Plan(layout, block, blocks, blocks * block - layout.size, kernel)
 
 
 @cache
@@ -74,6 +115,7 @@ def _sums(
             delta = delta + (c * unit)[:, :, None]
         wide = scale.double()
         found = [
+            torch.full_like(candidates, u.shape[1] * size),
             (delta.sum(3) * wide).sum(1),
             (delta.abs().sum(3) * wide).sum(1),
             ((delta * delta).sum(3) * (wide * wide)).sum(1),
@@ -87,9 +129,9 @@ def _sums(
             later = scale.double()
             found.append(((delta * r[:, :, None]).sum(3) * (wide * later)).sum(1))
             square = ((r * r).sum(2, keepdim=True) * (later * later)).sum(1)
-            found.append(square.expand_as(found[0]))
+            found.append(square.expand_as(candidates))
         else:
-            found += [torch.zeros_like(found[0])] * 2
+            found += [torch.zeros_like(candidates)] * 2
         return [torch.stack(found, -1)]
 
     block = ((steps, "blocks", size), dtype)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+POTENTIAL = defaultdict(lambda: torch.float32, {torch.float32: torch.float32, torch.float64: torch.float64})
+"""The dtype of potentials, by that of the input."""
 
 
 class Affine(NamedTuple):
@@ -69,7 +73,7 @@ class Drive(NamedTuple):
     steps: int
     """T."""
     decay: Tensor | float
-    """Leak per step; a tensor as `spread` gives it if it is trained or has channels."""
+    """Leak per step: a number, or a tensor as `spread` gives it."""
     initial: Tensor | None
     """Potential before the first step `[B, ...]`; None is rest."""
     affine: Affine | None = None
@@ -145,45 +149,26 @@ class Gradients(NamedTuple):
     threshold: Tensor | None = None
 
 
-def spread(constant: Tensor, step: int, dtype: torch.dtype) -> Tensor:
-    """A neuron's constant, so that it broadcasts against a step.
+def spread(constant: Tensor | float, step: int, dtype: torch.dtype) -> Tensor | float:
+    """A neuron's constant, so that it broadcasts against a step; differentiable.
 
     Args:
-        constant: one number, or one for each channel `[C]`.
+        constant: a number, as it is; or a tensor of one, or of one for each channel `[C]`.
         step: dimensions of a step `[B, C, ...]`.
         dtype: of the potential.
 
     Returns:
-        0-d, or `[C, 1, ...]`.
+        A number, or a tensor that is 0-d or `[C, 1, ...]`.
     """
-    shape = () if constant.numel() == 1 else (-1, *(1,) * (step - 2))
-    return constant.to(dtype).reshape(shape)
+    if not isinstance(constant, Tensor):
+        return constant
+    constant = constant.to(dtype)
+    if constant.numel() > 1:
+        return constant.view(-1, *(1,) * (step - 2))
+    return constant.view(()) if constant.dim() else constant
 
 
-def gathered(terms: Tensor, constant: Tensor | float | None) -> Tensor:
-    """The gradient of what `spread` gave, from those of every element of a step `[B, C, ...]`."""
+def gathered(terms: Tensor | float, constant: Tensor | float | None) -> Tensor:
+    """The gradient of what `spread` gave, from those of every element of a step `[B, C, ...]`, or 0."""
     assert isinstance(constant, Tensor)
-    return terms.sum_to_size(constant.shape) if terms.dim() else torch.zeros_like(constant)
-
-
-def driven(
-    current: Tensor,
-    steps: int,
-    decay: Tensor | float,
-    initial: Tensor | None,
-    affine: Affine | None = None,
-    addend: Tensor | None = None,
-    plan: Any = None,
-    threshold: Tensor | None = None,
-) -> Drive:
-    """A drive whose decay and threshold may be `[C]`; arguments as its attributes."""
-    if isinstance(decay, Tensor) or threshold is not None:
-        step, dtype = current.dim() - (affine is None), compute_dtype(current.dtype)
-        decay = spread(decay, step, dtype) if isinstance(decay, Tensor) else decay
-        threshold = None if threshold is None else spread(threshold, step, dtype)
-    return Drive(current, steps, decay, initial, affine, addend, plan, threshold)
-
-
-def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of potentials for an input of `dtype`."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
+    return terms.sum_to_size(constant.shape) if isinstance(terms, Tensor) else torch.zeros_like(constant)

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from a2sg.kernels import backends, broken, made, reference
 from a2sg.kernels.backend import Backend
 from a2sg.kernels.backends import BackendName
-from a2sg.kernels.drive import Arriving, Norm, Spikes, driven
+from a2sg.kernels.drive import Arriving, Drive, Norm, Spikes
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import FusionError
 from a2sg.kernels.normalization import through_norm
@@ -27,12 +27,12 @@ class Call(NamedTuple):
     dynamics: Dynamics
     work: Work
     """What the neuron's model has computed so far."""
-    watcher: Watcher | None = None
     keep_final: bool = False
     keep_potentials: bool = False
     backend: BackendName = "auto"
-    plans: dict[tuple[Any, ...], Any] | None = None
-    """What backends have prepared for inputs, by their shapes, strides and types, for the neuron to keep."""
+    plans: dict[tuple[Any, ...], tuple[Backend, Any]] | None = None
+    """Which backend computes an input, and what it has prepared for that, by shapes, strides and types; for
+    the neuron to keep. None: it is found anew for each input."""
 
 
 def integrate_and_fire(
@@ -44,14 +44,14 @@ def integrate_and_fire(
     norm: Norm | None = None,
     addend: Tensor | None = None,
     threshold: Tensor | None = None,
+    watcher: Watcher | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Run a neuron for T steps.
 
     Args:
         current: input `[T, B, ...]`, float16, bfloat16, float32 or float64; `[1, B, ...]` is the input of
             every step.
-        decay: leak per step: a number, or a tensor of one or of one for each channel `[C]`, which gets a
-            gradient.
+        decay: leak per step: a number, or a tensor as `spread` gives it, which gets a gradient.
         initial: potential before the first step `[B, ...]`; None is rest.
         window: `[T]`, or `[T, ...]` with `window[t]` broadcasting against `[B, ...]`.
         call: T, what the neuron does in a step, and how it is computed.
@@ -59,6 +59,7 @@ def integrate_and_fire(
             keeps `current` alone.
         addend: added to the normalised current, of the shape of the spikes.
         threshold: where it is a tensor, likewise with a gradient; the dynamics then have none.
+        watcher: looks on during the backward pass.
 
     Returns:
         spikes `[T, B, ...]` in the dtype of `current`, the final potential `[B, ...]` and the potentials
@@ -69,7 +70,7 @@ def integrate_and_fire(
     """
     weight, bias = (None, None) if norm is None else (norm.weight, norm.bias)
     result: tuple[Tensor, Tensor | None, Tensor | None] = _IntegrateAndFire.apply(
-        current, decay, initial, window, weight, bias, addend, threshold, norm, call
+        current, decay, initial, window, weight, bias, addend, threshold, norm, call, watcher
     )
     return result
 
@@ -88,29 +89,34 @@ class _IntegrateAndFire(torch.autograd.Function):
         threshold: Tensor | None,
         norm: Norm | None,
         call: Call,
+        watcher: Watcher | None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         affine = None if norm is None else norm.affine()
-        potentials = plan = None
-        backend: Backend = REFERENCE
+        potentials = None
         if call.keep_potentials:
-            drive = driven(current, call.steps, decay, initial, affine, addend, None, threshold)
+            backend: Backend = REFERENCE
+            drive = Drive(current, call.steps, decay, initial, affine, addend, None, threshold)
             done = reference.trace(drive, call.dynamics)
             found = Spikes(done.output(current.dtype), done.final, done.final.sum())
             potentials = torch.stack(done.potentials)
         else:
-            plans = call.plans
+            plans, known, plan = call.plans, None, None
             if plans is not None:
-                key = _key(call.steps, current, decay, initial, window, norm, addend, threshold)
-                plan = plans.get(key)
-            drive = driven(current, call.steps, decay, initial, affine, addend, plan, threshold)
-            backend = backends.choose(call.backend, drive, window, call.dynamics, call.work)
+                key = _key(call, current, decay, initial, window, norm, addend, threshold)
+                known = plans.get(key)
+            if known is not None:
+                backend, plan = known
+            drive = Drive(current, call.steps, decay, initial, affine, addend, plan, threshold)
+            if known is None:
+                backend = backends.choose(call.backend, drive, window, call.dynamics, call.work)
             try:
                 found = backend.forward(drive, call.dynamics, want_final=call.keep_final)
             except FusionError as error:
-                backend = backends.give_up(current.device, error, call.backend)
+                backend = _instead(current, error, call)
                 found = backend.forward(drive, call.dynamics)
-            if plans is not None and plan is not found.plan is not None:
-                plans[key] = found.plan
+            settled = backend is not REFERENCE or call.backend == "reference"  # not the last word of `auto`
+            if plans is not None and known is None and settled:
+                plans[key] = backend, found.plan
         spikes, final, total, plan = found
         broken.require_finite(total, spikes)
         if made.listeners and len(call.dynamics.gate.thresholds) == 1 and not torch.compiler.is_compiling():
@@ -125,7 +131,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         ctx.affine = affine
         ctx.decay = None if tensor is not None else decay
         ctx.backend, ctx.plan = backend, plan
-        ctx.call = call
+        ctx.call, ctx.watcher = call, watcher
         ctx.set_materialize_grads(False)
         return spikes, final if call.keep_final else None, potentials
 
@@ -141,16 +147,16 @@ class _IntegrateAndFire(torch.autograd.Function):
         backend: Backend = ctx.backend
         wants = ctx.needs_input_grad
         arriving = Arriving(grad_spikes, grad_final, grad_potentials)
-        drive = driven(current, call.steps, decay, initial, ctx.affine, addend, ctx.plan, threshold)
+        drive = Drive(current, call.steps, decay, initial, ctx.affine, addend, ctx.plan, threshold)
         options: dict[str, Any] = {
             "decay_needs_grad": wants[1],
             "threshold_needs_grad": wants[7],
-            "watcher": call.watcher,
+            "watcher": ctx.watcher,
         }
         try:
             grads = backend.backward(arriving, drive, window, call.dynamics, **options)
         except FusionError as error:
-            backend = backends.give_up(current.device, error, call.backend)
+            backend = _instead(current, error, call)
             grads = backend.backward(arriving, drive, window, call.dynamics, **options)
         grad_addend = None if addend is None else grads.current.view(addend.shape).to(addend.dtype)
         grad_current, grad_weight, grad_bias = grads.current.to(current.dtype), None, None
@@ -158,25 +164,28 @@ class _IntegrateAndFire(torch.autograd.Function):
             grad_current, grad_weight, grad_bias = through_norm(grad_current, current, norm, wants[4:6])
         return (
             grad_current,
-            _as(grads.decay, tensor),
+            grads.decay,
             grads.initial if wants[2] else None,
             None,
             grad_weight,
             grad_bias,
             grad_addend,
-            _as(grads.threshold, threshold),
+            grads.threshold,
+            None,
             None,
             None,
         )
 
 
-def _as(grad: Tensor | None, constant: Tensor | None) -> Tensor | None:
-    """The gradient of a constant in its own shape and dtype, if there is one."""
-    return None if grad is None or constant is None else grad.reshape(constant.shape).to(constant.dtype)
+def _instead(current: Tensor, error: FusionError, call: Call) -> Backend:
+    """The backend to go on with where one could not be compiled; what was prepared is forgotten."""
+    if call.plans is not None:
+        call.plans.clear()
+    return backends.give_up(current.device, error, call.backend)
 
 
 def _key(
-    steps: int,
+    call: Call,
     current: Tensor,
     decay: Tensor | float,
     initial: Tensor | None,
@@ -187,7 +196,8 @@ def _key(
 ) -> tuple[Any, ...]:
     """What the choice of a backend and its preparations depend on, besides the neuron."""
     return (
-        steps,
+        call.steps,
+        call.work.loaded,
         current.shape,
         current.stride(),
         current.dtype,

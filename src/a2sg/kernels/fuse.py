@@ -10,6 +10,7 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from a2sg.kernels.inductor import Shape, compile_graph
 USUAL = 2**20
 """Elements for which kernels are laid out: work for every core, and within reach of 32-bit indices."""
 
-Kernel = Callable[..., list[Tensor]]
+Kernel = Callable[[list[Any]], Sequence[Tensor]]
 """What `fuse` gives."""
 
 _one_at_a_time = threading.Lock()
@@ -43,9 +44,9 @@ def fuse(
         device: where they lie.
 
     Returns:
-        A function of the values of the named sizes, in the order of their first appearance, and then of the
-        tensors. Inputs are not checked, and may have other shapes over the same memory. It
-        records no gradients.
+        A function of one list, which it empties: the values of the named sizes, in the order of their first
+        appearance, and then the tensors. Inputs are not checked, and may have other shapes over the same
+        memory. It records no gradients.
 
     Raises:
         FusionError: if it cannot be compiled, for whatever reason.

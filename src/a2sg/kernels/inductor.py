@@ -22,8 +22,8 @@ def compile_graph(
     sizes: Mapping[str, int],
     inputs: Sequence[tuple[Shape, torch.dtype]],
     device: torch.device,
-) -> Callable[..., list[Tensor]]:
-    """`function` as compiled code, which takes the values of the named sizes and then the tensors.
+) -> Callable[[list[Any]], Sequence[Tensor]]:
+    """`function` as compiled code, which takes a list: the values of the named sizes and then the tensors.
 
     Args:
         function: pure, from tensors to tensors.
@@ -69,13 +69,8 @@ def compile_graph(
             compiled: Any = compile_fx_inner(graph, arguments)
 
     # Around the bare kernel there are only hooks for profilers.
-    bare = getattr(compiled, "current_callable", None) or compiled
-
-    def call(*given: Any) -> list[Tensor]:
-        result: list[Tensor] = bare(list(given))
-        return result
-
-    return call
+    bare: Callable[[list[Any]], Sequence[Tensor]] = getattr(compiled, "current_callable", None) or compiled
+    return bare
 
 
 @contextlib.contextmanager

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from a2sg.kernels import fills, traced
-from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype, gathered
+from a2sg.kernels.drive import POTENTIAL, Arriving, Drive, Gradients, Spikes, gathered
 from a2sg.kernels.dynamics import Dynamics
-from a2sg.kernels.watch import Look, Steps, Watcher, gathering
+from a2sg.kernels.watch import Gradient, Look, Steps, Watcher
 
 
 class Trace(NamedTuple):
@@ -32,6 +32,10 @@ class Trace(NamedTuple):
     before: list[Tensor | None]
     """v[t-1]; None stands for rest (0)."""
     final: Tensor
+    height: Tensor | float
+    """What a soft reset takes off per spike."""
+    current: Tensor
+    """`[T, B, ...]`, or `[1, B, ...]`: normalised."""
 
     def output(self, dtype: torch.dtype) -> Tensor:
         """Spikes `[T, B, ...]`, the last one NaN where a potential has ever been NaN or infinite.
@@ -55,11 +59,13 @@ def trace(drive: Drive, dynamics: Dynamics, fire: Fire | None = None) -> Trace:
         dynamics: what the neuron does in a step.
         fire: stands in for the hard spike, to differentiate through; a detached reset is then detached.
     """
-    drive = drive.normalized()
+    if drive.affine is not None:
+        drive = drive.normalized()
     current, steps, decay, potential = drive.current, drive.steps, drive.decay, drive.initial
-    dtype = compute_dtype(current.dtype)
+    dtype = POTENTIAL[current.dtype]
     potentials, gated, spikes, before = [], [], [], []
-    height = _height(drive, dynamics)
+    height = drive.threshold if dynamics.threshold is None else dynamics.threshold
+    assert height is not None
     for t in range(steps):
         before.append(potential)
         u = current[t % len(current)].to(dtype)
@@ -77,14 +83,7 @@ def trace(drive: Drive, dynamics: Dynamics, fire: Fire | None = None) -> Trace:
         gated.append(seen)
         spikes.append(s)
     assert potential is not None
-    return Trace(potentials, gated, spikes, before, potential)
-
-
-def _height(drive: Drive, dynamics: Dynamics) -> Tensor | float:
-    """What a soft reset takes off per spike."""
-    height = drive.threshold if dynamics.threshold is None else dynamics.threshold
-    assert height is not None
-    return height
+    return Trace(potentials, gated, spikes, before, potential, height, current)
 
 
 class Reference:
@@ -123,11 +122,10 @@ class Reference:
         if watcher is None:
             return run()
         if not torch.compiler.is_compiling():
-            with gathering(watcher.watch(dynamics.gate, window, self.fill)) as look:
-                return run(look=look)
-        steps: list[Steps] = []
-        grads = run(look=steps.append)
-        return traced.show(watcher, window, Steps.whole(steps, carried=watcher.gradient == "full"), grads)
+            return run(look=watcher.watch(dynamics.gate, window, self.fill), watched=watcher.gradient)
+        shown: list[Steps] = []
+        grads = run(look=shown.append, watched=watcher.gradient)
+        return traced.show(watcher, window, shown[0], grads)
 
 
 REFERENCE = Reference()
@@ -142,17 +140,19 @@ def gradients(
     decay_needs_grad: bool = False,
     threshold_needs_grad: bool = False,
     look: Look | None = None,
+    watched: Gradient = "spike",
 ) -> Gradients:
-    """As `Backend.backward`, with `look` shown each step on the way, the last one first."""
-    drive = drive.normalized()
-    current, decay = drive.current, drive.decay
+    """As `Backend.backward`; `look` is shown all steps at once, the carry if the full gradient is watched."""
     done = trace(drive, dynamics)
+    current, decay, height = done.current, drive.decay, done.height
     dtype = done.final.dtype
     soft = dynamics.reset == "soft"
     grad_current: list[Tensor] = []
-    height = _height(drive, dynamics)
-    zero = torch.zeros((), dtype=dtype, device=current.device)
-    of_decay = of_threshold = zero  # summed over steps, of each element
+    upstreams: list[Tensor] = []
+    carries: list[Tensor] = []
+    deltas: list[Tensor] = []
+    of_decay: Tensor | float = 0.0  # summed over steps, of each element
+    of_threshold: Tensor | float = 0.0
     grad_v = arriving.final  # dL/dv[t]; None stands for 0
     for t in range(drive.steps - 1, -1, -1):
         u = done.potentials[t]
@@ -168,7 +168,10 @@ def gradients(
             carry = extra if carry is None else carry + extra
         delta = upstream * dynamics.gate.derivative(done.gated[t], window[t])
         if look is not None:
-            look(Steps.one(t, done.gated[t], upstream, carry, delta))
+            upstreams.append(upstream)
+            deltas.append(delta)
+            if watched == "full":
+                carries.append(torch.zeros_like(delta) if carry is None else carry)
         if threshold_needs_grad:
             of_threshold = of_threshold - delta
             if soft and grad_v is not None:
@@ -183,7 +186,10 @@ def gradients(
                 held = step_current if held is None else held + step_current
             if held is not None:
                 of_decay = of_decay + grad_u * held
-    if drive.shared:
+    if look is not None:
+        u, upstream, delta = map(torch.stack, (done.gated, upstreams[::-1], deltas[::-1]))
+        look(Steps(0, u, upstream, torch.stack(carries[::-1]) if carries else None, delta))
+    if drive.steps > len(current):
         total = grad_current[0]
         for part in grad_current[1:]:
             total = total + part

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from a2sg.kernels import fills, reference
-from a2sg.kernels.drive import Arriving, Drive, Gradients, Spikes, compute_dtype
+from a2sg.kernels.drive import POTENTIAL, Arriving, Drive, Gradients, Spikes
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.layout import layout_of
 from a2sg.kernels.triton_constants import Levels, available, kernels, shape_of
-from a2sg.kernels.watch import Watcher, gathering
+from a2sg.kernels.watch import Watcher
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -75,7 +75,7 @@ class Triton:
         layout = layout_of(current)
         x = layout.flatten(current)
         steps, size = x.shape
-        dtype = compute_dtype(current.dtype)
+        dtype = POTENTIAL[current.dtype]
         spikes = torch.empty_like(x)
         final = x.new_empty((1, size), dtype=dtype)
         block = _block(steps, dtype)
@@ -109,16 +109,22 @@ class Triton:
         watcher: Watcher | None = None,
     ) -> Gradients:
         if watcher is not None:  # the reference has every step's gradient at hand
-            with gathering(watcher.watch(dynamics.gate, window, self.fill)) as look:
-                return reference.gradients(
-                    arriving, drive, window, dynamics, decay_needs_grad=decay_needs_grad, look=look
-                )
+            look = watcher.watch(dynamics.gate, window, self.fill)
+            return reference.gradients(
+                arriving,
+                drive,
+                window,
+                dynamics,
+                decay_needs_grad=decay_needs_grad,
+                look=look,
+                watched=watcher.gradient,
+            )
         grad_spikes, grad_final, _ = arriving
         current, decay, initial = _step_by_step(drive)
         layout = layout_of(current)
         x = layout.flatten(current)
         steps, size = x.shape
-        dtype = compute_dtype(current.dtype)
+        dtype = POTENTIAL[current.dtype]
         block = _block(steps, dtype)
         programs = -(-size // block)
         # A buffer of its own, not the gradient's: threads may hold other elements when they come to read it,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from a2sg.kernels.drive import driven
+from a2sg.kernels.drive import Drive
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.reference import trace
@@ -29,17 +29,17 @@ def unroll(
 
     Args:
         current: input `[T, B, ...]`.
-        decay: leak per step, one or for each channel `[C]`.
+        decay: leak per step: a number, or a tensor as `a2sg.kernels.spread` gives it.
         initial: potential before the first step `[B, ...]`; None is rest.
         window: `[T, ...]`.
         dynamics: what the neuron does in a step.
         spike: stands in for the hard spike.
-        threshold: where it is a tensor: one, or one for each channel `[C]`.
+        threshold: where it is a tensor, likewise.
 
     Returns:
         spikes `[T, B, ...]` in the dtype of `current`, the final potential `[B, ...]` and the potentials
         before reset `[T, B, ...]`.
     """
-    drive = driven(current, len(current), decay, initial, threshold=threshold)
+    drive = Drive(current, len(current), decay, initial, threshold=threshold)
     done = trace(drive, dynamics, lambda u, t: spike(dynamics.gate, u, window[t]))
     return torch.stack(done.spikes).to(current.dtype), done.final, torch.stack(done.potentials)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -46,18 +45,6 @@ class Steps(NamedTuple):
             carry = None if self.carry is None else self.carry[k]
             yield Steps.one(self.first + k, self.potential[k], self.upstream[k], carry, self.delta[k])
 
-    @staticmethod
-    def whole(steps: Sequence[Steps], *, carried: bool) -> Steps:
-        """All of some steps, given one at a time, the last one first; the carry if it is wanted."""
-        one_by_one = steps[::-1]
-        columns = zip(*((step.potential, step.upstream, step.delta) for step in one_by_one), strict=True)
-        potential, upstream, delta = (torch.cat(column) for column in columns)
-        carry = None
-        if carried:
-            zero = torch.zeros_like(one_by_one[0].delta)
-            carry = torch.cat([zero if step.carry is None else step.carry for step in one_by_one])
-        return Steps(one_by_one[0].first, potential, upstream, carry, delta)
-
     def to(self, device: torch.device) -> Steps:
         """The same on a device."""
         return Steps(self.first, *(None if part is None else part.to(device) for part in self[1:]))  # type: ignore[arg-type]
@@ -65,34 +52,6 @@ class Steps(NamedTuple):
 
 Look = Callable[[Steps], None]
 """Is shown all steps of one backward pass, one or several at a time, the last ones first."""
-
-TOGETHER = 2**16
-"""Elements below which steps are quicker to sum together than one at a time."""
-
-
-@contextmanager
-def gathering(look: Look) -> Iterator[Look]:
-    """A look for single steps, which shows another one several of them at a time; all, as the context ends.
-
-    Args:
-        look: is shown them.
-    """
-    held: list[Steps] = []
-
-    def show() -> None:
-        if len(held) == 1:
-            look(held[0])
-        elif held:
-            look(Steps.whole(held, carried=any(step.carry is not None for step in held)))
-        held.clear()
-
-    def take(shown: Steps) -> None:
-        held.append(shown)
-        if len(held) * shown.potential.numel() >= TOGETHER:
-            show()
-
-    yield take
-    show()
 
 
 class Watcher(Protocol):

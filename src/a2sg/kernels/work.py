@@ -16,11 +16,15 @@ class Work:
     The neurons of a model share one, since neurons of a kind share their kernels. Compiled gradients differ
     from the reference's by rounding. So a run repeats to the bit only if its neurons begin to compile in the
     same iteration, also after it was resumed: a checkpoint holds `state_dict`.
+
+    Attributes:
+        loaded: how often a state was loaded: which backend was chosen before does not count after.
     """
 
     def __init__(self) -> None:
         self._done: Counter[tuple[Dynamics, int, torch.dtype]] = Counter()
         self._earlier: dict[str, int] = {}
+        self.loaded = 0
 
     def add(self, dynamics: Dynamics, steps: int, dtype: torch.dtype, elements: int) -> int:
         """Add a pass over `elements` elements times steps; returns how many that kind has done by now."""
@@ -38,3 +42,4 @@ class Work:
         """Go on from `state`; {} is a fresh start."""
         self._done.clear()
         self._earlier = dict(state)
+        self.loaded += 1

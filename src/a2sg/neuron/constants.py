@@ -93,10 +93,10 @@ def checked(name: str, value: Constant) -> Constant:
     return value if trained else value.detach().clone()
 
 
-def require_channels(name: str, value: Constant, shape: Sequence[int]) -> None:
-    """Raise `InputError` unless a constant fits inputs `[T, B, C, ...]` of `shape`."""
+def require_channels(name: str, value: Constant, shape: Sequence[int]) -> Constant:
+    """Return a constant; raise `InputError` unless it fits inputs `[T, B, C, ...]` of `shape`."""
     if not isinstance(value, Tensor) or value.numel() == 1:
-        return
+        return value
     if len(shape) < 3:
         raise InputError(
             f"{name} has one number for each of {value.numel()} channels, but the input {tuple(shape)} has "
@@ -107,6 +107,7 @@ def require_channels(name: str, value: Constant, shape: Sequence[int]) -> None:
         f"{name} has one number for each of {value.numel()} channels, but the input {tuple(shape)} has "
         f"{shape[2]} in its third dimension: inputs are [T, B, C, ...]",
     )
+    return value
 
 
 def shown(value: Constant) -> str:

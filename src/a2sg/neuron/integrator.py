@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import require_count
-from a2sg.kernels import compute_dtype, spread
+from a2sg.kernels import POTENTIAL, spread
 from a2sg.neuron.constants import Constant, Constants, require_channels, shown
 from a2sg.neuron.inputs import require_sequence, require_state
 from a2sg.neuron.state import State
@@ -73,9 +73,8 @@ def integrated(current: Tensor, decay: Constant, initial: Tensor | None = None) 
     Returns:
         v `[T, B, ...]`, in float32 at least.
     """
-    dtype = compute_dtype(current.dtype)
-    if isinstance(decay, Tensor):
-        decay = spread(decay, current.dim() - 1, dtype)
+    dtype = POTENTIAL[current.dtype]
+    decay = spread(decay, current.dim() - 1, dtype)
     found: list[Tensor] = []
     potential = initial
     for step in current.to(dtype):

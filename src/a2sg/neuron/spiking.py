@@ -12,6 +12,7 @@ from torch import Tensor
 from a2sg.errors import require, require_choice
 from a2sg.kernels import (
     BACKENDS,
+    POTENTIAL,
     BackendName,
     Call,
     Dynamics,
@@ -25,6 +26,7 @@ from a2sg.kernels import (
     spread,
     unroll,
 )
+from a2sg.kernels.watch import Watcher
 from a2sg.neuron.constants import Constant, Constants, require_channels, shown
 from a2sg.neuron.inputs import require_sequence, require_state, require_steps
 from a2sg.neuron.state import State
@@ -141,33 +143,23 @@ class SpikingNeuron(Constants, Site):
 
     def dynamics(self) -> Dynamics:
         """This neuron's equations, as the kernels read them."""
-        return Dynamics(self.gate, self._height(), self.reset, self.detach_reset, self.order)
-
-    def _height(self) -> float | None:
-        """The threshold, if it is a number."""
-        return None if isinstance(self.threshold, Tensor) else self.threshold
+        return self._call(self.steps).dynamics
 
     def _call(self, steps: int) -> Call:
         """How this neuron is run; the same, with all that is prepared, as long as nothing has changed."""
-        if torch.compiler.is_compiling():
-            return Call(steps, self.dynamics(), self.work, self.observer, backend=self.backend)
-        values = (
-            self.surrogate,
-            self.thresholds(),
-            self._height(),
-            self.reset,
-            self.detach_reset,
-            self.order,
-            self.steps,
-            self.backend,
-        )
-        if self._known is None or self._known[0] != values:
-            call = Call(self.steps, self.dynamics(), self.work, backend=self.backend, plans={})
-            self._known = (values, call)
-        call = self._known[1]
-        if call.watcher is not self.observer or call.work is not self.work:
-            call = call._replace(watcher=self.observer, work=self.work)
-            self._known = (values, call)
+        threshold = self.threshold
+        height = None if isinstance(threshold, Tensor) else threshold
+        equations = (self.thresholds(), height, self.reset, self.detach_reset, self.order)
+        values = (self.surrogate, equations, self.steps, self.work, self.backend)
+        compiling = torch.compiler.is_compiling()
+        if not compiling and self._known is not None and self._known[0] == values:
+            call = self._known[1]
+        else:
+            dynamics = Dynamics(self.gate, height, self.reset, self.detach_reset, self.order)
+            plans: dict[Any, Any] | None = None if compiling else {}
+            call = Call(self.steps, dynamics, self.work, backend=self.backend, plans=plans)
+            if not compiling:
+                self._known = (values, call)
         return call if steps == call.steps else call._replace(steps=steps)
 
     def __getstate__(self) -> dict[str, Any]:  # kernels can be neither copied nor saved
@@ -202,7 +194,7 @@ class SpikingNeuron(Constants, Site):
             return self._go_on(current, state)
         require_sequence(current)
         steps = current.shape[0]
-        return self._run(self._call(steps), current, self._used(steps))[0]
+        return self._run(self._call(steps), self.observer, current, self._used(steps))[0]
 
     def normalized(
         self, current: Tensor, norm: Norm, addend: Tensor | None = None, steps: int | None = None
@@ -218,7 +210,7 @@ class SpikingNeuron(Constants, Site):
         require_sequence(current)
         if steps is None:
             steps = self.steps
-        return self._run(self._call(steps), current, self._used(steps), norm, addend)[0]
+        return self._run(self._call(steps), self.observer, current, self._used(steps), norm, addend)[0]
 
     def step(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One step, for streaming: as `forward` of `current[None]` with a state.
@@ -239,10 +231,10 @@ class SpikingNeuron(Constants, Site):
         potential, first = (None, 0) if state is None else require_state(state, current)
         steps = len(current)
         call = self._call(steps)._replace(keep_final=True)
-        if call.watcher is not None:
-            so_far = self.windows(0, first + steps)
-            call = call._replace(watcher=self._stream.part(call.watcher, so_far, first, potential))
-        spikes, final = self._run(call, current, self.windows(first, steps), initial=potential)
+        watcher: Watcher | None = self.observer
+        if watcher is not None:
+            watcher = self._stream.part(watcher, self.windows(0, first + steps), first, potential)
+        spikes, final = self._run(call, watcher, current, self.windows(first, steps), initial=potential)
         assert final is not None
         return spikes, State(final, first + steps)
 
@@ -256,6 +248,7 @@ class SpikingNeuron(Constants, Site):
     def _run(
         self,
         call: Call,
+        watcher: Watcher | None,
         current: Tensor,
         window: Tensor,
         norm: Norm | None = None,
@@ -264,17 +257,19 @@ class SpikingNeuron(Constants, Site):
     ) -> tuple[Tensor, Tensor | None]:
         """Spikes as the next layer gets them, and the final potential if it was asked for."""
         leak, threshold = self.leak(), self.threshold
-        moved = threshold if isinstance(threshold, Tensor) else None
-        if moved is not None or isinstance(leak, Tensor):
+        if isinstance(leak, Tensor) or isinstance(threshold, Tensor):
             shape = current.shape if norm is None else (call.steps, *current.shape)
-            require_channels("decay", leak, shape)
-            require_channels("threshold", threshold, shape)
+            leak, threshold = (
+                spread(require_channels(name, value, shape), len(shape) - 1, POTENTIAL[current.dtype])
+                for name, value in (("decay", leak), ("threshold", threshold))
+            )
+        moved = threshold if isinstance(threshold, Tensor) else None
         record = self._record
         if record is not None:
             call = call._replace(keep_potentials=True)
         if self.spike is None:
             spikes, final, potentials = integrate_and_fire(
-                current, leak, initial, window, call, norm, addend, moved
+                current, leak, initial, window, call, norm, addend, moved, watcher
             )
         else:
             require(norm is None, "an unrolled neuron takes what is normalised already: call the norm first")
@@ -283,8 +278,6 @@ class SpikingNeuron(Constants, Site):
             )
         spikes = self._output(spikes)
         if record is not None and potentials is not None:
-            if moved is not None:
-                threshold = spread(moved, potentials.dim() - 1, potentials.dtype)
             record.append(Record(potentials, spikes, threshold))
         return spikes, final
 
