@@ -130,6 +130,15 @@ def test_the_chunks_of_a_device_are_not_seen_in_the_sums(monkeypatch):
     torch.testing.assert_close(table(sums.blocked, seen, windows), whole, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("way", [sums.binned, sums.blocked, sums.each])
+def test_how_many_steps_are_taken_at_once_is_not_seen_in_the_sums(monkeypatch, way):
+    seen, windows = shown(500), candidates()
+    whole = table(way, seen, windows)
+    for most in (1, 1000):  # one step at a time, and two
+        monkeypatch.setattr(sums, "TOGETHER", most)
+        torch.testing.assert_close(table(way, seen, windows), whole, rtol=1e-12, atol=1e-14)
+
+
 def called(monkeypatch):
     """The names of the ways that are taken."""
     names = []
@@ -156,7 +165,7 @@ def called(monkeypatch):
     ],
 )
 def test_the_way_on_a_cpu(monkeypatch, way, gate, carried, expected):
-    monkeypatch.setattr(triton_sums, "available", lambda _: False)
+    monkeypatch.setattr(fills, "available", lambda _: False)
     monkeypatch.setattr(fills, "missing", lambda _: "")
     names = called(monkeypatch)
     table(way, shown(10, carried=carried)._replace(gate=gate), candidates())
@@ -166,13 +175,13 @@ def test_the_way_on_a_cpu(monkeypatch, way, gate, carried, expected):
 @pytest.mark.parametrize("gate", [Gate(Asymmetric(), (1.0,)), Gate(Boxcar(), LEVELS), Gate(Arctan(), (1.0,))])
 @pytest.mark.parametrize("way", [fills.uncompiled, fills.kernel])
 def test_the_way_on_a_gpu_is_a_kernel_for_every_neuron(monkeypatch, way, gate):
-    monkeypatch.setattr(triton_sums, "available", lambda device: device == "meta")
+    monkeypatch.setattr(fills, "available", lambda device: device == "meta")
     monkeypatch.setattr(fills, "missing", lambda _: "")
     names = called(monkeypatch)
     seen, windows = shown(10, carried=True), candidates().to("meta")
     seen = Observation(gate, *(part.to("meta") for part in seen[1:]))
     table(way, seen, windows)
-    monkeypatch.setattr(triton_sums, "available", lambda _: False)
+    monkeypatch.setattr(fills, "available", lambda _: False)
     table(way, seen, windows)
     monkeypatch.setattr(fills, "missing", lambda _: "no compiler")
     table(way, seen, windows)
@@ -187,7 +196,7 @@ def test_where_compiling_fails_it_is_told_once_and_not_tried_again(monkeypatch, 
         raise FusionError("no such thing\nas a compiler")
 
     monkeypatch.setattr(compiled_sums, "fill", fail)
-    monkeypatch.setattr(triton_sums, "available", lambda _: False)
+    monkeypatch.setattr(fills, "available", lambda _: False)
     monkeypatch.setattr(fills, "missing", lambda _: "")
     monkeypatch.setattr(fills, "_broken", set())
     seen, windows = shown(50), candidates()

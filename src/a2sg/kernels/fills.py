@@ -10,6 +10,7 @@ from a2sg.kernels import compiled_sums, triton_sums
 from a2sg.kernels.compilers import missing
 from a2sg.kernels.fuse import FusionError
 from a2sg.kernels.sums import Observation, binned, blocked
+from a2sg.kernels.triton_constants import available
 from a2sg.surrogate import WindowedAffine
 
 log = logging.getLogger("a2sg")
@@ -30,7 +31,7 @@ def uncompiled(seen: Observation, candidates: Tensor, table: Tensor) -> None:
 def kernel(seen: Observation, candidates: Tensor, table: Tensor) -> None:
     """Triton's kernel on a GPU, if triton is there and knows the shape; else Inductor's; else `blocked`."""
     device = seen.potential.device.type
-    if triton_sums.takes(seen):
+    if available(device) and triton_sums.takes(seen):
         return triton_sums.fill(seen, candidates, table)
     if not missing(device) and device not in _broken and compiled_sums.takes(seen):
         try:

@@ -27,6 +27,9 @@ BLOCK = 4096
 AT_ONCE = 2**24
 """Elements times steps and candidates of a block elsewhere: enough to fill a device, 128 MiB a temporary."""
 
+TOGETHER = 2**16
+"""Elements up to which steps are quicker to sum at once than one at a time, and small enough to be so."""
+
 CANCELLED = 1e-8
 """Share of a sum's terms below which their difference is no longer good to 1e-6 in float64."""
 
@@ -88,11 +91,11 @@ def adding(way: Way) -> Fill:
     @wraps(way)
     def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
         steps, known = len(seen.potential), 0 if seen.later is None else len(seen.later)
-        if known:
-            with_later = seen if known == steps else seen.steps(slice(known))
-            table[:known] += way(with_later, candidates[:known])
-        if known < steps:
-            table[known:] += way(seen._replace(later=None).steps(slice(known, None)), candidates[known:])
+        most = max(1, TOGETHER * steps // max(1, seen.potential.numel()))
+        for part, first, end in ((seen, 0, known), (seen._replace(later=None), known, steps)):
+            for start in range(first, end, most):
+                at = slice(start, min(start + most, end))
+                table[at].add_(way(part.steps(at), candidates[at]))
 
     return fill
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from a2sg.kernels.compilers import LARGEST
 from a2sg.kernels.layout import layout_of
 from a2sg.kernels.sums import Observation, Sums
-from a2sg.kernels.triton_constants import Levels, available, shape_of, sum_kernels
+from a2sg.kernels.triton_constants import Levels, shape_of, sum_kernels
 
 BLOCK = 512
 """Elements of a block: few enough for float32 sums, and to stay in the registers of one warp."""
@@ -24,10 +24,10 @@ ROWS, COLUMNS = 32, 32
 
 
 def takes(seen: Observation) -> bool:
-    """Whether the kernels run here and know the neuron's shape."""
+    """Whether the kernels, where they are `available`, know the neuron's shape."""
     gate, potential = seen.gate, seen.potential
     known = bool(gate.thresholds) and shape_of(gate.surrogate) is not None
-    return known and 0 < potential[0].numel() < LARGEST // 2 and available(potential.device.type)
+    return known and 0 < potential[0].numel() < LARGEST // 2
 
 
 def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:

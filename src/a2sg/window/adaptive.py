@@ -279,7 +279,7 @@ class AdaptiveWindows(WindowPolicy):
         join_ranks(self.store, self.reduction)
         rows, lattice = self._placed(self.store.flat.device)
         sums = with_behind(self.store.tables.view(len(rows.anchor), -1, len(Sums)), rows.behind)
-        before = torch.cat([site.window.to(sums.device).double() for site in self.sites.values()])
+        before = torch.cat([site.window.to(sums.device) for site in self.sites.values()]).double()
         found = solve(sums, rows, self.search, self.spatial or SGV, self.temporal or TGC)
         kept = found.choice == sums.shape[1] - 1
         after = before
@@ -305,8 +305,8 @@ class AdaptiveWindows(WindowPolicy):
     def _set(self, windows: Tensor) -> None:
         """Write windows `[rows]` to the sites."""
         held = [site.window for site in self.sites.values()]
-        parts = windows.split([len(window) for window in held])
-        torch._foreach_copy_(held, [part.to(window.dtype) for part, window in zip(parts, held, strict=True)])
+        parts = windows.to(held[0].dtype).split([len(window) for window in held])
+        torch._foreach_copy_(held, parts)
 
     def _set_biases(self, bias: Tensor, kept: Tensor) -> None:
         """Give every layer the shape of its anchor's choice if shapes are searched; the host waits for it."""

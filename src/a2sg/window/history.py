@@ -55,14 +55,17 @@ def report(found: Solution, windows: Tensor, before: Tensor, sums: Tensor, passi
     """
     in_use = sums[:, -1]
     taken = sums.gather(1, found.choice[:, None, None].expand(-1, 1, sums.shape[-1]))[:, 0]
+    both = torch.stack([taken, in_use])
+    sgv, sgv_before = sgv_from_sums(both)
+    tgc, tgc_before = tgc_from_sums(both)
     return torch.stack(
         [
             windows,
-            sgv_from_sums(taken),
-            tgc_from_sums(taken),
+            sgv,
+            tgc,
             before,
-            sgv_from_sums(in_use),
-            tgc_from_sums(in_use),
+            sgv_before,
+            tgc_before,
             found.reason.double(),
             cv_from_sums(in_use),
             in_use[:, Sums.SQUARE].sqrt(),

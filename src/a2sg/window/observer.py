@@ -50,7 +50,8 @@ class Observer:
             None: all are as long as they seem.
         site: what it watches.
         key: see `a2sg.kernels.watch.Watcher`.
-        settle: is called as a backward pass begins, to bring the table to where the model is.
+        settle: is called as a backward pass begins on another device, to bring the table to where the model
+            is.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Observer:
         self.lengths: Tensor | None = None
         self.clock = Clock()
         self.settle: Callable[[], None] = _nothing
+        self._settled: torch.device | None = None
         self.site: Gated | None = None
         self.key = enlist(self)
         self._parts = _parts(len(lattice), shapes)
@@ -91,7 +93,9 @@ class Observer:
 
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
         """As `a2sg.kernels.watch.Watcher`; adds up the sums of every step that is shown."""
-        self.settle()
+        if window.device != self._settled:
+            self.settle()
+            self._settled = window.device
         fill = self.fill or fill
         table = self.table
         if self._candidates.device != table.device:
@@ -113,7 +117,7 @@ class Observer:
                 whole = Observation(gate, shown.potential, shown.upstream, carry, after)
                 for at, run in self._places(shown):
                     seen = whole if run is None else _as_one(whole.steps(run))
-                    self.passing[at] += passing if run is None else passing[run].sum()
+                    self.passing[at].add_(passing if run is None else passing[run].sum())
                     for shape, columns, windows in self._parts:
                         one = seen if shape is None else seen._replace(gate=replace(gate, surrogate=shape))
                         fill(one, self._candidates[at, windows], table[at, columns])

@@ -51,13 +51,16 @@ class Solution(NamedTuple):
 def with_behind(sums: Tensor, behind: Tensor) -> Tensor:
     """Sums `[rows, C, 6]` with a column more `[rows, C, 7]`, as objectives take them: see `BEHIND`.
 
+    In memory columns are outermost, since all that is done with them is done column by column.
+
     Args:
         sums: those of the window in use last.
         behind: see `Rows.behind`; where there is none the column is 0.
     """
     squares = sums[:, -1, Sums.SQUARE]
     column = torch.where(behind < 0, 0, squares[behind.clamp_min(0)])
-    return torch.cat([sums, column[:, None, None].expand(-1, sums.shape[1], 1)], -1)
+    columns = [sums.movedim(-1, 0), column[None, :, None].expand(1, -1, sums.shape[1])]
+    return torch.cat(columns).movedim(0, -1)
 
 
 def solve(
