@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -69,10 +70,19 @@ def integrate_and_fire(
         InputError: on a CPU, for NaN or infinity in `current`; see `a2sg.kernels.broken`.
     """
     weight, bias = (None, None) if norm is None else (norm.weight, norm.bias)
-    result: tuple[Tensor, Tensor | None, Tensor | None] = _IntegrateAndFire.apply(
+    spikes, *others = _IntegrateAndFire.apply(
         current, decay, initial, window, weight, bias, addend, threshold, norm, call, watcher
     )
-    return result
+    return spikes, *_placed(call, others)
+
+
+def _placed(call: Call, others: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
+    """The final potential and the potentials, None where they were not asked for, of those that were.
+
+    They leave the function so, as torch 2.6 traces none that returns None.
+    """
+    left = iter(others)
+    return next(left) if call.keep_final else None, next(left) if call.keep_potentials else None
 
 
 class _IntegrateAndFire(torch.autograd.Function):
@@ -90,7 +100,7 @@ class _IntegrateAndFire(torch.autograd.Function):
         norm: Norm | None,
         call: Call,
         watcher: Watcher | None,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor, ...]:
         affine = None if norm is None else norm.affine()
         potentials = None
         if call.keep_potentials:
@@ -133,20 +143,19 @@ class _IntegrateAndFire(torch.autograd.Function):
         ctx.backend, ctx.plan = backend, plan
         ctx.call, ctx.watcher = call, watcher
         ctx.set_materialize_grads(False)
-        return spikes, final if call.keep_final else None, potentials
+        asked = (final if call.keep_final else None, potentials)
+        return spikes, *(one for one in asked if one is not None)
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad_spikes: Tensor | None, grad_final: Tensor | None, grad_potentials: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_spikes: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:
         current, window, tensor, initial, weight, bias, addend, threshold, mean, inverse = ctx.saved_tensors
         call: Call = ctx.call
         decay = ctx.decay if tensor is None else tensor
         norm = None if mean is None else Norm(weight, bias, mean, inverse, *ctx.norm)
         backend: Backend = ctx.backend
         wants = ctx.needs_input_grad
-        arriving = Arriving(grad_spikes, grad_final, grad_potentials)
+        arriving = Arriving(grad_spikes, *_placed(call, others))
         drive = Drive(current, call.steps, decay, initial, ctx.affine, addend, ctx.plan, threshold)
         options: dict[str, Any] = {
             "decay_needs_grad": wants[1],
