@@ -12,6 +12,7 @@ import yaml
 
 import a2sg
 from a2sg.training.recipe import load_recipe
+from pages import blocks
 from places import ROOT
 
 PAGES = [
@@ -31,9 +32,7 @@ def text_of(page):
 
 
 def python_blocks(page):
-    return re.findall(
-        r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
-    )
+    return [block.text for block in blocks(page, "python")]
 
 
 def anchors(page):
@@ -58,11 +57,11 @@ def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small tensors: more threads only wait for each other
-    blocks = python_blocks(page)
-    assert blocks
+    code = python_blocks(page)
+    assert code
     names = {"__name__": "docs"}
     try:
-        for number, block in enumerate(blocks, start=1):
+        for number, block in enumerate(code, start=1):
             exec(compile(block, f"{page.name}, block {number}", "exec"), names)
     finally:
         torch.set_num_threads(threads)
