@@ -12,6 +12,7 @@ import yaml
 
 import a2sg
 from a2sg.training.recipe import load_recipe
+from notebooks import FOLDER, NOTEBOOKS
 from pages import blocks
 from places import ROOT
 
@@ -86,9 +87,9 @@ def test_every_page_is_in_the_navigation():
         ]
 
     listed = files(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
-    assert sorted(listed) == sorted(
-        str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")
-    )
+    written = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    made = [f"{FOLDER}/{notebook.stem}.md" for notebook in NOTEBOOKS]
+    assert sorted(listed) == sorted(written + made)
 
 
 def test_pages_build_and_need_no_network(tmp_path):
