@@ -96,7 +96,8 @@ def store(path: Path) -> None:
 
 def page(path: Path) -> tuple[str, dict[str, bytes]]:
     """A notebook as Markdown, and its pictures by name."""
-    parts, pictures = [], {}
+    parts: list[str] = []
+    pictures: dict[str, bytes] = {}
     for cell in read(path):
         source = text_of(cell["source"]).strip()
         if cell["cell_type"] == "markdown":
