@@ -84,8 +84,9 @@ def test_the_table_has_a_row_per_layer_or_step(found):
     assert lines[0].split() == list(HEADERS)
     assert lines[1].split()[:2] == ["neurons.1", "0.20-0.80"]
     assert lines[2] == ""
-    assert lines[3].startswith("gradients: one spiking layer")
+    assert lines[3].startswith("there is one spiking layer")
     assert lines[4].startswith("! neurons.0: no backward pass came here")
+    assert lines[-1] == f"Is the network all right? {found.answer}"
     assert str(found) == found.table()
     steps = found.table(by_step=True).splitlines()
     assert [line.split()[:3] for line in steps[1:5]] == [
@@ -143,6 +144,11 @@ def test_the_page_loads_nothing_and_says_everything(found, saved):
         for verdict in verdicts:
             assert verdict.text in shown
     assert "SGV over its least" in shown
+    assert found.answer in shown
+    assert found.answer.startswith("No: 1 of 2 layers has a problem. Begin with neurons.0: no backward pass")
+    bars = dict(zip(found.verdicts, re.findall(r'<i style="width:([0-9.]+)%"', text), strict=True))
+    share = 100 * found.layers["neurons.1"].mean("passing")
+    assert bars == {"neurons.0": "0.0", "neurons.1": f"{share:.1f}"}
     assert "step 1: potentials about the threshold" in shown
     assert 'name="viewport"' in text, "a phone would show the page of a desktop, shrunk"
     assert len(re.findall(r"step \d, window", shown)) == 4

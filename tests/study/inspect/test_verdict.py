@@ -8,7 +8,8 @@ from torch import nn
 
 import a2sg
 from a2sg.study.inspect import verdict
-from a2sg.study.inspect.verdict import judge
+from a2sg.study.inspect.verdict import Verdict, advice, answer, judge
+from a2sg.study.measure.gain import Gains, Remedy
 from networks import Net, Plan, batch
 
 WINDOWS = [0.5, 1.0, 1.5, 2.0]
@@ -196,3 +197,49 @@ def test_gradients_that_are_not_finite_are_told():
     step = found.layers["lif"].steps[0]
     assert step.gradient_norm is step.own.sgv is step.shapes["boxcar"].sgv is None
     assert step.inside > 0
+
+
+FINE = Verdict("fine", "fine", "all is well")
+OTHER = Verdict("note", "other windows", "another window scores better")
+SCARCE = Verdict("note", "scarce step", "few at step 2")
+DEAD = Verdict("problem", "dead", "silent: raise the input")
+
+
+def gains(course, depth=1.0):
+    return Gains([], depth, course, [Remedy("boxcar", 0.5, 1.1)])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "course", "said"),
+    [
+        (
+            {"a": [FINE], "b": [OTHER, FINE]},
+            "even",
+            "Yes: every spiking layer gets a gradient, and gradients stay",
+        ),
+        ({"a": [SCARCE, FINE]}, None, "Yes: every spiking layer gets a gradient. Nothing needs to change."),
+        (
+            {"a": [FINE], "b": [DEAD, OTHER]},
+            "even",
+            "No: 1 of 2 layers has a problem. Begin with b: silent: raise",
+        ),
+        (
+            {"a": [FINE]},
+            "explodes",
+            "No: Gradients explode over depth: more even would be boxcar with window 0.5",
+        ),
+        (
+            {"a": [DEAD]},
+            "starves",
+            "No: 1 of 1 layers has a problem. Begin with a: silent: raise the input. Gradi",
+        ),
+    ],
+)
+def test_the_answer_names_what_to_change_first(verdicts, course, said):
+    assert answer(verdicts, gains(course, 1.0 if course in ("even", None) else 99.0)).startswith(said)
+
+
+def test_advice_is_a_reason_to_change_something():
+    assert advice([DEAD, OTHER]) == DEAD.text
+    assert advice([OTHER, SCARCE, FINE]) == SCARCE.text
+    assert advice([OTHER, FINE]) == advice([FINE]) == "nothing to change"

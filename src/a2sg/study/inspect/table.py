@@ -30,6 +30,8 @@ HEADERS = {
 
 MARKS: dict[Level, str] = {"problem": "!", "note": "-", "fine": "+"}
 STYLES: dict[Level, str] = {"problem": "red", "note": "yellow", "fine": "green"}
+QUESTION = "Is the network all right?"
+"""What a reader wants to know first."""
 WIDTH = 110
 """Columns where the output is no terminal."""
 
@@ -72,10 +74,11 @@ def sentences(found: InspectionData) -> Iterator[tuple[str, Verdict]]:
 
 
 def plain(found: InspectionData, by_step: bool = False) -> str:
-    """Columns under each other, and the verdicts below."""
+    """The table, the verdicts below it, and at the end whether the network is all right."""
     lines = [list(HEADERS), *rows(found, by_step)]
     verdicts = [f"{MARKS[verdict.level]} {name}: {verdict.text}" for name, verdict in sentences(found)]
-    return "\n".join([*aligned(lines), "", f"gradients: {found.gains.sentence}", *verdicts])
+    answer = f"{QUESTION} {found.answer}"
+    return "\n".join([*aligned(lines), "", found.gains.sentence, *verdicts, "", answer])
 
 
 def show(found: InspectionData, by_step: bool = False) -> None:
@@ -103,11 +106,12 @@ def show(found: InspectionData, by_step: bool = False) -> None:
         table.add_row(*map(Text, row))
     console.print(table)
     console.print()
-    style = STYLES["fine" if found.gains.course in ("even", None) else "problem"]
-    console.print(Text.assemble(("gradients: ", f"bold {style}"), found.gains.sentence))
+    console.print(found.gains.sentence, markup=False, highlight=False)
     for layer, verdict in sentences(found):
         style = f"bold {STYLES[verdict.level]}"
         console.print(Text.assemble((f"{MARKS[verdict.level]} {layer}: ", style), verdict.text))
+    console.print()
+    console.print(Text.assemble((f"{QUESTION} ", "bold"), found.answer))
 
 
 def _span(values: Iterable[float | None]) -> str:

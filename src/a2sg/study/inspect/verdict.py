@@ -1,12 +1,13 @@
-"""What the numbers of a layer say, in words: each verdict follows from one rule and its limit."""
+"""What the numbers of a network say, in words: each verdict follows from one rule and its limit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from a2sg.study.measure.diagnosis import LayerDiagnosis
+from a2sg.study.measure.gain import COURSES, Gains
 
 FEW = 0.1
 """Fewer elements than this with a gradient are a problem."""
@@ -24,6 +25,9 @@ SHRINKS, GROWS = 0.1, 10.0
 """Norms of the gradient, as a multiple of the next layer's, beyond which they vanish or explode."""
 LESS_SGV, MORE_TGC = 0.1, 0.05
 """What another window has to gain, of SGV and in TGC, to be told."""
+
+EFFECTS = ("nothing arrives",)
+"""Rules about what another layer has caused."""
 
 Level = Literal["problem", "note", "fine"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -60,6 +64,51 @@ def judge(layer: LayerDiagnosis, windows: Sequence[float]) -> list[Verdict]:
         text = f"{_percent(layer.mean('passing'))} of neurons get a gradient, {rate}"
         found.append(Verdict("fine", "fine", text))
     return sorted(found, key=lambda verdict: LEVELS.index(verdict.level))
+
+
+def answer(verdicts: Mapping[str, Sequence[Verdict]], gains: Gains) -> str:
+    """Is the network all right, and what should be changed first?
+
+    Args:
+        verdicts: of every layer, problems first, in the order of the forward pass.
+        gains: how gradients change over depth.
+    """
+    ill = {
+        name: advised
+        for name, all_of in verdicts.items()
+        if (advised := _foremost(all_of)).level == "problem"
+    }
+    uneven = gains.course not in ("even", None)
+    if not ill and not uneven:
+        even = f", and {COURSES['even']}" if gains.course else ""
+        return f"Yes: every spiking layer gets a gradient{even}. Nothing needs to change."
+    said = []
+    if ill:
+        name, first = min(ill.items(), key=lambda one: one[1].rule in EFFECTS)
+        have = "has" if len(ill) == 1 else "have"
+        said.append(
+            f"{len(ill)} of {len(verdicts)} layers {have} a problem. Begin with {name}: {first.text}."
+        )
+    if uneven and gains.course:
+        said.append(f"{COURSES[gains.course].capitalize()}: {gains.remedy}.")
+    return f"No: {' '.join(said)}"
+
+
+def advice(verdicts: Sequence[Verdict]) -> tuple[Level, str]:
+    """How a layer is, and what to change in it; scores of other windows are no reason to change anything."""
+    first = _foremost(verdicts)
+    return (
+        ("fine", "nothing to change")
+        if first.rule in ("fine", "other windows")
+        else (first.level, first.text)
+    )
+
+
+def _foremost(verdicts: Sequence[Verdict]) -> Verdict:
+    """The first verdict, or of several problems the first that is not the effect of another layer's."""
+    return min(
+        verdicts, key=lambda one: (LEVELS.index(one.level), one.rule in EFFECTS, one.rule == "other windows")
+    )
 
 
 def unreached() -> Verdict:
