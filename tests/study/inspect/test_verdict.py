@@ -202,6 +202,7 @@ def test_gradients_that_are_not_finite_are_told():
 FINE = Verdict("fine", "fine", "all is well")
 OTHER = Verdict("note", "other windows", "another window scores better")
 SCARCE = Verdict("note", "scarce step", "few at step 2")
+STARVED = Verdict("problem", "nothing arrives", "no gradient comes from b")
 DEAD = Verdict("problem", "dead", "silent: raise the input")
 
 
@@ -226,7 +227,12 @@ def gains(course, depth=1.0):
         (
             {"a": [FINE]},
             "explodes",
-            "No: Gradients explode over depth: more even would be boxcar with window 0.5",
+            "No: gradients explode over depth: more even would be boxcar with window 0.5",
+        ),
+        (
+            {"a": [STARVED], "b": [DEAD]},
+            "even",
+            "No: 2 of 2 layers have a problem. Begin with b: silent: raise",
         ),
         (
             {"a": [DEAD]},
@@ -240,6 +246,7 @@ def test_the_answer_names_what_to_change_first(verdicts, course, said):
 
 
 def test_advice_is_a_reason_to_change_something():
-    assert advice([DEAD, OTHER]) == DEAD.text
-    assert advice([OTHER, SCARCE, FINE]) == SCARCE.text
-    assert advice([OTHER, FINE]) == advice([FINE]) == "nothing to change"
+    assert advice([DEAD, OTHER]) == ("problem", DEAD.text)
+    assert advice([STARVED, DEAD]) == ("problem", DEAD.text), "what another layer has caused comes last"
+    assert advice([OTHER, SCARCE, FINE]) == ("note", SCARCE.text)
+    assert advice([OTHER, FINE]) == advice([FINE]) == ("fine", "nothing to change")

@@ -129,6 +129,11 @@ def test_one_layer_has_no_gain():
     found = look(deep(1)).gains
     assert (found.depth, found.course, found.remedies) == (None, None, [])
     assert "no gain" in found.sentence
+    two = look(deep(2)).gains
+    none = replace(two, depth=None, course=None)
+    first, last = (layer.name for layer in two.layers)
+    assert none.sentence == f"no gradient comes from {last} back to {first}"
+    assert none.remedy == ""
 
 
 def test_what_is_said_where_nothing_helps():

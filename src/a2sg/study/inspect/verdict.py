@@ -90,7 +90,8 @@ def answer(verdicts: Mapping[str, Sequence[Verdict]], gains: Gains) -> str:
             f"{len(ill)} of {len(verdicts)} layers {have} a problem. Begin with {name}: {first.text}."
         )
     if uneven and gains.course:
-        said.append(f"{COURSES[gains.course].capitalize()}: {gains.remedy}.")
+        course = COURSES[gains.course]
+        said.append(f"{course.capitalize() if ill else course}: {gains.remedy}.")
     return f"No: {' '.join(said)}"
 
 
