@@ -24,11 +24,11 @@ NEURON_OF: dict[str, str] = {}
 
 
 def register_model(name: str, neuron: str = "lif") -> Callable[[Entry], Entry]:
-    """A decorator: `a2sg.create_model`, recipes and the command line then know a network by `name`.
+    """A decorator that makes a network known by `name` to `a2sg.create_model`, recipes and the command line.
 
-    It is put on a function that is called with a `Setting`, then the network's own options by name, and gives
-    a module from images `[B, C, H, W]` or `[T, B, C, H, W]` to logits `[T, B, classes]`. Its docstring's
-    first line is what `a2sg list models` says of it.
+    Put it on a function that is called with a `Setting`, then with the network's own options by name, and
+    returns a module from images `[B, C, H, W]` or `[T, B, C, H, W]` to logits `[T, B, classes]`. `a2sg list
+    models` shows the first line of its docstring.
 
     Args:
         name: of the network.

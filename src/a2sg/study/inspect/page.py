@@ -71,8 +71,8 @@ def page(found: InspectionData, pictures: Mapping[str, bytes]) -> str:
         *(f"{heading(3, ABOUT[name])}{picture(png, 'png', ABOUT[name])}" for name, png in pictures.items()),
         heading(2, "Layer by layer"),
         paragraph(
-            "Blue is the window in use, the dot the best one by SGV (at step T) or TGC (before). The thick "
-            "line is the layer's own shape; blue the boxcar, orange the triangle, green the asymmetric ramp."
+            "The blue upright line is the window in use, and the dot the best one by SGV (at step T) or TGC "
+            "(earlier steps). Thick line: the layer's own shape. Blue: boxcar. Orange: triangle. Green: asymmetric."
         ),
         *map(partial(_layer, found), found.layers.values(), found.gains.layers),
     ]

@@ -17,14 +17,14 @@ HEADERS = {
     "window": "half-width in use",
     "inside": "share of potentials inside the window",
     "gradient": "share of neurons whose δ is not 0",
-    "spikes": "per neuron and step",
-    "dead": "share of neurons that fire in no sample",
+    "spikes": "spikes per neuron and step",
+    "dead": "share of neurons that never fire in this batch",
     "always": "share of neurons that fire in every sample",
     "gain": "norm of the gradient over that of the next spiking layer",
     "law": "rms(f) / std(spikes), the gain to expect where a normalisation follows the weights",
-    "SGV": "of δ at step T: least is best; it scales with the gradient",
-    "TGC": "of δ at the steps before T: most is best",
-    "best": "windows by SGV and TGC, of those looked at",
+    "SGV": "of δ at step T; the smallest is best; it scales with the gradient",
+    "TGC": "of δ at the steps before T; the largest is best",
+    "best": "best windows by SGV and TGC, of those tried",
 }
 """Columns, and what they are."""
 

@@ -95,7 +95,7 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Gains:
-    """How gradients fare on their way back through a network.
+    """How the norm of gradients changes on their way back through a network.
 
     Attributes:
         layers: in the order of the forward pass.
@@ -150,9 +150,9 @@ def layer_gains(
     widest: float = 2.0,
     candidates: int = 40,
 ) -> Gains:
-    """How the norm of the gradient changes from layer to layer, in one batch, and which window would even it.
+    """How the norm of the gradient changes from layer to layer, and which window would keep it even.
 
-    A copy of the model runs forward and backward once. `a2sg.inspect` shows the same beside all else.
+    A copy of the model runs forward and backward once, on one batch. `a2sg.inspect` includes these numbers.
 
     Args:
         model: the network, in the mode in which it is trained.

@@ -80,11 +80,11 @@ def noisy_gradient(
     batch_dim: int | None = None,
     progress: bool = False,
 ) -> NoisyGradient:
-    """Central finite differences of the expected loss under noise, by every parameter.
+    """Central finite differences of the expected loss under noise, for every parameter.
 
-    Both sides of a difference see the same noise, so what is left of it is where the difference makes a
-    neuron fire or not. Noise samples join the batch. Costs 2 · parameters · replicates forward passes of
-    `samples` times the batch, in plain torch: for networks of some hundred parameters.
+    Both sides of a difference get the same noise, so only neurons that fire on one side and not on the other
+    contribute. Noise samples are added to the batch. Costs 2 · parameters · replicates forward passes of
+    `samples` times the batch, in plain torch, so it is for networks of a few hundred parameters.
 
     Args:
         model: a small network of this package's neurons; a copy runs in evaluation mode.
