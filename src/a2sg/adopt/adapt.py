@@ -26,7 +26,7 @@ log = logging.getLogger("a2sg")
 
 NONE = "found no spiking neurons of SpikingJelly, snnTorch, Norse, Sinabs or a2sg in the model"
 UNNAMED = (
-    ": pass example=batch to find spike functions of your own by watching one pass, or name them with "
+    ": pass example=batch to find your own spike functions by watching one pass, or name them with "
     "functions={YourModule: 'attribute'}"
 )
 UNSEEN = ", and no autograd.Function that makes spikes in the example: put a2sg.spike where it does"

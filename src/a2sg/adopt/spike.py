@@ -1,4 +1,4 @@
-"""`a2sg.spike`: the spike function of one's own step loop."""
+"""`a2sg.spike`: the spike function for your own loop over time."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class DspikeSearch(WindowPolicy):
     def _update(self, loss: Loss | None) -> bool:
         if loss is None:
             raise InputError(
-                "DspikeSearch looks at the batch anew: give step the loss, as lambda: criterion(model(x), y)"
+                "DspikeSearch looks at the batch again: give step the loss, as lambda: criterion(model(x), y)"
             )
         before = self.temperature
         moves = [m for m in (0, -1, 1) if before + m * self.change > 0]

@@ -1,4 +1,4 @@
-"""Published sets of static images, and image folders of one's own, held in memory."""
+"""Published sets of static images, and your own image folders, held in memory."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def to_nir(
             calls them. Such a pass is followed by `torch.fx`; between layers it may add, multiply with a
             number, `flatten` and `unflatten`. It is left as it is.
         shape: of one sample at one step, such as `(C, H, W)`; None is what the model says it takes.
-        reader: who is to read it: a name of `READERS`, or a convention.
+        reader: which library will read it: a name of `READERS`, or a convention.
         facts: further metadata, by name.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What every network is told, whatever its architecture, and the registry of networks."""
+"""What every network gets, whatever its architecture, and the registry of networks."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def neuron_factory(
         surrogate = create_surrogate(surrogate)
     options = dict(options or {})
     shared: dict[str, Any] = {"steps": steps}
-    # A neuron by name knows its own shape and window; one of the user's own is told ours.
+    # A neuron by name knows its own shape and window; the user's own gets ours.
     if surrogate is not None or make is neuron:
         shared["surrogate"] = surrogate or Asymmetric()
     if window is not None or make is neuron:

@@ -71,7 +71,8 @@ class SurrogateConfig(Group):
 class WindowsConfig(Group):
     """How windows are adapted: the options of `a2sg.AdaptiveWindows`.
 
-    With spatial and temporal off, windows are observed but not changed. Other policies take `every`, `start`, and their own `options`; CPNG also takes `low` and `high`.
+    With spatial and temporal off, windows are observed but not changed. Other policies take `every`, `start`,
+    and their own `options`; CPNG also takes `low` and `high`.
     """
 
     policy: str = "a2sg"

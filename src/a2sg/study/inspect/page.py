@@ -72,7 +72,7 @@ def page(found: InspectionData, pictures: Mapping[str, bytes]) -> str:
         heading(2, "Layer by layer"),
         paragraph(
             "The blue upright line is the window in use, and the dot the best one by SGV (at step T) or TGC "
-            "(earlier steps). Thick line: the layer's own shape. Blue: boxcar. Orange: triangle. Green: asymmetric."
+            "(earlier steps). Thick line: the layer's own shape. Blue: boxcar. Orange: triangle. Green: ramp."
         ),
         *map(partial(_layer, found), found.layers.values(), found.gains.layers),
     ]
@@ -81,7 +81,7 @@ def page(found: InspectionData, pictures: Mapping[str, bytes]) -> str:
 
 
 def _overview(found: InspectionData) -> str:
-    """The picture that a reader should see first: who gets a gradient, and what to change."""
+    """The picture that a reader should see first: which neurons get a gradient, and what to change."""
     said = "The bars show which share of a layer's neurons gets a gradient in this batch."
     few = f"Fewer than {100 * FEW:.0f} % (the line) are few."
     shares = {name: layer.mean("passing") for name, layer in found.layers.items()}

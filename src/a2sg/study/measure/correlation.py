@@ -31,7 +31,7 @@ class Correlation(Result):
         level: confidence of the interval.
         points: how many were used.
         left_out: how many had no number in either column.
-        clusters: how many were resampled: runs, or what else hangs together.
+        clusters: how many were resampled: runs, or whatever else is not independent.
     """
 
     x: str
@@ -70,7 +70,7 @@ def correlate(
         x: the column that is to predict.
         y: the column that is predicted.
         within: columns; ranks are taken among points that agree in all of them.
-        cluster: the column that says which points hang together.
+        cluster: the column that says which points are not independent.
         level: confidence of the interval, between 0 and 1.
         resamples: of the bootstrap.
         seed: of the resampling.

@@ -73,7 +73,7 @@ def loss_slice(
         layer: whose weights move; None moves all.
         seed: of the directions.
         statistics: of batch norms: `"kept"` uses the running ones throughout, as deployment would.
-            `"re-estimated"` takes those of this batch anew at each place (and at the centre), which removes
+            `"re-estimated"` takes those of this batch again at each place (and at the centre), which removes
             the part of the rise that comes from statistics that no longer fit; it costs a forward pass more.
         others: whether parameters without filters move, too: each as one filter.
         show_progress: None shows a bar on a terminal.

@@ -2,7 +2,7 @@
 
 A spiking network's loss is piecewise constant, and has no gradient worth the name. With noise in its
 neurons the *expected* loss is smooth, and that gradient exists without any surrogate. Noise is added to the
-membrane potential as it is compared with the threshold, anew at every neuron and step, and not to what the
+membrane potential as it is compared with the threshold, again at every neuron and step, and not to what the
 neuron carries on. So a neuron fires with probability Φ((u - threshold) / σ): for one neuron and step the
 expected loss has a closed form, and its derivative is a bump of width σ, which compares with a window.
 Noise on currents would add up through the leak, and its width at the threshold would differ from step to

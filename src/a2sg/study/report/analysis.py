@@ -78,7 +78,7 @@ def analyze(
         seed: of samples, directions and random vectors.
         noise: σ of noise on the potentials: compares surrogate gradients with finite differences of the
             expected loss, too. For small networks; takes long. None leaves it out.
-        budget: seconds; a measurement that is estimated to take longer per run is left out, and named.
+        budget: seconds; a measurement that is expected to take longer per run is skipped, and named.
         device: "auto", "cpu", "cuda" or "mps".
         show_progress: whether there is a bar for each part; None shows them on a terminal.
 
