@@ -1,10 +1,13 @@
 """What an inspection prints and writes: table, JSON, a page by itself, pictures, and the command."""
 
 import base64
+import io
 import json
 import logging
 import re
 import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -16,7 +19,7 @@ from a2sg import cli
 from a2sg.errors import InputError
 from a2sg.study import html
 from a2sg.study.inspect import charts
-from a2sg.study.inspect.table import HEADERS, number
+from a2sg.study.inspect.table import HEADERS, fitting, number, rows, show
 from a2sg.study.subject import find_subject
 from networks import Net, Plan, batch
 
@@ -104,6 +107,37 @@ def test_columns_end_below_their_heads(found):
         end = head.index(name) + len(name)
         assert {row[end : end + 1] for row in rows} <= {"", " "}
         assert name in ("gain", "SGV", "TGC") or all(row[end - 1] != " " for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("width", "groups"),
+    [
+        (100, [[0, 1, 2, 3]]),
+        (22, [[0, 1, 2, 3]]),
+        (21, [[0, 1, 2], [0, 3]]),
+        (16, [[0, 1], [0, 2, 3]]),
+        (15, [[0, 1], [0, 2], [0, 3]]),
+        (1, [[0, 1], [0, 2], [0, 3]]),
+    ],
+)
+def test_columns_that_do_not_fit_go_into_further_tables(width, groups):
+    lines = [["layer", "a", "bb", "ccc"], ["conv1", "1.00", "2", ""]]  # 7, 6, 4 and 5 wide with the gaps
+    assert fitting(lines, width) == groups
+
+
+def test_on_a_narrow_terminal_nothing_is_cut_off(found, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    written = io.StringIO()
+    with redirect_stdout(written):
+        show(replace(found, facts=found.facts | {"batch": "a batch"}), by_step=True)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", written.getvalue())
+    assert max(map(len, text.splitlines())) <= 80
+    words = text.split()
+    for line in rows(found, by_step=True):
+        assert words.count("t=1") >= 2, "the layer stands in each table"
+        assert not [cell for cell in line[1:] if cell and cell not in words]
 
 
 def test_numbers_as_text():
