@@ -217,7 +217,7 @@ def image_folder(
     limit: int | None = None,
     holdout: float = 0.0,
 ) -> ImageData:
-    """Images of your own in folders train/CLASS and test/CLASS, an archive, or parquet; held in memory.
+    """Your own images in folders train/CLASS and test/CLASS, an archive, or parquet; held in memory.
 
     They are standardised by the training images' mean and deviation.
 

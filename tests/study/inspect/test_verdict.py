@@ -118,7 +118,7 @@ def test_other_windows_are_told_if_they_gain_enough(healthy):
     assert rules(with_own(healthy, 0, best_score=0.55)) == ["fine"]
     better = with_own(healthy, 0, best_score=0.56, best_window=0.5)
     said = text(better, "other windows")
-    assert said == "by SGV and TGC the best windows are 0.50, 1.00: TGC 0.56 for 0.50 at step 1"
+    assert said == "by SGV and TGC the best windows are 0.50, 1.00: TGC 0.56 instead of 0.50 at step 1"
     assert rules(with_own(healthy, 1, best_score=0.9)) == ["fine"]
     assert "SGV 20 % less at step 2" in text(with_own(healthy, 1, best_score=0.8), "other windows")
     assert rules(with_own(better, 1, best_window=None, best_score=None)) == ["fine"]

@@ -126,13 +126,13 @@ def _gradient(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Rule]
     elif passing < FEW and inside < ENOUGH and inside <= arriving:
         yield "problem", "few gradients", f"{none}: {_cure(layer, windows)}"
     elif passing < FEW:
-        come = f"one comes to {_percent(arriving)} alone"
+        come = f"a gradient arrives at only {_percent(arriving)}"
         yield "note", "little arrives", f"{none}, with {held} inside the window: {come}"
     elif scarce := [str(step.step) for step in layer.steps if step.passing < SCARCE]:
         text = f"fewer than {_percent(SCARCE)} of neurons get a gradient at step {', '.join(scarce)}"
         yield "note", "scarce step", text
     if inside > ALL:
-        text = f"{held} of potentials are inside the window: a narrower one would choose among them"
+        text = f"{held} of potentials are inside the window: a narrower one would be more selective"
         yield "note", "window holds all", text
 
 
@@ -179,7 +179,7 @@ def _scores(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Rule]:
         if own.tgc is None and own.sgv and own.best_score < (1 - LESS_SGV) * own.sgv:
             gains.append(f"SGV {_percent(1 - own.best_score / own.sgv)} less at step {step.step}{few}")
         if own.tgc is not None and own.best_score > own.tgc + MORE_TGC:
-            gains.append(f"TGC {own.best_score:.2f} for {own.tgc:.2f} at step {step.step}{few}")
+            gains.append(f"TGC {own.best_score:.2f} instead of {own.tgc:.2f} at step {step.step}{few}")
     if gains:
         text = f"by SGV and TGC the best windows are {', '.join(best)}: {', '.join(gains)}"
         yield "note", "other windows", text
