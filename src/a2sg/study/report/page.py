@@ -32,7 +32,7 @@ def page(found: AnalysisData, pictures: Mapping[str, bytes]) -> str:
     facts = found.facts
     options = facts["options"]
     about = (
-        f"{', '.join(found.labels)}. T = {facts['steps']}; {options['samples']} training samples, batches of "
+        f"Runs: {'; '.join(found.labels)}. T = {facts['steps']}; {options['samples']} training samples, batches of "
         f"{options['batch_size']}, seed {options['seed']}, the same for all runs; {facts['device']}, "
         f"{facts['date']}, {versions(facts)}."
     )

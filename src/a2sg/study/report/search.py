@@ -78,7 +78,8 @@ def _windows(rows: Sequence[Row], found: Found) -> draw.Figure:
     the dots are far apart, one batch is not enough to find the best window: observe more batches per search
     (windows.batches).
 
-    Batches in training had {trained} samples: larger batches give steadier windows.
+    What batches of another size would find: in training they had {trained} samples, and larger batches give
+    steadier windows.
     """
     first = next(iter(found.values()))
     keys = [(step.layer, step.step) for step in first[GROUPS[0]]]
@@ -110,11 +111,11 @@ def _gain(rows: Sequence[Row], found: Found) -> draw.Figure:
     A search looks at each layer and step separately, on one batch, while everything else stays the same.
     "Promised" is the improvement that it sees there; "kept on the batch" is what remains on the same batch
     once all windows are set together; "kept on the next" is what remains on the batch of the next search.
-    Bars are means over a layer's steps, with one batch per search.
+    Bars are means over a layer's steps, with one batch per search. Below 0, the windows in use were better
+    than those that the search would set.
 
-    Below 0, the windows in use were better than those that the search would set. Improvements of SGV are
-    logarithms and depend on the gradient's scale: a later layer that passes less gradient lowers the SGV of
-    all layers before it.
+    Whether training improves. Improvements of SGV are logarithms and depend on the gradient's scale: a later
+    layer that passes less gradient lowers the SGV of all layers before it.
     """
     figure, grid = draw.frame(len(found), 2, 4.2, 2.1, sharex=True, sharey="col")
     for line, (label, sizes) in zip(grid, found.items(), strict=True):
