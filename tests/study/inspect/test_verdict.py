@@ -76,8 +76,9 @@ def test_few_gradients_name_the_window_that_would_hold_enough(healthy):
 def test_few_gradients_for_want_of_any_are_not_the_windows_fault(healthy):
     little = with_steps(healthy, passing=0.05, arriving=0.1)
     assert rules(little) == ["little arrives", "fine"]
-    assert "95 % of neurons get no gradient, with 50 % inside the window: one comes to 10 %" in text(
-        little, "little arrives"
+    assert (
+        "95 % of neurons get no gradient, with 50 % inside the window: a gradient arrives at only 10 %"
+        in text(little, "little arrives")
     )
     nothing = with_steps(healthy, passing=0.0, arriving=0.0)
     assert text(nothing, "nothing arrives") == "no gradient comes from next"

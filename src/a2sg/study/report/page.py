@@ -33,8 +33,8 @@ def page(found: AnalysisData, pictures: Mapping[str, bytes]) -> str:
     options = facts["options"]
     about = (
         f"Runs: {'; '.join(found.labels)}. T = {facts['steps']}; {options['samples']} training samples, "
-        f"batches of {options['batch_size']}, seed {options['seed']}, the same for all runs; {facts['device']}, "
-        f"{facts['date']}, {versions(facts)}."
+        f"batches of {options['batch_size']}, seed {options['seed']}, the same for all runs; "
+        f"{facts['device']}, {facts['date']}, {versions(facts)}."
     )
     links = [f'<a href="#{name}">{escape(section.title)}</a> ' for name, section in found.sections.items()]
     parts = [paragraph(text, "left-out") for text in facts["left_out"]]
