@@ -91,11 +91,11 @@ def test_list_shows_what_can_be_named(capsys):
     assert "vgg_small" not in out
 
 
-@pytest.mark.parametrize("columns", [30, 60, 80, 100])
+@pytest.mark.parametrize("columns", [60, 80, 100])
 def test_on_a_terminal_long_lines_of_a_list_go_on_below_their_beginning(columns):
     whole = lines_of("arms")
     shown = lines_of("arms", columns)
-    assert max(map(len, shown)) <= max(columns, 40) < max(map(len, whole))
+    assert max(map(len, shown)) <= columns < max(map(len, whole))
     assert " ".join(" ".join(shown).split()) == " ".join(" ".join(whole).split())
     start = whole[0].index("boxcar")
     names = [line.split()[0] for line in shown if not line[:start].isspace()]

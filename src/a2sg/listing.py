@@ -112,7 +112,9 @@ def lines_of(topic: str, columns: int | None = None) -> list[str]:
     if columns is None:
         return whole
     room = max(columns, width + 24)
-    return [part for line in whole for part in wrap(line, room, subsequent_indent=" " * (width + 4))]
+    indent = " " * (width + 4)
+    whole_words = {"break_long_words": False, "break_on_hyphens": False}
+    return [part for line in whole for part in wrap(line, room, subsequent_indent=indent, **whole_words)]
 
 
 def _first_line(thing: Any) -> str:
