@@ -32,8 +32,7 @@ class SpikeSite(Site):
     `window` is a buffer `[T]`, or `[G]` with G groups. It is not part of the model's `state_dict`, so
     published checkpoints load strictly; it is part of the `state_dict` of `AdaptiveWindows`. A sequence
     begins with `begin()`, with a forward pass of the model that was given to `a2sg.adapt`, or after T steps.
-    Steps under `torch.no_grad()`
-    do not count.
+    Steps under `torch.no_grad()` do not count.
 
     Args:
         steps: T, at least 1.
