@@ -113,8 +113,11 @@ def lines_of(topic: str, columns: int | None = None) -> list[str]:
         return whole
     room = max(columns, width + 24)
     indent = " " * (width + 4)
-    whole_words = {"break_long_words": False, "break_on_hyphens": False}
-    return [part for line in whole for part in wrap(line, room, subsequent_indent=indent, **whole_words)]
+    wrapped = (
+        wrap(line, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        for line in whole
+    )
+    return [part for parts in wrapped for part in parts]
 
 
 def _first_line(thing: Any) -> str:
