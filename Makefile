@@ -75,7 +75,9 @@ mutation: $(READY)  ## the share of small changes of the source that the tests s
 	OMP_NUM_THREADS=1 PYTHONPATH=.mutation/site $(BIN)/python tests/mutation/score.py \
 		.mutation/$(or $(ONLY),all)-$(SHARE)-$(SEED).sqlite --share $(SHARE) --seed $(SEED) --only '$(ONLY)'
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY)  ## ruff and mypy, spelling and words
+	$(BIN)/codespell
+	$(BIN)/python tests/support/prose.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -114,7 +114,7 @@ def peak(options: argparse.Namespace, packed: bool) -> int:
     step(model, images, labels, packed)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts again
     before = status("VmRSS")
     step(model, images, labels, packed)
     return status("VmHWM") - before

@@ -177,7 +177,7 @@ def store(folder: Path, name: str, add: bool = False) -> Path:
 
 
 def measure_parser(doc: str, arms: str) -> argparse.ArgumentParser:
-    """What scripts that measure the runs of a comparison are told; `arms` is the default, empty for all."""
+    """What scripts that measure the runs of a comparison get; `arms` is the default, empty for all."""
     parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="--out folder of a2sg compare")
     parser.add_argument("--as", dest="name", help="its name in evidence/runs (default: the folder's)")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from a2sg import cli
+from a2sg.listing import lines_of
 
 
 def run(capsys, *words):
@@ -64,13 +65,15 @@ def test_broken_yaml_is_one_line(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--help"], ["help"], ["train", "--help"], ["compare", "--help"], ["list", "--help"]]
+    "words", [[], ["--help"], ["help"], *([command, "--help"] for command in cli.COMMANDS)], ids=" ".join
 )
-def test_help_is_there(capsys, words):
+def test_help_is_there_and_fits_a_narrow_terminal(capsys, monkeypatch, words):
+    monkeypatch.setenv("COLUMNS", "80")
     status, out, err = run(capsys, *words)
     assert status == 0
     assert "usage:" in out
     assert not err
+    assert not [line for line in out.splitlines() if len(line) > 80]
 
 
 def test_version(capsys):
@@ -86,6 +89,17 @@ def test_list_shows_what_can_be_named(capsys):
     _, out, _ = run(capsys, "list", "surrogates")
     assert "dspike" in out
     assert "vgg_small" not in out
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_on_a_terminal_long_lines_of_a_list_go_on_below_their_beginning(columns):
+    whole = lines_of("arms")
+    shown = lines_of("arms", columns)
+    assert max(map(len, shown)) <= columns < max(map(len, whole))
+    assert " ".join(" ".join(shown).split()) == " ".join(" ".join(whole).split())
+    start = whole[0].index("boxcar")
+    names = [line.split()[0] for line in shown if not line[:start].isspace()]
+    assert names == [line.split()[0] for line in whole]
 
 
 def test_train_evaluate_and_compare_work_together(capsys, tmp_path, monkeypatch):

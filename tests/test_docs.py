@@ -12,6 +12,8 @@ import yaml
 
 import a2sg
 from a2sg.training.recipe import load_recipe
+from notebooks import FOLDER, NOTEBOOKS
+from pages import blocks
 from places import ROOT
 
 PAGES = [
@@ -31,9 +33,7 @@ def text_of(page):
 
 
 def python_blocks(page):
-    return re.findall(
-        r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
-    )
+    return [block.text for block in blocks(page, "python")]
 
 
 def anchors(page):
@@ -58,11 +58,11 @@ def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small tensors: more threads only wait for each other
-    blocks = python_blocks(page)
-    assert blocks
+    code = python_blocks(page)
+    assert code
     names = {"__name__": "docs"}
     try:
-        for number, block in enumerate(blocks, start=1):
+        for number, block in enumerate(code, start=1):
             exec(compile(block, f"{page.name}, block {number}", "exec"), names)
     finally:
         torch.set_num_threads(threads)
@@ -87,9 +87,9 @@ def test_every_page_is_in_the_navigation():
         ]
 
     listed = files(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
-    assert sorted(listed) == sorted(
-        str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")
-    )
+    written = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    made = [f"{FOLDER}/{notebook.stem}.md" for notebook in NOTEBOOKS]
+    assert sorted(listed) == sorted(written + made)
 
 
 def test_pages_build_and_need_no_network(tmp_path):

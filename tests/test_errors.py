@@ -314,5 +314,5 @@ def test_what_is_no_model(use, model, what):
 
 def test_a_misspelt_name_of_the_package_is_suggested_by_python():
     code = "import a2sg; a2sg.create_modle"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, errors="replace")
     assert "Did you mean: 'create_model'?" in done.stderr

@@ -1,4 +1,4 @@
-"""What a network does, how surrogates fit it, how its loss bends, and what the theory says of it."""
+"""What a network does, how surrogates fit it, how its loss bends, and what the theory says about it."""
 
 from typing import TYPE_CHECKING
 

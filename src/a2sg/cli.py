@@ -9,13 +9,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 from a2sg._version import __version__
 from a2sg.children import ERROR, follow, is_child
 from a2sg.errors import InputError, one_line, require, require_choice, require_count
 from a2sg.imports import import_modules, split_imports
-from a2sg.listing import TOPICS, entries
+from a2sg.listing import TOPICS, lines_of
 from a2sg.memory.pages import keep_pages
 from a2sg.parser import Parser
 from a2sg.ranks import Lost, by_first
@@ -99,7 +100,7 @@ def _usage() -> str:
     return (
         "usage: a2sg COMMAND [options]\n\n"
         + "\n".join(lines)
-        + "\n\na2sg COMMAND --help shows its options. All take --import MODULE."
+        + "\n\na2sg COMMAND --help shows its options. All commands take --import MODULE."
     )
 
 
@@ -108,14 +109,14 @@ def train_command(words: list[str]) -> int:
     from a2sg.training import launch
     from a2sg.training.options import read_run
 
-    parser = Parser("train", "Train a network by a recipe, into a run folder.")
+    parser = Parser("train", "Train a network by a recipe, and write a run folder.")
     parser.add_argument("--out", help="run folder (default: runs/RECIPE-sSEED)")
-    parser.add_argument("--resume", help="go on with this interrupted run folder")
+    parser.add_argument("--resume", help="run folder of an interrupted run to resume")
     parser.add_argument(
         "--profile",
         nargs="?",
         const="20",
-        help="show where the time goes instead, from this many iterations (without a number: 20)",
+        help="instead of training, show where the time goes in this many iterations (default: 20)",
     )
     launch.add_options(parser)
     options, config = read_run(parser, words)
@@ -221,12 +222,14 @@ def predict_command(words: list[str]) -> int:
     """Say what the network of a run makes of files."""
     import json
 
-    parser = Parser("predict", "Say which class a trained network gives each file, read as its data are.")
+    parser = Parser("predict", "Print what a trained network says about files: classes, or numbers.")
     parser.add_argument("run", help="run folder")
     parser.add_argument("files", nargs="+", help="images or recordings, or folders of them")
-    parser.add_argument("--top", type=int, default=1, help="how many classes of each, the likeliest first")
-    parser.add_argument("--json", action="store_true", help="as JSON, not CSV")
-    parser.add_argument("--out", help="file to write to (default: print)")
+    parser.add_argument(
+        "--top", type=int, default=1, help="classes per file, the most likely first (default: 1)"
+    )
+    parser.add_argument("--json", action="store_true", help="write JSON instead of CSV")
+    parser.add_argument("--out", help="file to write (default: print)")
     _add_device(parser)
     options = parser.read(words)
 
@@ -254,17 +257,19 @@ def compare_command(words: list[str]) -> int:
     from a2sg.training import launch
     from a2sg.training.options import read_run
 
-    parser = Parser("compare", "Train arms over seeds by one recipe, and compare them, paired by seed.")
+    parser = Parser("compare", "Train several arms over several seeds, and compare them seed by seed.")
     parser.add_argument(
         "--arms",
         default="fixed,s-asg,t-asg,st-asg,asy,a2sg",
-        help="see a2sg list arms; first: baseline",
+        help="arms, separated by commas (a2sg list arms); the first is the baseline",
     )
-    parser.add_argument("--seeds", default="0,1,2", help="such as 0,1,2")
+    parser.add_argument("--seeds", default="0,1,2", help="seeds, separated by commas (default: 0,1,2)")
     parser.add_argument("--out", help="folder (default: runs/compare-RECIPE)")
-    parser.add_argument("--overwrite", action="store_true", help="start afresh")
     parser.add_argument(
-        "--parallel", metavar="N|auto", help="runs at a time, each on a device of its own; auto: on all GPUs"
+        "--overwrite", action="store_true", help="delete an earlier comparison in the folder, and start again"
+    )
+    parser.add_argument(
+        "--parallel", metavar="N|auto", help="how many runs at a time, each on its own device; auto: all GPUs"
     )
     launch.add_options(parser)
     options, config = read_run(parser, words)
@@ -288,15 +293,19 @@ def compare_command(words: list[str]) -> int:
 
 def inspect_command(words: list[str]) -> int:
     """Say in numbers and words how surrogates and windows fit a network, from one batch."""
-    parser = Parser("inspect", "Look at one batch: who gets a gradient, and which window would fit.")
-    parser.add_argument("target", help="run folder, or a model of a2sg list models, with fresh weights")
-    parser.add_argument("--data", help="for a model: a data set, or random")
+    parser = Parser("inspect", "Look at one batch: which layers get a gradient, and which window would fit.")
+    parser.add_argument(
+        "target", help="run folder, or name of a model (a2sg list models), with fresh weights"
+    )
+    parser.add_argument("--data", help="for a model: name of a data set, or random")
     parser.add_argument("--out", help="folder (default: RUN/inspection, runs/inspect-MODEL)")
-    parser.add_argument("--batch-size", type=int, default=32, help="samples to look at")
+    parser.add_argument("--batch-size", type=int, default=32, help="number of samples (default: 32)")
     parser.add_argument("--steps", type=int, help="T of a model (default: 4)")
-    parser.add_argument("--seed", type=int, default=0, help="of fresh weights, and of the samples")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of fresh weights and of the samples (default: 0)"
+    )
     _add_device(parser)
-    parser.add_argument("--by-step", action="store_true", help="a row per layer and step")
+    parser.add_argument("--by-step", action="store_true", help="print a row for each layer and step")
     options = parser.read(words)
 
     from a2sg.devices import find_device
@@ -323,22 +332,34 @@ def analyze_command(words: list[str]) -> int:
         "analyze", "Measure variation, curvature, landscape, theory, fidelity and energy of runs."
     )
     parser.add_argument(
-        "runs", nargs="+", help="run folders, or the folder of a comparison: a run of each arm"
+        "runs", nargs="+", help="run folders, or the folder of a comparison: one run of each arm"
     )
-    parser.add_argument("--out", help="folder (default: RUN/analysis, runs/analysis of several)")
+    parser.add_argument("--out", help="folder (default: RUN/analysis, or for several runs runs/analysis)")
     parser.add_argument(
-        "--only", help="parts such as variation,gain,curvature,landscape,theory,fidelity,energy"
+        "--only", help="parts, separated by commas: variation,gain,curvature,landscape,theory,fidelity,energy"
     )
-    parser.add_argument("--samples", type=int, default=64, help="training samples for all but variation")
-    parser.add_argument("--batch-size", type=int, default=32, help="of the 8 batches for variation")
-    parser.add_argument("--seed", type=int, default=0, help="of samples, directions and random vectors")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=64,
+        help="training samples, for all parts except variation (default: 64)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=32, help="size of the 8 batches for variation (default: 32)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of samples, directions and random vectors (default: 0)"
+    )
     parser.add_argument(
         "--noise",
         type=float,
-        help="σ on the potentials, such as 0.25: finite differences under noise, for small networks; slow",
+        help="σ on the potentials, such as 0.25: adds finite differences under noise; slow",
     )
     parser.add_argument(
-        "--budget", type=float, default=60.0, help="leave out what takes longer per run: seconds"
+        "--budget",
+        type=float,
+        default=60.0,
+        help="skip measurements that would take more seconds per run (default: 60)",
     )
     _add_device(parser)
     options = parser.read(words)
@@ -371,8 +392,10 @@ def export_command(words: list[str]) -> int:
     """Write the network of a run for another library."""
     parser = Parser("export", "Write the network of a run folder for other libraries and hardware.")
     parser.add_argument("run", help="run folder")
-    parser.add_argument("--nir", action="store_true", help="as a graph of NIR")
-    parser.add_argument("--reader", default="nir", help="who is to read it: nir, norse or sinabs")
+    parser.add_argument("--nir", action="store_true", help="write a NIR graph")
+    parser.add_argument(
+        "--reader", default="nir", help="library that will read it: nir, norse or sinabs (default: nir)"
+    )
     parser.add_argument("--out", help="file (default: RUN/model.nir)")
     options = parser.read(words)
 
@@ -406,10 +429,7 @@ def list_command(words: list[str]) -> int:
     for name in chosen:
         if len(chosen) > 1:
             print(f"{name}:")
-        found = entries(name)
-        width = max(map(len, found))
-        for entry, text in found.items():
-            print(f"  {entry:<{width}}  {text}".rstrip())
+        print("\n".join(lines_of(name, get_terminal_size().columns if sys.stdout.isatty() else None)))
     return 0
 
 
@@ -420,7 +440,7 @@ def info_command(words: list[str]) -> int:
     from a2sg.info import environment, lines
 
     parser = Parser("info", "Show versions, machine and backends.")
-    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     as_json = parser.read(words).json
     found = environment()
     print(json.dumps(found, indent=2) if as_json else "\n".join(lines(found)))
@@ -460,12 +480,12 @@ def _free(folder: Path) -> Path:
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network by a recipe, or resume a run"),
     "evaluate": (evaluate_command, "evaluate a run on its test data"),
-    "predict": (predict_command, "say which class a run's network gives files, or which numbers"),
+    "predict": (predict_command, "print what a trained run says about files: classes, or numbers"),
     "compare": (compare_command, "train several arms over several seeds and compare them"),
-    "inspect": (inspect_command, "look at one batch: who gets a gradient, and which window would fit"),
-    "analyze": (analyze_command, "measure why runs train as they do: curvature, landscape, theory, energy"),
+    "inspect": (inspect_command, "look at one batch: is the network all right? What to change?"),
+    "analyze": (analyze_command, "measure why runs train as they do, and write a page about it"),
     "export": (export_command, "write a run's network for other libraries and hardware"),
-    "bench": (bench_command, "measure speed and memory, against other libraries if installed"),
-    "list": (list_command, f"show what there is: {', '.join(TOPICS)}"),
-    "info": (info_command, "show versions, machine and how neurons will run, for a bug report"),
+    "bench": (bench_command, "measure speed and memory, also of other libraries"),
+    "list": (list_command, "show what there is to choose from: models, recipes, arms, …"),
+    "info": (info_command, "show versions, machine and backends, for a bug report"),
 }

@@ -59,7 +59,7 @@ class GrowingTable:
         self.rows = 0
 
     def begin(self) -> None:
-        """Write the file anew, without rows."""
+        """Write the file again, without rows."""
         self.path.write_bytes(self._header())
         self.rows = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import wrap
 from typing import Any
 
 
@@ -101,6 +102,22 @@ TOPICS: dict[str, Callable[[], dict[str, str]]] = {
 def entries(topic: str) -> dict[str, str]:
     """Names and one-line descriptions of what a topic offers."""
     return TOPICS[topic]()
+
+
+def lines_of(topic: str, columns: int | None = None) -> list[str]:
+    """The lines that list a topic; on a terminal of so many columns, long ones are wrapped and indented."""
+    found = entries(topic)
+    width = max(map(len, found))
+    whole = [f"  {entry:<{width}}  {text}".rstrip() for entry, text in found.items()]
+    if columns is None:
+        return whole
+    room = max(columns, width + 24)
+    indent = " " * (width + 4)
+    wrapped = (
+        wrap(line, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        for line in whole
+    )
+    return [part for parts in wrapped for part in parts]
 
 
 def _first_line(thing: Any) -> str:

@@ -20,9 +20,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, command: str, description: str) -> None:
         super().__init__(prog=f"a2sg {command}", description=description, allow_abbrev=False)
         # Read before all else, in `a2sg.imports`; here for --help and for hints.
-        self.add_argument(
-            "--import", metavar="MODULE", help="import this first: what it registers is known by name"
-        )
+        self.add_argument("--import", metavar="MODULE", help="import a module that registers your own things")
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
         """The options and arguments in `words`.

@@ -84,9 +84,7 @@ def test_where_nothing_makes_spikes(call):
 
 
 def test_what_to_do_is_said_where_nothing_is_named():
-    with pytest.raises(
-        InputError, match="pass example=batch to find spike functions of your own by watching"
-    ):
+    with pytest.raises(InputError, match="pass example=batch to find your own spike functions by watching"):
         a2sg.adapt(BY_NAME["STBP"].build(), steps=T)
     with pytest.raises(InputError, match=r"MemUpdate has no spike function 'act_fun'.*pass example=batch"):
         a2sg.adapt(BY_NAME["MS-ResNet"].build(), steps=T, functions={MemUpdate: "act_fun"})

@@ -118,7 +118,7 @@ class Sited(Equations):
 
 
 class Stepped(Equations):
-    """A neuron called once a step, which keeps its potential until it is told to rest."""
+    """A neuron called once a step, which keeps its potential until it is reset."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -104,7 +104,7 @@ class MemUpdate(nn.Module):
 
 
 class MadeInForward(nn.Module):
-    """A module that makes its spike function anew in every forward (as NDA's)."""
+    """A module that makes its spike function again in every forward (as NDA's)."""
 
     def forward(self, x: Tensor) -> Tensor:
         class Fire(Function):

@@ -9,7 +9,7 @@ Work = Callable[[], Sequence[Tensor]]
 
 
 class CallingRecorder:
-    """Counts what it records and replays, pass by pass; fails where it is told to."""
+    """Counts what it records and replays, pass by pass; fails where it should."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error

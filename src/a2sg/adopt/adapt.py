@@ -26,7 +26,7 @@ log = logging.getLogger("a2sg")
 
 NONE = "found no spiking neurons of SpikingJelly, snnTorch, Norse, Sinabs or a2sg in the model"
 UNNAMED = (
-    ": pass example=batch to find spike functions of your own by watching one pass, or name them with "
+    ": pass example=batch to find your own spike functions by watching one pass, or name them with "
     "functions={YourModule: 'attribute'}"
 )
 UNSEEN = ", and no autograd.Function that makes spikes in the example: put a2sg.spike where it does"
@@ -45,45 +45,46 @@ def adapt(
 ) -> Adapted:
     """Adaptive windows for a model of SpikingJelly, snnTorch, Norse, Sinabs, or your own.
 
-        windows = a2sg.adapt(model, steps=4)  # with example=batch for spike functions of your own
+        windows = a2sg.adapt(model, steps=4)  # with example=batch for your own spike functions
         print(windows)  # what was found
         ...
         loss.backward(); optimizer.step(); windows.step()
 
-    Every spiking neuron keeps its equations, threshold and reset. What changes is ds/du in its backward pass:
-    the surrogate, with a window for each step. Spikes, parameters, modules and `state_dict` stay as they are.
+    Every spiking neuron keeps its equations, threshold and reset. Only ds/du in its backward pass changes: it
+    becomes the surrogate, with a window for each step. Spikes, parameters, modules and `state_dict` stay the
+    same.
 
-    Steps are counted as neurons are called, in grad mode alone. A sequence begins where a neuron's state
-    carries no graph: after the host's reset, with no state passed, after `detach`. Plain functions and
-    `SpikeSite` have no state to tell from: for them it begins with the model's forward, or, where your loop
-    calls the model once a step, after T calls. A sequence of another length than T is an `InputError`: at its
-    extra step, at the next sequence, or in `windows.step()`.
+    Steps are counted as neurons are called, but only while gradients are enabled. A sequence begins where a
+    neuron's state carries no graph: after the library's reset, when no state is passed, or after `detach`.
+    Plain functions and `SpikeSite` have no state. For them a sequence begins with the model's forward pass
+    or, if your loop calls the model once per step, after T calls. A sequence whose length is not T is an
+    `InputError`: at its first extra step, or if it is shorter, at the next sequence or in `windows.step()`.
 
     Args:
         model: holds spiking neurons. It is changed in place; no host library is imported.
         steps: T, the time steps of each backward pass.
-        surrogate: shape of ds/du; None is `Asymmetric()`, and for our own neurons theirs.
-        window: half-width to begin with, one number, T or G; None is 1.0, and for our own neurons theirs.
-        functions: for modules of your own, class -> the name of the attribute that holds the spike function,
-            called with u - threshold; or (name, threshold), if it is called with u. Several thresholds, in a
-            list, are for a function with several levels: one spike more at each. With `example` also an
+        surrogate: shape of ds/du; None is `Asymmetric()`, or for this package's neurons their own.
+        window: initial half-width, one number, T or G; None is 1.0, or for this package's neurons their own.
+        functions: for your own modules, class -> the name of the attribute that holds the spike function,
+            if it is called with u - threshold; or (name, threshold), if it is called with u. A list of
+            thresholds is for a function with several levels: one more spike at each. With `example` also an
             `autograd.Function` -> where it fires, wherever it is called.
-        example: what one forward of the model takes: a tensor, a tuple of arguments, or a dict of them by
-            name; or a function that runs one sequence of T steps as your loop does. The model runs on it,
-            forward and backward, and is then what it was. Each `autograd.Function` that makes spikes is seen,
-            under whatever name it is called, with the levels at which it fires. A module that calls one for
-            several layers gets a site for each, by the order of its calls: later forwards must make the same.
-        groups: G, how many runs of steps, as equal as can be, share a window each; None is a window for each
-            step. Our own neurons have their own.
-        options: of `AdaptiveWindows`. `gradient="full"` is for our own neurons alone: a spike function sees
-            dL/ds, not dL/du.
+        example: the input of one forward pass: a tensor, a tuple of arguments, or a dict of them by name; or
+            a function that runs one sequence of T steps as your loop does. The model runs on it, forward and
+            backward, and is then restored. Each `autograd.Function` that makes spikes is found, under
+            whatever name it is called, with the levels at which it fires. A module that calls one for several
+            layers gets a site for each, by the order of its calls: later forward passes must make the same.
+        groups: G, the number of groups of consecutive steps, as equal as possible, that share a window; None
+            is a window for each step. This package's neurons have their own.
+        options: of `AdaptiveWindows`. `gradient="full"` works only with this package's neurons: a spike
+            function sees dL/ds, not dL/du.
 
     Returns:
         The windows.
 
     Raises:
-        InputError: for a model without spiking neurons, one that is adapted already, a neuron that takes no
-            other surrogate, spike functions whose calls cannot be told apart, or an option out of range.
+        InputError: for a model without spiking neurons, one that is already adapted, a neuron whose surrogate
+            cannot be replaced, spike functions whose calls cannot be told apart, or an option out of range.
     """
     require_module(model)
     for name, _, _ in swaps(model):
@@ -122,9 +123,8 @@ def revert(model: nn.Module) -> nn.Module:
 class Adapted(AdaptiveWindows):
     """What `adapt` returns: `AdaptiveWindows` that can be undone.
 
-    The model's `state_dict` is the host's own, so the windows in use are in this `state_dict`.
-
-    `print` gives a table of what was found, and of what was not.
+    The model's `state_dict` is exactly the library's, so the windows in use are in this `state_dict`. `print`
+    shows a table of what was found, and of what could not be adapted.
 
     Attributes:
         model: the adapted model.

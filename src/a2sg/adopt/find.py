@@ -30,12 +30,13 @@ HOSTS: Registry[Adopt] = Registry("host library")
 
 
 def register_host(package: str) -> Callable[[Host], Host]:
-    """A decorator: `a2sg.adapt` then knows the neurons of a library.
+    """A decorator that makes the neurons of a library known to `a2sg.adapt`.
 
-    It is put on a function that is called with a module whose class, or one of its bases, comes from
-    `package`, and with a site for it. It gives the swap that makes the site's windows the module's; or why
-    there can be none, for a module that makes spikes; or None for one that makes none. Nothing is changed
-    before all are found. The first line of its docstring is what `a2sg list hosts` says of it.
+    Put it on a function that is called with a module whose class, or one of its bases, comes from `package`,
+    and with a site for it. The function returns the swap that gives the module the site's windows; or, for a
+    module that makes spikes but cannot be adapted, a text that says why; or None for a module that makes no
+    spikes. Nothing is changed until all modules have been found. `a2sg list hosts` shows the first line of
+    the function's docstring.
 
     Raises:
         InputError: if that package has another one.

@@ -22,7 +22,7 @@ _here = threading.local()
 def intercepting(handler: Handler) -> Iterator[None]:
     """Every `Function.apply` of this thread goes through `handler`; the innermost one alone.
 
-    An alias (`act = Fire.apply`) is bound to `Function.apply` itself, and a class may be made anew in every
+    An alias (`act = Fire.apply`) is bound to `Function.apply` itself, and a class may be made again in every
     forward: neither can be replaced. But all of them end in `super().apply`, so a base class gets an `apply`
     for as long as somebody listens. While none does, torch is as it was.
     """
@@ -52,5 +52,5 @@ def _apply(function: type[Function], *args: Any, **named: Any) -> Any:
 
 
 def name_of(function: type[Function]) -> str:
-    """The same for one that is made anew in every forward."""
+    """The same for one that is made again in every forward."""
     return f"{function.__module__}.{function.__qualname__}"

@@ -1,4 +1,4 @@
-"""Modules of one's own: ours, and any module that calls a plain spike function under a name."""
+"""This package's modules, and any module that calls a plain spike function under a name."""
 
 from __future__ import annotations
 

@@ -29,10 +29,10 @@ from a2sg.window.site import Site
 class SpikeSite(Site):
     """A window for each step of one layer, or for runs of its steps, for `a2sg.spike`.
 
-    `window` is a buffer `[T]`, of G groups `[G]`. The model's `state_dict` does not have it, so published
-    checkpoints load strictly; the `state_dict` of `AdaptiveWindows` does. A sequence begins with `begin()`,
-    with a forward of the model that `a2sg.adapt` was given, or after T steps. Steps under `torch.no_grad()`
-    do not count.
+    `window` is a buffer `[T]`, or `[G]` with G groups. It is not part of the model's `state_dict`, so
+    published checkpoints load strictly; it is part of the `state_dict` of `AdaptiveWindows`. A sequence
+    begins with `begin()`, with a forward pass of the model that was given to `a2sg.adapt`, or after T steps.
+    Steps under `torch.no_grad()` do not count.
 
     Args:
         steps: T, at least 1.

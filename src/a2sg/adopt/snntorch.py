@@ -14,7 +14,7 @@ from a2sg.adopt.site import SpikeSite
 from a2sg.adopt.swap import Fire, Swap, without_graph
 
 AT_ONCE = ("LeakyParallel", "StateLeaky", "LinearLeaky", "AssociativeLeaky")
-"""Neurons that compute all steps in one call: no step is told apart."""
+"""Neurons that compute all steps in one call: their steps cannot be told apart."""
 
 
 def adopt(neuron: nn.Module, site: SpikeSite) -> Swap | str | None:

@@ -1,4 +1,4 @@
-"""`a2sg.spike`: the spike function of one's own step loop."""
+"""`a2sg.spike`: the spike function for your own loop over time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from a2sg.errors import require
 
 
 def spike(distance: Tensor, site: SpikeSite) -> Tensor:
-    """Spikes of one step in a step loop of your own, where `distance` reaches 0.
+    """The spikes of one step in your own loop over time: 1 where `distance` is 0 or more.
 
         self.site = a2sg.SpikeSite(steps=4)  # in __init__
         ...
@@ -18,8 +18,8 @@ def spike(distance: Tensor, site: SpikeSite) -> Tensor:
             s = a2sg.spike(u - threshold, self.site)
             u = u - threshold * s
 
-    The gradient with respect to `distance` is the surrogate at the window of the step that the site is at.
-    Each layer needs a site of its own, called once a step.
+    The gradient with respect to `distance` is the surrogate, with the window of the step that the site is at.
+    Each layer needs its own site, called once per step.
 
     Args:
         distance: membrane potential minus threshold, `[B, ...]`, floating point.

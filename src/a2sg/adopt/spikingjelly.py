@@ -25,7 +25,7 @@ from a2sg.kernels.gate import Gate
 log = logging.getLogger("a2sg")
 
 AT_ONCE = ("PSN", "MaskedPSN", "SlidingPSN")
-"""Nodes that fire all steps in one call of the surrogate: no step is told apart."""
+"""Nodes that fire all steps in one call of the surrogate: their steps cannot be told apart."""
 
 TWICE = ("TernaryIFNode", "TernaryLIFNode")
 """Nodes that call it twice a step, for spikes of either sign."""

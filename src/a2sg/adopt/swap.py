@@ -36,10 +36,10 @@ class Row(NamedTuple):
 
 
 class Swap:
-    """The sites of one module, and the attributes that stand before the module's own.
+    """The sites of one module, and the attributes that take the place of the module's own.
 
-    They go into the instance's `__dict__` alone: parameters, buffers and submodules stay what they are, and
-    so does `state_dict`.
+    They are put only into the instance's `__dict__`, so parameters, buffers, submodules and `state_dict` do
+    not change.
 
     Args:
         site: the layer's windows; or those of all layers that the module serves, by what is added to its
@@ -152,7 +152,7 @@ class Enter:
 
 
 class Fire:
-    """Stands before a spike function: its spikes forward, the site's surrogate backward.
+    """Takes the place of a spike function: its spikes forward, the site's surrogate backward.
 
     Args:
         original: makes spikes from its first argument, the potential as the site's gate reads it.

@@ -26,15 +26,15 @@ EQUAL = 1e-6
 class CPNG(WindowPolicy):
     """Keeps the share χ of neurons inside the window constant, layer by layer.
 
-    Used as `a2sg.AdaptiveWindows` is; meant for `Triangle(area="unit")` at window 1. On an observed
-    iteration a Gaussian is fitted to the potentials of a layer at the last step, and the window of all its
-    steps becomes the one that holds the share χ of that Gaussian, by bisection in [low, high]; an end of it
-    where χ is out of reach. The forward pass does not change.
+    Used like `a2sg.AdaptiveWindows`; meant for `Triangle(area="unit")` with window 1. On an observed
+    iteration, a Gaussian is fitted to the potentials of a layer at the last step. The windows of all its
+    steps are then set to the one that contains the share χ of that Gaussian, found by bisection in [low,
+    high]; if χ is out of reach, to the nearer end. The forward pass does not change.
 
     Source: Efficient Surrogate Gradients for Training Spiking Neural Networks (submission to ICLR 2023),
-    whose indicator χ is the share of parameters with a gradient. We know the fit and the bisection of
-    b = 1 / window in [0.5, 2] from a description; that χ is each layer's share under its first window, and
-    how often windows are set, is our reading.
+    whose indicator χ is the share of parameters with a gradient. We know the fit and the bisection of b = 1 /
+    window in [0.5, 2] from a description. That χ is each layer's share under its first window, and how often
+    windows are set, is our reading.
 
     Args:
         model: holds spiking neurons of a2sg with one threshold (not `IntegerLIF`).

@@ -21,20 +21,21 @@ from a2sg.window.search import first_best
 class DspikeSearch(WindowPolicy):
     """Chooses the temperature b of all `Dspike` surrogates among b, b - change and b + change.
 
-    Stepped as `a2sg.AdaptiveWindows` is, with a function that computes the present batch's loss once more:
+    Used like `a2sg.AdaptiveWindows`, except that `step` needs a function that computes the loss of the
+    current batch again:
 
         search = a2sg.baselines.DspikeSearch(model, every=len(loader))
         ...
         loss.backward(); optimizer.step(); search.step(lambda: criterion(model(x), y))
 
-    On an observed iteration each of the first layer's weights in turn is moved by ± epsilon, and the loss,
-    which sees true spikes, gives the finite-difference gradient (L(w + ε) - L(w - ε)) / 2ε. The temperature
-    whose surrogate gradient of these weights has the largest cosine with it is taken; ties keep b. Spikes,
-    weights, gradients, batch-norm statistics and the random state are left as they were. It costs two
-    forward passes per weight; windows stay fixed (as published: 0.5).
+    On an observed iteration, each weight of the first layer in turn is moved by ± epsilon, and the loss, with
+    true spikes, gives the finite-difference gradient (L(w + ε) - L(w - ε)) / 2ε. The temperature whose
+    surrogate gradient of these weights has the largest cosine with it is chosen; in a tie, b stays. Spikes,
+    weights, gradients, batch-norm statistics and the random state do not change. A search costs two forward
+    passes per weight. Windows stay fixed (as published: 0.5).
 
-    Source: Li et al., Differentiable Spike, NeurIPS 2021, algorithm 1, which does so once an epoch. That
-    differences are central, the values of `epsilon` and `change`, and which batch is taken, is our reading.
+    Source: Li et al., Differentiable Spike, NeurIPS 2021, algorithm 1, which searches once an epoch. That
+    differences are central, the values of `epsilon` and `change`, and which batch is used, is our reading.
 
     Args:
         model: holds spiking neurons of a2sg, all with surrogate `Dspike` of one temperature.
@@ -134,7 +135,7 @@ class DspikeSearch(WindowPolicy):
     def _update(self, loss: Loss | None) -> bool:
         if loss is None:
             raise InputError(
-                "DspikeSearch looks at the batch anew: give step the loss, as lambda: criterion(model(x), y)"
+                "DspikeSearch looks at the batch again: give step the loss, as lambda: criterion(model(x), y)"
             )
         before = self.temperature
         moves = [m for m in (0, -1, 1) if before + m * self.change > 0]

@@ -91,29 +91,29 @@ def bench_command(words: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser("bench", "Measure a2sg's speed and memory, beside other libraries in the same run.")
+    parser = Parser("bench", "Measure the speed and memory of a2sg and of other libraries in the same run.")
     add = parser.add_argument
-    add("--only", default=",".join(BENCHES), help=f"benches, of {','.join(BENCHES)} (default: all)")
+    add("--only", default=",".join(BENCHES), help=f"benches, from {','.join(BENCHES)} (default: all)")
     add("--out", default="runs/bench", help="folder for JSON, Markdown and pictures (default: %(default)s)")
     add("--quick", action="store_true", help="tiny sizes, only to show that it works")
     add("--rounds", type=int, help=f"interleaved rounds (default: {_listed(ROUNDS.items())})")
     add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    add("--threads", type=int, help="threads of torch (default: its own)")
+    add("--threads", type=int, help="threads (default: torch's own)")
     add("--peers", help=f"environment with the other libraries (default: {PEERS}, if it exists)")
-    add("--no-peers", action="store_true", help="a2sg alone")
+    add("--no-peers", action="store_true", help="measure only a2sg")
     add("--steps", type=int, help="T of lif and train (default: 4)")
     add("--reset", default="soft", help="soft or hard, for every library (default: soft)")
-    add("--backends", help="of a2sg in lif (default: all)")
-    add("--elements", help="elements a step of lif (default: 65536,1048576,4194304)")
-    add("--dtype", default="float32", help="of lif: float32 or bfloat16 (default: float32)")
-    add("--search-elements", help="elements of search (default: 65536,4194304)")
-    add("--candidates", type=int, help="candidates of search (default: 100)")
-    add("--network", default="vgg16", help=f"of train and memory: {', '.join(NETWORKS)}")
+    add("--backends", help="backends of a2sg in lif (default: all)")
+    add("--elements", help="elements per step in lif (default: 65536,1048576,4194304)")
+    add("--dtype", default="float32", help="dtype in lif: float32 or bfloat16 (default: float32)")
+    add("--search-elements", help="elements in search (default: 65536,4194304)")
+    add("--candidates", type=int, help="candidates in search (default: 100)")
+    add("--network", default="vgg16", help=f"network in train and memory: {', '.join(NETWORKS)}")
     add("--width", type=float, help="factor on the network's channels (default: 1)")
-    add("--precision", default="32", help="of train and memory: 32 or bf16 (default: 32)")
-    add("--batch", type=int, help="images of train and memory (default: 32)")
-    add("--ways", help=f"of train and memory, of {','.join(train.WAYS)} (default: all)")
-    add("--memory-steps", help="each T of memory (default: 4,8,16)")
+    add("--precision", default="32", help="precision in train and memory: 32 or bf16 (default: 32)")
+    add("--batch", type=int, help="batch size in train and memory (default: 32)")
+    add("--ways", help=f"what train and memory measure, from {','.join(train.WAYS)} (default: all)")
+    add("--memory-steps", help="values of T in memory (default: 4,8,16)")
     return parser
 
 

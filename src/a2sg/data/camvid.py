@@ -38,7 +38,7 @@ def camvid(
     Args:
         source: the folder.
         image_size: (height, width) that images are fitted to.
-        test: the folder measured on: `test`, or `val` to choose a recipe by.
+        test: the folder measured on: `test`, or `val` for choosing a recipe.
 
     Raises:
         InputError: if files are missing or no scenes.

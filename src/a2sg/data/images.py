@@ -1,4 +1,4 @@
-"""Published sets of static images, and image folders of one's own, held in memory."""
+"""Published sets of static images, and your own image folders, held in memory."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def image_folder(
     limit: int | None = None,
     holdout: float = 0.0,
 ) -> ImageData:
-    """Images of your own in folders train/CLASS and test/CLASS, an archive, or parquet; held in memory.
+    """Your own images in folders train/CLASS and test/CLASS, an archive, or parquet; held in memory.
 
     They are standardised by the training images' mean and deviation.
 

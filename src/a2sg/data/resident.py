@@ -24,7 +24,7 @@ class ResidentBatches:
 
     Args:
         data: the samples; they are copied to the device at once.
-        sampler: gives their numbers, anew for each pass.
+        sampler: gives their numbers, again for each pass.
         batch_size: samples of a batch; the last one has what is left. None: the sampler gives whole batches.
         device: where they shall lie.
     """

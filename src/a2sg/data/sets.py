@@ -52,10 +52,10 @@ class ImageData:
 
 
 def register_data(name: str) -> Callable[[Entry], Entry]:
-    """A decorator: recipes and the command line then know a data set by `name`.
+    """A decorator that makes a data set known by `name` to recipes and the command line.
 
-    It is put on a function that is called with the data set's own options by name and gives an `ImageData`.
-    If it has an option `steps`, it is told T. Its docstring's first line is what `a2sg list data` says of it.
+    Put it on a function that is called with the data set's own options by name and returns an `ImageData`. If
+    it has an option `steps`, this is set to T. `a2sg list data` shows the first line of its docstring.
 
     Raises:
         InputError: if another data set has that name.

@@ -70,14 +70,14 @@ def ssc(
 ) -> ImageData:
     """Spiking Speech Commands: 35 spoken words as spikes, 75,466 for training, 20,382 for test.
 
-    Cramer et al., see `shd`. A third split of 9,981 recordings, `valid`, is there to choose by.
+    Cramer et al., see `shd`. A third split of 9,981 recordings, `valid`, is for choosing settings.
 
     Args:
         source: folder that holds, or is to hold, `SSC`; None is in the cache.
         steps: see `shd`.
         units: see `shd`.
         by: see `shd`.
-        test: what to evaluate on: `test`, or `valid` to choose by.
+        test: what to evaluate on: `test`, or `valid` for choosing settings.
         frame_ms: see `shd`.
 
     Raises:

@@ -13,7 +13,7 @@ biases (batch norm is taken as folded), no sums of spikes as in Q-K token attent
 counts once: networks of `a2sg.models` send an image that all T steps see through the first weights once.
 
 Counted are the calls of `linear`, `conv1d` to `conv3d` and `conv_transpose1d` to `conv_transpose3d`, which
-torch's layers end in and modules of one's own may call themselves, and `SpikeProduct`. Whatever else
+torch's layers end in and your own modules may call themselves, and `SpikeProduct`. Whatever else
 multiplies is named in `Energy.uncounted`: other products, recurrent layers of torch, quantised layers.
 """
 

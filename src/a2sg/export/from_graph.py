@@ -48,10 +48,10 @@ def from_nir(
     reader: str | Convention | None = None,
     **options: Any,
 ) -> Graph:
-    """A network that computes what a graph of NIR says, with neurons of this package: it can be trained.
+    """A trainable network that computes what a NIR graph describes, with neurons of this package.
 
-    Of a graph that `to_nir` wrote it gives the outputs of the network that was written, up to rounding: a
-    potential within rounding of the threshold may fire in one of them alone.
+    For a graph that `to_nir` wrote, it gives the outputs of the original network up to rounding: a potential
+    within rounding error of the threshold may fire in only one of them.
 
     Source: Pedersen et al., Neuromorphic intermediate representation, Nature Communications, 2024.
 

@@ -32,11 +32,11 @@ def to_nir(
     reader: str | Convention = "nir",
     facts: Mapping[str, str] | None = None,
 ) -> nir.NIRGraph:
-    """A network, in evaluation mode, as a graph of NIR.
+    """A network, in evaluation mode, as a NIR graph.
 
-    Batch norm is folded into the weights before it, a LIF is `nir.LIF`, one that does not leak `nir.IF`, and
-    a sum is edges that meet. Step t of the graph is step t of the network, and its output that of the step.
-    NIR itself knows no steps: how its equations become steps is in the graph's `metadata`.
+    Batch norm is folded into the weights before it. A LIF becomes `nir.LIF`, one without a leak `nir.IF`, and
+    a sum becomes edges that meet. Step t of the graph is step t of the network, and so is its output. NIR
+    itself has no steps: the graph's `metadata` say how its equations become steps.
 
     Source: Pedersen et al., Neuromorphic intermediate representation, Nature Communications, 2024.
 
@@ -46,7 +46,7 @@ def to_nir(
             calls them. Such a pass is followed by `torch.fx`; between layers it may add, multiply with a
             number, `flatten` and `unflatten`. It is left as it is.
         shape: of one sample at one step, such as `(C, H, W)`; None is what the model says it takes.
-        reader: who is to read it: a name of `READERS`, or a convention.
+        reader: which library will read it: a name of `READERS`, or a convention.
         facts: further metadata, by name.
 
     Returns:
@@ -83,7 +83,7 @@ def to_nir(
 
 
 def write_nir(graph: nir.NIRGraph, path: Path) -> None:
-    """Write a graph as a file of NIR (HDF5), whole or not at all."""
+    """Write a graph to a NIR file (HDF5), completely or not at all."""
     import nir
 
     part = path.with_name(path.name + ".part")

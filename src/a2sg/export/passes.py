@@ -1,4 +1,4 @@
-"""A forward pass of one's own, followed through its layers and what it does between them (`torch.fx`)."""
+"""Your own forward pass, followed through its layers and what it does between them (`torch.fx`)."""
 
 from __future__ import annotations
 

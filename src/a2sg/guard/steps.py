@@ -39,16 +39,16 @@ class StepGuard:
             optimizer.step()  # does nothing if they are not finite
             windows.step()
 
-    These numbers are the loss, gradients, and running statistics of batch norm. A skipped step leaves weights
-    and the optimizer's state alone, puts the model's buffers, such as those statistics, back to what they
-    were before its first forward pass, and has a search that is under way keep all windows. It counts as an
-    iteration. Too many in a row are an error.
+    The numbers are the loss, gradients, and running statistics of batch norm. A skipped step does not change
+    weights and the optimizer's state. The model's buffers, such as those statistics, are restored to what
+    they were before its first forward pass, and a search that is under way keeps all windows. The step counts
+    as an iteration. Too many in a row are an error.
 
-    Inside the context neurons raise no error for NaN: the loss shows it. Each of several micro-batches has a
-    context of its own, and a broken one skips the whole step. So does a broken one on another rank.
+    Inside the context, neurons raise no error for NaN: the loss shows it. Each of several micro-batches has
+    its own context; if one is broken, the whole step is skipped. The same holds for several ranks.
 
-    Nothing waits for a GPU where the optimizer is a fused one (`fused=True`): what has been counted there is
-    looked at every 64 steps, and when `skipped` is asked for. With others, each check waits for the device.
+    With a fused optimizer (`fused=True`) nothing waits for a GPU: the counts there are read every 64 steps,
+    and when you ask for `skipped`. With other optimizers, each check waits for the device.
 
     Args:
         model: what is trained.

@@ -24,29 +24,30 @@ SAMPLE = 32
 
 
 def pack_spikes(*, least: int = 1 << 14, search: bool = True) -> Packing:
-    """A context in which spikes that autograd keeps for the backward pass are packed.
+    """A context in which spikes that autograd saves for the backward pass are packed.
 
         with a2sg.memory.pack_spikes():
             loss = criterion(model(images), labels)
         loss.backward()
 
-    Only the forward pass has to be inside. Tensors of zeros and ones are kept as one bit an element, those
-    of multiples of 1/16 below 16 (average-pooled spikes, integer spikes) as one byte; all others are kept
-    as they are. What comes back is the same to the bit, strides included, so gradients are those without it.
+    Only the forward pass has to be inside. Tensors of zeros and ones are saved as one bit per element;
+    tensors of multiples of 1/16 below 16 (average-pooled spikes, integer spikes) as one byte; all others are
+    saved unchanged. The backward pass gets the same values to the bit, strides included, so gradients do not
+    change.
 
-    What a neuron of this package has just given is known to be spikes. Any other tensor is recognised by its
-    values, wherever it comes from: a sample turns away what is no spike, then every element is checked while
-    it is packed. What several layers save is packed once.
+    The output of a neuron of this package is known to be spikes. Any other tensor is recognised by its
+    values, wherever it comes from: a sample of them rules out most tensors, and then every element is checked
+    while it is packed. What several layers save is packed once.
 
-    A packed tensor is a copy: changing the original in place afterwards does no harm. For tensors kept as
-    they are, doing so raises autograd's usual error in the backward pass. As ever, autograd does not see
+    A packed tensor is a copy, so you may change the original in place afterwards. For tensors that are saved
+    unchanged, this raises autograd's usual error in the backward pass. As always, autograd does not see
     changes made behind its back (`.data`, numpy).
 
-    Of nested contexts of this kind torch uses the innermost alone, so `save_on_cpu` inside replaces this
-    one. With activation checkpointing, what the checkpoint itself keeps is packed. What a model compiled by
-    `torch.compile` keeps is packed too; enter the context outside the compiled function. On a GPU the host
-    waits for the device to look at values, which a captured CUDA graph cannot contain: without `search` it
-    does not wait.
+    Of nested contexts of this kind torch uses only the innermost, so `save_on_cpu` inside replaces this one.
+    With activation checkpointing, what the checkpoint itself saves is packed. What a model compiled by
+    `torch.compile` saves is packed too; enter the context outside the compiled function. On a GPU, looking at
+    values makes the host wait for the device, which a captured CUDA graph cannot contain; with `search=False`
+    it does not wait.
 
     Args:
         least: elements from which on a tensor is packed.

@@ -14,12 +14,14 @@ LARGEST = 2**31 - 1
 def keep_pages() -> bool:
     """Tell the C library to keep freed memory for the next tensor.
 
-    By default glibc gives every block above 32 MiB back to the system as it is freed. The next such tensor
-    gets fresh pages, each of which the system faults in and clears: for a large layer that takes longer than
-    the neuron itself (docs/memory.md). On a CPU, call this once, before training; `a2sg train` does.
+    By default glibc returns every block above 32 MiB to the system as soon as it is freed. The next such
+    tensor gets fresh pages, each of which the system has to map and clear: for a large layer that takes
+    longer than the neuron itself (docs/memory.md). On a CPU, call this once, before training; `a2sg train`
+    does.
 
-    The process then holds on to the most memory it has ever used, and somewhat more, as large blocks share
-    one heap. It cannot be undone. Where another allocator is preloaded (jemalloc, tcmalloc) nothing changes.
+    The process then holds on to the most memory it has ever used, and somewhat more, because large blocks
+    share one heap. This cannot be undone. If another allocator is preloaded (jemalloc, tcmalloc), nothing
+    changes.
 
     Returns:
         Whether the C library took it: False where it is not glibc.

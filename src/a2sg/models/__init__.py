@@ -62,12 +62,12 @@ def create_model(
         steps: T, the time steps.
         in_channels: C of the images.
         image_size: their height and width, one number or the pair.
-        neuron: a name of `a2sg.neuron.NEURONS`, or what makes one when called with `steps`, `surrogate`,
-            `window` and `neuron_options` (and in attention with its `threshold`). None is the published one:
+        neuron: a name of `a2sg.neuron.NEURONS`, or a function that makes one from `steps`, `surrogate`,
+            `window` and `neuron_options` (and in attention its `threshold`). None is the published one:
             `"integer_lif"` for E-SpikeFormer, else `"lif"`.
         surrogate: a shape, or a name of `a2sg.surrogate.SURROGATES`; None is the neuron's own: `Boxcar()` for
             integer neurons, else `Asymmetric()`.
-        window: its half-width at the start, above 0; None is the neuron's own, 0.5 or 1.
+        window: its initial half-width, above 0; None is the neuron's own, 0.5 or 1.
         neuron_options: further arguments of the neuron, such as `decay`.
         norm: batch norm before the neurons: `"td"`, over time and batch; `"sync"`, over all ranks of a
             distributed run too; or `"time_mean"`, of the mean over time, repeated for all steps (the A2SG

@@ -1,4 +1,4 @@
-"""What every network is told, whatever its architecture, and the registry of networks."""
+"""What every network gets, whatever its architecture, and the registry of networks."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NEURON_OF: dict[str, str] = {}
 
 
 def register_model(name: str, neuron: str = "lif") -> Callable[[Entry], Entry]:
-    """A decorator: `a2sg.create_model`, recipes and the command line then know a network by `name`.
+    """A decorator that makes a network known by `name` to `a2sg.create_model`, recipes and the command line.
 
-    It is put on a function that is called with a `Setting`, then the network's own options by name, and gives
-    a module from images `[B, C, H, W]` or `[T, B, C, H, W]` to logits `[T, B, classes]`. Its docstring's
-    first line is what `a2sg list models` says of it.
+    Put it on a function that is called with a `Setting`, then with the network's own options by name, and
+    returns a module from images `[B, C, H, W]` or `[T, B, C, H, W]` to logits `[T, B, classes]`. `a2sg list
+    models` shows the first line of its docstring.
 
     Args:
         name: of the network.
@@ -76,7 +76,7 @@ def neuron_factory(
         surrogate = create_surrogate(surrogate)
     options = dict(options or {})
     shared: dict[str, Any] = {"steps": steps}
-    # A neuron by name knows its own shape and window; one of the user's own is told ours.
+    # A neuron by name knows its own shape and window; the user's own gets ours.
     if surrogate is not None or make is neuron:
         shared["surrogate"] = surrogate or Asymmetric()
     if window is not None or make is neuron:

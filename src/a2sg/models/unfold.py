@@ -34,10 +34,10 @@ def unfold(model: nn.Module, example: Tensor | None = None) -> nn.Module:
     of attention, which have no weights, still multiply the counts. The input of each step is shown D times.
 
     Args:
-        model: with integer neurons: of `a2sg.create_model`, or a network of your own over `[T, B, ...]`. That
+        model: with integer neurons: of `a2sg.create_model`, or your own, over `[T, B, ...]`. That
             may hold whatever modules there are; between neurons its forward pass itself may only do what
             commutes with a mean over steps, such as sums, and max pools may pool spikes alone.
-        example: a batch on which the outputs of both are compared; needed for a network of your own, since
+        example: a batch on which the outputs of both are compared; needed for your own network, since
             nothing else shows what its forward pass does.
 
     Returns:

@@ -79,7 +79,7 @@ def open_run(folder: Path) -> Run:
 def run_history(folder: str | Path, searches: int = 1000) -> list[HistoryPoint]:
     """SGV, TGC and window per layer and step over a run's training, from its `windows.csv`.
 
-    Runs with fixed windows have them too: their layers are watched on the same iterations.
+    Runs with fixed windows have one too: their layers are observed at the same iterations.
 
     Args:
         folder: of the run.

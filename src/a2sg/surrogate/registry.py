@@ -15,10 +15,10 @@ SURROGATES: Registry[type[Surrogate]] = Registry("surrogate")
 
 
 def register_surrogate(name: str) -> Callable[[Shape], Shape]:
-    """A decorator: recipes, arms, the command line and analyses then know a shape by `name`.
+    """A decorator that makes a shape known by `name` to recipes, arms, the command line and analyses.
 
-    It is put on a dataclass derived from `Surrogate`, whose fields are its options. The first line of the
-    docstring is what `a2sg list surrogates` says of it.
+    Put it on a dataclass derived from `Surrogate`, whose fields are its options. `a2sg list surrogates` shows
+    the first line of its docstring.
 
     Raises:
         InputError: if another shape has that name.

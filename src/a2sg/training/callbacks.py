@@ -95,7 +95,7 @@ class MetricsFile(pl.Callback):
         self.table: GrowingTable | None = None
         """Of rank 0: the others write nothing."""
         self.before: list[dict[str, Any]] | int | None = None
-        """What a checkpoint tells of: how many rows there were; one of old has them itself."""
+        """What a checkpoint tells of: how many rows there were; an old one holds them itself."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.table.sync() if self.table else 0}

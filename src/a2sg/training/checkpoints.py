@@ -68,7 +68,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint, on the CPU.
 
     Raises:
-        InputError: if the file is damaged, be it by a single bit.
+        InputError: if the file is damaged, even by a single bit.
     """
     try:
         _look_through(path)

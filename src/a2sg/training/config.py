@@ -1,4 +1,4 @@
-"""A run, described: the typed fields of a recipe. One YAML holds all that is needed to repeat a run."""
+"""The typed fields of a recipe. One YAML file has everything that is needed to repeat a run."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ __all__ = [
 
 
 class Group:
-    """Fields that are read strictly: a name that is not among them is an error. `fields.py` reads them."""
+    """Fields that are read strictly: an unknown name is an error. `fields.py` reads them."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
 
 
 @dataclass
 class ModelConfig(Group):
-    """Which network."""
+    """The network."""
 
     name: str = "vgg_small"
     """A name of `a2sg list models`."""
     steps: int = 4
-    """T, the time steps."""
+    """T, the number of time steps."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Further options of the network's entry function."""
+    """The network's own options."""
     weights: str | None = None
-    """A run folder to start from: its weights of the same name and shape, such as those of a backbone."""
+    """A run folder to start from: weights with the same name and shape, such as a backbone's, are loaded."""
 
 
 @dataclass
 class NeuronConfig(Group):
-    """Which neuron, everywhere in the network."""
+    """The neuron, the same in the whole network."""
 
     name: str = "lif"
     """lif, if, plif or integer_lif."""
@@ -56,12 +56,12 @@ class NeuronConfig(Group):
 
 @dataclass
 class SurrogateConfig(Group):
-    """Which surrogate shape, and its window at the start."""
+    """The shape of the surrogate, and its initial window."""
 
     name: str = "asymmetric"
     """A name of `a2sg list surrogates`."""
     window: float = 1.0
-    """Half-width at the start of training."""
+    """Initial half-width."""
     options: dict[str, Any] = field(default_factory=dict)
     """Its arguments, such as bias, floor, temperature, area."""
 
@@ -69,15 +69,16 @@ class SurrogateConfig(Group):
 @dataclass
 @with_arguments_of(AdaptiveWindows)
 class WindowsConfig(Group):
-    """How windows are adapted: the options of `a2sg.AdaptiveWindows`; with both parts off, only watched.
+    """How windows are adapted: the options of `a2sg.AdaptiveWindows`.
 
-    Another policy takes `every`, `start`, and its own `options`; CPNG takes `low` and `high` too.
+    With spatial and temporal off, windows are observed but not changed. Other policies take `every`, `start`,
+    and their own `options`; CPNG also takes `low` and `high`.
     """
 
     policy: str = "a2sg"
-    """The rule: a2sg, cpng, or dspike, whose temperature is set instead of windows (a2sg.baselines)."""
+    """a2sg, cpng, or dspike, which sets the temperature instead of windows (a2sg.baselines)."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Further options of another policy: share (cpng), epsilon, change, weights (dspike)."""
+    """Options of the other policies: share (cpng); epsilon, change, weights (dspike)."""
 
     def __post_init__(self) -> None:
         own: Any = self
@@ -93,125 +94,126 @@ class WindowsConfig(Group):
 
 @dataclass
 class DataConfig(Group):
-    """Which data set, and how it is fed."""
+    """The data set, and how it is fed to the network."""
 
     name: str = "digits"
     """A name of `a2sg list data`."""
     batch_size: int = 64
-    """Samples of a mini-batch."""
+    """Samples per mini-batch."""
     workers: int | Literal["auto"] = "auto"
-    """Loader processes; auto: all cores but one for a GPU, none on a CPU. Above 0, nothing is resident."""
+    """Loader processes; auto: all cores but one for a GPU, none on a CPU. With any, no data are resident."""
     resident: bool | Literal["auto"] = "auto"
-    """Whether the device holds all samples, without a loader; auto: if that takes a quarter of it at most."""
+    """Whether the device holds all samples, without a loader; auto: if a quarter of its memory suffices."""
     options: dict[str, Any] = field(default_factory=dict)
     """Arguments of the data set."""
 
 
 @dataclass
 class AugmentConfig(Group):
-    """How training images are changed at random, batch by batch on the device; all off by default."""
+    """Random changes to training images, made per batch on the device; all are off by default."""
 
     crop_padding: int = 0
-    """Zeros on every side, before a part of the image's own size is cut out."""
+    """Zeros added on every side before a random crop of the original size."""
     flip: bool = False
-    """Whether half of the images are mirrored, left to right."""
+    """Whether half of the images are mirrored left to right."""
     randaugment: int = 0
-    """RandAugment's n: operations drawn for every image."""
+    """RandAugment's n: number of operations drawn for each image."""
     randaugment_share: float = 0.5
-    """Share of images that each of them is done to."""
+    """Share of images to which each operation is applied."""
     magnitude: float = 9.0
-    """RandAugment's m: how strong they are, 0 to 10."""
+    """RandAugment's m: strength of the operations, 0 to 10."""
     magnitude_spread: float = 0.4
-    """Standard deviation of that, over images."""
+    """Standard deviation of the strength between images."""
     erasing: float = 0.0
-    """Share of images that have a rectangle erased."""
+    """Share of images in which a rectangle is erased."""
     cutout: int = 0
-    """Side of a square that is erased in every image, its centre anywhere; 0 is off."""
+    """Side of a square that is erased at a random place in every image; 0 turns it off."""
     cutmix: float = 0.0
-    """CutMix's α; 0 is off. With MixUp on too, each batch gets one of them."""
+    """CutMix's α; 0 turns it off. If MixUp is on too, each batch gets one of the two."""
     mixup: float = 0.0
-    """MixUp's α; 0 is off."""
+    """MixUp's α; 0 turns it off."""
     mix_until_epoch: int | None = None
-    """CutMix and MixUp are done in this many first epochs; null is all."""
+    """CutMix and MixUp are used only in this many first epochs; null: in all."""
     nda: bool = False
-    """For recordings of events: NDA, which flips, and rolls, rotates, shears or cuts out."""
+    """For event recordings: NDA, which mirrors, then rolls, rotates, shears or cuts out."""
     nda_flip: bool = True
-    """Whether NDA flips; off where a mirrored recording is of another class, as a hand's side or a digit."""
+    """Whether NDA mirrors; turn it off if a mirrored recording has another class, such as a digit."""
     scenes: bool = False
-    """For segmentation: image and mask resized by 0.5 to 2, cut out, mirrored; colours changed."""
+    """For segmentation: image and mask are scaled by 0.5 to 2, cropped and mirrored; colours are changed."""
 
 
 @dataclass
 class OptimizerConfig(Group):
-    """AdamW or SGD, with a linear warm-up and then a decline to zero, set per iteration."""
+    """AdamW or SGD. The learning rate warms up linearly, then falls to 0; it is set in every iteration."""
 
     name: Literal["adamw", "sgd"] = "adamw"
     """The optimizer."""
     lr: float = 6e-3
     """Learning rate at the end of the warm-up."""
     head_factor: float = 1.0
-    """Factor on it for the network's `head`, the layers that classify."""
+    """Factor on the learning rate of the network's `head`, the layers that classify."""
     schedule: Literal["cosine", "poly", "onecycle"] = "cosine"
-    """How it declines: cosine, or (1 - p) ** power, p the part after the warm-up; onecycle rises so too."""
+    """How the learning rate falls after the warm-up, with progress p: cosine; poly, (1 - p) ** power; or
+    onecycle, which rises and falls along cosines."""
     power: float = 1.0
-    """Power of `poly`; 1 is a straight line."""
+    """Exponent of `poly`; 1 is a straight line."""
     weight_decay: float = 2e-2
-    """Weight decay, on weights of two or more dimensions alone."""
+    """Weight decay, only on parameters with two or more dimensions."""
     momentum: float = 0.9
     """Momentum of SGD."""
     warmup_epochs: float = 0.0
     """Epochs of linear warm-up."""
     warmup_lr: float = 1e-5
-    """Learning rate at its beginning."""
+    """Learning rate at the start of the warm-up."""
     clip_norm: float | None = None
-    """Largest norm of the gradient; null leaves it."""
+    """Gradients are clipped to this norm; null: not clipped."""
     skips: int = 20
-    """Steps in a row that may be skipped, as their loss or gradients are not finite; then it is an error."""
+    """Consecutive steps that may be skipped because loss or gradients are not finite; more is an error."""
     average: float | None = None
-    """Decay of a moving average of the weights, such as 0.999, which is tested and kept; null is none."""
+    """Decay of a moving average of the weights, such as 0.999; the average is tested and kept. null: none."""
 
 
 @dataclass
 class LossConfig(Group):
-    """What is minimised."""
+    """The loss."""
 
     name: str = "mean"
-    """Cross-entropy of the mean output (mean), of the read-out potential at T (membrane), or tet's of all;
-    mse and huber are for regression."""
+    """Cross-entropy of the mean output (mean), of the readout potential at T (membrane), or of every step
+    (tet); for regression mse or huber."""
     label_smoothing: float = 0.0
     """Label smoothing, 0 to 1."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the loss, such as weight (tet), or class_weights: a factor for each class, or balanced."""
+    """Arguments of the loss, such as weight (tet), or class_weights: one per class, or balanced."""
     regularizers: dict[str, float] = field(default_factory=dict)
-    """Added terms and their weights: im (paper of IM loss: 1e-3), rmp (RMP loss: 5e-4)."""
+    """Additional terms and their weights: im (in its paper 1e-3), rmp (in its paper 5e-4)."""
 
 
 @dataclass
 class RunConfig(Group):
-    """Everything a run needs."""
+    """Everything that a run needs."""
 
     recipe: str = "digits"
-    """Where it comes from."""
+    """Name of the recipe."""
     arm: str = ""
-    """The arm of a comparison, if it is one."""
+    """The arm, if the run is part of a comparison."""
     seed: int = 0
     """Seed of weights, data order and augmentation."""
     device: Device = "auto"
-    """Where to run."""
+    """The device to run on."""
     precision: Literal["32", "bf16", "16"] = "32"
-    """Numbers in the network: float32, or automatic mixed precision. Potentials stay float32."""
+    """float32, or automatic mixed precision (bf16, 16). Potentials are float32 in any case."""
     graphs: Graphs = "auto"
-    """CUDA graphs, which spare the host most of a step: on, off, or auto, where they can be."""
+    """CUDA graphs, which save the host most of its work: on, off, or auto (where possible)."""
     memory: Literal["plain", "packed"] = "plain"
-    """What is kept for the backward pass: spikes as floats (plain), or as bits where they can be (packed)."""
+    """How spikes are saved for the backward pass: as floats (plain), or where possible as bits (packed)."""
     epochs: int = 30
     """Passes over the training data."""
     accumulate: int = 1
     """Micro-batches per optimizer step."""
     save_every: int | str | None = None
-    """Also save within an epoch: every so many optimizer steps (500), or so much time (90s, 10m, 2h)."""
+    """Also save within an epoch, after so many optimizer steps (500) or so much time (90s, 10m, 2h)."""
     keep_every: int | None = None
-    """Keep the weights after every so many epochs, for `a2sg analyze`; null keeps those of the last alone."""
+    """Keep the weights of every Nth epoch, for `a2sg analyze`; null: only those of the last epoch."""
     model: ModelConfig = field(default_factory=ModelConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)

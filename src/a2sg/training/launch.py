@@ -26,15 +26,18 @@ POLL = 0.1
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of a command whose work several devices can share."""
-    group = parser.add_argument_group("devices, each of which takes a part of every batch")
+    group = parser.add_argument_group("devices, which share every batch")
     group.add_argument(
-        "--devices", metavar="N|auto", help="how many of this machine; auto: all GPUs (default: 1)"
+        "--devices", metavar="N|auto", help="how many on this machine; auto: all GPUs (default: 1)"
     )
     group.add_argument(
         "--nodes", metavar="N", help="how many machines, started by torchrun or srun (default: 1)"
     )
     group.add_argument(
-        "--patience", default="10m", metavar="TIME", help="how long they wait for each other (default: 10m)"
+        "--patience",
+        default="10m",
+        metavar="TIME",
+        help="how long devices wait for each other (default: 10m)",
     )
 
 

@@ -125,9 +125,9 @@ LOSSES: Registry[type[Criterion]] = Registry("loss")
 
 
 def register_loss(name: str) -> Callable[[Kind], Kind]:
-    """A decorator: recipes and the command line then know a loss by `name`.
+    """A decorator that makes a loss known by `name` to recipes and the command line.
 
-    It is put on a dataclass derived from `Loss`, or from another `Criterion`. Its fields are options.
+    Put it on a dataclass derived from `Loss`, or from another `Criterion`. Its fields are options.
 
     Raises:
         InputError: if another loss has that name.

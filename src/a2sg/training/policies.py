@@ -19,10 +19,10 @@ POLICIES: Registry[type[WindowPolicy]] = Registry("policy")
 
 
 def register_policy(name: str) -> Callable[[Kind], Kind]:
-    """A decorator: recipes and the command line then know a rule that sets windows by `name`.
+    """A decorator that makes a policy, which sets windows, known by `name` to recipes and the command line.
 
-    It is put on a subclass of `a2sg.window.WindowPolicy`. Arguments that have the names of `windows`' fields,
-    such as `every`, are told those, all others are `windows.options`.
+    Put it on a subclass of `a2sg.window.WindowPolicy`. Arguments with the names of fields of `windows`, such
+    as `every`, are taken from there, all others from `windows.options`.
 
     Raises:
         InputError: if another rule has that name.

@@ -13,7 +13,7 @@ from a2sg.training.losses import Criterion, mean_readout, register_loss
 
 
 class RegressionLoss(Criterion):
-    """A loss of outputs `[T, B, K]`, whose time mean is to be the targets `[B, K]`.
+    """A loss of outputs `[T, B, K]`, whose mean over time should equal the targets `[B, K]`.
 
     Raises:
         InputError: for targets of another shape than `[B, K]`.

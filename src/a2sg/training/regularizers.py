@@ -67,9 +67,9 @@ REGULARIZERS: Registry[type[Regularizer]] = Registry("regularizer")
 
 
 def register_regularizer(name: str) -> Callable[[Kind], Kind]:
-    """A decorator: recipes, arms and the command line then know a term of the loss by `name`.
+    """A decorator that makes a term of the loss known by `name` to recipes, arms and the command line.
 
-    It is put on a dataclass derived from `Regularizer`.
+    Put it on a dataclass derived from `Regularizer`.
 
     Raises:
         InputError: if another term has that name.
@@ -82,8 +82,8 @@ def register_regularizer(name: str) -> Callable[[Kind], Kind]:
 class IMLoss(Regularizer):
     """k Σ_l (mean u_l - Vth)², so that about half of the neurons fire (Guo et al., IM-Loss, NeurIPS 2022).
 
-    The mean is over steps, batch and neurons of a layer. We had no access to the paper's full text:
-    whether it takes the mean per step or averages over layers is not certain.
+    The mean is over steps, batch and neurons of a layer. We did not have the paper's full text, so it is not
+    certain whether it takes the mean per step, or averages over layers.
     """
 
     published: ClassVar[float] = 1e-3
@@ -97,10 +97,10 @@ class IMLoss(Regularizer):
 @register_regularizer("rmp")
 @dataclass(frozen=True)
 class RMPLoss(Regularizer):
-    """λ(n) Σ_l mean (u - s)², so that spikes say what potentials do (Guo et al., RMP-Loss, ICCV 2023).
+    """λ(n) Σ_l mean (u - s)², which pulls potentials towards the spikes (Guo et al., RMP-Loss, ICCV 2023).
 
-    λ rises linearly from 0 to k at half of the training, then falls back to 0. That it rises and falls
-    is known to us; that both are linear, and that the top is k, is our reading. Meant for binary spikes.
+    λ rises linearly from 0 to k at half of the training, then falls back to 0. We know that it rises and
+    falls; that both are linear, and that the maximum is k, is our reading. Meant for binary spikes.
     """
 
     published: ClassVar[float] = 5e-4

@@ -85,7 +85,7 @@ class Interrupted(Exception):
 def train(
     config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = False, patience: float = PATIENCE
 ) -> dict[str, Any]:
-    """Train a run; in each of the ranks that torchrun or srun started, or alone.
+    """Train a run, alone or as one of the ranks that torchrun or srun started.
 
     Args:
         config: the run.

@@ -100,7 +100,7 @@ class SpikingTask(pl.LightningModule):
         return images if self.data.steps is None else images.transpose(0, 1)
 
     def lengths(self, images: Tensor) -> dict[str, Tensor]:
-        """What losses are told of where recordings `[T, B, C, H, W]` end; nothing where all have T steps."""
+        """Where recordings `[T, B, C, H, W]` end, for losses; nothing if all have T steps."""
         return {"lengths": ends_of(images)} if self.data.padded else {}
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:

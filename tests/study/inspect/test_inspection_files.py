@@ -1,10 +1,13 @@
 """What an inspection prints and writes: table, JSON, a page by itself, pictures, and the command."""
 
 import base64
+import io
 import json
 import logging
 import re
 import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -16,7 +19,7 @@ from a2sg import cli
 from a2sg.errors import InputError
 from a2sg.study import html
 from a2sg.study.inspect import charts
-from a2sg.study.inspect.table import HEADERS, number
+from a2sg.study.inspect.table import HEADERS, fitting, number, rows, show
 from a2sg.study.subject import find_subject
 from networks import Net, Plan, batch
 
@@ -84,8 +87,9 @@ def test_the_table_has_a_row_per_layer_or_step(found):
     assert lines[0].split() == list(HEADERS)
     assert lines[1].split()[:2] == ["neurons.1", "0.20-0.80"]
     assert lines[2] == ""
-    assert lines[3].startswith("gradients: one spiking layer")
+    assert lines[3].startswith("there is one spiking layer")
     assert lines[4].startswith("! neurons.0: no backward pass came here")
+    assert lines[-1] == f"Is the network all right? {found.answer}"
     assert str(found) == found.table()
     steps = found.table(by_step=True).splitlines()
     assert [line.split()[:3] for line in steps[1:5]] == [
@@ -103,6 +107,37 @@ def test_columns_end_below_their_heads(found):
         end = head.index(name) + len(name)
         assert {row[end : end + 1] for row in rows} <= {"", " "}
         assert name in ("gain", "SGV", "TGC") or all(row[end - 1] != " " for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("width", "groups"),
+    [
+        (100, [[0, 1, 2, 3]]),
+        (22, [[0, 1, 2, 3]]),
+        (21, [[0, 1, 2], [0, 3]]),
+        (16, [[0, 1], [0, 2, 3]]),
+        (15, [[0, 1], [0, 2], [0, 3]]),
+        (1, [[0, 1], [0, 2], [0, 3]]),
+    ],
+)
+def test_columns_that_do_not_fit_go_into_further_tables(width, groups):
+    lines = [["layer", "a", "bb", "ccc"], ["conv1", "1.00", "2", ""]]  # 7, 6, 4 and 5 wide with the gaps
+    assert fitting(lines, width) == groups
+
+
+def test_on_a_narrow_terminal_nothing_is_cut_off(found, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    written = io.StringIO()
+    with redirect_stdout(written):
+        show(replace(found, facts=found.facts | {"batch": "a batch"}), by_step=True)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", written.getvalue())
+    assert max(map(len, text.splitlines())) <= 80
+    words = text.split()
+    for line in rows(found, by_step=True):
+        assert words.count("t=1") >= 2, "the layer stands in each table"
+        assert not [cell for cell in line[1:] if cell and cell not in words]
 
 
 def test_numbers_as_text():
@@ -143,6 +178,11 @@ def test_the_page_loads_nothing_and_says_everything(found, saved):
         for verdict in verdicts:
             assert verdict.text in shown
     assert "SGV over its least" in shown
+    assert found.answer in shown
+    assert found.answer.startswith("No: 1 of 2 layers has a problem. Begin with neurons.0: no backward pass")
+    bars = dict(zip(found.verdicts, re.findall(r'<i style="width:([0-9.]+)%"', text), strict=True))
+    share = 100 * found.layers["neurons.1"].mean("passing")
+    assert bars == {"neurons.0": "0.0", "neurons.1": f"{share:.1f}"}
     assert "step 1: potentials about the threshold" in shown
     assert 'name="viewport"' in text, "a phone would show the page of a desktop, shrunk"
     assert len(re.findall(r"step \d, window", shown)) == 4

@@ -8,7 +8,8 @@ from torch import nn
 
 import a2sg
 from a2sg.study.inspect import verdict
-from a2sg.study.inspect.verdict import judge
+from a2sg.study.inspect.verdict import Verdict, advice, answer, judge
+from a2sg.study.measure.gain import Gains, Remedy
 from networks import Net, Plan, batch
 
 WINDOWS = [0.5, 1.0, 1.5, 2.0]
@@ -75,8 +76,9 @@ def test_few_gradients_name_the_window_that_would_hold_enough(healthy):
 def test_few_gradients_for_want_of_any_are_not_the_windows_fault(healthy):
     little = with_steps(healthy, passing=0.05, arriving=0.1)
     assert rules(little) == ["little arrives", "fine"]
-    assert "95 % of neurons get no gradient, with 50 % inside the window: one comes to 10 %" in text(
-        little, "little arrives"
+    assert (
+        "95 % of neurons get no gradient, with 50 % inside the window: a gradient arrives at only 10 %"
+        in text(little, "little arrives")
     )
     nothing = with_steps(healthy, passing=0.0, arriving=0.0)
     assert text(nothing, "nothing arrives") == "no gradient comes from next"
@@ -117,7 +119,7 @@ def test_other_windows_are_told_if_they_gain_enough(healthy):
     assert rules(with_own(healthy, 0, best_score=0.55)) == ["fine"]
     better = with_own(healthy, 0, best_score=0.56, best_window=0.5)
     said = text(better, "other windows")
-    assert said == "by SGV and TGC the best windows are 0.50, 1.00: TGC 0.56 for 0.50 at step 1"
+    assert said == "by SGV and TGC the best windows are 0.50, 1.00: TGC 0.56 instead of 0.50 at step 1"
     assert rules(with_own(healthy, 1, best_score=0.9)) == ["fine"]
     assert "SGV 20 % less at step 2" in text(with_own(healthy, 1, best_score=0.8), "other windows")
     assert rules(with_own(better, 1, best_window=None, best_score=None)) == ["fine"]
@@ -196,3 +198,56 @@ def test_gradients_that_are_not_finite_are_told():
     step = found.layers["lif"].steps[0]
     assert step.gradient_norm is step.own.sgv is step.shapes["boxcar"].sgv is None
     assert step.inside > 0
+
+
+FINE = Verdict("fine", "fine", "all is well")
+OTHER = Verdict("note", "other windows", "another window scores better")
+SCARCE = Verdict("note", "scarce step", "few at step 2")
+STARVED = Verdict("problem", "nothing arrives", "no gradient comes from b")
+DEAD = Verdict("problem", "dead", "silent: raise the input")
+
+
+def gains(course, depth=1.0):
+    return Gains([], depth, course, [Remedy("boxcar", 0.5, 1.1)])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "course", "said"),
+    [
+        (
+            {"a": [FINE], "b": [OTHER, FINE]},
+            "even",
+            "Yes: every spiking layer gets a gradient, and gradients stay",
+        ),
+        ({"a": [SCARCE, FINE]}, None, "Yes: every spiking layer gets a gradient. Nothing needs to change."),
+        (
+            {"a": [FINE], "b": [DEAD, OTHER]},
+            "even",
+            "No: 1 of 2 layers has a problem. Begin with b: silent: raise",
+        ),
+        (
+            {"a": [FINE]},
+            "explodes",
+            "No: gradients explode over depth: more even would be boxcar with window 0.5",
+        ),
+        (
+            {"a": [STARVED], "b": [DEAD]},
+            "even",
+            "No: 2 of 2 layers have a problem. Begin with b: silent: raise",
+        ),
+        (
+            {"a": [DEAD]},
+            "starves",
+            "No: 1 of 1 layers has a problem. Begin with a: silent: raise the input. Gradi",
+        ),
+    ],
+)
+def test_the_answer_names_what_to_change_first(verdicts, course, said):
+    assert answer(verdicts, gains(course, 1.0 if course in ("even", None) else 99.0)).startswith(said)
+
+
+def test_advice_is_a_reason_to_change_something():
+    assert advice([DEAD, OTHER]) == ("problem", DEAD.text)
+    assert advice([STARVED, DEAD]) == ("problem", DEAD.text), "what another layer has caused comes last"
+    assert advice([OTHER, SCARCE, FINE]) == ("note", SCARCE.text)
+    assert advice([OTHER, FINE]) == advice([FINE]) == ("fine", "nothing to change")

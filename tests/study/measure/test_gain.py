@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import a2sg
-from a2sg.study.measure.gain import Gains, Remedy
+from a2sg.study.measure.gain import COURSES, Gains, Remedy
 from a2sg.surrogate import Asymmetric, Boxcar
 from networks import Net, Plan, Replica, batch
 
@@ -111,7 +111,7 @@ def look(net, width=32, steps=1):
 def test_course_and_remedies(options, course):
     found = look(deep(10, **options)).gains
     assert found.course == course
-    assert found.sentence.startswith(f"{course}: from 49 back to 4 ")
+    assert found.sentence.startswith(f"{COURSES[course]}: from 49 back to 4 ")
     law = math.prod(layer.whole.law for layer in found.layers[:-1])
     assert abs(math.log10(law / found.depth)) < 0.7
     assert found.depth == pytest.approx(math.prod(layer.whole.gain for layer in found.layers[:-1]))
@@ -129,12 +129,17 @@ def test_one_layer_has_no_gain():
     found = look(deep(1)).gains
     assert (found.depth, found.course, found.remedies) == (None, None, [])
     assert "no gain" in found.sentence
+    two = look(deep(2)).gains
+    none = replace(two, depth=None, course=None)
+    first, last = (layer.name for layer in two.layers)
+    assert none.sentence == f"no gradient comes from {last} back to {first}"
+    assert none.remedy == ""
 
 
 def test_what_is_said_where_nothing_helps():
     found = look(deep(10, surrogate=Boxcar(), window=1.0)).gains
     worse = replace(found, remedies=[Remedy("own", 1.0, found.depth * 2)])
-    assert worse.sentence.endswith("no window looked at would change that")
+    assert worse.sentence.endswith("none of the windows tried would make them more even")
     assert "more even would be" in found.sentence
     assert isinstance(found, Gains)
 

@@ -1,1 +1,1 @@
-"""`a2sg inspect`: who gets a gradient in one batch, which window would fit, and a page that shows it."""
+"""`a2sg inspect`: which layers get a gradient in one batch, which window would fit, and a page about it."""

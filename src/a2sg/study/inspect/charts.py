@@ -1,8 +1,8 @@
-"""Small charts as SVG text, which stands in a page as it is."""
+"""Small charts as text of SVG or HTML, which stands in a page as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 240, 110
@@ -11,6 +11,23 @@ MARGIN = 14
 
 COLOURS = {"boxcar": "#0072B2", "triangle": "#D55E00", "asymmetric": "#009E73"}
 """Of shapes, by the first word of their names."""
+
+
+def bars(rows: Iterable[tuple[str, str, float, str]], mark: float) -> str:
+    """A bar for each row, with words beside it; narrow screens show these below the bar.
+
+    Args:
+        rows: name, kind (a class of the page's style), share from 0 to 1, and words.
+        mark: a share that every bar is marked at.
+    """
+    drawn = (
+        f'<div class="bar {kind}"><b>{escape(name)}</b>'
+        f'<span class="track"><i style="width:{100 * share:.1f}%"></i>'
+        f'<s style="left:{100 * mark:.1f}%"></s></span>'
+        f"<span>{100 * share:.0f} %</span><em>{escape(words)}</em></div>"
+        for name, kind, share, words in rows
+    )
+    return f'<div class="wide overview">{"".join(drawn)}</div>'
 
 
 def histogram(counts: Sequence[int], edges: Sequence[float], window: float, title: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from a2sg.study.inspect.verdict import Verdict
+from a2sg.study.inspect.verdict import Verdict, answer
 from a2sg.study.measure.diagnosis import LayerDiagnosis
 from a2sg.study.measure.gain import Gains
 
@@ -21,10 +21,16 @@ class InspectionData:
     edges: list[float]
     facts: dict[str, Any]
 
+    @property
+    def answer(self) -> str:
+        """Is the network all right, and what should be changed first?"""
+        return answer(self.verdicts, self.gains)
+
     def to_dict(self) -> dict[str, Any]:
         """All numbers as plain data, as `inspection.json` has them."""
         return {
             **self.facts,
+            "answer": self.answer,
             "windows": self.windows,
             "edges": self.edges,
             "layers": [

@@ -31,15 +31,15 @@ def inspect(
     widest: float = 2.0,
     candidates: int = 40,
 ) -> Inspection:
-    """Which surrogate, which width? What one batch says, by layer and step, and a verdict in words.
+    """What one batch says about surrogates and windows, by layer and step, with verdicts in words.
 
         found = a2sg.inspect(model, (images, labels), loss=lambda out, y: cross_entropy(out.mean(0), y))
         print(found)
         found.save("report")
 
-    A copy of the model runs forward and backward once, in the mode (`train` or `eval`) the model is in. So
-    parameters, gradients, batch norm statistics, states and the random state stay as they are. Neurons are
-    this package's: adapt those of another library first (`a2sg.adapt`), and reset their states.
+    A copy of the model runs forward and backward once, in the mode (`train` or `eval`) that the model is in.
+    So parameters, gradients, batch norm statistics, states and the random state do not change. Neurons must
+    be this package's: adapt those of another library first (`a2sg.adapt`), and reset their states.
 
     Args:
         model: the network.

@@ -12,12 +12,25 @@ from a2sg.study.html import document, folded, heading, paragraph, picture, table
 from a2sg.study.inspect import charts
 from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.pictures import ABOUT
-from a2sg.study.inspect.table import HEADERS, rows, sentences
+from a2sg.study.inspect.table import HEADERS, QUESTION, rows, sentences
+from a2sg.study.inspect.verdict import FEW, advice
 from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
 from a2sg.study.measure.gain import LayerGain
 from a2sg.study.text import number, share
 
 STYLE = """
+.answer { font-size: 1.15em; font-weight: 600 }
+.bar { display: grid; grid-template-columns: minmax(6rem, 12rem) minmax(5rem, 16rem) 3.5rem 1fr;
+       gap: 0 .8rem; align-items: center; padding: .15rem 0 }
+.bar > * { color: var(--ink) } .bar > span:nth-child(3) { text-align: right }
+.bar em { font-style: normal } .bar.problem em { color: var(--problem) }
+.track { position: relative; height: .9rem; background: var(--faint); border-radius: 2px }
+.track i { display: block; height: 100%; background: currentColor; border-radius: 2px }
+.bar.problem .track { color: var(--problem) } .bar.note .track { color: var(--note) }
+.bar.fine .track { color: var(--fine) }
+.track s { position: absolute; top: -2px; bottom: -2px; width: 2px; background: var(--ink) }
+@media (max-width: 40rem) {
+  .bar { grid-template-columns: 8rem 1fr 3.5rem; padding: .35rem 0 } .bar em { grid-column: 1 / -1 } }
 figure { margin: 0; display: inline-block }
 figcaption { font-size: 11px; color: var(--soft); max-width: 240px }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem; margin: .5rem 0 1rem }
@@ -46,8 +59,11 @@ def page(found: InspectionData, pictures: Mapping[str, bytes]) -> str:
     facts = {**found.facts, "loss": f"{found.facts['loss']:.4g}"}
     said = [f"{key}: {value}" for key, value in facts.items() if key not in ("model", "versions")]
     parts = [
+        heading(2, QUESTION),
+        paragraph(found.answer, "answer"),
+        _overview(found),
         heading(2, "Verdicts"),
-        paragraph(f"Gradients: {found.gains.sentence}."),
+        paragraph(f"{found.gains.sentence[0].upper()}{found.gains.sentence[1:]}."),
         _verdicts(found),
         heading(2, "Layers"),
         table(HEADERS, rows(found)),
@@ -55,13 +71,26 @@ def page(found: InspectionData, pictures: Mapping[str, bytes]) -> str:
         *(f"{heading(3, ABOUT[name])}{picture(png, 'png', ABOUT[name])}" for name, png in pictures.items()),
         heading(2, "Layer by layer"),
         paragraph(
-            "Blue is the window in use, the dot the best one by SGV (at step T) or TGC (before). The thick "
-            "line is the layer's own shape; blue the boxcar, orange the triangle, green the asymmetric ramp."
+            "The blue upright line is the window in use, and the dot the best one by SGV (at step T) or TGC "
+            "(earlier steps). Thick line: the layer's own shape. Blue: boxcar. Orange: triangle. Green: ramp."
         ),
         *map(partial(_layer, found), found.layers.values(), found.gains.layers),
     ]
     about = "; ".join([*said, versions(facts)])
     return document(f"Inspection of {facts['model']}", about, parts, STYLE)
+
+
+def _overview(found: InspectionData) -> str:
+    """The picture that a reader should see first: which neurons get a gradient, and what to change."""
+    said = "The bars show which share of a layer's neurons gets a gradient in this batch."
+    few = f"Fewer than {100 * FEW:.0f} % (the line) are few."
+    shares = {name: layer.mean("passing") for name, layer in found.layers.items()}
+    lines = (
+        (name, level, shares.get(name, 0.0), words)
+        for name, verdicts in found.verdicts.items()
+        for level, words in (advice(verdicts),)
+    )
+    return paragraph(f"{said} {few}") + charts.bars(lines, FEW)
 
 
 def _verdicts(found: InspectionData) -> str:

@@ -55,7 +55,7 @@ def potentials(found: InspectionData) -> Figure:
 
 
 def gradients(found: InspectionData) -> Figure:
-    """Who gets a gradient, who fires, and how large the gradient is."""
+    """Which neurons get a gradient, which fire, and how large the gradient is."""
     layers = list(found.layers.values())
     figure, (panels,) = framed(1, 3, 4 + max(8.0, 0.5 * len(layers)), 4.4, DPI)
     curves: list[dict[str, list[float]]] = [

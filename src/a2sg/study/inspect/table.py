@@ -17,19 +17,23 @@ HEADERS = {
     "window": "half-width in use",
     "inside": "share of potentials inside the window",
     "gradient": "share of neurons whose δ is not 0",
-    "spikes": "per neuron and step",
-    "dead": "share of neurons that fire in no sample",
+    "spikes": "spikes per neuron and step",
+    "dead": "share of neurons that never fire in this batch",
     "always": "share of neurons that fire in every sample",
     "gain": "norm of the gradient over that of the next spiking layer",
     "law": "rms(f) / std(spikes), the gain to expect where a normalisation follows the weights",
-    "SGV": "of δ at step T: least is best; it scales with the gradient",
-    "TGC": "of δ at the steps before T: most is best",
-    "best": "windows by SGV and TGC, of those looked at",
+    "SGV": "of δ at step T; the smallest is best; it scales with the gradient",
+    "TGC": "of δ at the steps before T; the largest is best",
+    "best": "best windows by SGV and TGC, of those tried",
 }
 """Columns, and what they are."""
 
 MARKS: dict[Level, str] = {"problem": "!", "note": "-", "fine": "+"}
 STYLES: dict[Level, str] = {"problem": "red", "note": "yellow", "fine": "green"}
+QUESTION = "Is the network all right?"
+"""What a reader wants to know first."""
+GAP = 2
+"""Characters between columns."""
 WIDTH = 110
 """Columns where the output is no terminal."""
 
@@ -72,10 +76,11 @@ def sentences(found: InspectionData) -> Iterator[tuple[str, Verdict]]:
 
 
 def plain(found: InspectionData, by_step: bool = False) -> str:
-    """Columns under each other, and the verdicts below."""
+    """The table, the verdicts below it, and at the end whether the network is all right."""
     lines = [list(HEADERS), *rows(found, by_step)]
     verdicts = [f"{MARKS[verdict.level]} {name}: {verdict.text}" for name, verdict in sentences(found)]
-    return "\n".join([*aligned(lines), "", f"gradients: {found.gains.sentence}", *verdicts])
+    answer = f"{QUESTION} {found.answer}"
+    return "\n".join([*aligned(lines), "", found.gains.sentence, *verdicts, "", answer])
 
 
 def show(found: InspectionData, by_step: bool = False) -> None:
@@ -95,19 +100,42 @@ def show(found: InspectionData, by_step: bool = False) -> None:
         console.print(f"windows were never set: {facts['search']}", markup=False, highlight=False)
     console.print()
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for header in HEADERS:
-        name = header == "layer"
-        table.add_column(header, justify="left" if name else "right", no_wrap=not name, overflow="fold")
-    for row in rows(found, by_step):
-        table.add_row(*map(Text, row))
-    console.print(table)
-    console.print()
-    style = STYLES["fine" if found.gains.course in ("even", None) else "problem"]
-    console.print(Text.assemble(("gradients: ", f"bold {style}"), found.gains.sentence))
+    lines = list(rows(found, by_step))
+    for columns in fitting([list(HEADERS), *lines], console.width):
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+        for at in columns:
+            table.add_column(
+                list(HEADERS)[at], justify="right" if at else "left", no_wrap=bool(at), overflow="fold"
+            )
+        for line in lines:
+            table.add_row(*(Text(line[at]) for at in columns))
+        console.print(table)
+        console.print()
+    console.print(found.gains.sentence, markup=False, highlight=False)
     for layer, verdict in sentences(found):
         style = f"bold {STYLES[verdict.level]}"
         console.print(Text.assemble((f"{MARKS[verdict.level]} {layer}: ", style), verdict.text))
+    console.print()
+    console.print(Text.assemble((f"{QUESTION} ", "bold"), found.answer))
+
+
+def fitting(lines: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """Columns that fit beside each other, group by group; each group begins with the first column.
+
+    Args:
+        lines: cells, the heads among them.
+        width: of the terminal, in characters.
+    """
+    first, *others = (max(map(len, column)) + GAP for column in zip(*lines, strict=True))
+    groups: list[list[int]] = [[0]]
+    room = width - first
+    for at, needed in enumerate(others, start=1):
+        if needed > room and len(groups[-1]) > 1:
+            groups.append([0])
+            room = width - first
+        groups[-1].append(at)
+        room -= needed
+    return groups
 
 
 def _span(values: Iterable[float | None]) -> str:

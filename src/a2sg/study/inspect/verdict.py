@@ -1,12 +1,13 @@
-"""What the numbers of a layer say, in words: each verdict follows from one rule and its limit."""
+"""What the numbers of a network say, in words: each verdict follows from one rule and its limit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from a2sg.study.measure.diagnosis import LayerDiagnosis
+from a2sg.study.measure.gain import COURSES, Gains
 
 FEW = 0.1
 """Fewer elements than this with a gradient are a problem."""
@@ -24,6 +25,9 @@ SHRINKS, GROWS = 0.1, 10.0
 """Norms of the gradient, as a multiple of the next layer's, beyond which they vanish or explode."""
 LESS_SGV, MORE_TGC = 0.1, 0.05
 """What another window has to gain, of SGV and in TGC, to be told."""
+
+EFFECTS = ("nothing arrives",)
+"""Rules about what another layer has caused."""
 
 Level = Literal["problem", "note", "fine"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -62,6 +66,52 @@ def judge(layer: LayerDiagnosis, windows: Sequence[float]) -> list[Verdict]:
     return sorted(found, key=lambda verdict: LEVELS.index(verdict.level))
 
 
+def answer(verdicts: Mapping[str, Sequence[Verdict]], gains: Gains) -> str:
+    """Is the network all right, and what should be changed first?
+
+    Args:
+        verdicts: of every layer, problems first, in the order of the forward pass.
+        gains: how gradients change over depth.
+    """
+    ill = {
+        name: advised
+        for name, all_of in verdicts.items()
+        if (advised := _foremost(all_of)).level == "problem"
+    }
+    uneven = gains.course not in ("even", None)
+    if not ill and not uneven:
+        even = f", and {COURSES['even']}" if gains.course else ""
+        return f"Yes: every spiking layer gets a gradient{even}. Nothing needs to change."
+    said = []
+    if ill:
+        name, first = min(ill.items(), key=lambda one: one[1].rule in EFFECTS)
+        have = "has" if len(ill) == 1 else "have"
+        said.append(
+            f"{len(ill)} of {len(verdicts)} layers {have} a problem. Begin with {name}: {first.text}."
+        )
+    if uneven and gains.course:
+        course = COURSES[gains.course]
+        said.append(f"{course.capitalize() if ill else course}: {gains.remedy}.")
+    return f"No: {' '.join(said)}"
+
+
+def advice(verdicts: Sequence[Verdict]) -> tuple[Level, str]:
+    """How a layer is, and what to change in it; scores of other windows are no reason to change anything."""
+    first = _foremost(verdicts)
+    return (
+        ("fine", "nothing to change")
+        if first.rule in ("fine", "other windows")
+        else (first.level, first.text)
+    )
+
+
+def _foremost(verdicts: Sequence[Verdict]) -> Verdict:
+    """The first verdict, or of several problems the first that is not the effect of another layer's."""
+    return min(
+        verdicts, key=lambda one: (LEVELS.index(one.level), one.rule in EFFECTS, one.rule == "other windows")
+    )
+
+
 def unreached() -> Verdict:
     """The verdict on a layer that no backward pass came to."""
     why = "the parameters before it are frozen, or the loss does not depend on it"
@@ -76,13 +126,13 @@ def _gradient(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Rule]
     elif passing < FEW and inside < ENOUGH and inside <= arriving:
         yield "problem", "few gradients", f"{none}: {_cure(layer, windows)}"
     elif passing < FEW:
-        come = f"one comes to {_percent(arriving)} alone"
+        come = f"a gradient arrives at only {_percent(arriving)}"
         yield "note", "little arrives", f"{none}, with {held} inside the window: {come}"
     elif scarce := [str(step.step) for step in layer.steps if step.passing < SCARCE]:
         text = f"fewer than {_percent(SCARCE)} of neurons get a gradient at step {', '.join(scarce)}"
         yield "note", "scarce step", text
     if inside > ALL:
-        text = f"{held} of potentials are inside the window: a narrower one would choose among them"
+        text = f"{held} of potentials are inside the window: a narrower one would be more selective"
         yield "note", "window holds all", text
 
 
@@ -129,7 +179,7 @@ def _scores(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Rule]:
         if own.tgc is None and own.sgv and own.best_score < (1 - LESS_SGV) * own.sgv:
             gains.append(f"SGV {_percent(1 - own.best_score / own.sgv)} less at step {step.step}{few}")
         if own.tgc is not None and own.best_score > own.tgc + MORE_TGC:
-            gains.append(f"TGC {own.best_score:.2f} for {own.tgc:.2f} at step {step.step}{few}")
+            gains.append(f"TGC {own.best_score:.2f} instead of {own.tgc:.2f} at step {step.step}{few}")
     if gains:
         text = f"by SGV and TGC the best windows are {', '.join(best)}: {', '.join(gains)}"
         yield "note", "other windows", text

@@ -42,11 +42,9 @@ def over_batches(
 ) -> list[BatchSpread]:
     """Measure on random batches of several sizes.
 
-        over_batches(lambda batch: empirical_fisher(batch).whole.top[0], objective, sizes=(16, 64))
-
-    Batches of one size are drawn independently of each other, each without repetition: where they are a
-    large part of all samples they overlap, and the deviation is too small. For the spread over training
-    seeds, call it for the network of each.
+    Batches of one size are drawn independently of each other, each without repetition. If they are a large
+    part of all samples, they overlap, and the deviation is too small. To see the spread over training seeds,
+    call this for each network.
 
     Args:
         measure: gives the number.

@@ -87,10 +87,11 @@ def dense_bridge(inputs: Tensor, delta: Tensor, *, layer: str = "", step: int | 
 
 
 def bridges(model: nn.Module, batch: Batch, loss: Loss, *, forward: Forward | None = None) -> list[Bridge]:
-    """The bridge on every dense layer (`nn.Linear`) of a model and every step, on one batch.
+    """The bridge for every dense layer (`nn.Linear`) of a model and every step, on one batch.
 
-    A copy runs in evaluation mode, so that a sample's gradient is its own. Costs B x B inner products per
-    layer and step. F is that of one step's gradients; those of a layer's weights are the sum over steps.
+    A copy runs in evaluation mode, so that each sample has its own gradient. Costs B x B inner products per
+    layer and step. F is that of one step's gradients; the gradients of a layer's weights are the sum over
+    steps.
 
     Args:
         model: the network; neurons of other libraries are adapted first (`a2sg.adapt`).

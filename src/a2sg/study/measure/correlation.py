@@ -31,7 +31,7 @@ class Correlation(Result):
         level: confidence of the interval.
         points: how many were used.
         left_out: how many had no number in either column.
-        clusters: how many were resampled: runs, or what else hangs together.
+        clusters: how many were resampled: runs, or whatever else is not independent.
     """
 
     x: str
@@ -59,10 +59,10 @@ def correlate(
 ) -> Correlation:
     """Spearman's rank correlation over rows, with a bootstrap interval that resamples whole runs.
 
-    Points of one run (its layers, steps and epochs) hang together, so what is drawn anew are runs: the
-    interval says what other runs would give. Of few runs it is too narrow (with 3 there are 10 different
-    draws); of one there is none. SGV scales with the gradient and so differs between layers for reasons
-    that have nothing to do with curvature: `within=("layer", "step")` ranks each layer and step by itself,
+    Points of one run (its layers, steps and epochs) are not independent, so whole runs are resampled: the
+    interval says what other runs would give. With few runs it is too narrow (3 runs give only 10 different
+    draws); with one there is none. SGV scales with the gradient, so it differs between layers for reasons
+    that have nothing to do with curvature: `within=("layer", "step")` ranks each layer and step separately,
     over epochs and runs.
 
     Args:
@@ -70,7 +70,7 @@ def correlate(
         x: the column that is to predict.
         y: the column that is predicted.
         within: columns; ranks are taken among points that agree in all of them.
-        cluster: the column that says which points hang together.
+        cluster: the column that says which points are not independent.
         level: confidence of the interval, between 0 and 1.
         resamples: of the bootstrap.
         seed: of the resampling.

@@ -33,9 +33,9 @@ MEMORY = 2.0
 def grad_norm_sq(objective: Objective) -> GradNormSq:
     """‖mean gradient of the batch‖²: what the A2SG research code calls the Fisher's top eigenvalue.
 
-    It is the one nonzero eigenvalue of g gᵀ, g the mean gradient: of a matrix of rank one, which is not the
-    Fisher. It says how far training is from a stationary point, and nothing about curvature. Works with any
-    torch module.
+    It is the only nonzero eigenvalue of g gᵀ, where g is the mean gradient. That matrix has rank one and is
+    not the Fisher. The number says how far training is from a stationary point, and nothing about curvature.
+    Works with any torch module.
     """
     with objective.ready():
         loss, gradient = objective.value_and_gradient()
@@ -47,11 +47,11 @@ def grad_norm_sq(objective: Objective) -> GradNormSq:
 def empirical_fisher(
     objective: Objective, *, top: int = 1, memory: float = MEMORY, show_progress: bool | None = None
 ) -> Curvature:
-    """F = mean over samples of g gᵀ, g a sample's own (surrogate) gradient at its true label.
+    """F = mean over samples of g gᵀ, where g is a sample's own (surrogate) gradient at its true label.
 
-    Exact: eigenvalues and traces are those of the `[N, N]` matrix of scalar products of the gradients. Not
-    the Fisher of the model, whose labels the model draws (`gauss_newton`): as losses go to 0, so does this.
-    Works with any torch module.
+    Exact: eigenvalues and traces are computed from the `[N, N]` matrix of scalar products of the gradients.
+    This is not the Fisher of the model, whose labels are drawn from the model (`gauss_newton`): it goes to 0
+    as the losses do. Works with any torch module.
 
     Args:
         objective: see `Objective`; its loss must be the mean of the samples' losses.

@@ -99,11 +99,11 @@ def energy_table(
     accumulate_picojoules: float = ACCUMULATE_PICOJOULES,
     real_input: bool = True,
 ) -> EnergyTable:
-    """Operations and energy per layer, and spikes per layer and step, against the same network with ReLU.
+    """Operations and energy by layer, spikes by layer and step, and the same network with ReLU beside them.
 
-    In the network with ReLU every neuron is a ReLU, T = 1, and every connection is a MAC. It is made and run;
-    the accuracy it would have is another matter. The model of another library (adapted) is not: there every
-    layer is taken to run once a step, and a T-th of its connections counts.
+    In the network with ReLU every neuron is a ReLU, T = 1, and every connection is a MAC. It is built and
+    run; its accuracy is not measured. For the (adapted) model of another library it is not built: each layer
+    is assumed to run once per step, and 1/T of its connections are counted.
 
     Args:
         model: the network; runs in evaluation mode and is left as it was.

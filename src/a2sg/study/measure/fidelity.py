@@ -78,11 +78,11 @@ def surrogate_fidelity(
     noises: Sequence[float] = (),
     **options: Any,
 ) -> list[FidelityRow]:
-    """The cosine of surrogate gradients with true ones, per layer and whole, for every shape and window.
+    """The cosine of surrogate gradients with true ones, for every layer, shape and window.
 
-    Copies run in evaluation mode, with the weights of the model; the model stays as it is. The smoothed
-    network is quick. Each of `noises` costs as `noisy_gradient` says, once for all shapes and windows: for
-    small networks.
+    Copies run in evaluation mode, with the weights of the model; the model does not change. The smoothed
+    network is quick. Each entry of `noises` costs what `noisy_gradient` says, once for all shapes and
+    windows, so it is for small networks.
 
     Args:
         model: a network of this package's neurons.

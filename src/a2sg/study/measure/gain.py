@@ -26,6 +26,12 @@ EVEN = 10.0
 """Over a whole network the norm may change by this factor and still count as even."""
 
 Course = Literal["even", "explodes", "starves"]
+COURSES: dict[Course, str] = {
+    "even": "gradients stay even over depth",
+    "explodes": "gradients explode over depth",
+    "starves": "gradients starve over depth",
+}
+"""What a course means, in words."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Gains:
-    """How gradients fare on their way back through a network.
+    """How the norm of gradients changes on their way back through a network.
 
     Attributes:
         layers: in the order of the forward pass.
@@ -112,19 +118,27 @@ class Gains:
     @property
     def sentence(self) -> str:
         """What `course` says, in words, and what would help."""
-        if self.depth is None or self.course is None:
-            return "one spiking layer: there is no gain over depth"
+        if len(self.layers) < 2:
+            return "there is one spiking layer, so no gain over depth"
         first, last = self.layers[0].name, self.layers[-1].name
-        way = f"from {last} back to {first} the gradient's norm is multiplied by {self.depth:.3g}"
-        if self.course == "even":
-            return f"even: {way}"
+        if self.depth is None or self.course is None:
+            return f"no gradient comes from {last} back to {first}"
+        way = f"from {last} back to {first} their norm is multiplied by {self.depth:.3g}"
+        said = f"{COURSES[self.course]}: {way}"
+        return said if self.course == "even" else f"{said}; {self.remedy}"
+
+    @property
+    def remedy(self) -> str:
+        """What would make gradients more even, in words; "" where nothing needs to."""
+        if self.depth is None or self.course == "even":
+            return ""
         better = [one for one in self.remedies if abs(math.log(one.depth)) < abs(math.log(self.depth))]
         if not better:
-            return f"{self.course}: {way}, and no window looked at would change that"
+            return "none of the windows tried would make them more even"
         said = " or ".join(
             f"{_shape(one)} with window {one.window:.2g} ({one.depth:.2g})" for one in better[:2]
         )
-        return f"{self.course}: {way}; more even would be {said}, or windows searched by spatial='gain'"
+        return f"more even would be {said}, or windows searched with spatial='gain'"
 
 
 def layer_gains(
@@ -136,9 +150,9 @@ def layer_gains(
     widest: float = 2.0,
     candidates: int = 40,
 ) -> Gains:
-    """How the norm of the gradient changes from layer to layer, in one batch, and which window would even it.
+    """How the norm of the gradient changes from layer to layer, and which window would keep it even.
 
-    A copy of the model runs forward and backward once. `a2sg.inspect` shows the same beside all else.
+    A copy of the model runs forward and backward once, on one batch. `a2sg.inspect` includes these numbers.
 
     Args:
         model: the network, in the mode in which it is trained.

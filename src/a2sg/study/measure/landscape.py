@@ -57,13 +57,13 @@ def loss_slice(
 ) -> Slice:
     """The loss at evenly spaced places on a line or a plane through the weights.
 
-    Directions are Gaussian, each filter of them scaled to the norm of the network's own filter. They depend
-    on the seed and on the shapes of the parameters alone: networks of one architecture are sliced along the
-    same directions, each in its own units, and the slice of a layer is along that layer's part of them.
+    Directions are Gaussian, with each filter scaled to the norm of the network's own filter. They depend only
+    on the seed and on the shapes of the parameters: networks of one architecture are sliced along the same
+    directions, each in its own units, and the slice of a layer is along that layer's part of them.
 
-    The loss is that of the hard-spike network, in evaluation mode. Parameters of one dimension or none
-    (biases, batch norms, trained decays) stay, as in the paper: a random change of a batch norm's weight says
-    nothing about the minimum.
+    The loss is that of the network with hard spikes, in evaluation mode. Parameters with fewer than two
+    dimensions (biases, batch norms, trained decays) do not move, as in the paper: a random change of a batch
+    norm's weight says nothing about the minimum.
 
     Args:
         objective: see `Objective`.
@@ -73,7 +73,7 @@ def loss_slice(
         layer: whose weights move; None moves all.
         seed: of the directions.
         statistics: of batch norms: `"kept"` uses the running ones throughout, as deployment would.
-            `"re-estimated"` takes those of this batch anew at each place (and at the centre), which removes
+            `"re-estimated"` takes those of this batch again at each place (and at the centre), which removes
             the part of the rise that comes from statistics that no longer fit; it costs a forward pass more.
         others: whether parameters without filters move, too: each as one filter.
         show_progress: None shows a bar on a terminal.

@@ -161,7 +161,7 @@ def _sums(layer: Observation, shape: Surrogate, windows: Tensor, moments: Moment
     table[:, Sums.SQUARE] = (p * p * ones + 2 * p * q * firsts + q * q * squares).sum(0)
     if layer.later is not None:
         table[:, Sums.LATER] = layer.later.double().square().sum()
-    # Anew where f all but vanishes on the elements inside: there the moments cancel to rounding.
+    # Again where f all but vanishes on the elements inside: there the moments cancel to rounding.
     doubtful = table[:, Sums.SQUARE] < CANCELLED * (p * p * moments.square[0].sum(0))
     if doubtful.any():
         table[doubtful] = _one_by_one(layer, shape, windows[doubtful])

@@ -2,7 +2,7 @@
 
 A spiking network's loss is piecewise constant, and has no gradient worth the name. With noise in its
 neurons the *expected* loss is smooth, and that gradient exists without any surrogate. Noise is added to the
-membrane potential as it is compared with the threshold, anew at every neuron and step, and not to what the
+membrane potential as it is compared with the threshold, again at every neuron and step, and not to what the
 neuron carries on. So a neuron fires with probability Φ((u - threshold) / σ): for one neuron and step the
 expected loss has a closed form, and its derivative is a bump of width σ, which compares with a window.
 Noise on currents would add up through the leak, and its width at the threshold would differ from step to
@@ -80,11 +80,11 @@ def noisy_gradient(
     batch_dim: int | None = None,
     progress: bool = False,
 ) -> NoisyGradient:
-    """Central finite differences of the expected loss under noise, by every parameter.
+    """Central finite differences of the expected loss under noise, for every parameter.
 
-    Both sides of a difference see the same noise, so what is left of it is where the difference makes a
-    neuron fire or not. Noise samples join the batch. Costs 2 · parameters · replicates forward passes of
-    `samples` times the batch, in plain torch: for networks of some hundred parameters.
+    Both sides of a difference get the same noise, so only neurons that fire on one side and not on the other
+    contribute. Noise samples are added to the batch. Costs 2 · parameters · replicates forward passes of
+    `samples` times the batch, in plain torch, so it is for networks of a few hundred parameters.
 
     Args:
         model: a small network of this package's neurons; a copy runs in evaluation mode.

@@ -22,13 +22,13 @@ Forward = Callable[[Any, Any], Any]
 
 
 class Objective:
-    """A network, a batch and a loss; `empirical_fisher` and its like take one.
+    """A network, a batch and a loss: what `empirical_fisher` and similar functions take.
 
         objective = Objective(model, (images, labels), MeanLoss())
 
-    Batch norms are in evaluation mode: with their running statistics each sample's loss is its own. The
-    parameters are those that are trained (`requires_grad`) and belong to the layer, the module, that holds
-    them. The model is left as it was.
+    Batch norms are in evaluation mode: with running statistics, each sample's loss depends on that sample
+    only. The parameters are those that are trained (`requires_grad`); each belongs to the layer (module) that
+    holds it. The model does not change.
 
     Args:
         model: the network: of any library, as long as `forward` starts from rest.

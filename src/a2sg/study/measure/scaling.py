@@ -155,7 +155,8 @@ def curvature_by_window(
 def power_laws(points: Sequence[ScalePoint], *, level: float = 0.95) -> list[PowerLaw]:
     """Fit curvature ~ window ** exponent to the points of every shape.
 
-    Points of one network hang together, so a line is fitted to each, and the interval is over their slopes.
+    Points of one network are not independent, so a line is fitted to each network, and the interval is over
+    their slopes.
 
     Args:
         points: of `curvature_by_window`.

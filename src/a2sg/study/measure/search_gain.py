@@ -23,11 +23,12 @@ OWN = ("every", "start", "batches")
 
 @dataclass(frozen=True)
 class SearchGain:
-    """A layer at one step, over several searches that all begin at the windows in use.
+    """A layer at one step, over several searches that all start from the windows in use.
 
-    A gain of a spatial step is how much SGV falls, as a logarithm: -ln(SGV / SGV before); of another step how
-    much TGC rises. What was promised differs from what is had on the same batch because all windows change at
-    once, those of later layers and steps too; and that from what is had on another batch by chance.
+    The gain of a spatial step is the fall of SGV as a logarithm, -ln(SGV / SGV before); the gain of another
+    step is the rise of TGC. What is kept on the same batch differs from what was promised because all windows
+    change at once, including those of later layers and steps. What is kept on the next batch also differs by
+    chance.
 
     Attributes:
         layer: name of its module.
@@ -60,12 +61,12 @@ def search_gain(
     show_progress: bool | None = None,
     **options: Any,
 ) -> list[SearchGain]:
-    """Search the windows of a model on one batch after another, each time from the same start.
+    """Search the windows of a model on one batch after another, each time from the same windows.
 
         for step in search_gain(model, batches, criterion):
             print(step.layer, step.step, step.windows, step.promised.mean, step.other.mean)
 
-    Nothing is trained: copies of the model run forward and backward, in the mode that it is in.
+    Nothing is trained: copies of the model run forward and backward, in the mode that the model is in.
 
     Args:
         model: holds spiking neurons of a2sg, or was given to `a2sg.adapt`.

@@ -51,12 +51,12 @@ def worst_case_sharpness(
     directions: int = 5,
     seed: int = 0,
 ) -> Sharpness:
-    """The largest L(θ + ε) - L(θ) found in a ball of radius `rho`: a lower bound of the largest there is.
+    """The largest rise L(θ + ε) - L(θ) found in a ball of radius `rho`: a lower bound of the true one.
 
-    `steps` steps of normalised ascent along the surrogate gradient, each followed by a projection onto the
-    ball; one step is SAM's. The loss is that of the hard-spike network, which is piecewise constant: the
-    surrogate gradient is a hint where it rises, not its slope, and no maximum is certain. Random directions
-    show what rises without any hint. Works with any torch module.
+    Takes `steps` steps of normalised ascent along the surrogate gradient, each followed by a projection onto
+    the ball; one step is SAM's. The loss is that of the network with hard spikes, which is piecewise
+    constant: the surrogate gradient suggests where it rises but is not its slope, so no maximum is
+    guaranteed. Random directions show what rises without such a hint. Works with any torch module.
 
     Args:
         objective: see `Objective`.

@@ -193,7 +193,7 @@ def check_theorems(model: nn.Module, batch: Batch, loss: Loss, *, forward: Forwa
 
     Args:
         model: the network.
-        batch: (inputs, targets), on the model's device; the larger the surer.
+        batch: (inputs, targets), on the model's device; larger is more reliable.
         loss: called with output and targets; gives one number.
         forward: called with the copy and the inputs, if it is not `model(inputs)`.
 

@@ -61,11 +61,11 @@ def unrolled(model: nn.Module, spike: Spike) -> Iterator[list[SpikingNeuron]]:
 
 
 class SurrogateSpike:
-    """The hard spike with the surrogate as its derivative, as in training, but differentiable again.
+    """The hard spike with the surrogate as its derivative, as in training, but differentiable twice.
 
-    What comes back is gradient · f(u; window), and both factors have derivatives: f' is that of the formula.
-    Differentiated twice as it is, that takes the surrogate for the derivative of spikes both times. Inside
-    `spikes_constant` spikes have no derivative: wrap the *second* differentiation in it.
+    The backward pass returns gradient · f(u; window), and both factors have derivatives: f' is that of the
+    formula. Differentiating twice therefore uses the surrogate as the derivative of spikes both times. Inside
+    `spikes_constant`, spikes have no derivative: wrap the *second* differentiation in it.
     """
 
     def __init__(self) -> None:

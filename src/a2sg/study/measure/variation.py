@@ -58,7 +58,7 @@ class HistoryPoint:
         sgv: of that iteration's batch at that window; None where it is no number.
         tgc: likewise; None at the last step.
         next_window: half-width that was set then.
-        cv: deviation of δ over |mean δ|; None where it is no number, or a history of old does not have it.
+        cv: deviation of δ over |mean δ|; None where it is no number, or an old history does not have it.
         norm: ‖δ‖ over the batch; likewise.
         sparsity: share of elements whose δ is 0; likewise.
         gain: ‖δ‖ over that of the layer behind; likewise, and None for the last layer.

@@ -66,8 +66,8 @@ def analyze(
         found = a2sg.analyze(["runs/fixed-s0", "runs/a2sg-s0"])
         found.save("report")
 
-    All runs are looked at on the same samples and along the same directions, so they need one data set,
-    one network and one loss. Training samples are taken as evaluation sees them, without augmentation.
+    All runs are measured on the same samples and along the same directions, so they must share the data set,
+    the network and the loss. Training samples are used without augmentation, as in an evaluation.
 
     Args:
         runs: run folders. The folder of a comparison stands for the finished run with the smallest seed of
@@ -78,7 +78,7 @@ def analyze(
         seed: of samples, directions and random vectors.
         noise: σ of noise on the potentials: compares surrogate gradients with finite differences of the
             expected loss, too. For small networks; takes long. None leaves it out.
-        budget: seconds; a measurement that is estimated to take longer per run is left out, and named.
+        budget: seconds; a measurement that is expected to take longer per run is skipped, and named.
         device: "auto", "cpu", "cuda" or "mps".
         show_progress: whether there is a bar for each part; None shows them on a terminal.
 

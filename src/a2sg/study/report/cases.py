@@ -128,7 +128,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Study:
-    """Runs that compare: one data set, one network, one loss, the same samples.
+    """Runs that can be compared: one data set, one network, one loss, the same samples.
 
     Attributes:
         cases: the runs.

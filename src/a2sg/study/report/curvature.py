@@ -109,15 +109,15 @@ def _rows(label: str, quantity: str, found: Curvature | GradNormSq) -> list[Row]
 def _largest(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """Curvature, by its exact names
 
-    Of {samples} training samples, the same for all runs, whole and by layer. gauss_newton is the one for
-    claims about flatness; empirical_fisher says how gradients vary between samples; double_backward_hessian
-    and surrogate_field_jacobian (its largest modulus) are what others call the Hessian, and are not of the
-    same thing.
+    Each measure on {samples} training samples, the same for all runs, for the whole network and by layer. Use
+    gauss_newton for claims about flatness. empirical_fisher says how gradients vary between samples.
+    double_backward_hessian and surrogate_field_jacobian (its largest modulus) are what others call the
+    Hessian; they measure different things.
 
-    grad_norm_sq is no curvature: it is what the A2SG research code calls the Fisher's top eigenvalue, the
-    squared norm of the mean gradient, and says how far training is from a stationary point. All but the loss
-    itself pass through each run's own surrogate and windows: part of a difference between runs is that of the
-    surrogates. empirical_fisher falls as the loss does.
+    grad_norm_sq is not a curvature: it is the squared norm of the mean gradient, which the A2SG research code
+    calls the Fisher's top eigenvalue, and says how far training is from a stationary point. All measures
+    except the loss itself pass through each run's own surrogate and windows, so part of a difference between
+    runs is a difference between surrogates. empirical_fisher falls as the loss does.
     """
     by_layer = draw.distinct([row for row in rows if row["layer"] != WHOLE], "quantity")
     layers = draw.distinct(rows, "layer")  # the whole network is the first
@@ -137,11 +137,11 @@ def _largest(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
 def _scattered(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """How much depends on the batch
 
-    λmax of the empirical Fisher on {repeats} random batches of two sizes out of the same samples: a
+    λmax of the empirical Fisher on {repeats} random batches of two sizes, drawn from the same samples. A
     difference between runs that is smaller than this scatter shows nothing.
 
-    Small batches look sharper whatever the network: compare at one size. Training seeds scatter, too, and are
-    not in this picture.
+    Small batches look sharper, whatever the network: compare at equal sizes. Results also vary between
+    training seeds, which this picture does not show.
     """
     sizes = sorted(draw.distinct(rows, "samples"))
     figure, (panels,) = draw.frame(1, len(sizes), 3.4, 1.1 + 0.35 * len(labels), sharey=True, sharex=True)
@@ -161,11 +161,11 @@ def _sharpness(rows: Sequence[Row], balls: Mapping[str, Sharpness]) -> draw.Figu
     """The worst case in a ball
 
     Rise of the loss along gradient ascent within {rho:g} times the norm of each filter (line, step by step),
-    and in random directions of that length (crosses). The loss is that of the spiking network, and no
-    derivative is taken twice.
+    and in random directions of that length (crosses). The loss is that of the spiking network, and nothing is
+    differentiated twice.
 
-    The worst that was found is a lower bound of the worst there is, and the surrogate that searches for it is
-    each run's own.
+    The worst rise that was found is only a lower bound of the true worst case, and each run searches for it
+    with its own surrogate.
     """
     figure, ((axes,),) = draw.frame(1, 1, 6.5, 3.2)
     for at, (label, ball) in enumerate(balls.items()):

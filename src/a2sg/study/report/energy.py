@@ -61,11 +61,11 @@ def energy(study: Study) -> Section:
 def _layers(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """Energy by layer
 
-    Estimated energy of a sample's forward pass (mean of {samples}): 4.6 pJ a MAC, 0.9 pJ an accumulate, per
-    spike and connection. Grey: the same network with ReLU, which runs once.
+    Estimated energy of a forward pass per sample (mean of {samples}): 4.6 pJ per MAC, 0.9 pJ per accumulate,
+    one for each spike and connection. Grey: the same network with ReLU, which runs once.
 
-    It is arithmetic alone, without memory traffic and neuron updates, and no measurement of any chip. The
-    accuracy of the network with ReLU is another matter.
+    The estimate covers arithmetic only, without memory traffic and neuron updates; it is not a measurement of
+    any chip. It says nothing about the accuracy of the network with ReLU.
     """
     layers = draw.distinct(rows, "layer")
     figure, ((axes,),) = draw.frame(1, 1, min(16.0, 4 + 0.5 * len(layers)), 3.2)
@@ -81,9 +81,9 @@ def _layers(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
 def _spikes(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """Spikes by layer and step
 
-    Spikes per neuron, each layer's steps from left to right; an integer spike counts its level.
+    Spikes per neuron, with each layer's steps from left to right; an integer spike counts as its level.
 
-    A rate is a mean over neurons: dead and always-firing neurons are shown by a2sg inspect.
+    A rate is a mean over neurons: a2sg inspect shows neurons that never fire or always do.
     """
     figure, (axes,) = draw.by_step(rows, {"rate": "spikes per neuron"}, labels, 2.8)
     axes.set_ylim(bottom=0)
@@ -93,10 +93,10 @@ def _spikes(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
 def _tradeoff(points: Sequence[Row], arms: Sequence[ArmPoint], measure: str) -> draw.Figure:
     """Accuracy against energy
 
-    Every run's test score and energy, from its summary, and the means of arms with several runs (ring). Up
-    and to the left is better.
+    Test score and energy of every run, from its summary, and the mean of each arm with several runs (ring).
+    Up and to the left is better.
 
-    A few runs show tendencies: a2sg compare has paired differences with their intervals.
+    A few runs show tendencies only: a2sg compare has paired differences with their intervals.
     """
     figure, ((axes,),) = draw.frame(1, 1, 6.5, 3.6)
     for at, arm in enumerate(arms):

@@ -91,12 +91,12 @@ def _rows(one: Snapshot, fed_by: Mapping[str, str]) -> list[Row]:
 def _curves(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """Variation and curvature over training
 
-    After each epoch whose weights were kept: the loss of the samples, λmax and trace of the empirical Fisher
-    of the weights that feed each spiking layer (black: of the whole network), and SGV and CV of the layer's
-    δ on fresh batches. All runs and epochs on the same samples and batches.
+    After each epoch whose weights were kept: the loss on the samples; λmax and trace of the empirical Fisher
+    of the weights that feed each spiking layer (black: the whole network); SGV and CV of the layer's δ on
+    fresh batches. All runs and epochs use the same samples and batches.
 
-    The Fisher's gradients shrink as the loss does, and so do λmax, trace and SGV: that they fall together is
-    no flat minimum. CV is free of the gradient's scale.
+    Gradients shrink as the loss does, and with them λmax, trace and SGV: that they fall together does not
+    mean that the minimum is flat. CV does not depend on the gradient's scale.
     """
     from matplotlib.ticker import MaxNLocator
 

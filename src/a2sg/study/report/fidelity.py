@@ -65,13 +65,14 @@ def _under_noise(case: Case, noise: float, seed: int) -> list[FidelityRow]:
 def _own(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """Each run's own surrogate, layer by layer
 
-    Cosine of the surrogate gradient, shape and windows as trained, with the true gradient of the smoothed
-    network, whose spikes rise from 0 to 1 as the integral of the surrogate does: 1 if the two agree. Up to a
-    factor they differ in the forward pass alone, so this says what hard spikes do to the gradient.
+    Cosine between the surrogate gradient, with the trained shape and windows, and the true gradient of the
+    smoothed network, whose spikes rise from 0 to 1 as the integral of the surrogate does. It is 1 if the two
+    agree. Apart from a factor they differ only in the forward pass, so the cosine shows what hard spikes do
+    to the gradient.
 
-    A gradient can be useful without being faithful. Each run has a smoothed network of its own: a wide window
-    makes an easier one, and a ramp one that fires less. At the end of training the gradient is small, and the
-    smoothed network is at no minimum of its own.
+    A gradient can be useful without being faithful. Each run has its own smoothed network: a wide window
+    makes an easier one, and a ramp makes one that fires less. At the end of training the gradient is small,
+    and the smoothed network is not at a minimum of its own.
     """
     return draw.by_layer(rows, "cosine", labels, "cosine with the smoothed network's", top=1.02)
 
@@ -79,12 +80,12 @@ def _own(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
 def _smoothed(rows: Sequence[Row], own: Mapping[str, float | None]) -> draw.Figure:
     """Every shape and window: the smoothed network
 
-    Cosine of what the gradient of each run's weights would be under other surrogates of area 1, with that of
-    the network smoothed by the same surrogate; all parameters (the CSV file has the layers). The dotted line
-    is the run's own.
+    Cosine between the gradient of each run's weights under other surrogates of area 1 and the gradient of the
+    network that is smoothed by the same surrogate, for all parameters together (the CSV file has the layers).
+    The dotted line is the run's own surrogate.
 
-    The weights were trained under the run's own surrogate. A wide surrogate makes another, easier network of
-    the smoothed one: more cosine is not better training.
+    The weights were trained with the run's own surrogate. A wide surrogate makes the smoothed network
+    another, easier one: a larger cosine does not mean better training.
     """
     return _by_window(rows, own)
 
@@ -92,11 +93,11 @@ def _smoothed(rows: Sequence[Row], own: Mapping[str, float | None]) -> draw.Figu
 def _noise(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """Every shape and window: the expected loss under noise
 
-    Cosine with the gradient of the expected loss under noise on the potentials, by finite differences, on at
-    most {samples} samples. That reference knows no surrogate.
+    Cosine with the gradient of the expected loss under noise on the potentials, computed by finite
+    differences on at most {samples} samples. This reference does not involve a surrogate.
 
-    The noise has a width and shape, which favour surrogates like it. The estimate is noisy: the CSV file has
-    standard errors, and the ceiling that the true gradient itself could reach.
+    The noise has a width and a shape, and favours surrogates that are like it. The estimate is noisy: the CSV
+    file has standard errors, and the ceiling that the true gradient itself could reach.
     """
     return _by_window(rows, dict.fromkeys(labels))
 

@@ -68,14 +68,14 @@ def _rows(found: Mapping[str, Gains]) -> list[Row]:
 def _depth(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """Over depth
 
-    The norm of δ on its way back, as a multiple of the last layer's: all steps together (dots), each step
-    (thin), and what the law rms(f)/std(s) makes of it layer by layer (dashed). Inside the green band, a
-    factor of {even} either way, gradients count as even. The table has the windows that would be most nearly
-    even if every layer had the same shape and window.
+    The norm of δ on its way back, as a multiple of the last layer's: for all steps together (dots), for each
+    step (thin lines), and as predicted by the law rms(f)/std(s), layer by layer (dashed). Inside the green
+    band, a factor of {even} either way, gradients count as even. The table has the windows that would make
+    gradients most nearly even if every layer had the same shape and window.
 
-    This is the size of gradients, on one batch and now. An adaptive optimizer divides the scale of each
-    weight's gradient away, so that an uneven network may train as well. Where layers run side by side, the
-    next one is not the one behind.
+    This is the size of gradients on one batch at one moment. An adaptive optimizer divides the scale of each
+    weight's gradient away, so an uneven network may train as well. Where layers run side by side, the next
+    layer is not the layer behind.
     """
     figure, (line,) = draw.columns(list(labels), ["‖δ‖ over that of the last layer"], 5.2, 3.2)
     for axes, label in zip(line, labels, strict=True):
@@ -99,10 +99,11 @@ def _depth(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
 def _training(rows: Sequence[Row], histories: Mapping[str, Sequence[HistoryPoint]]) -> draw.Figure:
     """Over training
 
-    The gain of every layer on the observed iterations: ‖δ‖ over that of the layer behind, mean of the steps.
-    At 1 gradients keep their size from layer to layer.
+    The gain of every layer on the observed iterations: ‖δ‖ divided by that of the layer behind, as a mean
+    over the steps. At 1, gradients keep their size from layer to layer.
 
-    Training moves the gain away from where it was set. A gain that is kept says nothing about accuracy.
+    Training moves the gain away from where it was set. A gain that stays the same says nothing about
+    accuracy.
     """
     figure, (line,) = draw.columns(list(histories), ["gain"], 5.2, 2.6)
     layers = draw.distinct(rows, "layer")

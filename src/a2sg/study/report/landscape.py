@@ -86,9 +86,9 @@ def _rows(what: str, lines: Mapping[str, Runs]) -> list[Row]:
 def _whole(rows: Sequence[Row], lines: Mapping[str, Runs]) -> draw.Figure:
     """A line through all weights
 
-    Loss along one random direction (seed {seed}), the same for all runs, each filter of it scaled to the
-    run's own. Left with the running statistics of batch norm, as deployed; right with statistics taken anew
-    at each place, which leaves out what comes of statistics that no longer fit.
+    Loss along one random direction (seed {seed}), the same for all runs, with each of its filters scaled to
+    the run's own. Left: with the running statistics of batch norm, as deployed. Right: with statistics
+    computed again at each place, which removes the effect of statistics that no longer fit.
 
     {limits}
     """
@@ -98,7 +98,7 @@ def _whole(rows: Sequence[Row], lines: Mapping[str, Runs]) -> draw.Figure:
 def _layers(rows: Sequence[Row], lines: Mapping[str, Runs]) -> draw.Figure:
     """Layer by layer
 
-    Loss along the same direction with the weights of one layer moving at a time (running statistics kept):
+    Loss along the same direction while only the weights of one layer move (with running statistics): it shows
     which layers the loss is sensitive to.
 
     {limits}
@@ -128,8 +128,8 @@ def _lines(lines: Mapping[str, Runs], columns: int) -> draw.Figure:
 def _planes(rows: Sequence[Row], planes: Runs) -> draw.Figure:
     """A plane through all weights
 
-    Loss over two random directions, the same for all runs and on the same colours; the cross is the trained
-    network. Batch norm's statistics are taken anew at each place.
+    Loss over two random directions, the same for all runs and in the same colours; the cross is the trained
+    network. Batch norm's statistics are computed again at each place.
 
     {limits}
     """

@@ -32,9 +32,9 @@ def page(found: AnalysisData, pictures: Mapping[str, bytes]) -> str:
     facts = found.facts
     options = facts["options"]
     about = (
-        f"{', '.join(found.labels)}. T = {facts['steps']}; {options['samples']} training samples, batches of "
-        f"{options['batch_size']}, seed {options['seed']}, the same for all runs; {facts['device']}, "
-        f"{facts['date']}, {versions(facts)}."
+        f"Runs: {'; '.join(found.labels)}. T = {facts['steps']}; {options['samples']} training samples, "
+        f"batches of {options['batch_size']}, seed {options['seed']}, the same for all runs; "
+        f"{facts['device']}, {facts['date']}, {versions(facts)}."
     )
     links = [f'<a href="#{name}">{escape(section.title)}</a> ' for name, section in found.sections.items()]
     parts = [paragraph(text, "left-out") for text in facts["left_out"]]

@@ -23,10 +23,10 @@ PARTS: Registry[Part] = Registry("part")
 
 
 def register_part(name: str) -> Callable[[Kind], Kind]:
-    """A decorator: `a2sg analyze` then has a further part, with panels of its own, after the others.
+    """A decorator that adds a part, with panels of its own, to `a2sg analyze`.
 
-    It is put on a function from `Study`, the runs that are analysed, to `Section`. The first line of its
-    docstring is what `a2sg list parts` says of it.
+    Put it on a function from `Study`, the runs that are analysed, to `Section`. `a2sg list parts` shows the
+    first line of its docstring.
 
     Raises:
         InputError: if another part has that name.

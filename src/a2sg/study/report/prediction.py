@@ -135,14 +135,14 @@ def _interval(found: Correlation) -> str:
 def _scatter(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """Does variation predict curvature?
 
-    Each point is a layer and step of a run after an epoch (the earlier, the fainter): SGV or CV of its δ on
-    fresh batches against λmax of the empirical Fisher of the weights that feed it. The table has Spearman's
-    rank correlations, of all points and of ranks taken within groups of them. Within an epoch tells layers
-    and runs apart, within a layer and step epochs and runs, within those of a run epochs alone.
+    Each point is a layer and step of a run after an epoch (earlier epochs are fainter): SGV or CV of its δ on
+    fresh batches, against λmax of the empirical Fisher of the weights that feed it. The table has Spearman's
+    rank correlations over all points, and for ranks taken within groups. Within an epoch, they compare layers
+    and runs; within a layer and step, epochs and runs; within a layer and step of a run, only epochs.
 
-    SGV scales with the gradient, and λmax(F) with its square, so that they go together over layers and over
-    training even if neither has to do with flatness; CV is free of that. λmax is that of a layer, the same
-    for all its steps. The interval (95 %, bootstrap) {drawn}
+    SGV scales with the gradient, and λmax(F) with its square, so the two are correlated over layers and over
+    training even if neither has to do with flatness; CV does not have this problem. λmax belongs to a layer
+    and is the same for all its steps. The interval (95 %, bootstrap) {drawn}
     """
     figure, (panels,) = draw.frame(1, len(PAIRS), 5.2, 3.6, sharey=True)
     layers = draw.distinct(rows, "layer")

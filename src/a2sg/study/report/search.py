@@ -73,11 +73,13 @@ def _gains(case: Case, size: int) -> list[SearchGain]:
 def _windows(rows: Sequence[Row], found: Found) -> draw.Figure:
     """What a search finds
 
-    The window that a search would set now, for {batches} batches of {size} one by one (dots) and {group} at a
-    time (diamonds); the dash is in use. Each layer's steps from left to right. Dots far apart say that one
-    batch does not know the best window: observe more batches per search (windows.batches).
+    The window that a search would set now, for {batches} batches of {size} one by one (dots) and for {group}
+    at a time (diamonds); the dash is the window in use. Each layer's steps are shown from left to right. If
+    the dots are far apart, one batch is not enough to find the best window: observe more batches per search
+    (windows.batches).
 
-    Batches of training held {trained} samples: larger ones know more.
+    What batches of another size would find: in training they had {trained} samples, and larger batches give
+    steadier windows.
     """
     first = next(iter(found.values()))
     keys = [(step.layer, step.step) for step in first[GROUPS[0]]]
@@ -104,15 +106,16 @@ def _mean(steps: Sequence[SearchGain], spatial: bool, kind: str, layer: str | No
 
 
 def _gain(rows: Sequence[Row], found: Found) -> draw.Figure:
-    """What it promises and what is left
+    """What a search promises, and what is left of it
 
-    A search looks at each layer and step alone, on its own batch, while all else stays. Promised is the gain
-    that it sees there; kept on the batch, that on the same batch once all windows are set together; kept on
-    the next, that on the batch of the next search. Bars are means over a layer's steps, for one batch per
-    search.
+    A search looks at each layer and step separately, on one batch, while everything else stays the same.
+    "Promised" is the improvement that it sees there; "kept on the batch" is what remains on the same batch
+    once all windows are set together; "kept on the next" is what remains on the batch of the next search.
+    Bars are means over a layer's steps, with one batch per search. Below 0, the windows in use were better
+    than those that the search would set.
 
-    Below 0 the windows in use were better than those that the search would set. Gains of SGV are logarithms
-    and carry the gradient's scale: a later layer that passes less gradient lowers the SGV of all before it.
+    Whether training improves. Improvements of SGV are logarithms and depend on the gradient's scale: a later
+    layer that passes less gradient lowers the SGV of all layers before it.
     """
     figure, grid = draw.frame(len(found), 2, 4.2, 2.1, sharex=True, sharey="col")
     for line, (label, sizes) in zip(grid, found.items(), strict=True):

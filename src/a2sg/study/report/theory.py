@@ -90,12 +90,13 @@ def _of_theorems(theorems: Mapping[str, Theorems]) -> list[Panel]:
 def _shapes(rows: Sequence[Row], theorems: Mapping[str, Theorems]) -> draw.Figure:
     """Theorems 4.1 and 4.2: CV of ds/du under each shape
 
-    Each layer's steps from left to right, at the window in use: above under the potentials themselves, below
-    under a Gaussian of their mean and deviation. The table counts in how many layer-steps an asymmetric shape
-    varies less than a symmetric one, where the condition of Theorem 4.2 holds and where it does not.
+    Each layer's steps from left to right, at the window in use: above for the measured potentials, below for
+    a Gaussian with their mean and deviation. The table counts in how many layer-steps an asymmetric shape
+    varies less than a symmetric one, separately where the condition of Theorem 4.2 holds and where it does
+    not.
 
-    At one window no shape can vary less than the boxcar, a constant. CV of ds/du is not CV of δ, which also
-    has the gradients that arrive, and no CV says what training makes of it.
+    At a given window, no shape can vary less than the boxcar, which is a constant. CV of ds/du is not CV of
+    δ, which also depends on the gradients that arrive, and no CV says how training will end.
     """
     texts = ("CV of ds/du, measured", "under the Gaussian")
     figure, grid = draw.columns(list(theorems), texts, 6, 2.6)
@@ -114,12 +115,12 @@ def _shapes(rows: Sequence[Row], theorems: Mapping[str, Theorems]) -> draw.Figur
 def _condition(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """Theorem 4.2: where its condition holds
 
-    κ, from the mean potential up to the window's lower edge, and Lκ/σ², L the window's width. Above the
-    dotted line Lκ > σ² holds. Open points are of potentials that do not look Gaussian (skewness beyond ±0.5,
-    or excess kurtosis beyond ±1).
+    κ, the distance from the mean potential up to the window's lower edge, and Lκ/σ², where L is the window's
+    width. Above the dotted line, Lκ > σ² holds. Open points belong to potentials that do not look Gaussian
+    (skewness beyond ±0.5, or excess kurtosis beyond ±1).
 
     Where the condition holds, the linear density that the theorem assumes is negative at the window's upper
-    edge: the theorem's assumptions and its condition do not go together there.
+    edge, so the theorem's assumptions and its condition cannot both hold there.
     """
     texts = {"kappa": "κ", "l_kappa_over_variance": "Lκ/σ²"}
     figure, (_, below) = draw.by_step(rows, texts, labels, 2.1, filled="looks_gaussian")
@@ -130,12 +131,12 @@ def _condition(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
 def _bridge(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """The bridge from variation to curvature, on dense layers
 
-    λmax of the Fisher of each dense layer and step, the part of it that is left if δ does not vary, the bound
-    by CV, and the trace. The bound says something only where it is below the trace, which bounds λmax without
-    any theory.
+    For each dense layer and step: λmax of the Fisher, the part of it that would remain if δ did not vary, the
+    bound by CV, and the trace.
 
-    It is about dense layers alone, and the paper needs a small CV. A read-out whose δ sums to 0 over classes
-    has an infinite CV but for rounding.
+    The bound is informative only where it is below the trace, which bounds λmax without any theory. It covers
+    only dense layers, and the paper needs a small CV. In a readout whose δ sums to 0 over the classes, only
+    rounding keeps the CV from being infinite.
     """
     figure, (panels,) = draw.columns(labels, ("",), 5, 3.2)
     for axes, label in zip(panels, labels, strict=True):

@@ -107,12 +107,13 @@ def _shown(points: Sequence[HistoryPoint], name: str) -> list[float]:
 def _training(rows: Sequence[Row], histories: Mapping[str, Sequence[HistoryPoint]]) -> draw.Figure:
     """Over training
 
-    SGV at the last step and TGC before it, of the gradients that training used, and the windows, on the
-    observed iterations; below, CV, norm and share of zeros of these gradients, means over steps. A2SG lowers
-    SGV and raises TGC among windows of one batch; this is what was left of that over the training.
+    SGV at the last step and TGC at the earlier steps, for the gradients that training used, and the windows,
+    at the observed iterations; below, CV, norm and share of zeros of these gradients, as means over steps.
+    A2SG chooses windows that lower SGV and raise TGC on one batch; this shows what is left of that over
+    training.
 
-    SGV scales with the gradient, which shrinks as the loss does: a falling SGV is no sign of less variation,
-    and runs of other shapes or losses are on another scale.
+    SGV scales with the gradient, which shrinks as the loss does. So a falling SGV does not mean less
+    variation, and runs with other shapes or losses are on another scale.
     """
     every = [point for points in histories.values() for point in points]
     more = [name for name in ("cv", "norm", "sparsity") if any(_shown(every, name))]
@@ -144,10 +145,11 @@ def _steps(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """Now, on fresh batches
 
     Each layer's steps from left to right, on {batches} batches of {size} training samples that are the same
-    for all runs, with standard errors. CV and TGC are free of the gradient's scale and compare across runs.
+    for all runs, with standard errors. CV and TGC do not depend on the gradient's scale and can be compared
+    between runs.
 
-    SGV and ‖δ‖ carry the scale of gradient and shape. CV is huge where gradients cancel; in a layer behind
-    which they sum to 0 it is a ratio of rounding errors.
+    SGV and ‖δ‖ depend on the scale of gradient and shape. CV is very large where gradients cancel; in a layer
+    behind which they sum to 0, it is a ratio of rounding errors.
     """
     known = {name for name in QUANTITIES if any(row[name] is not None for row in rows)}
     shown = {name: text for name, (text, _) in QUANTITIES.items() if name in known}
@@ -161,10 +163,10 @@ def _steps(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
 def _signals(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """Signal to noise of the weights' gradients
 
-    ‖mean gradient‖ over the deviation of a mini-batch's gradient from it, by the modules that hold
-    parameters: what an optimizer gets. More is steadier.
+    ‖mean gradient‖ divided by the deviation of a mini-batch's gradient from it, for the modules that hold
+    parameters: this is what an optimizer gets. Higher is steadier.
 
-    At a minimum the signal goes to 0 however good the surrogate is, and {most} batches know it roughly: see
-    the errors.
+    At a minimum the signal goes to 0 even with a perfect surrogate, and {most} batches give only a rough
+    estimate: see the errors.
     """
     return draw.by_layer(rows, "snr", labels, "signal to noise", bottom=0)
