@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import math
+import shlex
 import shutil
 import sys
 from collections import defaultdict
@@ -24,11 +25,13 @@ from typing import Any
 
 import torch
 
+import deep_nets
 from a2sg.errors import InputError, require
 from a2sg.files import csv_text, read_rows, write_text
 from a2sg.progress import progress
 from a2sg.statistics import mean
 from a2sg.training import plain
+from a2sg.training.arms import parse_arm
 from a2sg.training.recipe import load_recipe, read_config, read_yaml
 
 STORE = Path(__file__).parent / "runs"
@@ -91,10 +94,36 @@ def variation_rows(run: Path) -> list[dict[str, Any]]:
     ]
 
 
-def command_of(config: dict[str, Any], arms: list[str], seeds: list[int]) -> str:
-    """The command that repeats a comparison: the recipe, and every field that differs from it."""
+def commands_of(configs: Sequence[dict[str, Any]], before: Sequence[str] = ()) -> list[str]:
+    """The commands that repeat a comparison: one for each set of settings, such as a learning rate.
+
+    Args:
+        configs: of its runs.
+        before: commands to which they are added.
+    """
+    parts: dict[str, tuple[list[str], list[int]]] = {}
+    for line in before:
+        settings, _, rest = line.partition(" --arms ")
+        arms, _, seeds = rest.partition(" --seeds ")
+        parts[settings] = (arms.split(","), [int(seed) for seed in seeds.split(",")])
+    for config in configs:
+        arms_here, seeds_here = parts.setdefault(settings_of(config), ([], []))
+        arms_here.append(config["arm"])
+        seeds_here.append(config["seed"])
+    return [
+        f"{settings} --arms {','.join(dict.fromkeys(arms_here))} "
+        f"--seeds {','.join(map(str, sorted(set(seeds_here))))}"
+        for settings, (arms_here, seeds_here) in parts.items()
+    ]
+
+
+def settings_of(config: dict[str, Any]) -> str:
+    """The command without arms and seeds: the recipe, and the fields that differ from it in all arms."""
     words = [f"a2sg compare {config['recipe']}"]
+    if hasattr(deep_nets, config["model"]["name"]):
+        words.append(f"--import {deep_nets.__name__}")
     recipe = asdict(load_recipe(config["recipe"]))
+    of_arm = parse_arm(config["arm"]).windows
     for name, value in config.items():
         if name in ("recipe", "arm", "seed", "surrogate"):
             continue
@@ -103,12 +132,12 @@ def command_of(config: dict[str, Any], arms: list[str], seeds: list[int]) -> str
                 words.append(f"--{name} {value}")
             continue
         for field, inner in value.items():
-            if name == "windows" and field in ("spatial", "temporal"):
+            if name == "windows" and field in of_arm:
                 continue
             if isinstance(inner, dict):
                 there = recipe[name][field]
                 words += [
-                    f"--{name}.{field}.{key} {json.dumps(item)}"
+                    f"--{name}.{field}.{key} {shlex.quote(plain_word(item))}"
                     for key, item in inner.items()
                     if key not in LOCAL and there.get(key, ...) != item
                 ]
@@ -116,8 +145,12 @@ def command_of(config: dict[str, Any], arms: list[str], seeds: list[int]) -> str
                     words.append(f"--{name}.{field}.source PATH")
             elif inner != recipe[name][field]:
                 words.append(f"--{name}.{field} {inner}")
-    words.append(f"--arms {','.join(arms)} --seeds {','.join(map(str, seeds))}")
     return " ".join(words)
+
+
+def plain_word(value: Any) -> str:
+    """A value as the command line takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def added(
@@ -151,20 +184,22 @@ def store(folder: Path, name: str, add: bool = False) -> Path:
     runs = runs_of(folder)
     rows = [run_row(run) for run in runs]
     variation = [row for run in runs for row in variation_rows(run)]
-    config = read_yaml(runs[0] / "config.yaml")
+    configs = [read_yaml(run / "config.yaml") for run in runs]
     out = STORE / name
+    before: list[str] = []
     if add:
         require((out / "runs.csv").is_file(), f"there is no {name} yet to add to: store it without --add")
         rows = added(_as_text((out / "runs.csv").read_text(encoding="utf-8")), _as_text(csv_text(rows)), SAME)
         variation = added(
             _as_text((out / "variation.csv").read_text(encoding="utf-8")), _as_text(csv_text(variation))
         )
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    command = command_of(config, arms, sorted({int(row["seed"]) for row in rows}))
+        before = (out / "command.txt").read_text(encoding="utf-8").splitlines()
+    commands = commands_of(configs, before)
+    config = configs[0]
     for key in LOCAL:
         config["data"]["options"].pop(key, None)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "command.txt", command + "\n")
+    write_text(out / "command.txt", "\n".join(commands) + "\n")
     write_text(out / "runs.csv", csv_text(rows))
     write_text(out / "variation.csv", csv_text(variation))
     if add:  # the config, the pictures and the table are of the arms stored first

@@ -1,5 +1,6 @@
 """The ledger: verdicts follow from stored numbers, and the page in docs is what it makes of them."""
 
+from dataclasses import asdict
 from itertools import chain
 
 import pytest
@@ -8,7 +9,8 @@ import ledger
 import store
 from a2sg.errors import InputError
 from a2sg.statistics import paired_difference
-from a2sg.training.arms import parse_arm
+from a2sg.training.arms import apply_arm, parse_arm
+from a2sg.training.recipe import load_recipe
 from claims import ENERGY, SCORE, SECTIONS, Claim
 from places import ROOT
 from stored import Stored, best_windows, stored
@@ -91,3 +93,26 @@ def test_arms_are_added_only_beside_runs_that_gave_the_same_numbers():
         store.added(old, [{**old[0], "loss": "1.6"}, fresh], ["loss"])
     with pytest.raises(InputError, match="no run is in both"):
         store.added(old, [fresh], ["loss"])
+
+
+def run_config(arm, seed=0, **overrides):
+    named = {name.replace("__", "."): value for name, value in overrides.items()}
+    return asdict(apply_arm(load_recipe("digits", named), parse_arm(arm))) | {"seed": seed}
+
+
+def test_arms_of_another_learning_rate_have_a_command_of_their_own():
+    dense = {"model__name": "mlp_small", "model__options": {"hidden": [8, 8]}}
+    runs = [run_config("a2sg:high=6", seed, optimizer__lr=0.01, **dense) for seed in (1, 0)]
+    begin = "a2sg compare digits --model.name mlp_small --model.options.hidden '[8, 8]'"
+    fast = f"{begin} --optimizer.lr 0.01 --arms a2sg:high=6.0 --seeds 0,1"
+    both = store.commands_of([*runs, run_config("asy", **dense)])
+    assert both == [fast, f"{begin} --arms asy --seeds 0"]
+    more = store.commands_of([run_config("fixed", 2, **dense)], both)
+    assert more == [fast, f"{begin} --arms asy,fixed --seeds 0,2"]
+
+
+def test_commands_import_the_networks_that_are_defined_beside_them():
+    deep = run_config("asy", model__name="narrow_ms", model__options={"blocks": 3})
+    assert store.commands_of([deep])[0].startswith(
+        "a2sg compare digits --import deep_nets --model.name narrow_ms"
+    )
