@@ -16,7 +16,7 @@ RUNS = Path(__file__).parent / "runs"
 Values = dict[tuple[str, str], dict[int, float]]
 """(metric, arm) -> seed -> value."""
 
-FAMILIES = {"asy": "asy:window=", "fixed": "fixed:window="}
+FAMILIES = {name: f"{name}:window=" for name in ("asy", "asy:bias=0.8", "fixed")}
 """Arms of one shape with fixed windows: the one as it is, and how those of other widths begin."""
 WIDTHS = 3
 """Of how many a family has to be for the best to be sought."""
