@@ -87,9 +87,7 @@ OTHERS = {
 """Comparisons that differ in one thing from the main comparison on the same data."""
 
 DEEP = {
-    "dense10": "10 dense layers",
     "dense20": "20 dense layers",
-    "ms19": "19 layers with membrane shortcuts",
 }
 """Comparisons of deep networks."""
 
