@@ -19,5 +19,5 @@ def _pages_as_they_are():
     Of the whole session, as fixtures of modules call it, too.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("a2sg.cli.keep_pages", lambda: False)
+        patch.setattr("a2sg.memory.pages.keep_pages", lambda: False)
         yield

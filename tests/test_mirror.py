@@ -52,6 +52,7 @@ TOGETHER = {
     "study/report/test_analysis.py": "cases curvature energy fidelity files landscape page panel"
     " gain prediction runs search theory variation /study/run",
     "surrogate/test_shape.py": "affine smooth",
+    "test_cli.py": "commands/analyze commands/train",
     "test_core_alone.py": "__init__ analysis",
     "test_extending.py": "imports listing /training/policies",
     "training/test_compare.py": "tables",

@@ -51,7 +51,7 @@ def test_training_from_the_command_line_keeps_them(monkeypatch, tmp_path):
     def stop(*_, **__):
         raise run.Interrupted(str(tmp_path / "run"))
 
-    monkeypatch.setattr(cli, "keep_pages", lambda: kept.append(True))
+    monkeypatch.setattr(pages, "keep_pages", lambda: kept.append(True))
     monkeypatch.setattr(run, "train", stop)
     assert cli.main(["train", "digits", "--out", str(tmp_path / "run")]) == 130
     assert kept == [True]

@@ -47,7 +47,7 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {"training": ("training",)},
     {"export": ("export",), "study": ("study", "analysis"), "info": ("info",)},
     {"bench": ("bench",)},
-    {"cli": ("cli", "listing", "__main__", "a2sg")},
+    {"cli": ("cli", "commands", "listing", "__main__", "a2sg")},
 )
 """From the inside out: the rooms of each layer, and the modules or packages of each room.
 
