@@ -92,6 +92,13 @@ ONCE = "a2sg:bias=0.8:every=100000:high=6.0:spatial=std:start=0"
 LAST = "a2sg:adapt=spatial:bias=0.8:high=6.0:spatial=std:window=2.0"
 DRAWN = "a2sg:bias=0.8:high=6.0:search=random"
 
+DEEP = {
+    "dense6": "6 dense layers",
+    "dense10": "10 dense layers",
+    "sgd20": "20 dense layers, SGD",
+}
+"""What differs from the 20 dense layers trained with AdamW."""
+
 BOX = "s-asg:{}shape=boxcar{}:window=0.5"
 
 SECTIONS: dict[str, list[Claim]] = {
@@ -325,4 +332,15 @@ SECTIONS: dict[str, list[Claim]] = {
             ("Searching windows once, before training, helps over a fixed window of 4", ONCE, WIDE),
         )
     ],
+    **{
+        f"Deep networks ({text})": [
+            Claim(f"{claim} ({text})", arm, baseline, SCORE, "", question)
+            for claim, arm, baseline in (
+                ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
+                ("A2SG helps over the same shape fixed", "a2sg", "asy"),
+                ("Searching windows once, before training, helps over a fixed window of 4", ONCE, WIDE),
+            )
+        ]
+        for question, text in DEEP.items()
+    },
 }
