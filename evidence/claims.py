@@ -339,6 +339,7 @@ SECTIONS: dict[str, list[Claim]] = {
                 ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
                 ("A2SG helps over the same shape fixed", "a2sg", "asy"),
                 ("Searching windows once, before training, helps over a fixed window of 4", ONCE, WIDE),
+                ("Windows searched once, with h 0.8, help over a window of 1 and h 0.5", ONCE, "asy"),
             )
         ]
         for question, text in DEEP.items()
