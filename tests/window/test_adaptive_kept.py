@@ -162,7 +162,7 @@ SILENT = {
         "no backward",
         r"4 searches found nothing \(no gradient: \d+\): no backward pass",
     ),
-    "another rule": ({}, "another", "took the place of the observers of 2 layers"),
+    "another rule": ({}, "another", "replaced the observers of 2 layers"),
     "broken": ({}, "nan", r"4 searches found nothing \(not finite: \d+\): gradients were NaN"),
     "only watched": ({"spatial": False, "temporal": False, "every": 9}, "none", ""),
     "all is well": ({}, "none", ""),
@@ -182,7 +182,7 @@ def test_a_step_before_the_backward_pass_is_told_at_once(caplog):
     windows = AdaptiveWindows(net, every=1, start=0)
     net.loss(*batch(4))
     windows.step()
-    assert "call step() once an iteration, after backward()" in caplog.text
+    assert "call step() once per iteration, after backward()" in caplog.text
 
 
 @pytest.mark.parametrize("case", SILENT)

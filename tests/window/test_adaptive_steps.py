@@ -211,7 +211,7 @@ def test_lengths_of_another_batch_are_refused():
     net = Shared(Plan(), None)
     windows = AdaptiveWindows(net, **NOW)
     windows.lengths = torch.tensor([4, 3, 2, 1])
-    with pytest.raises(InputError, match="lengths are of 4 sequences"):
+    with pytest.raises(InputError, match="lengths has 4 sequences"):
         net.loss(*batch(4, size=5)).backward()
     windows.lengths = None
     net.loss(*batch(4, size=5)).backward()

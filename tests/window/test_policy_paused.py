@@ -148,10 +148,10 @@ def test_nested_after_errors_and_over_the_end_of_an_iteration():
 
 
 def test_an_iteration_may_end_within_a_pause(caplog):
-    """Nothing else took the place of the observers: they are out of the way."""
+    """Nothing else replaced the observers: they are out of the way."""
     net = Net(Plan())
     windows = a2sg.AdaptiveWindows(net, **NOW)
     with windows.paused():
         net.loss(*batch(4)).backward()
         windows.step()
-    assert "took the place" not in caplog.text
+    assert "replaced the observers" not in caplog.text

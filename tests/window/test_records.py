@@ -108,7 +108,7 @@ def test_a_file_that_is_there_is_not_lost(tmp_path):
     path = tmp_path / "windows.csv"
     path.write_text("mine", encoding="utf-8")
     _, windows = trained(1)
-    with pytest.raises(InputError, match=r"windows\.csv is there already.*load_state_dict"):
+    with pytest.raises(InputError, match=r"windows\.csv exists already.*load_state_dict"):
         windows.record(path)
     assert path.read_text(encoding="utf-8") == "mine"
     assert len(windows.history) == 8

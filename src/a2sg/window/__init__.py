@@ -1,4 +1,4 @@
-"""Adaptive windows: objectives, searches, `AdaptiveWindows`, and what rules that set windows share."""
+"""Adaptive windows: objectives, searches, `AdaptiveWindows`, and the base class of rules that set windows."""
 
 from a2sg.kernels.sums import Sums
 from a2sg.window.adaptive import AdaptiveWindows

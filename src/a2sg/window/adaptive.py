@@ -1,4 +1,4 @@
-"""`AdaptiveWindows`: observe a backward pass once in a while, solve, set the windows."""
+"""`AdaptiveWindows`: observe a backward pass now and then, solve, set the windows."""
 
 from __future__ import annotations
 
@@ -32,48 +32,52 @@ SpatialSteps = Literal["last", "first", "all"]
 class AdaptiveWindows(WindowPolicy):
     """Adapts the window of every spiking layer and step (A2SG: S-ASG and T-ASG).
 
-    Used like a learning-rate scheduler:
+    Use it like a learning-rate scheduler:
 
         windows = a2sg.AdaptiveWindows(model)
         ...
         loss.backward(); optimizer.step(); windows.step()
 
     Iteration i (from 0) is observed when i >= start and (i - start) is a multiple of `every`. Its own
-    gradients still use the old windows; the new ones act from the next iteration. At the last step the
-    window of least SGV is taken, at earlier ones that of largest TGC with the step after. A layer and
-    step whose gradients are all zero or not finite keeps its window, and is counted in `kept`.
-    What differs from the paper is an option: other objectives, `spatial_steps`, `biases`, `smoothing`,
-    `batches`.
-    On a GPU nothing waits for the device: the history and warnings of kept windows may come some searches
-    late, but are complete whenever `history`, `kept` or `state_dict` is asked for.
-    Micro-batches (several backward passes per `step`) and ranks (torch.distributed) add up, and so do, with
-    `batches`, the iterations i, i + 1 … of one search: the windows are then those of one large batch, set
-    after the last of them.
+    gradients still use the old windows; the new ones take effect from the next iteration. The last step takes
+    the window with the least SGV, each earlier step the one with the largest TGC with the next step. Where
+    all gradients of a layer and step are zero, or some are not finite, the window stays as it is, and `kept`
+    counts it.
+    Everything that differs from the paper is an option: other objectives, `spatial_steps`, `biases`,
+    `smoothing`, `batches`.
+    On a GPU nothing waits for the device: the history, and warnings about kept windows, may come a few
+    searches late, but are complete whenever you read `history`, `kept` or `state_dict`.
+    Micro-batches (several backward passes per `step`) and ranks (torch.distributed) add up. With `batches`,
+    so do the iterations i, i + 1 … of one search: the windows are then those of one large batch, set after
+    the last of these iterations.
 
     Args:
         model: holds spiking neurons (or other sites) with one window per step.
         every: iterations from one search to the next (the paper: 500).
-        start: the first observed iteration; `every` if it is left out.
+        start: the first observed iteration; `every` by default.
         low: the smallest candidate window.
         high: the largest.
-        candidates: how many, evenly spaced with both ends; at least 2. Ties go to the smaller.
+        candidates: number of candidates, evenly spaced, both ends included; at least 2. Ties go to the
+            smaller one.
         search: `"exact"`, `"grid"`, `"bayes"`, or as a control `"random"` (see `a2sg.window.search`).
-        spatial: how the last step is adapted (S-ASG): False, not at all; True or `"sgv"`, by the least
-            Var(δ)/mean|δ| (the paper); `"std"`, by the least Std(δ)/mean|δ|, which is free of scale and so
-            sees how many elements a window leaves out; `"gain"`, by the norm of δ nearest to that of the
-            layer behind (see `a2sg.window.gain`); or an `Objective` of your own, or its name.
-        temporal: how the earlier steps are (T-ASG): False; True or `"tgc"`, by the largest TGC (the paper);
-            or an objective as for `spatial`. With both off the windows are only watched.
-        gradient: which local gradient δ is: of the spike path (`"spike"`, research code) or the full dL/du
-            (`"full"`).
-        batches: how many iterations in a row are observed for one search, at most `every` (the paper: 1).
+        spatial: objective for the last step (S-ASG). False: do not adapt it. True or `"sgv"`: the least
+            Var(δ)/mean|δ| (the paper). `"std"`: the least Std(δ)/mean|δ|, which does not depend on the scale
+            of δ and so responds to how many elements lie outside the window. `"gain"`: the norm of δ nearest
+            to that of the layer behind (see `a2sg.window.gain`). Or your own `Objective`, or its name.
+        temporal: objective for the earlier steps (T-ASG). False: do not adapt them. True or `"tgc"`: the
+            largest TGC (the paper). Or an objective as for `spatial`. With both off, the windows are only
+            watched.
+        gradient: which local gradient δ is: that of the spike path (`"spike"`, research code) or the full
+            dL/du (`"full"`).
+        batches: number of consecutive iterations observed for one search, at most `every` (the paper: 1).
         spatial_steps: which steps S-ASG adapts: `"last"` (the paper), `"first"` or `"all"`; T-ASG adapts the
-            others, but never the last, which has no step after.
-        biases: H, how many biases h of `Asymmetric`, evenly from 1/2 to 1, are searched together with the
-            windows; a layer has one h, that of its last spatial step's best. 1 keeps the shape as it is.
-        smoothing: share of the old window that is kept, 0 to below 1: new = smoothing · old +
+            others, but never the last, which has no next step.
+        biases: H, the number of biases h of `Asymmetric`, evenly spaced from 1/2 to 1, that are searched
+            together with the windows. A layer has one h: the best one at its last spatial step. 1 keeps the
+            shape as it is.
+        smoothing: share of the old window that is kept, from 0 to below 1: new = smoothing · old +
             (1 - smoothing) · best.
-        spread: the former way to say `spatial="sgv"` or `"std"`; goes with the next release.
+        spread: the old name for `spatial="sgv"` or `"std"`; will be removed in the next release.
 
     Attributes:
         iteration: how many iterations are done.
@@ -117,7 +121,7 @@ class AdaptiveWindows(WindowPolicy):
         require(smoothing < 1, "smoothing must be below 1, not 1: windows would never move")
         if spread is not None:
             warnings.warn(
-                f"spread={spread!r} is now spatial={spread!r}; the old word goes with the next release",
+                f"spread={spread!r} is now spatial={spread!r}; the next release removes the old name",
                 FutureWarning,
                 stacklevel=2,
             )
@@ -132,7 +136,7 @@ class AdaptiveWindows(WindowPolicy):
         self.smoothing = smoothing
         self.shapes = self._shapes(biases)
         self.rows = self._rows(spatial_steps)
-        # Windows live in float32 buffers: candidates are values that such a buffer holds exactly.
+        # Windows are stored in float32 buffers: candidates are values that float32 holds exactly.
         values = torch.linspace(low, high, candidates, dtype=torch.float64).float().double()
         self.search = SEARCHES[search](values)
         self.lattice = self.search.lattice if spatial or temporal else values[:0]
@@ -154,10 +158,10 @@ class AdaptiveWindows(WindowPolicy):
 
     @property
     def lengths(self) -> Tensor | None:
-        """Of the sequences of the batch `[B]`, where they were padded at their ends to a common T.
+        """Lengths of the sequences of the batch `[B]`, if they were padded at their ends to a common T.
 
         Elements at steps after a sequence's end then do not count. Set it before the backward pass of each
-        batch; it stays until it is set anew. None: all are as long as T.
+        batch; it stays until you set it again. None: all sequences have T steps.
         """
         return self._lengths
 
@@ -169,21 +173,21 @@ class AdaptiveWindows(WindowPolicy):
 
     @property
     def wanted(self) -> int:
-        """How many windows it is to set; 0 if it only looks on."""
+        """How many windows a search sets; 0 if they are only watched."""
         return int(self.rows.wanted.sum())
 
     def step(self, loss: Loss | None = None) -> bool:
         """End an iteration: call once per optimizer step, after the last backward pass.
 
-        On an observed iteration, the last for one search, sets the windows and appends to `history`, for
-        every layer and step, `iteration`, `layer`, `step` (1 .. T), `window`, `sgv`, `tgc` (None at T) at
-        the best window (which `smoothing` may not quite reach), `window_before`, `sgv_before`, `tgc_before`,
-        `kept`: why the window was kept, or "", `bias` of the shape now in use; and of the gradients in use on
-        this iteration their `cv` (deviation over |mean|), `norm`, `sparsity` (share that is 0) and `gain`
-        (`norm` over that of the layer behind, None for the last one).
+        On the last observed iteration of a search, sets the windows and appends to `history`, for every layer
+        and step: `iteration`, `layer`, `step` (1 .. T), `window`; `sgv` and `tgc` (None at T) at the best
+        window (which `smoothing` may not quite reach); `window_before`, `sgv_before`, `tgc_before`; `kept`:
+        why the window was kept, or ""; and `bias` of the shape now in use. For the gradients in use on this
+        iteration: `cv` (deviation over |mean|), `norm`, `sparsity` (share that is 0) and `gain` (`norm` over
+        that of the layer behind, None for the last layer).
 
         Args:
-            loss: not looked at; see `WindowPolicy.step`.
+            loss: not used; see `WindowPolicy.step`.
 
         Returns:
             Whether windows were set.
@@ -191,7 +195,7 @@ class AdaptiveWindows(WindowPolicy):
         return super().step(loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data to continue from, with the windows that the model's own state_dict does not have."""
+        """Plain data to continue from, including windows that the model's own state_dict lacks."""
         biases = {name: _bias(site) for name, site in self.sites.items() if self.shapes[name]}
         return {
             **super().state_dict(),
@@ -206,10 +210,10 @@ class AdaptiveWindows(WindowPolicy):
             add_up(passing)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`, with its biases if they are searched.
+        """Continue from `state`, including its biases if they are searched.
 
         Raises:
-            InputError: if it was saved for other layers, steps or options.
+            InputError: if it was saved with other layers, steps or options.
         """
         super().load_state_dict(state)
         for name, passing in state.get("passing", {}).items():
@@ -220,26 +224,26 @@ class AdaptiveWindows(WindowPolicy):
     def _check(self, state: dict[str, Any]) -> None:
         require(
             torch.equal(state["windows"], self.search.lattice),
-            "the saved windows are of another model or search: they were searched from "
+            "the saved windows belong to another model or search: they were searched from "
             f"{state['windows'][0]:g} to {state['windows'][-1]:g}, not from {self.search.lattice[0]:g} to "
             f"{self.search.lattice[-1]:g}",
         )
         searched = {name for name, shapes in self.shapes.items() if shapes}
         require(
             state.get("biases", {}).keys() == searched,
-            "the saved windows are of another search: only one of the two searches biases",
+            "the saved windows belong to another search: only one of the two searches biases",
         )
 
     def _shapes(self, biases: int) -> dict[str, list[Asymmetric]]:
-        """For every layer the shapes to look at, none if the one in use is all there is."""
+        """The shapes to search, by layer; none if only the one in use is to be considered."""
         if biases == 1:
             return {name: [] for name in self.sites}
-        require(self.spatial is not None, "biases are found by the spatial search: spatial must be on")
+        require(self.spatial is not None, "the spatial search finds biases: spatial must be on")
         found = {}
         for name, site in self.sites.items():
             require(
                 isinstance(site.surrogate, Asymmetric),
-                f"biases are those of the shape Asymmetric(), but {called(name)} has {site.surrogate}: leave "
+                f"only the shape Asymmetric() has biases, but {called(name)} has {site.surrogate}: leave "
                 "biases at 1",
             )
             found[name] = [
@@ -249,7 +253,7 @@ class AdaptiveWindows(WindowPolicy):
         return found  # type: ignore[return-value]
 
     def _rows(self, spatial_steps: SpatialSteps) -> Rows:
-        """What each row of the tables is for: one layer at one step, or at a group of steps."""
+        """What each row of the tables stands for: one layer at one step, or at a group of steps."""
         spatial: list[bool] = []
         last: list[bool] = []
         anchor: list[int] = []
@@ -285,7 +289,7 @@ class AdaptiveWindows(WindowPolicy):
         after = before
         if len(lattice):
             best = lattice[found.choice.masked_fill(kept, 0) % len(lattice)]
-            moved = (best + self.smoothing * (before - best)).float().double()  # as a buffer can hold it
+            moved = (best + self.smoothing * (before - best)).float().double()  # what a buffer can hold
             after = torch.where(kept, before, moved)
             self._set(after)
             self._set_biases(found.choice // len(lattice), kept)
@@ -297,7 +301,7 @@ class AdaptiveWindows(WindowPolicy):
         return bool(self.spatial or self.temporal)
 
     def _placed(self, device: torch.device) -> tuple[Rows, Tensor]:
-        """What the rows are and the lattice, on a device."""
+        """The description of the rows, and the lattice, on a device."""
         if self._there[1].device != device:
             self._there = self.rows.to(device), self.lattice.to(device)
         return self._there
@@ -309,7 +313,7 @@ class AdaptiveWindows(WindowPolicy):
         torch._foreach_copy_(held, parts)
 
     def _set_biases(self, bias: Tensor, kept: Tensor) -> None:
-        """Give every layer the shape of its anchor's choice if shapes are searched; the host waits for it."""
+        """Give every layer the shape that its anchor chose, if shapes are searched; waits for the device."""
         if not any(self.shapes.values()):
             return
         of_each = [at for at, place in enumerate(self.places) if place.last]
@@ -319,7 +323,7 @@ class AdaptiveWindows(WindowPolicy):
                 site.surrogate = self.shapes[name][chosen[anchor]]
 
     def _report(self, iteration: int, biases: Sequence[float | None], numbers: Tensor) -> None:
-        """Append to the history, count what was kept, and warn of it."""
+        """Append to the history, count kept windows, and warn about them."""
         rows = history_rows(iteration, self.places, numbers, biases)
         self._records.add(rows)
         self._count_kept(iteration, [row["kept"] for row in rows], "layer-steps")

@@ -1,4 +1,4 @@
-"""What an observed iteration leaves in the history: a row per layer and step."""
+"""The rows that an observed iteration adds to the history: one per layer and step."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ COLUMNS = (
 
 
 class Place(NamedTuple):
-    """What a row is of."""
+    """The layer and step that a row describes."""
 
     layer: str
     step: int
     """From 1."""
     last: bool
-    """Whether no step comes after."""
+    """Whether this is the last step."""
 
 
 def report(found: Solution, windows: Tensor, before: Tensor, sums: Tensor, passing: Tensor) -> Tensor:
-    """The numbers of all rows `[11, rows]`, for `history_rows`, wherever they were computed.
+    """The numbers of all rows `[11, rows]`, for `history_rows`, on the device where they were computed.
 
     Args:
-        found: what was found.
+        found: the solution.
         windows: as set `[rows]`.
         before: as used on this iteration `[rows]`.
-        sums: of which it was found `[rows, C, 7]`, those of the window in use last.
-        passing: how many gradients are not 0 under it `[rows]`.
+        sums: those that were searched `[rows, C, 7]`, the window in use last.
+        passing: how many gradients are not 0 under the window in use `[rows]`.
     """
     in_use = sums[:, -1]
     taken = sums.gather(1, found.choice[:, None, None].expand(-1, 1, sums.shape[-1]))[:, 0]
@@ -81,10 +81,10 @@ def history_rows(
     """Plain rows with the keys `COLUMNS`.
 
     Args:
-        iteration: which.
-        places: what the rows are of.
+        iteration: number of the iteration, from 0.
+        places: layer and step of each row.
         numbers: a `report` `[11, rows]`, on the CPU.
-        biases: of the shapes now in use, a number per row.
+        biases: of the shapes now in use, one per row.
     """
     rows = []
     for place, bias, values in zip(places, biases, numbers.T.tolist(), strict=True):
@@ -108,5 +108,5 @@ def history_rows(
 
 
 def _plain(score: float) -> float | None:
-    """A number for a table; None where it is not one."""
+    """A number for a table; None if it is not finite."""
     return score if math.isfinite(score) else None

@@ -1,4 +1,4 @@
-"""From the sums of several ranks to those that one process would have of the joined batch."""
+"""From the sums of several ranks to those that one process would get from the joined batch."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from a2sg.window.store import Store
 
 if TYPE_CHECKING or dist.is_available():
     from torch.distributed.algorithms.join import Join, Joinable, JoinHook
-else:  # a torch without it: nothing can be joined there
+else:  # torch was built without it: there is nothing to join
     Join, Joinable, JoinHook = None, object, object
 
 Reduction = Literal["mean", "sum"]
-"""What the loss of a rank is of its samples': their mean, as under DDP, or their part of one sum."""
+"""What the loss of a rank is: the mean over its samples, as under DDP, or their part of one sum."""
 
 POWERS = {Sums.DELTA: 1, Sums.ABS: 1, Sums.SQUARE: 2, Sums.CROSS: 2, Sums.LATER: 2}
-"""With which power of the loss's scale each sum grows; the count does not."""
+"""The power of the loss's scale with which each sum grows; the count does not grow."""
 
 
 def join_ranks(store: Store, reduction: Reduction) -> None:
-    """Add up the sums of all ranks, in one call; all get the very same.
+    """Add up the sums of all ranks, in one call; all ranks get exactly the same result.
 
-    The mean over a rank's n samples has n/N of the weight in the mean over all N. n need not be told: for
-    every layer and step it is in proportion to the elements that the rank counted. A rank without samples
-    counts for nothing.
+    The mean over a rank's n samples has the weight n/N in the mean over all N. n need not be passed: for
+    every layer and step it is proportional to the number of elements that the rank counted. A rank without
+    samples has no weight.
 
     Args:
-        store: sums `[rows, C, 6]` of this rank, and then of the joined batch.
+        store: on entry the sums `[rows, C, 6]` of this rank, on return those of the joined batch.
         reduction: what the loss of a rank is.
     """
     require_choice("reduction", reduction, ("mean", "sum"))
@@ -49,7 +49,7 @@ def join_ranks(store: Store, reduction: Reduction) -> None:
 
 
 def _scale(store: Store, sign: int) -> None:
-    """Multiply every sum by the scale that its row's count stands for, or divide by it."""
+    """Multiply every sum by the loss's scale, which is its row's count, or divide by it."""
     sums = store.tables.view(-1, len(Sums))
     count = sums[:, Sums.COUNT].clamp_min(1)
     for column, power in POWERS.items():
@@ -57,7 +57,7 @@ def _scale(store: Store, sign: int) -> None:
 
 
 class JoinableWindows(Joinable):
-    """What torch's `Join` asks of windows: a rank without further batches ends iterations with the others."""
+    """What torch's `Join` needs from windows: a rank out of batches ends iterations with the others."""
 
     sites: dict[str, Site]
 

@@ -1,4 +1,4 @@
-"""Numbers that a device still computes, read once they are there: nobody waits for it."""
+"""Numbers that a device is still computing, read once they are ready: the host does not wait for it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Value = TypeVar("Value")
 Value_co = TypeVar("Value_co", covariant=True)
 
 WAITING = 100
-"""What may be on its way at once; of more the first is waited for."""
+"""How many parcels may be on their way at once; with more, the host waits for the first."""
 
 
 class Parcel(Protocol[Value_co]):
-    """Something that a device still works on."""
+    """A value that a device is still working on."""
 
     @property
     def there(self) -> bool:
-        """Whether reading it would wait for nothing."""
+        """Whether it can be read without waiting."""
         ...
 
     def read(self) -> Value_co:
-        """It, once the device has it."""
+        """The value; waits until the device has it."""
         ...
 
 
@@ -33,7 +33,7 @@ class Later:
     """A tensor on its way to the CPU.
 
     Args:
-        values: any tensor. From a CUDA device it is copied while the host goes on.
+        values: any tensor. From a CUDA device it is copied while the host continues.
     """
 
     def __init__(self, values: Tensor) -> None:
@@ -48,7 +48,7 @@ class Later:
 
     @property
     def there(self) -> bool:
-        """Whether reading it would wait for nothing."""
+        """Whether it can be read without waiting."""
         return self._at_once if self._event is None else self._event.query()
 
     def read(self) -> Tensor:
@@ -59,21 +59,21 @@ class Later:
 
 
 class Mail:
-    """Parcels on their way to the host, and what is done with each once it is there, in their order."""
+    """Parcels on their way to the host, and what to do with each when it arrives, in order."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Parcel[Any], Callable[[Any], None]]] = deque()
 
     def send(self, parcel: Parcel[Value], told: Callable[[Value], None]) -> None:
-        """Have `told` called with what is in a parcel; nobody waits for the device."""
+        """Call `told` with the value of a parcel once it is there; the host does not wait for the device."""
         self._waiting.append((parcel, told))
 
     def deliver(self, *, wait: bool = False) -> None:
-        """Do what is to be done with those that are there; with `wait`, with all of them."""
+        """Handle the parcels that have arrived; with `wait`, all of them."""
         while self._waiting and (wait or len(self._waiting) > WAITING or self._waiting[0][0].there):
             parcel, told = self._waiting.popleft()
             told(parcel.read())
 
     def drop(self) -> None:
-        """Forget all of them."""
+        """Drop all parcels, unread."""
         self._waiting.clear()

@@ -1,4 +1,4 @@
-"""SGV, TGC and gain: what a good window is, from sums of the local gradient δ (method, sections 4, 13).
+"""SGV, TGC and gain: how good a window is, from sums of the local gradient δ (method, sections 4, 13).
 
 The sums of a set of gradients are one row of six numbers (`Sums`). They add up over blocks of data,
 micro-batches and ranks, and all objectives follow from them.
@@ -19,10 +19,10 @@ from a2sg.kernels.sums import Sums, sums_of
 from a2sg.registry import Registry, require_known
 
 BEHIND = len(Sums)
-"""A column behind those of `Sums`: Σδ² of the layer behind at the same step, under its window in use."""
+"""A column after those of `Sums`: Σδ² of the layer behind at the same step, under its window in use."""
 
 ROUNDING = 1e-14
-"""Share of the mean square below which a variance in float64 is rounding: the gradients are equal."""
+"""Share of the mean square below which a variance in float64 is only rounding: the gradients are equal."""
 
 
 def sgv_from_sums(sums: Tensor) -> Tensor:
@@ -33,14 +33,14 @@ def sgv_from_sums(sums: Tensor) -> Tensor:
 def std_from_sums(sums: Tensor) -> Tensor:
     """Std(δ) / mean|δ| over rows `[..., 6]`; 0 where every gradient is 0.
 
-    Free of the gradient's scale. A share ρ of elements inside the window multiplies it by about 1/√ρ; SGV
-    hardly sees ρ.
+    Independent of the gradient's scale. With a share ρ of the elements inside the window it grows by about
+    1/√ρ; SGV hardly depends on ρ.
     """
     return _ratio(_variance(sums).sqrt(), _mean_size(sums))
 
 
 def cv_from_sums(sums: Tensor) -> Tensor:
-    """Deviation over |mean| of rows `[..., 6]`; infinite where values cancel, NaN where all are 0."""
+    """Standard deviation over |mean|, of rows `[..., 6]`; infinite if values cancel, NaN if all are 0."""
     return _variance(sums).sqrt() / (sums[..., Sums.DELTA] / sums[..., Sums.COUNT].clamp_min(1)).abs()
 
 
@@ -57,14 +57,14 @@ def gain_from_sums(sums: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Objective:
-    """What a good window is: a score of the sums of δ, higher is better.
+    """Says how good a window is: a score of the sums of δ, higher is better.
 
     Args:
-        name: by which `AdaptiveWindows`, recipes and arms know it.
-        score: from sums `[..., 7]`, float64, with the columns of `a2sg.window.Sums` and last `BEHIND`, to
-            scores `[...]`: for every layer, step and window at once. The sums are where the model is.
-        pairs: whether it compares δ with the gradient of the step after, which the last step has not.
-        behind: whether it compares δ with that of the layer behind, which the last layer has not.
+        name: its name in `AdaptiveWindows`, recipes and arms.
+        score: from sums `[..., 7]`, float64, with the columns of `a2sg.window.Sums` followed by `BEHIND`, to
+            scores `[...]`: for every layer, step and window at once. The sums are on the model's device.
+        pairs: whether it compares δ with the gradient of the next step; the last step has none.
+        behind: whether it compares δ with that of the layer behind; the last layer has none.
     """
 
     name: str
@@ -76,19 +76,19 @@ class Objective:
 Score = TypeVar("Score", bound=Callable[[Tensor], Tensor])
 
 OBJECTIVES: Registry[Objective] = Registry("objective")
-"""By name. Any of them can be that of the earlier steps; the last one needs one that does not pair steps."""
+"""Objectives by name. Earlier steps can use any of them, the last step only one that does not pair steps."""
 
 
 def register_objective(name: str, *, pairs: bool = False, behind: bool = False) -> Callable[[Score], Score]:
     """A decorator: `a2sg.AdaptiveWindows`, recipes and arms then know an objective by `name`.
 
-    It is put on the objective's score, a function as `Objective` says. The first line of its docstring is
-    what `a2sg list objectives` says of it.
+    Put it on the objective's score, a function as in `Objective`. `a2sg list objectives` shows the first line
+    of its docstring.
 
     Args:
         name: of the objective.
         pairs: see `Objective`.
-        behind: likewise.
+        behind: see `Objective`.
 
     Raises:
         InputError: if another objective has that name.
@@ -109,29 +109,29 @@ def _least_sgv(sums: Tensor) -> Tensor:
 
 @register_objective("std")
 def _least_std(sums: Tensor) -> Tensor:
-    """The least Std(δ)/mean|δ|, which is free of scale."""
+    """The least Std(δ)/mean|δ|, which does not depend on scale."""
     return -std_from_sums(sums)
 
 
 @register_objective("tgc", pairs=True)
 def _largest_tgc(sums: Tensor) -> Tensor:
-    """The largest cosine with the gradient of the step after (T-ASG, the paper)."""
+    """The largest cosine with the gradient of the next step (T-ASG, the paper)."""
     return tgc_from_sums(sums)
 
 
 def gain(target: float = 1.0) -> Objective:
-    """The objective of an even gradient: the window by which ‖δ‖ is `target` times that of the layer behind.
+    """The objective of an even gradient: the window for which ‖δ‖ is `target` times that of the layer behind.
 
-    Where every layer reaches its target of 1, the gradient's norm is the same at all depths. One search all
-    but does that for a whole chain of layers: another window for the layer behind changes the norm of what
-    arrives by nearly as much as its own, and that cancels. The layer behind is the next spiking layer by the
-    order of the model's modules; the last one keeps its windows.
+    If every layer reaches a target of 1, the gradient's norm is the same at all depths. One search nearly
+    achieves that for a whole chain of layers: a new window for the layer behind changes its own norm and the
+    norm that arrives here by nearly the same factor, which cancels. The layer behind is the next spiking
+    layer in the order of the model's modules; the last one keeps its windows.
 
     Args:
         target: the gain per layer, above 0.
 
     Returns:
-        An objective for `AdaptiveWindows(spatial=..., temporal=...)`; that of target 1 is named `"gain"`.
+        An objective for `AdaptiveWindows(spatial=..., temporal=...)`; with target 1 its name is `"gain"`.
     """
     level = 2 * math.log(require_positive("target", target))
 
@@ -156,10 +156,10 @@ def find_objective(part: str, given: bool | str | Objective, usual: Objective) -
     Args:
         part: `"spatial"` or `"temporal"`, for errors.
         given: whether the part is on, an objective, or the name of one.
-        usual: the paper's.
+        usual: the paper's objective.
 
     Raises:
-        InputError: for an unknown name, or something else.
+        InputError: for an unknown name, or any other value.
     """
     if isinstance(given, Objective):
         return given
@@ -179,7 +179,8 @@ def sgv(delta: Tensor) -> Tensor:
 
     Returns:
         A 0-d tensor, float64 for float64 input and else float32; 0 for an all-zero gradient, NaN or
-        infinity only if `delta` holds them. Scales with the gradient, so only its minimiser compares.
+        infinity only if `delta` holds them. It grows with the scale of the gradient, so compare only where
+        it is least, not its values.
     """
     require(delta.numel() > 0, "sgv needs at least one gradient, but the tensor is empty")
     return sgv_from_sums(sums_of(delta)).to(_score_dtype(delta))
@@ -188,8 +189,8 @@ def sgv(delta: Tensor) -> Tensor:
 def tgc(delta: Tensor, later: Tensor) -> Tensor:
     """Temporal gradient consistency: the cosine between the gradients of a step and the next (A2SG, TGC).
 
-    Free of scale: the research code adds 1e-8 to the denominator, which decides the value once
-    gradients are of that size. Here only 0/0 is set to 0.
+    Independent of scale: the research code adds 1e-8 to the denominator, which dominates once gradients are
+    that small. Here only 0/0 is set to 0.
 
     Args:
         delta: local gradients of one layer at step t.

@@ -1,4 +1,4 @@
-"""What watches a neuron's backward pass on an observed iteration."""
+"""`Observer`: watches a neuron's backward pass on an observed iteration."""
 
 from __future__ import annotations
 
@@ -21,37 +21,36 @@ from a2sg.window.sharing import Sharing
 
 
 class Gated(Protocol):
-    """What an observer watches."""
+    """Anything that an observer can watch."""
 
     @property
     def gate(self) -> Gate:
-        """Its thresholds and surrogate, as they are now."""
+        """Its present thresholds and surrogate."""
         ...
 
 
 class Observer:
     """Adds up, per step, the sums of δ at every lattice window and at the window in use.
 
-    Steps that share a window have their sums together; those beyond T count as the last. Sums are taken where
-    the table is; what is shown from elsewhere is brought there.
+    Steps that share a window share their sums; steps beyond T count as the last one. Sums are computed on the
+    device of the table; steps from another device are copied there.
 
     Args:
         steps: T.
-        lattice: windows to look at, ascending `[L]`; empty to watch the window in use alone.
-        fill: how their sums are computed; None is the backend's fastest way.
+        lattice: windows to evaluate, ascending `[L]`; empty to watch only the window in use.
+        fill: how the sums are computed; None is the backend's fastest way.
         gradient: `"spike"`: δ = dL/ds · f (research code); `"full"`: δ = dL/du, with the leak's carry.
-        shapes: H surrogates to look at with every window; empty for the one in use.
+        shapes: H surrogates to evaluate at every window; empty for the one in use.
         groups: G, see `a2sg.window.Site`; None is T.
 
     Attributes:
         table: sums `[G, H · L + 1, 6]`, shape by shape; the last row of a group is the window in use.
-        passing: how many elements have a δ that is not 0, under the window in use `[G]`.
-        lengths: of the sequences that the backward passes are of `[B]`: elements at later steps do not count.
-            None: all are as long as they seem.
-        site: what it watches.
+        passing: number of elements whose δ is not 0 under the window in use `[G]`.
+        lengths: of the sequences in the backward passes `[B]`: elements at later steps do not count. None:
+            all sequences have the full length.
+        site: the site that it watches.
         key: see `a2sg.kernels.watch.Watcher`.
-        settle: is called as a backward pass begins on another device, to bring the table to where the model
-            is.
+        settle: called when a backward pass begins on another device, to move the table to the model's device.
     """
 
     def __init__(
@@ -79,20 +78,20 @@ class Observer:
         self.site: Gated | None = None
         self.key = enlist(self)
         self._parts = _parts(len(lattice), shapes)
-        # The lattice for every group, and behind it the window in use `[G, L + 1]`.
+        # The lattice for every group, followed by the window in use `[G, L + 1]`.
         self._candidates = torch.cat([lattice, lattice.new_zeros(1)]).repeat(count, 1)
 
     @property
     def current_gate(self) -> Gate:
-        """As `a2sg.kernels.watch.Watcher`."""
+        """See `a2sg.kernels.watch.Watcher`."""
         assert self.site is not None
         return self.site.gate
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, key=enlist(self))  # a copy is another one
+        self.__dict__.update(state, key=enlist(self))  # a copy needs its own key
 
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
-        """As `a2sg.kernels.watch.Watcher`; adds up the sums of every step that is shown."""
+        """See `a2sg.kernels.watch.Watcher`; adds up the sums of every step that it is shown."""
         if window.device != self._settled:
             self.settle()
             self._settled = window.device
@@ -127,7 +126,7 @@ class Observer:
         return look
 
     def _use(self, window: Tensor) -> None:
-        """Take the windows in use, of the first N steps `[N]`, as candidates."""
+        """Set the windows in use, those of the first N steps `[N]`, as candidates."""
         steps, groups = self.sharing
         if groups == steps:
             known = min(len(window), steps)
@@ -137,7 +136,7 @@ class Observer:
                 self._candidates[group, -1] = window[run.start]
 
     def _places(self, shown: Steps) -> Iterator[tuple[slice, slice | None]]:
-        """Groups, and which of the shown steps they have; None: each of them has the step of its own."""
+        """Groups, and which of the shown steps belong to each; None: one step to each group, in order."""
         steps, groups = self.sharing
         if groups == steps and shown.end <= steps:
             yield slice(shown.first, shown.end), None
@@ -146,13 +145,13 @@ class Observer:
                 yield slice(group, group + 1), run
 
     def _absent(self, shown: Steps) -> Tensor | None:
-        """How many elements of each shown step are of sequences that have ended `[K]`; None if none is."""
+        """Elements of each shown step that belong to ended sequences `[K]`; None if no lengths are set."""
         if self.lengths is None:
             return None
         elements, batch = shown.potential[0].numel(), len(self.lengths)
         require(
             elements % batch == 0,
-            f"lengths are of {batch} sequences, but a layer has {elements} elements in a step: set the "
+            f"lengths has {batch} sequences, but a layer has {elements} elements in a step: set the "
             "lengths of each batch before its backward pass, and None for one without padding",
         )
         steps = torch.arange(shown.first, shown.end, device=shown.potential.device)
@@ -161,7 +160,7 @@ class Observer:
 
 
 def _parts(count: int, shapes: Sequence[Surrogate]) -> list[tuple[Surrogate | None, slice, slice]]:
-    """Shape (None: the one in use), columns of the table, and which of `count` + 1 candidates they have."""
+    """Shapes (None: the one in use), each with its columns of the table and its of `count` + 1 candidates."""
     whole = slice(None)
     if not shapes:
         return [(None, whole, whole)]
@@ -172,7 +171,7 @@ def _parts(count: int, shapes: Sequence[Surrogate]) -> list[tuple[Surrogate | No
 
 
 def _as_one(seen: Observation) -> Observation:
-    """Several steps as one that has the elements of all; those without a step after have 0 there."""
+    """Several steps joined into one with the elements of all; `later` is 0 where there is no next step."""
     steps, later = len(seen.potential), seen.later
     if steps == 1:
         return seen
@@ -184,7 +183,7 @@ def _as_one(seen: Observation) -> Observation:
 
 
 def _shifted(used: Tensor, later: Tensor | None) -> Tensor:
-    """The gradients of the steps after those of `used` `[K, ...]`; `later` is that after the last, if any."""
+    """For each step of `used` `[K, ...]` the gradient of the next one; `later` follows the last, if any."""
     if later is None:
         return used[1:]
     return later if len(used) == 1 else torch.cat([used[1:], later])
@@ -195,28 +194,28 @@ def _nothing() -> None:
 
 
 class Clock:
-    """Adds up the seconds spent in a piece of work, on the device that does it, without waiting for it."""
+    """Adds up the seconds that a device spends on a piece of work, without waiting for it."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
         self._mail = Mail()
 
     def running(self, device: torch.device) -> _Lap:
-        """A context whose duration is added."""
+        """A context; the time spent in it is added."""
         return _Lap(self, device)
 
     @property
     def seconds(self) -> float:
-        """Seconds so far; on a GPU, reading it waits for the work."""
+        """Seconds so far; on a GPU, reading this waits for the work."""
         self._mail.deliver(wait=True)
         return self._seconds
 
     def add(self, seconds: float) -> None:
-        """Add a duration that is known."""
+        """Add a known duration."""
         self._seconds += seconds
 
     def add_later(self, lap: Parcel[float]) -> None:
-        """Add a duration that a device will know."""
+        """Add a duration that the device has yet to measure."""
         self._mail.send(lap, self.add)
         self._mail.deliver()
 

@@ -1,4 +1,4 @@
-"""What every rule that sets windows shares: the sites, the iterations it looks at, its history and state."""
+"""The base class of rules that set windows: sites, observed iterations, history and state."""
 
 from __future__ import annotations
 
@@ -31,26 +31,27 @@ Loss = Callable[[], Tensor]
 
 
 class WindowPolicy(JoinableWindows):
-    """A rule that sets the windows of a model once in a while; stepped like a learning-rate scheduler.
+    """A rule that sets the windows of a model now and then; call `step()` as on a learning-rate scheduler.
 
-    Iteration i (from 0) is observed when i >= start and (i - start) is a multiple of `every`; with `batches`
-    so are the iterations after it, that many in all. What is set after the last of them acts from the next
-    iteration. `a2sg.AdaptiveWindows` is the method of the paper, `a2sg.baselines` has others.
-    Ranks (torch.distributed) that have different numbers of batches train in torch's
-    `Join([ddp, windows])`, where the windows are told of what DDP's own `join()` does not know.
+    Iteration i (from 0) is observed when i >= start and (i - start) is a multiple of `every`; with `batches`,
+    that many iterations in a row are observed, the first of them i. Windows that are set after the last of
+    them take effect in the next iteration. `a2sg.AdaptiveWindows` is the method of the paper;
+    `a2sg.baselines` has others.
+    Ranks (torch.distributed) with different numbers of batches train in torch's `Join([ddp, windows])`:
+    DDP's own `join()` knows nothing of the windows.
 
     Args:
         model: holds spiking neurons (or other sites) with one window per step.
         every: iterations from one search to the next.
-        start: the first observed one.
-        batches: how many iterations in a row are observed for one search, at most `every`.
+        start: the first observed iteration.
+        batches: number of consecutive iterations observed for one search, at most `every`.
 
     Attributes:
-        sites: what is set, by the name of the layer.
-        observers: what looks on during observed backward passes, by layer; empty if nothing does.
+        sites: the sites whose windows are set, by layer name.
+        observers: watch the observed backward passes, by layer; empty if the rule needs none.
         iteration: how many iterations are done.
         reduction: what the loss of a rank is: the mean over its samples (`"mean"`, as under DDP), or its part
-            of the loss of all (`"sum"`). It weighs the ranks, which may have different numbers of samples.
+            of the total loss (`"sum"`). It decides how ranks with different numbers of samples are weighted.
 
     Raises:
         InputError: for an option out of range, or a model without sites.
@@ -85,14 +86,14 @@ class WindowPolicy(JoinableWindows):
     def history(self) -> list[Row]:
         """One plain dict per search, layer and step, with the keys `columns`.
 
-        Of the last 1,000 searches; of all, read from the file, where there is one (see `record`).
+        Covers the last 1,000 searches; with a file (see `record`), all of them, read from there.
         """
         self._mail.deliver(wait=True)
         return self._records.rows()
 
     @property
     def kept(self) -> Counter[str]:
-        """How often a window was kept because nothing could be found, by reason."""
+        """How often a window was kept because no better one could be determined, by reason."""
         self._mail.deliver(wait=True)
         return self._kept
 
@@ -103,19 +104,20 @@ class WindowPolicy(JoinableWindows):
 
     @property
     def _place(self) -> int:
-        """How many iterations it is since the last period began."""
+        """Iterations since the present period began."""
         return (self.iteration - self.start) % self.every
 
     @property
     def seconds(self) -> float:
-        """Time spent observing and solving so far."""
+        """Seconds spent observing and solving so far."""
         return self._clock.seconds + sum(observer.clock.seconds for observer in self.observers.values())
 
     @property
     def silence(self) -> str:
-        """Why no search has set anything yet, a sentence; "" if one has, or none is meant to.
+        """A sentence on why no search has set anything yet; "" if one has, or none is meant to.
 
-        Searches that have not come, or that saw no gradient, leave windows just as one that likes them does.
+        The windows alone do not tell: they stay the same where no search has run, where one saw no gradient,
+        and where one found them best.
         """
         kept = self.kept
         if filed := self._records.filed:  # a long file is not read for this
@@ -129,17 +131,17 @@ class WindowPolicy(JoinableWindows):
 
     @property
     def wanted(self) -> int:
-        """How many windows it is to set; 0 if it only looks on."""
+        """How many windows a search sets; 0 if they are only watched."""
         return sum(len(site.window) for site in self.sites.values())
 
     def step(self, loss: Loss | None = None) -> bool:
         """End an iteration: call once per optimizer step, after the last backward pass.
 
-        On an observed iteration (with `batches`, the last of a row) sets what the rule finds, and appends to
+        On an observed iteration (with `batches`, the last of them), sets what the rule finds, and appends to
         `history`.
 
         Args:
-            loss: computes the loss of the present batch once more, for rules that look at it anew, such as
+            loss: computes the loss of the present batch again, for rules that need it, such as
                 `a2sg.baselines.DspikeSearch`; others do not call it.
 
         Returns:
@@ -161,18 +163,19 @@ class WindowPolicy(JoinableWindows):
         return done
 
     def calibrate(self, loss: Loss, *, rounds: int = 1) -> None:
-        """Set windows before training begins, from one batch, as weights are initialised.
+        """Set windows from one batch before training begins, as weights are initialised.
 
-        Nothing else changes but the history, and shapes if they are searched: gradients, buffers such as
-        running statistics and the random state are as they were, and no iteration is counted.
+        Besides the windows, only the history changes, and shapes if they are searched: gradients, buffers
+        such as running statistics, and the random state stay as they were, and no iteration is counted.
 
         Args:
             loss: computes the loss of a batch from the model, such as `lambda: criterion(net(x), y)`; it is
                 called `rounds` times.
-            rounds: searches in a row, each from the windows of the one before.
+            rounds: number of searches, each starting from the windows of the one before.
 
         Raises:
-            InputError: between the micro-batches of an observed iteration, or for a loss without a gradient.
+            InputError: if called between the micro-batches of an observed iteration, or for a loss without a
+                gradient.
         """
         require_count("rounds", rounds)
         require(
@@ -195,17 +198,17 @@ class WindowPolicy(JoinableWindows):
         self._mail.deliver()
 
     def record(self, path: str | Path, *, anew: bool = False) -> None:
-        """Write the history to a file, from now on and with what it has so far: memory keeps none of it.
+        """Write the history so far, and everything from now on, to a file; memory then keeps none of it.
 
-        A `state_dict` then says how many rows the file has, not what they are. Where training goes on from a
-        state, load it and record into the same file: rows that were written after the state are cut off.
+        A `state_dict` then holds the number of rows in the file, not the rows. To resume training from a
+        state, load it and record into the same file: rows written after the state was saved are cut off.
 
         Args:
             path: of the CSV file, whose header is `columns`.
-            anew: whether to replace a file that is there and that no loaded state tells of.
+            anew: whether to replace an existing file to which no loaded state refers.
 
         Raises:
-            InputError: if the file is there already, but not of a loaded state; or has other columns.
+            InputError: if the file exists and no loaded state refers to it, or if it has other columns.
             OSError: if it cannot be written.
         """
         self._mail.deliver(wait=True)
@@ -213,11 +216,12 @@ class WindowPolicy(JoinableWindows):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Keep some passes out of the search: those whose forward pass runs while this context lasts.
+        """Keep passes out of the search: those whose forward pass runs inside this context.
 
         For passes that are not the training step, such as those that make adversarial examples or compute an
-        auxiliary loss. Their gradients are as ever, and iterations count on. What counts is where the forward
-        pass runs: a backward pass inside of one that ran outside is still observed. Contexts may be nested.
+        auxiliary loss. Their gradients do not change, and iterations are counted as usual. Only the place of
+        the forward pass matters: if it ran outside, its backward pass is observed even inside the context.
+        Contexts may be nested.
 
             with windows.paused():
                 adversarial = attack(net, x, y)
@@ -232,22 +236,22 @@ class WindowPolicy(JoinableWindows):
             self._arm()
 
     def discard(self, broken: Tensor) -> None:
-        """Have the search under way find nothing: it keeps all windows, and counts that as "not finite".
+        """Make the current search keep all windows, counted as "not finite".
 
         Args:
-            broken: whether to, a 0-d tensor on any device, which is not waited for.
+            broken: whether to do so, a 0-d tensor on any device; nothing waits for it.
         """
         if self.observing and self.observers:
             self.store.settle()
             self.store.flat += torch.where(broken, torch.nan, 0.0).to(self.store.flat)
 
     def detach(self) -> None:
-        """Stop watching the model, for good; its windows stay as they are."""
+        """Stop watching the model for good; its windows stay as they are."""
         self._attached = False
         self._arm()
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data to continue from, with the windows that the model's own state_dict does not have."""
+        """Plain data to continue from, including windows that the model's own state_dict lacks."""
         self._mail.deliver(wait=True)
         in_use = {name: site.window.detach().cpu().clone() for name, site in self._unsaved.items()}
         return {
@@ -260,7 +264,7 @@ class WindowPolicy(JoinableWindows):
         }
 
     def add_ranks_to(self, state: dict[str, Any]) -> None:
-        """Put into a state the sums of all ranks, for one of them to go on with; all must call it."""
+        """Put the sums of all ranks into a state, so that one of them can continue; all must call it."""
         for sums in state["tables"].values():
             add_up(sums)
 
@@ -268,7 +272,7 @@ class WindowPolicy(JoinableWindows):
         """Continue from `state`.
 
         Raises:
-            InputError: if it was saved for other layers, steps or options.
+            InputError: if it was saved with other layers, steps or options.
         """
         missing = self.saved - state.keys()
         require(
@@ -301,14 +305,14 @@ class WindowPolicy(JoinableWindows):
 
     @abstractmethod
     def _check(self, state: dict[str, Any]) -> None:
-        """Raise `InputError` if a complete `state` with fitting tables does not fit."""
+        """Raise `InputError` if the rest of a complete `state`, whose tables fit, does not fit."""
 
     @abstractmethod
     def _update(self, loss: Loss | None) -> bool:
-        """Find and set, and append to the history; whether anything was set."""
+        """Find and set windows, and append to the history; returns whether anything was set."""
 
     def _observe(self, observers: dict[str, Observer]) -> None:
-        """Have these look on, by layer."""
+        """Take these as the observers, by layer."""
         self.observers = observers
         for name, observer in observers.items():
             observer.site = self.sites[name]
@@ -316,13 +320,13 @@ class WindowPolicy(JoinableWindows):
         self._arm()
 
     def _check_armed(self) -> None:
-        """Tell of layers whose observer is another's, or gone, on an observed iteration."""
+        """Warn about layers whose observer was replaced or removed, on an observed iteration."""
         lost = {
             name for name, observer in self.observers.items() if self.sites[name].observer is not observer
         }
         if fresh := lost - self._disarmed:
             log.warning(
-                "iteration %d: %s not observed, since something else took the place of the observers: %s",
+                "iteration %d: %s not observed, since something else replaced the observers: %s",
                 self.iteration,
                 "1 layer was" if len(fresh) == 1 else f"{len(fresh)} layers were",
                 ", ".join(sorted(fresh)),
@@ -337,7 +341,7 @@ class WindowPolicy(JoinableWindows):
             self.sites[name].observer = observer if on else None
 
     def _count_kept(self, iteration: int, reasons: Sequence[str], of: str) -> None:
-        """Count why windows were kept, "" where they were not, and warn of it."""
+        """Count the reasons why windows were kept ("" where they were not), and warn about them."""
         bad = Counter(reason for reason in reasons if reason)
         self._kept.update(bad)
         if bad:
@@ -353,8 +357,8 @@ class WindowPolicy(JoinableWindows):
 
 
 def _require_same(mine: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ...]]) -> None:
-    """Raise `InputError` unless tables, by layer, are of the same layers and shapes as the saved ones."""
-    of = "the saved windows are of another model or search"
+    """Raise `InputError` unless tables, by layer, have the same layers and shapes as the saved ones."""
+    of = "the saved windows belong to another model or search"
     ours, others = (
         ", ".join(repr(name) for name in one if name not in other) or "none"
         for one, other in ((mine, theirs), (theirs, mine))
@@ -364,5 +368,5 @@ def _require_same(mine: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int,
         require(
             shape == theirs[name],
             f"{of}: the sums of {called(name)}, [T, candidates + 1, …], have the shape {theirs[name]}, here "
-            f"{shape}: take the steps and options that they were saved with",
+            f"{shape}: use the steps and options that they were saved with",
         )

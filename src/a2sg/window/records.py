@@ -1,4 +1,4 @@
-"""Where the rows of a history are kept: the last ones in memory, or all of them in a file."""
+"""Storage for the rows of a history: the latest in memory, or all of them in a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from a2sg.files import GrowingTable, read_rows
 Row = dict[str, Any]
 
 RECENT = 1000
-"""Searches whose rows are kept where no file takes them."""
+"""Searches whose rows are kept in memory without a file."""
 
 
 class Records:
@@ -32,11 +32,11 @@ class Records:
 
     @property
     def filed(self) -> int:
-        """How many rows are in a file: of `record`, or that of a loaded state, which is not known yet."""
+        """How many rows are in a file: that of `record`, or that of a loaded state, not yet opened."""
         return self._elsewhere or 0 if self._file is None else self._file.rows
 
     def add(self, rows: list[Row]) -> None:
-        """Take the rows of a search."""
+        """Add the rows of a search."""
         if self._file is None:
             self._recent.append(rows)
         else:
@@ -52,7 +52,7 @@ class Records:
         """See `a2sg.window.policy.WindowPolicy.record`."""
         require(
             anew or self._elsewhere is not None or not path.exists(),
-            f"{path} is there already: to go on with it, load the state that tells of its rows "
+            f"{path} exists already: to continue it, load the state that was saved with it "
             "(load_state_dict) before record; else move it away, or pass anew=True",
         )
         file = GrowingTable(path, self.columns)
@@ -62,13 +62,13 @@ class Records:
         self._forget()
 
     def state(self) -> list[Row] | int:
-        """The rows themselves; of those in a file, which are on the disk by then, only how many there are."""
+        """The rows themselves; or only their number if they are in a file, then safely on disk."""
         if self._file is not None:
             return self._file.sync()
         return [dict(row) for row in self.rows()]
 
     def load(self, state: list[Row] | int) -> None:
-        """Go on from a state. What its file has beyond it is cut off."""
+        """Continue from a state. Rows that its file has beyond the state are cut off."""
         self._forget()
         if isinstance(state, int):
             require_count("the number of rows of the saved history", state, least=0)

@@ -1,8 +1,8 @@
-"""Searches: how the table is filled, on which windows, and which of them is taken.
+"""Searches: which windows the table covers, how it is filled, and which window is chosen.
 
 `exact` and `grid` give the same windows: `exact` in one pass over the data, `grid` by evaluating every
 candidate as the research code does. `bayes` refines the grid's best with a Gaussian process. `random` is the
-control: windows that move as often and as far, for no reason.
+control: its windows move as often and as far, but at random.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import Tensor
 from a2sg.kernels.sums import Fill, each
 
 TIE = 1e-9
-"""Relative difference of two scores below which they are equal."""
+"""Relative difference below which two scores count as equal."""
 
 
 class Search(ABC):
     """A search over windows between two bounds.
 
     Args:
-        candidates: the user's candidates, ascending `[C]`: float64, of values that float32 holds exactly.
+        candidates: the user's candidates, ascending `[C]`: float64, with values that float32 holds exactly.
     """
 
     def __init__(self, candidates: Tensor) -> None:
@@ -46,8 +46,8 @@ class Search(ABC):
         """The index into the lattice of the best window of each row.
 
         Args:
-            scores: `[rows, L]`, higher is better; -inf where a window cannot be taken. `Exact` and `Grid`
-                choose where the scores are, the others on the CPU, for which a GPU is waited for.
+            scores: `[rows, L]`, higher is better; -inf where a window cannot be chosen. `Exact` and `Grid`
+                choose on the device of the scores; the others on the CPU, so that they wait for a GPU.
         """
 
 
@@ -59,7 +59,7 @@ class Exact(Search):
 
 
 class Grid(Exact):
-    """Every candidate, one evaluation of the whole gradient each (the research code's cost)."""
+    """Every candidate, with one evaluation of the whole gradient for each (the research code's cost)."""
 
     @property
     def fill(self) -> Fill:
@@ -70,10 +70,10 @@ class Bayes(Search):
     """The grid's best, then one round of expected improvement around it (method, section 4).
 
     A Gaussian process (zero mean, RBF kernel of length 0.05 and variance 1, noise 1e-2) is fitted to the
-    scores at the candidates; among about 150 windows within ±0.05 of the best the one with the largest
-    expected improvement is looked at, and kept if it is better. The sums are taken at all those windows
-    in the same one pass, so they add up over micro-batches and ranks like any others. Scores are
-    standardised first, so that the scale of the gradients does not matter.
+    scores at the candidates. Of about 150 windows within ±0.05 of the best, the one with the largest expected
+    improvement is evaluated, and chosen if it is better. The sums at all those windows come from the same
+    single pass, so they add up over micro-batches and ranks like any others. Scores are standardised first,
+    so that the scale of the gradients does not matter.
     """
 
     REACH: ClassVar[float] = 0.05
@@ -124,21 +124,21 @@ class Bayes(Search):
 
 
 class Random(Exact):
-    """Any of the candidates, each as likely, whatever its score: what a search is worth shows beside it.
+    """Any of the candidates with equal probability, whatever its score: the control for the other searches.
 
-    Drawn from the scores' own bits: the same on every rank and in a run that was resumed, with no state.
+    The scores' own bits seed the draw: it is the same on every rank and in a resumed run, without any state.
     """
 
     def choose(self, scores: Tensor) -> Tensor:
         known = scores.cpu()
         generator = torch.Generator().manual_seed(zlib.crc32(known.numpy().tobytes()))
         possible = known.isfinite()
-        possible |= ~possible.any(-1, keepdim=True)  # where none is, whoever asks looks at the score
+        possible |= ~possible.any(-1, keepdim=True)  # where none is, the caller sees it from the score
         return torch.multinomial(possible.double(), 1, generator=generator)[:, 0].to(scores.device)
 
 
 def first_best(scores: Tensor) -> Tensor:
-    """The first index of the largest value of each row; scores that differ by rounding alone are equal."""
+    """The first index of the largest value of each row; scores that differ only by rounding are equal."""
     best = scores.amax(-1, keepdim=True)
     return (scores >= best - TIE * best.abs().nan_to_num(posinf=0)).int().argmax(-1)
 

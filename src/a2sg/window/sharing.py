@@ -1,7 +1,7 @@
-"""Which window a step has: its own or a shared one, within T and beyond, also when weights are loaded.
+"""Which window a step has: its own or a shared one, within T and beyond, and when weights are loaded.
 
-The one rule: windows go by number, from the first step or group on. What lies beyond the last has the last
-one; of more windows than there are steps the first ones are taken.
+One rule: windows are assigned in order, from the first step or group on. Steps beyond the last window use the
+last one; if there are more windows than steps, the first ones are used.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from torch import Tensor
 
 
 class Sharing(NamedTuple):
-    """T steps in G groups: runs of steps that share a window, as equal as can be."""
+    """T steps in G groups: runs of steps that share a window, as equal in length as possible."""
 
     steps: int
     """T."""
     groups: int
-    """G, from 1 to T, which is a window for each step."""
+    """G, from 1 to T; with T groups each step has its own window."""
 
     def group(self, step: int) -> int:
-        """The group, from 0, of a step, from 0; beyond the last step it is that of the last."""
+        """The group of a step, both from 0; steps beyond the last are in its group."""
         return min(step, self.steps - 1) * self.groups // self.steps
 
     def steps_of(self, group: int) -> range:
-        """The steps of a group, all from 0."""
+        """The steps of a group, both from 0."""
         first, end = (-(-at * self.steps // self.groups) for at in (group, group + 1))
         return range(first, end)
 
@@ -37,7 +37,7 @@ class Sharing(NamedTuple):
         return [self.steps_of(group).stop for group in range(self.groups)]
 
     def runs(self, first: int, end: int) -> Iterator[tuple[int, slice]]:
-        """The groups of steps from `first` to before `end`; and which of these steps each has, as a slice."""
+        """The groups of the steps from `first` to before `end`, each with a slice of these steps."""
         start = first
         while start < end:
             group = self.group(start)
@@ -48,7 +48,7 @@ class Sharing(NamedTuple):
 
     def windows(self, window: Tensor, first: int, count: int) -> Tensor:
         """Windows of `count` steps from `first` on `[count, ...]`, from those of the groups `[G, ...]`."""
-        first = min(first, self.steps)  # all that come later are alike
+        first = min(first, self.steps)  # all steps beyond T have the same window
         if self.groups == self.steps and first + count <= self.steps:
             return window[first : first + count]
         if torch.compiler.is_compiling():
@@ -58,12 +58,12 @@ class Sharing(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def _groups(sharing: Sharing, first: int, count: int, device: torch.device) -> Tensor:
-    """The groups of steps `[count]`, made once: to copy them in every pass would stop a GPU's stream."""
+    """The groups of steps `[count]`, made once: copying them in every pass would stall a GPU's stream."""
     return torch.tensor([sharing.group(step) for step in range(first, first + count)], device=device)
 
 
 def fitted(saved: Tensor, count: int) -> Tensor:
-    """Saved windows `[S, ...]` as those of a layer that has `count` of them, by the one rule."""
+    """Saved windows `[S, ...]` fitted to a layer that has `count` of them, by the rule above."""
     if len(saved) == count:
         return saved
     return saved[torch.arange(count, device=saved.device).clamp(max=len(saved) - 1)]

@@ -18,25 +18,25 @@ from a2sg.window.sharing import Sharing, fitted
 class Site(nn.Module):
     """A module that makes spikes, with a surrogate window for each time step, or for runs of steps.
 
-    This is all that `a2sg.AdaptiveWindows` knows of a layer. `a2sg.LIF` and its kin are sites, and so is
-    `a2sg.SpikeSite`. A spiking module of your own is found once it derives from this class. It reads `window`
-    in every forward pass, and while `observer` is set, its backward pass shows every step to it.
+    This is all that `a2sg.AdaptiveWindows` knows about a layer. `a2sg.LIF` and the other neurons are sites,
+    and so is `a2sg.SpikeSite`. To have your own spiking module adapted, derive it from this class: it reads
+    `window` in every forward pass, and while `observer` is set, its backward pass shows it every step.
 
     Args:
         steps: T, at least 1.
         surrogate: shape of ds/du.
-        window: half-width of the surrogate: one number, G numbers, or a tensor `[G, ...]`, with G the number
-            of groups or else T.
-        groups: G, how many runs of steps, as equal as can be, share a window each; None is a window for each
-            step. Step t, from 0, is in group ⌊t · G / T⌋.
-        saved: whether the model's `state_dict` has the window. If not, that of `AdaptiveWindows` has.
+        window: half-width of the surrogate: one number, G numbers, or a tensor `[G, ...]`, where G is the
+            number of groups, or T without groups.
+        groups: G, the number of runs of steps, as equal in length as possible, each of which shares a window;
+            None: each step has its own window. Step t, from 0, is in group ⌊t · G / T⌋.
+        saved: whether the model's `state_dict` has the window. If not, that of `AdaptiveWindows` has it.
 
     Attributes:
         steps: T.
         groups: G, or None.
         surrogate: shape of ds/du, replaced when its bias is searched.
-        window: buffer `[G]`, set in place by a search. One that was saved with another T or G is loaded by
-            number: the first ones of more, and the last of fewer again and again.
+        window: buffer `[G]`, set in place by a search. Windows saved with another T or G are loaded in order:
+            of too many, the first ones are used; of too few, the last one is repeated.
         observer: adds up the sums of observed backward passes; None while nothing is observed.
 
     Raises:
@@ -83,11 +83,11 @@ class Site(nn.Module):
         return Sharing(self.steps, self.steps if self.groups is None else self.groups)
 
     def windows(self, first: int, count: int) -> Tensor:
-        """The windows of `count` steps from `first` on, from 0: `[count, ...]`; any, also beyond T."""
+        """The windows of `count` steps from `first` on, from 0: `[count, ...]`; also of steps beyond T."""
         return self.sharing.windows(self.window, first, count)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """As torch's, also of another T or G."""
+        """As torch does, but windows saved with another T or G are fitted."""
         saved = state_dict.get(f"{prefix}window")
         if isinstance(saved, Tensor) and saved.dim() == self.window.dim() and len(saved) > 0:
             state_dict[f"{prefix}window"] = fitted(saved, len(self.window))
@@ -95,7 +95,7 @@ class Site(nn.Module):
 
     @property
     def gate(self) -> Gate:
-        """How potentials turn into spikes; asked for where `torch.compile` has traced a backward pass."""
+        """How potentials turn into spikes; read when `torch.compile` has traced the backward pass."""
         raise NotImplementedError
 
 
@@ -106,7 +106,7 @@ def require_module(model: object) -> None:
 
 
 def sites_of(model: nn.Module) -> dict[str, Site]:
-    """The sites in `model`, by module name; none if nothing in it makes spikes."""
+    """The sites in `model`, by module name; empty if nothing in it makes spikes."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Site)}
 
 
@@ -114,7 +114,7 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
     """The sites in `model` whose windows can be set by step, by module name.
 
     Raises:
-        InputError: if there are none, or one has windows of another form.
+        InputError: if there are none, or one has windows of another shape.
     """
     require_module(model)
     sites = sites_of(model)
@@ -127,8 +127,8 @@ def require_some(sites: dict[str, Site]) -> None:
     """Raise `InputError` for a model without sites."""
     require(
         bool(sites),
-        "found no spiking neurons in the model: use a2sg.LIF and its kin, or adapt those of another library "
-        "with a2sg.adapt(model, steps=T)",
+        "found no spiking neurons in the model: use a2sg.LIF or another a2sg neuron, or adapt those of "
+        "another library with a2sg.adapt(model, steps=T)",
     )
 
 
@@ -137,15 +137,15 @@ def require_windows_by_step(sites: dict[str, Site]) -> None:
     for name, site in sites.items():
         require(
             site.window.dim() == 1,
-            f"{called(name)} has windows of shape {tuple(site.window.shape)}: adaptive windows are one per "
-            "step, [T]",
+            f"{called(name)} has windows of shape {tuple(site.window.shape)}: adaptive windows must be one "
+            "per step, [T]",
         )
 
 
 def _require_untrained(window: Tensor) -> None:
     require(
         not window.requires_grad,
-        "a window gets no gradient, since it changes gradients alone: give numbers, or a detached tensor; "
+        "a window gets no gradient, since it changes only gradients: give numbers, or a detached tensor; "
         "a2sg.AdaptiveWindows adapts them",
     )
 

@@ -1,4 +1,4 @@
-"""From the sums of all layers and steps to their windows, in one batched call that waits for no device."""
+"""From the sums of all layers and steps to their windows, in one batched call without waiting for a GPU."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from a2sg.window.objectives import SGV, TGC, Objective
 from a2sg.window.search import Search, first_best
 
 REASONS = ("", "not finite", "no gradient", "all zero", "not reached")
-"""Why no candidate of a row could be taken; "" where one was, or none was wanted.
+"""Why a row kept its window; "" where one was chosen, or none was to be.
 
 `not reached`: no sequence was that long.
 """
 
 
 class Rows(NamedTuple):
-    """What the rows of a table are; each is one layer at one step, or at a group of steps."""
+    """What the rows of a table stand for: each is one layer at one step, or at a group of steps."""
 
     spatial: Tensor
-    """Whether a row is judged by the spatial objective `[rows]`; the others are by the temporal one."""
+    """Whether the spatial objective judges a row `[rows]`; else the temporal one does."""
     wanted: Tensor
-    """Whether its window is to be adapted `[rows]`."""
+    """Whether the row's window is to be adapted `[rows]`."""
     anchor: Tensor
-    """The row whose bias is that of the layer `[rows]`."""
+    """The row that decides the layer's bias `[rows]`."""
     behind: Tensor
     """The row of the layer behind at the same steps `[rows]`; -1 if there is none."""
     layer: Tensor
@@ -40,22 +40,22 @@ class Rows(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """What was found, per row."""
+    """The result of a search, per row."""
 
     choice: Tensor
-    """Which candidate was taken; the last, the window in use, if it was kept."""
+    """The candidate that was chosen; if the window was kept, the last one, which is the window in use."""
     reason: Tensor
-    """Why nothing could be taken: an index into `REASONS`."""
+    """Why the window was kept: an index into `REASONS`."""
 
 
 def with_behind(sums: Tensor, behind: Tensor) -> Tensor:
-    """Sums `[rows, C, 6]` with a column more `[rows, C, 7]`, as objectives take them: see `BEHIND`.
+    """Sums `[rows, C, 6]` with one more column `[rows, C, 7]`, as objectives take them: see `BEHIND`.
 
-    In memory columns are outermost, since all that is done with them is done column by column.
+    In memory columns are outermost, since they are always processed column by column.
 
     Args:
-        sums: those of the window in use last.
-        behind: see `Rows.behind`; where there is none the column is 0.
+        sums: with those of the window in use last.
+        behind: see `Rows.behind`; where there is none, the column is 0.
     """
     squares = sums[:, -1, Sums.SQUARE]
     column = torch.where(behind < 0, 0, squares[behind.clamp_min(0)])
@@ -70,9 +70,9 @@ def solve(
 
     Args:
         sums: `[rows, H · L + 1, 7]`, see `with_behind`: for each of H biases the L windows of the lattice,
-            and behind them the window in use. With more biases than one a layer takes that of its anchor's
-            best.
-        rows: what they are, on the device of the sums.
+            followed by the window in use. With more than one bias, a layer takes the one that is best for
+            its anchor.
+        rows: what the rows stand for, on the device of the sums.
         search: chooses from scores.
         spatial: the objective of spatial rows.
         temporal: that of the others.
@@ -91,7 +91,7 @@ def solve(
         found, best = _of_each_bias(scores, search)
         at = first_best(best)[rows.anchor][:, None]
         possible = best.gather(1, at)[:, 0].isfinite()
-        if best.shape[1] > 1:  # without its anchor's, a layer has no bias to search the other windows with
+        if best.shape[1] > 1:  # if the anchor chose none, the layer has no bias for its other windows
             possible &= best[rows.anchor].isfinite().any(-1)
         choice = torch.where(wanted & possible, found.gather(1, at)[:, 0], choice)
     count = sums[:, -1, Sums.COUNT]
@@ -103,7 +103,7 @@ def solve(
 
 
 def _of_each_bias(scores: Tensor, search: Search) -> tuple[Tensor, Tensor]:
-    """For every row and bias `[rows, H]`: which candidate is best, and its score."""
+    """For every row and bias `[rows, H]`: the best candidate, and its score."""
     windows = len(search.lattice)
     each = scores.reshape(-1, windows)
     at = search.choose(each)

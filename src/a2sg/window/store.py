@@ -1,4 +1,4 @@
-"""The sums of all layers in one tensor: cleared, added over ranks and read in one call each."""
+"""The sums of all layers in one tensor: one call clears them, one adds them over ranks, one reads them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from a2sg.window.site import Site
 
 
 class Store:
-    """Holds the tables of some observers, and behind them all `passing`; theirs are views from now on.
+    """Holds the tables of some observers, followed by their `passing`; the observers then hold views of it.
 
     Args:
-        observers: whose.
-        site: where it is, there the sums are, too; on the CPU if its device has no float64.
+        observers: whose sums to hold.
+        site: its device is where the sums are kept; the CPU if that device has no float64.
     """
 
     def __init__(self, observers: Sequence[Observer], site: Site) -> None:
@@ -49,12 +49,12 @@ class Store:
             self._share()
 
     def add_ranks(self) -> None:
-        """Add up over the ranks of a distributed run; they agree on the device, whatever they observed."""
+        """Add up over the ranks of a distributed run, all on the model's device, whatever they observed."""
         self.settle()
         add_up(self.flat)
 
     def clear(self) -> None:
-        """Forget all sums."""
+        """Set all sums to 0."""
         self.flat.zero_()
 
     def _share(self) -> None:
