@@ -51,7 +51,7 @@ def test_more_steps_than_windows(make):
         "steps=4",
         "T=5",
         "[T, B, ...]",
-        "if the batch came first, x.transpose(0, 1)",
+        "if the batch came first, use x.transpose(0, 1)",
     )
 
 

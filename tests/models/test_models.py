@@ -297,7 +297,7 @@ def test_weights_and_norm_fold_into_one():
     ("shape", "message"),
     [
         ((4, 2, 8, 8, 3), r"have 8 \(shape .*\): they come last, so permute to \[..., C, H, W\]"),
-        ((5, 4, 3, 8, 8), r"T=5 in its first dimension: .* if the batch came first, x.transpose\(0, 1\)"),
+        ((5, 4, 3, 8, 8), r"T=5 in its first dimension: .* if the batch came first, use x.transpose\(0, 1\)"),
         ((2, 1, 8, 8), r"have 1 \(shape \([^)]*\)\)$"),
     ],
 )

@@ -72,7 +72,7 @@ def neuron_node(
     )
     tau = convention.tau(decay)
     require(
-        bool((tau > 0).all()), "this reader keeps exp(-dt/tau) of a potential in a step, which cannot be 0"
+        bool((tau > 0).all()), "this reader keeps exp(-dt/tau) of a potential per step, which cannot be 0"
     )
     return nir.LIF(tau=each(tau), r=each(share / (1 - decay)), v_leak=each(none), **shared)
 

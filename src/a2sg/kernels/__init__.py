@@ -1,4 +1,4 @@
-"""How the multi-step neuron is computed. `integrate_and_fire` is the one way in."""
+"""How the multi-step neuron is computed. `integrate_and_fire` is the only entry point."""
 
 from a2sg.kernels.backends import BACKENDS, BackendName
 from a2sg.kernels.drive import POTENTIAL, Norm, spread

@@ -1,4 +1,4 @@
-"""What a backend is: a way to compute the multi-step neuron and its gradients."""
+"""`Backend`: a way to compute the multi-step neuron and its gradients."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from a2sg.kernels.watch import Watcher
 
 
 class Backend(Protocol):
-    """Computes a neuron over `[T, B, ...]`; `a2sg.kernels.reference` says what must come out."""
+    """Computes a neuron over `[T, B, ...]`; `a2sg.kernels.reference` defines the result."""
 
     @property
     def name(self) -> str:
-        """As users say it."""
+        """The name that users pass."""
         ...
 
     @property
     def fill(self) -> Fill:
-        """The fastest way to sums at candidate windows on an observed pass."""
+        """The fastest way to compute sums at candidate windows on an observed pass."""
         ...
 
     def obstacle(self, drive: Drive, window: Tensor, dynamics: Dynamics) -> str:
@@ -47,7 +47,7 @@ class Backend(Protocol):
         """Gradients of the current, the decay, the initial state and the threshold (method, section 2).
 
         Args:
-            arriving: gradients of what `forward` gave.
+            arriving: gradients of the results of `forward`.
             drive: the input of `forward`.
             window: `[T]`, or `[T, ...]` with `window[t]` broadcasting against `[B, ...]`.
             dynamics: what the neuron does in a step.

@@ -1,4 +1,4 @@
-"""Which backend computes a neuron: the one place where that is chosen."""
+"""The choice of a backend, in one place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BackendName = Literal["auto", "reference", "compiled", "triton"]
 BACKENDS: tuple[str, ...] = get_args(BackendName)
 
 WORTH_COMPILING = 2**30
-"""Elements times steps after which the reference has taken about as long as compiling would: some seconds."""
+"""Elements times steps after which the reference has taken about as long as compiling: a few seconds."""
 
 NOT_IN_TRITON = "backend 'triton' takes one decay and thresholds that are numbers: other neurons are compiled"
 
@@ -37,18 +37,19 @@ _broken: dict[str, str] = {}
 def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, work: Work) -> Backend:
     """The backend that computes this input.
 
-    On a CPU `auto` begins to compile once a kind of neuron has done `WORTH_COMPILING`, so that a short run
-    never waits for a compiler, and a long one gives away no more than a compilation. Both backends give the
-    same spikes there. On a GPU it compiles at once. Triton's own kernels are taken when asked for; what has
-    a threshold that is a tensor, or a decay for each channel, is compiled instead, and the log says so once.
-    Beyond `UNROLLED` steps nothing is compiled: `auto` takes Triton's kernels if it can, else the reference.
+    On a CPU `auto` starts to compile once a kind of neuron has done `WORTH_COMPILING`, so that a short run
+    never waits for a compiler, and a long one loses no more than the time of a compilation. Both backends
+    give the same spikes there. On a GPU it compiles at once. The Triton kernels are used only on request;
+    neurons whose threshold is a tensor, or whose decay differs by channel, are compiled instead, and the log
+    says so once. Beyond `UNROLLED` steps nothing is compiled: `auto` uses the Triton kernels if they can run,
+    else the reference.
 
     Raises:
-        InputError: if `compiled` or `triton` was asked for where it cannot run.
+        InputError: if `compiled` or `triton` was requested but cannot run.
     """
     current = drive.current
     if name == "reference" or torch.compiler.is_compiling() or current.numel() == 0:
-        return REFERENCE  # inside the user's own torch.compile the reference is what gets compiled
+        return REFERENCE  # inside the user's own torch.compile, the reference gets compiled
     if name == "auto" and current.device.type == "cpu":
         done = work.add(dynamics, drive.steps, current.dtype, drive.neurons * drive.steps)
         if done < WORTH_COMPILING:
@@ -65,19 +66,19 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
     if name != "auto":
         raise _unusable(name, reason)
     if drive.steps > UNROLLED and not TRITON.obstacle(drive, window, dynamics):
-        return TRITON  # whose kernels loop over steps
+        return TRITON  # its kernels loop over steps
     if window.dim() == 1:
         _tell(f"neurons run uncompiled: {reason}")
     return REFERENCE
 
 
 def fastest(device: str) -> BackendName:
-    """What `auto` comes to on a kind of device, in a long run."""
+    """The backend that `auto` ends up with on a kind of device, in a long run."""
     return outlook(device)[0]
 
 
 def outlook(device: str) -> tuple[BackendName, str]:
-    """What `auto` comes to on a kind of device, and why or when."""
+    """The backend that `auto` ends up with on a kind of device, and why or when."""
     if obstacle := _broken.get(device) or missing(device):
         return "reference", obstacle
     if device == "cpu":
@@ -86,10 +87,10 @@ def outlook(device: str) -> tuple[BackendName, str]:
 
 
 def give_up(device: torch.device, error: FusionError, name: BackendName) -> Backend:
-    """Stop compiling for a kind of device, as it failed; returns the backend to go on with.
+    """Stop compiling for a kind of device, since it failed; returns the backend to continue with.
 
     Raises:
-        InputError: if `compiled` was asked for.
+        InputError: if `compiled` was requested.
     """
     reason = f"compilation failed ({str(error).strip().splitlines()[0]})"
     if name == "compiled":

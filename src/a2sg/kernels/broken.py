@@ -1,7 +1,7 @@
-"""What a neuron does about NaN and infinity in its input.
+"""How a neuron handles NaN and infinity in its input.
 
-Its spikes are NaN then, so that the loss shows it (`Gate.fire`). Where looking at a value costs nothing, on a
-CPU, it is an error that names the neuron's input at once, unless who trains looks at the loss anyway.
+Its spikes are then NaN, so that the loss shows it (`Trace.output`). On a CPU, where reading a value costs
+nothing, an error names the neuron's input at once, unless the training loop checks the loss anyway.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor
 from a2sg.errors import InputError
 
 _passing = 0
-"""How many contexts of `letting_through` are entered."""
+"""How many contexts of `letting_through` are open."""
 
 
 @contextmanager
 def letting_through() -> Iterator[None]:
-    """While it lasts, no neuron looks for NaN: who entered it looks at the loss."""
+    """Inside this context no neuron checks for NaN: the caller checks the loss."""
     global _passing
     _passing += 1
     try:
@@ -31,12 +31,12 @@ def letting_through() -> Iterator[None]:
 
 
 def require_finite(total: Tensor | None, spikes: Tensor) -> None:
-    """Raise `InputError` for NaN or infinity, where a value can be looked at without waiting.
+    """Raise `InputError` for NaN or infinity, if a value can be read without waiting.
 
     Args:
         total: Σ v[T]: NaN and infinity persist in the potential, so the last step shows them all. None if
-            not at hand.
-        spikes: for their shape.
+            not computed.
+        spikes: only their shape is used.
     """
     if torch.compiler.is_compiling() or total is None or total.device.type != "cpu" or _passing:
         return

@@ -1,7 +1,7 @@
 """The multi-step neuron as one kernel per pass: C++ on a CPU, Triton on a GPU, from the reference itself.
 
-The functions of `reference` are traced over the rows of a step in the order of its memory, with the windows
-read from memory: neither a new window nor a smaller last batch compiles anything again.
+The functions of `reference` are traced over the rows of a step in memory order, with the windows read from
+memory: neither a new window nor a smaller last batch causes another compilation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from a2sg.kernels.layout import Place, layout_of
 from a2sg.kernels.watch import Steps, Watcher
 
 LANES = (64, 16, 1)
-"""Sizes of the innermost loop: with a fixed one, kernels need no remainder at each vector."""
+"""Sizes of the innermost loop: with a fixed size, kernels need no code for a remainder."""
 
 
 class Plan(NamedTuple):
@@ -39,10 +39,10 @@ class Plan(NamedTuple):
     sizes: tuple[int, ...]
     """Values of the named sizes of `Kind.step`."""
     kernels: dict[bool | Wanted, Kernel]
-    """Those that were asked for, by what was wanted of them: forward (the final potential?) and backward."""
+    """Those built so far: forward, by whether they give the final potential, and backward, by `Wanted`."""
 
     def kernel(self, wanted: bool | Wanted) -> Kernel:
-        """The kernel of a pass."""
+        """The kernel of a pass, built on first use."""
         found = self.kernels.get(wanted)
         if found is None:
             make = _forward(self.kind, wanted) if isinstance(wanted, bool) else _backward(self.kind, wanted)
@@ -60,7 +60,7 @@ class Compiled:
         if window.dim() > 1:
             return "windows differ within a step: only the reference backend takes them"
         if drive.steps > UNROLLED:
-            return f"a kernel holds every step, and {UNROLLED} are the most that compile in reasonable time"
+            return f"a kernel unrolls all steps, and at most {UNROLLED} compile in reasonable time"
         current = drive.current
         if current.device.type == "cuda" and drive.neurons * drive.steps >= LARGEST:
             return f"an input of {LARGEST:,} elements or more needs larger indices"
@@ -128,7 +128,7 @@ def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
 
 
 def _like(constant: Tensor | float | None, grad: Tensor) -> Tensor:
-    """The gradient of a constant in its shape."""
+    """The gradient of a constant, in the shape of the constant."""
     assert isinstance(constant, Tensor)
     return grad.view(constant.shape)
 
@@ -156,7 +156,7 @@ def _planned(
         current = current.unflatten(0, joined)
     apart = joined is not None or "channel" in (decay, threshold)
     layout, held = layout_of(current, channels=apart), len(current)
-    # By the size of a sample, so that a smaller batch takes the same kernels.
+    # Depends on the size of a sample only, so that a smaller batch uses the same kernels.
     batch, channels, *_ = (*layout.shape, 1)
     sample = layout.size // batch
     where: Literal["inner", "outer"] | None = None
@@ -188,7 +188,7 @@ def _planned(
 
 
 def _inputs(plan: Plan, drive: Drive) -> list[Tensor]:
-    """Current, decay, threshold, initial potential, scale, shift, addend: those that are tensors."""
+    """Those of current, decay, threshold, initial potential, scale, shift and addend that are tensors."""
     wide = POTENTIAL[plan.kind.dtype]
     found = [plan.current.dense(drive.current)]
     found += [x.contiguous() for x in (drive.decay, drive.threshold) if isinstance(x, Tensor)]

@@ -1,4 +1,4 @@
-"""What a compiled kernel is compiled for: the neuron, the form of its input, and what is wanted of it."""
+"""What a kernel is compiled for: the neuron, the shape of its input, and the results to compute."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from a2sg.kernels.inductor import Shape
 from a2sg.kernels.watch import Gradient
 
 Extent = Literal["layer", "channel"]
-"""Of a constant that is a tensor: one number, or one for each channel."""
+"""Whether a constant that is a tensor has one number, or one for each channel."""
 
 
 class Kind(NamedTuple):
@@ -28,7 +28,7 @@ class Kind(NamedTuple):
     """None for a number, which the dynamics hold."""
     initial: bool
     channels: Literal["inner", "outer"] | None
-    """Where they are, if kernels have to tell them apart: innermost, or around the rest of a sample."""
+    """Where channels are, if kernels must tell them apart: innermost, or around the rest of a sample."""
     affine: bool
     addend: torch.dtype | None
     dtype: torch.dtype
@@ -37,7 +37,7 @@ class Kind(NamedTuple):
 
     @property
     def step(self) -> Shape:
-        """Of one step, as kernels take it."""
+        """Shape of one step, as kernels take it."""
         if self.channels is None:
             return ("rows", self.lane)
         inner = self.channels == "inner"
@@ -45,11 +45,11 @@ class Kind(NamedTuple):
 
     @property
     def each(self) -> Shape:
-        """Of one number for each channel, to broadcast against a step."""
+        """Shape of a constant with one number for each channel, to broadcast against a step."""
         return ("channels", self.lane) if self.channels == "inner" else ("channels", 1, 1)
 
     def inputs(self) -> list[tuple[Shape, torch.dtype]]:
-        """What `_inputs` gives."""
+        """Shapes and dtypes of the inputs, in the order of `_inputs` in `compiled`."""
         wide = POTENTIAL[self.dtype]
         found: list[tuple[Shape, torch.dtype]] = [
             ((1 if self.shared else self.steps, *self.step), self.dtype)
@@ -61,7 +61,7 @@ class Kind(NamedTuple):
         return found + ([((self.steps, *self.step), self.addend)] if self.addend else [])
 
     def drive(self, inputs: list[Tensor]) -> Drive:
-        """The inputs as a drive, normalised; takes them off the list."""
+        """The inputs as a normalised drive; removes them from the list."""
         current = inputs.pop(0)
         decay = inputs.pop(0) if isinstance(self.decay, str) else self.decay
         threshold = inputs.pop(0) if self.threshold else None
@@ -74,14 +74,14 @@ class Kind(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What a backward kernel has and gives."""
+    """The inputs and results of a backward kernel."""
 
     spikes: bool
     """Whether there is a gradient of the spikes."""
     final: bool
-    """Whether there is one of the final potential."""
+    """Whether there is a gradient of the final potential."""
     decay: bool
     threshold: bool
     steps: Gradient | None
-    """For a watcher of which gradient to show each step."""
+    """The gradient that a watcher watches, to show it each step; None without a watcher."""
     window: torch.dtype

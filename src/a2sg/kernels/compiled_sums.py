@@ -16,26 +16,26 @@ from a2sg.kernels.layout import Layout, layout_of
 from a2sg.kernels.sums import Observation, Sums
 
 BLOCK, SMALL = 1024, 64
-"""Elements of a block: few enough for sums in their own dtype, and to stay in a core's first cache.
+"""Elements of a block, few enough to sum in their own dtype and to stay in a core's L1 cache; and its least.
 
-A layer of fewer is one block of the next power of two, from the small one on.
+A smaller layer is one block: the next power of two, but no less than the least.
 """
 
 
 class Plan(NamedTuple):
-    """How steps of one kind lie in memory, and the kernel for them."""
+    """The memory layout of steps of one kind, and the kernel for them."""
 
     layout: Layout
     block: int
     """Elements of a block."""
     blocks: int
-    """How many hold a step."""
+    """Blocks per step."""
     missing: int
-    """Zeros that fill up the last one."""
+    """Zeros that pad the last block."""
     kernel: Kernel
 
     def lay(self, part: Tensor) -> Tensor:
-        """`[K, B, ...]` as the kernel reads it: in blocks, the last filled up with zeros."""
+        """`[K, B, ...]` as the kernel reads it: in blocks, the last padded with zeros."""
         if self.missing:
             return F.pad(self.layout.flatten(part), (0, self.missing))
         return part if part.is_contiguous() else self.layout.flatten(part)
@@ -50,8 +50,8 @@ def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
     """One pass over the data in blocks, all candidates at each; any shape, any gradient, any levels.
 
     Terms are computed in the dtype of `potential` and added in it within blocks (so in float32 the sums are
-    good to about 1e-7), then in float64. Gradients may be of any size: a block is scaled to its largest. NaN
-    or infinity in one makes the sums of every candidate NaN.
+    accurate to about 1e-7), then in float64. Gradients may be of any size: each block is divided by its
+    largest. NaN or infinity in one makes the sums of every candidate NaN.
     """
     gate, potential, upstream, carry, later = seen
     known = 0 if later is None else later.shape[0]
@@ -122,7 +122,7 @@ def _sums(
         ]
         if known:
             r = rest.pop(0)
-            # Not F.pad, which would fix the number of blocks.
+            # Not F.pad: it would make the number of blocks a constant.
             r = torch.cat([r, torch.zeros_like(u[known:])])
             scale = _largest(r)
             r = r * (1 / scale)
@@ -141,6 +141,6 @@ def _sums(
 
 
 def _largest(block: Tensor) -> Tensor:
-    """The largest size over the last dimension, NaN where one is; 1 where its inverse would overflow."""
+    """The largest absolute value over the last dimension, NaN if one is; 1 if its inverse would overflow."""
     largest = block.abs().amax(-1, keepdim=True)
     return torch.where(largest < torch.finfo(block.dtype).tiny, 1, largest)

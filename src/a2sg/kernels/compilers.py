@@ -1,4 +1,4 @@
-"""What TorchInductor's kernels need, and how far they reach."""
+"""What TorchInductor's kernels need, and their limits."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import shutil
 from functools import cache
 
 LARGEST = 2**31
-"""Elements from which on the 32-bit indices of a GPU's kernels do not reach."""
+"""Elements from which the 32-bit indices of a GPU's kernels no longer suffice."""
 
 UNROLLED = 128
-"""Steps up to which a kernel is made. It holds each of them, so more take minutes to compile, then hours."""
+"""Most steps for which a kernel is built. It unrolls them, so more take minutes to compile, then hours."""
 
 
 def find_compiler() -> str | None:
@@ -21,7 +21,7 @@ def find_compiler() -> str | None:
 
 @cache
 def missing(device: str) -> str:
-    """What keeps kernels from being compiled for a kind of device; "" if nothing is known to."""
+    """Why kernels cannot be compiled for a kind of device; "" if no reason is known."""
     if device == "cpu" and not find_compiler():
         return "no C++ compiler was found"
     if device not in ("cpu", "cuda"):

@@ -1,4 +1,4 @@
-"""What drives a neuron through T steps, as every backend takes it."""
+"""The input of a neuron over T steps, and the results of its passes, for all backends."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 POTENTIAL = defaultdict(lambda: torch.float32, {torch.float32: torch.float32, torch.float64: torch.float64})
-"""The dtype of potentials, by that of the input."""
+"""The dtype of potentials, by the dtype of the input."""
 
 
 class Affine(NamedTuple):
-    """A normalisation that is still to be done: current · scale + shift, per channel `[C]`."""
+    """A normalisation yet to be applied: current · scale + shift, per channel `[C]`."""
 
     scale: Tensor
     shift: Tensor
@@ -21,7 +21,7 @@ class Affine(NamedTuple):
     """T and B of the current `[T·B, C, ...]`; (1, B) is the input of every step."""
 
     def over(self, inner: int) -> Affine:
-        """Viewed so as to broadcast against a current `[..., C, ...]` with `inner` dimensions after C."""
+        """The same, broadcasting against a current `[..., C, ...]` with `inner` dimensions after C."""
         shape = (-1, *(1,) * inner)
         return Affine(self.scale.view(shape), self.shift.view(shape), self.size)
 
@@ -31,16 +31,16 @@ class Affine(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """That the statistics of a batch are those of all ranks of a distributed run."""
+    """Marks batch statistics as those over all ranks of a distributed run."""
 
     total: Tensor
-    """How many values per channel they are of, 0-d float64."""
+    """Number of values per channel, over all ranks; 0-d float64."""
     counts: bool
-    """Whether any of them are this rank's; else no gradient goes through them."""
+    """Whether this rank contributed any of them; if not, no gradient flows through them."""
 
 
 class Norm(NamedTuple):
-    """A batch normalisation per channel `[C]`, of a current as weights give it `[T·B, C, ...]`.
+    """A batch normalisation per channel `[C]`, of the output `[T·B, C, ...]` of a weight layer.
 
     (current - mean) · inverse · weight + bias.
     """
@@ -51,11 +51,11 @@ class Norm(NamedTuple):
     inverse: Tensor
     """1 / sqrt(variance + eps)."""
     of_batch: bool
-    """Whether mean and inverse are those of this very batch, so that gradients go through them."""
+    """Whether mean and inverse come from this batch, so that gradients flow through them."""
     size: tuple[int, int]
     """See `Affine.size`."""
     joined: Joined | None = None
-    """Whose they are, if not this batch's alone."""
+    """Set if they come from all ranks, not from this batch alone."""
 
     def affine(self) -> Affine:
         """The same as one multiplication and one addition."""
@@ -69,7 +69,7 @@ class Drive(NamedTuple):
     """The input of a neuron."""
 
     current: Tensor
-    """`[T, B, ...]`, with an affine part `[T·B, C, ...]`; that of one step is the input of every step."""
+    """`[T, B, ...]`, or `[T·B, C, ...]` with an affine part; a current of one step is the input of all."""
     steps: int
     """T."""
     decay: Tensor | float
@@ -78,11 +78,11 @@ class Drive(NamedTuple):
     """Potential before the first step `[B, ...]`; None is rest."""
     affine: Affine | None = None
     addend: Tensor | None = None
-    """`[T, B, ...]`, added to the normalised current: a shortcut. No current is shared then."""
+    """`[T, B, ...]`, added to the normalised current: a shortcut. Steps then cannot share a current."""
     plan: Any = None
     """What a backend has prepared for inputs like this; see `Spikes.plan`."""
     threshold: Tensor | None = None
-    """The threshold, if it is a tensor, as `spread` gives it: the gate's own is then counted from it."""
+    """The threshold, if it is a tensor, as `spread` gives it: the gate's thresholds are relative to it."""
 
     @property
     def by_channel(self) -> bool:
@@ -91,12 +91,12 @@ class Drive(NamedTuple):
 
     @property
     def held(self) -> int:
-        """How many steps the current holds: T, or 1."""
+        """Number of steps in the current: T, or 1."""
         return self.current.shape[0] if self.affine is None else self.affine.size[0]
 
     @property
     def shared(self) -> bool:
-        """Whether one current serves all of several steps."""
+        """Whether several steps share one current."""
         return self.steps > self.held
 
     @property
@@ -105,7 +105,7 @@ class Drive(NamedTuple):
         return self.current.numel() // self.held
 
     def normalized(self) -> Drive:
-        """The same with the normalisation done and the addend added: the current is `[T, B, ...]`."""
+        """The same with the normalisation applied and the addend added: the current is `[T, B, ...]`."""
         if self.affine is None:
             return self
         over = self.affine.over(self.current.dim() - 2)
@@ -116,31 +116,31 @@ class Drive(NamedTuple):
 
 
 class Spikes(NamedTuple):
-    """What a forward pass gives."""
+    """The results of a forward pass."""
 
     spikes: Tensor
     """`[T, B, ...]` in the dtype of the current."""
     final: Tensor | None
-    """v[T] `[B, ...]`; None if it was not asked for."""
+    """v[T] `[B, ...]`; None unless requested."""
     total: Tensor | None
-    """Σ v[T]: not finite if any potential has ever been infinite or NaN. None if not at hand."""
+    """Σ v[T]: not finite if any potential has ever been infinite or NaN. None if not computed."""
     plan: Any = None
-    """What the backend wants to be given as `Drive.plan` for inputs of the same shapes, strides and types."""
+    """To pass as `Drive.plan` with the next input of the same shapes, strides and types."""
 
 
 class Arriving(NamedTuple):
-    """Gradients of what a forward pass gave, as they arrive at the backward pass; None is 0."""
+    """Gradients of a forward pass's results, as they arrive at the backward pass; None is 0."""
 
     spikes: Tensor | None
     """`[T, B, ...]`."""
     final: Tensor | None = None
     """`[B, ...]`."""
     potentials: Tensor | None = None
-    """Of u, before the reset `[T, B, ...]`; the reference alone takes it."""
+    """Of u, before the reset `[T, B, ...]`; only the reference backend supports it."""
 
 
 class Gradients(NamedTuple):
-    """What a backward pass gives."""
+    """The results of a backward pass."""
 
     current: Tensor
     """Of the (normalised) current, `[T, B, ...]` or in its shape."""
@@ -150,10 +150,10 @@ class Gradients(NamedTuple):
 
 
 def spread(constant: Tensor | float, step: int, dtype: torch.dtype) -> Tensor | float:
-    """A neuron's constant, so that it broadcasts against a step; differentiable.
+    """A neuron's constant, broadcasting against a step; differentiable.
 
     Args:
-        constant: a number, as it is; or a tensor of one, or of one for each channel `[C]`.
+        constant: a number, returned unchanged; or a tensor with one value, or one for each channel `[C]`.
         step: dimensions of a step `[B, C, ...]`.
         dtype: of the potential.
 
@@ -169,6 +169,6 @@ def spread(constant: Tensor | float, step: int, dtype: torch.dtype) -> Tensor | 
 
 
 def gathered(terms: Tensor | float, constant: Tensor | float | None) -> Tensor:
-    """The gradient of what `spread` gave, from those of every element of a step `[B, C, ...]`, or 0."""
+    """The gradient of a constant from `spread`, from those of every element of a step `[B, C, ...]`, or 0."""
     assert isinstance(constant, Tensor)
     return terms.sum_to_size(constant.shape) if isinstance(terms, Tensor) else torch.zeros_like(constant)

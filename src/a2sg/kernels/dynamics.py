@@ -18,7 +18,7 @@ class Dynamics:
 
     Attributes:
         gate: thresholds and surrogate.
-        threshold: what a soft reset takes off per spike; None where it is a tensor, which `Drive` then holds.
+        threshold: what a soft reset subtracts per spike; None if it is a tensor, which `Drive` then holds.
         reset: `"soft"`: v = u - threshold · s; `"hard"`: v = u where it did not fire, else 0.
         detach_reset: whether the reset is left out of the gradient.
         order: `"field"`: u = decay · v + I; `"scaled"`: u = decay · (v + I).
@@ -30,7 +30,7 @@ class Dynamics:
     detach_reset: bool
     order: Order
 
-    def __hash__(self) -> int:  # every call of a neuron looks its kernels up by it
+    def __hash__(self) -> int:  # every call of a neuron looks up its kernels by it
         return self._hash
 
     def __getstate__(self) -> dict[str, object]:  # hashes of strings differ from process to process

@@ -1,4 +1,4 @@
-"""Which way to the sums of candidate windows is taken: on a CPU and on a GPU, and where nothing compiles."""
+"""The choice of how to compute the sums of candidate windows: on a CPU, on a GPU, and without a compiler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _broken: set[str] = set()
 
 
 def uncompiled(seen: Observation, candidates: Tensor, table: Tensor) -> None:
-    """For uncompiled neurons: on a CPU `binned` where it applies, else `blocked`; elsewhere a kernel."""
+    """For uncompiled neurons: on a CPU `binned` if it applies, else `blocked`; elsewhere `kernel`."""
     if seen.potential.device.type != "cpu":
         return kernel(seen, candidates, table)
     affine = isinstance(seen.gate.surrogate, WindowedAffine) and len(seen.gate.thresholds) == 1
@@ -29,7 +29,7 @@ def uncompiled(seen: Observation, candidates: Tensor, table: Tensor) -> None:
 
 
 def kernel(seen: Observation, candidates: Tensor, table: Tensor) -> None:
-    """Triton's kernel on a GPU, if triton is there and knows the shape; else Inductor's; else `blocked`."""
+    """The Triton kernel if triton is available and it supports the shape; else Inductor's; else `blocked`."""
     device = seen.potential.device.type
     if available(device) and triton_sums.takes(seen):
         return triton_sums.fill(seen, candidates, table)

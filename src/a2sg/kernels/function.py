@@ -22,18 +22,18 @@ from a2sg.kernels.work import Work
 
 
 class Call(NamedTuple):
-    """How a neuron is to be run."""
+    """How to run a neuron."""
 
     steps: int
     dynamics: Dynamics
     work: Work
-    """What the neuron's model has computed so far."""
+    """How much the neuron's model has computed so far."""
     keep_final: bool = False
     keep_potentials: bool = False
     backend: BackendName = "auto"
     plans: dict[tuple[Any, ...], tuple[Backend, Any]] | None = None
-    """Which backend computes an input, and what it has prepared for that, by shapes, strides and types; for
-    the neuron to keep. None: it is found anew for each input."""
+    """The backend for an input, and what it has prepared, by shapes, strides and types; the neuron keeps it.
+    None: both are determined again for each input."""
 
 
 def integrate_and_fire(
@@ -56,15 +56,15 @@ def integrate_and_fire(
         initial: potential before the first step `[B, ...]`; None is rest.
         window: `[T]`, or `[T, ...]` with `window[t]` broadcasting against `[B, ...]`.
         call: T, what the neuron does in a step, and how it is computed.
-        norm: a normalisation of `current` on the way, which then is `[T·B, C, ...]`; the backward pass still
-            keeps `current` alone.
+        norm: a normalisation to apply to `current`, which then is `[T·B, C, ...]`; the backward pass still
+            needs only `current`.
         addend: added to the normalised current, of the shape of the spikes.
-        threshold: where it is a tensor, likewise with a gradient; the dynamics then have none.
-        watcher: looks on during the backward pass.
+        threshold: if it is a tensor, as `spread` gives it; it gets a gradient, and the dynamics have None.
+        watcher: watches the backward pass.
 
     Returns:
         spikes `[T, B, ...]` in the dtype of `current`, the final potential `[B, ...]` and the potentials
-        before reset `[T, B, ...]`, these two None if they were not asked for.
+        before reset `[T, B, ...]`; the last two are None unless the call keeps them.
 
     Raises:
         InputError: on a CPU, for NaN or infinity in `current`; see `a2sg.kernels.broken`.
@@ -77,9 +77,9 @@ def integrate_and_fire(
 
 
 def _placed(call: Call, others: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
-    """The final potential and the potentials, None where they were not asked for, of those that were.
+    """The final potential and the potentials, with None for those that the call does not keep.
 
-    They leave the function so, as torch 2.6 traces none that returns None.
+    The function returns only what is kept, since torch 2.6 cannot trace one that returns None.
     """
     left = iter(others)
     return next(left) if call.keep_final else None, next(left) if call.keep_potentials else None
@@ -124,7 +124,7 @@ class _IntegrateAndFire(torch.autograd.Function):
             except FusionError as error:
                 backend = _instead(current, error, call)
                 found = backend.forward(drive, call.dynamics)
-            settled = backend is not REFERENCE or call.backend == "reference"  # not the last word of `auto`
+            settled = backend is not REFERENCE or call.backend == "reference"  # `auto` may still compile
             if plans is not None and known is None and settled:
                 plans[key] = backend, found.plan
         spikes, final, total, plan = found
@@ -187,7 +187,7 @@ class _IntegrateAndFire(torch.autograd.Function):
 
 
 def _instead(current: Tensor, error: FusionError, call: Call) -> Backend:
-    """The backend to go on with where one could not be compiled; what was prepared is forgotten."""
+    """The backend to continue with after one failed to compile; anything prepared is dropped."""
     if call.plans is not None:
         call.plans.clear()
     return backends.give_up(current.device, error, call.backend)
@@ -203,7 +203,7 @@ def _key(
     addend: Tensor | None,
     threshold: Tensor | None,
 ) -> tuple[Any, ...]:
-    """What the choice of a backend and its preparations depend on, besides the neuron."""
+    """Everything besides the neuron on which the choice of a backend and its preparations depend."""
     return (
         call.steps,
         call.work.loaded,

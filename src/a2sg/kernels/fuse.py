@@ -1,7 +1,7 @@
 """A pure function of tensors as one kernel: TorchInductor without the rest of `torch.compile`.
 
-`torch.compile` checks its guards and wraps its inputs at every call, 25 µs and more: half the time of a small
-layer. Here the caller says which sizes may change, so there is nothing to check.
+`torch.compile` checks its guards and wraps its inputs at every call, which takes 25 µs and more: half the
+time of a small layer. Here the caller says which sizes may change, so there is nothing to check.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor
 from a2sg.kernels.inductor import Shape, compile_graph
 
 USUAL = 2**20
-"""Elements for which kernels are laid out: work for every core, and within reach of 32-bit indices."""
+"""Elements for which kernels are optimised: enough for every core, and few enough for 32-bit indices."""
 
 Kernel = Callable[[list[Any]], Sequence[Tensor]]
-"""What `fuse` gives."""
+"""The compiled function that `fuse` returns."""
 
 _one_at_a_time = threading.Lock()
 
@@ -41,18 +41,18 @@ def fuse(
         function: from tensors to tensors: pure, without control flow on values. Numbers that it closes over
             become constants.
         inputs: shape and dtype of each argument.
-        device: where they lie.
+        device: of the tensors.
 
     Returns:
         A function of one list, which it empties: the values of the named sizes, in the order of their first
-        appearance, and then the tensors. Inputs are not checked, and may have other shapes over the same
+        appearance, followed by the tensors. Inputs are not checked, and may have other shapes over the same
         memory. It records no gradients.
 
     Raises:
-        FusionError: if it cannot be compiled, for whatever reason.
+        FusionError: if it cannot be compiled, for any reason.
     """
     with _one_at_a_time, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the compiler warns of is nothing that a user could mend
+        warnings.simplefilter("ignore")  # users could do nothing about the compiler's warnings
         try:
             return compile_graph(function, _hints(inputs), inputs, device)
         except Exception as error:
@@ -60,7 +60,7 @@ def fuse(
 
 
 def _hints(inputs: Sequence[tuple[Shape, torch.dtype]]) -> dict[str, int]:
-    """A value for each named size, all different, with which the largest input has about `USUAL` elements."""
+    """A value for each named size, all different, so that the largest input has about `USUAL` elements."""
     names = list(dict.fromkeys(size for shape, _ in inputs for size in shape if isinstance(size, str)))
     largest = max(
         (given[0] for given in inputs if given),

@@ -1,4 +1,4 @@
-"""Where potentials turn into spikes: the thresholds, and the surrogate that stands in behind them."""
+"""`Gate`, where potentials turn into spikes: the thresholds, and the surrogate for the backward pass."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from a2sg.surrogate import Surrogate
 class Gate:
     """s = number of thresholds that u has reached; ds/du = Σ_k f(u - threshold_k; window).
 
-    One threshold is the usual spike; D of them make the integer neuron's levels 0 .. D. Where the neuron's
-    threshold is a tensor, u is counted from it, and the gate's own is 0.
+    One threshold gives the usual spike; D of them give the integer neuron's levels 0 .. D. If the neuron's
+    threshold is a tensor, u is measured from it, and the gate's own threshold is 0.
     """
 
     surrogate: Surrogate

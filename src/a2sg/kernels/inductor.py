@@ -1,7 +1,7 @@
-"""The parts of torch's compiler that `fuse` is made of.
+"""The parts of torch's compiler that `fuse` uses.
 
-They are private to torch and may change with any release, so this is the one file that imports them, tested
-with every torch in docs/platforms.md. Where one is missing, neurons run uncompiled, and the log says why.
+They are private to torch and may change with any release, so only this file imports them, and it is tested
+with every torch in docs/platforms.md. If one is missing, neurons run uncompiled, and the log says why.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def compile_graph(
     inputs: Sequence[tuple[Shape, torch.dtype]],
     device: torch.device,
 ) -> Callable[[list[Any]], Sequence[Tensor]]:
-    """`function` as compiled code, which takes a list: the values of the named sizes and then the tensors.
+    """`function` compiled; it takes one list: the values of the named sizes, followed by the tensors.
 
     Args:
         function: pure, from tensors to tensors.
         sizes: an example of each named size, all different.
-        inputs: shape and dtype of each tensor. Kernels read memory in its order: tensors given to them may
-            have any shape of as many elements.
-        device: where they lie.
+        inputs: shape and dtype of each tensor. Kernels read memory in order, so the tensors passed to them
+            may have any shape with that number of elements.
+        device: of the tensors.
     """
     # These take a second or two to import.
     from torch._dynamo.source import ConstantSource
@@ -64,17 +64,17 @@ def compile_graph(
         arguments = [*symbols.values(), *fakes]
         trace = make_fx(traced, decomposition_table=select_decomp_table(), _allow_non_fake_inputs=True)
         graph = trace(*arguments)
-        # torch 2.6 and 2.7 count what they find in the cache on disk, and only within such a context.
+        # torch 2.6 and 2.7 count hits in the disk cache, which they can only do within this context.
         with get_metrics_context(), config.patch(size_asserts=False):
             compiled: Any = compile_fx_inner(graph, arguments)
 
-    # Around the bare kernel there are only hooks for profilers.
+    # Only hooks for profilers wrap the bare kernel.
     bare: Callable[[list[Any]], Sequence[Tensor]] = getattr(compiled, "current_callable", None) or compiled
     return bare
 
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Neither gradients nor a user's modes reach into the tracing."""
+    """Keep gradients and the user's modes out of the tracing."""
     with torch.no_grad(), torch.amp.autocast("cpu", enabled=False), torch.amp.autocast("cuda", enabled=False):
         yield

@@ -1,4 +1,4 @@
-"""Any dense `[T, ...]` tensor as `[T, N]` in the order of its memory, without a copy."""
+"""Any dense `[T, ...]` tensor as `[T, N]` in memory order, without a copy."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Place(NamedTuple):
     stride: tuple[int, ...]
 
     def dense(self, x: Tensor) -> Tensor:
-        """`x` of this shape, lying so; copied only if it does not."""
+        """`x` with this shape and these strides; copied only if it has others."""
         if x.stride() == self.stride and x.shape == self.shape:
             return x
         return torch.empty_strided(self.shape, self.stride, dtype=x.dtype, device=x.device).copy_(x)
 
     def restore(self, flat: Tensor) -> Tensor:
-        """What lies in memory one after the other in this shape again, without a copy."""
+        """Contiguous data in this shape again, without a copy."""
         return flat.as_strided(self.shape, self.stride)
 
 
@@ -56,7 +56,7 @@ class Layout(NamedTuple):
         return self.steps(len(x)).dense(x).as_strided((len(x), self.size), (self.size, 1))
 
     def restore(self, flat: Tensor) -> Tensor:
-        """`[T, ...]` of N elements a step in this shape again, without a copy."""
+        """`[T, ...]` with N elements per step in this shape again, without a copy."""
         return self.steps(len(flat)).restore(flat)
 
 
@@ -65,7 +65,7 @@ def layout_of(x: Tensor, *, channels: bool = False) -> Layout:
 
     Args:
         x: `[T, B, ...]`.
-        channels: whether `channels_last` must make sense: `[B, C, ...]`, contiguous or channels-last.
+        channels: whether `channels_last` must be meaningful: `[B, C, ...]`, contiguous or channels-last.
     """
     step = x[0]
     if not step.is_contiguous():

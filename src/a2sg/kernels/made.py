@@ -1,4 +1,4 @@
-"""Who wants to know which tensors are spikes: 0 or 1 by the way they were made, so that nobody need look."""
+"""Listeners for tensors that are known to be spikes, 0 or 1, because a neuron made them."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from collections.abc import Callable
 from torch import Tensor
 
 listeners: list[Callable[[Tensor], object]] = []
-"""Called with each `[T, B, ...]` that a neuron of one threshold gives. Nobody listens in an ordinary step."""
+"""Called with each `[T, B, ...]` that a neuron with one threshold returns; empty in an ordinary step."""

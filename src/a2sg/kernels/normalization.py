@@ -20,10 +20,10 @@ def joined_statistics(mean: Tensor, variance: Tensor, count: int) -> tuple[Tenso
     Args:
         mean: of this rank's values `[C]`.
         variance: their population variance `[C]`.
-        count: how many there are per channel; a rank that idles has none.
+        count: number of values per channel; an idle rank's are not counted.
 
     Returns:
-        Mean and population variance of all values, and how many they are.
+        Mean and population variance of all values, and their number.
     """
     own = 0 if idles() else count
     wide = mean.double()
@@ -35,7 +35,7 @@ def joined_statistics(mean: Tensor, variance: Tensor, count: int) -> tuple[Tenso
 
 
 def normalize(x: Tensor, norm: Norm) -> Tensor:
-    """A current `[N, C, ...]` normalised, in its dtype; for where it cannot be on the way into a neuron."""
+    """A current `[N, C, ...]` normalised, in its dtype; for layers where a neuron cannot do it."""
     normalized: Tensor = _Normalize.apply(x, norm.weight, norm.bias, norm)
     return normalized
 
@@ -62,10 +62,10 @@ def through_norm(
     """The gradients of the norm's input, weight and bias, from that of its output.
 
     Args:
-        grad: `[T, B, C, ...]`, or as the current.
+        grad: `[T, B, C, ...]`, or in the shape of the current.
         current: `[T·B, C, ...]`.
         norm: the normalisation.
-        wants: whether weight and bias need one.
+        wants: whether weight and bias need a gradient.
     """
     wants_weight, wants_bias = wants
     if grad.dim() > current.dim():
@@ -91,10 +91,10 @@ def through_norm(
 def _through_joined(
     grad: Tensor, current: Tensor, norm: Norm, joined: Joined, wants: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """As `through_norm`, with statistics of all ranks: one rank's gradient, put right by what the others add.
+    """As `through_norm`, with statistics of all ranks: one rank's gradient, corrected for the others.
 
-    With x̂ the whitened current, a rank alone has w/σ · (g - mean g - x̂ · mean g x̂). The means are over all
-    ranks instead; that differs by what is affine in the current.
+    With x̂ the whitened current, a single rank has w/σ · (g - mean g - x̂ · mean g x̂). Here the means are
+    over all ranks; the difference is affine in the current.
     """
     weight, mean, inverse = norm.weight, norm.mean, norm.inverse
     found, of_weight, of_bias = _batch_norm_backward(

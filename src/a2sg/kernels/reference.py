@@ -1,8 +1,8 @@
 """The multi-step neuron in plain torch: the definition that every faster backend must match.
 
 Shapes: current, spikes and potentials are `[T, B, ...]`; the state between calls is `[B, ...]`.
-Potentials are float32 inside (float64 for float64 input). The backward pass keeps the input current
-alone and computes the potentials again.
+Potentials are float32 inside (float64 for float64 input). Only the input current is stored for the backward
+pass, which recomputes the potentials.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ class Trace(NamedTuple):
     potentials: list[Tensor]
     """u[t], before the reset."""
     gated: list[Tensor]
-    """u[t] as the gate takes it: counted from the threshold, if that is a tensor."""
+    """u[t] as the gate takes it: relative to the threshold, if that is a tensor."""
     spikes: list[Tensor]
     """s[t]."""
     before: list[Tensor | None]
     """v[t-1]; None stands for rest (0)."""
     final: Tensor
     height: Tensor | float
-    """What a soft reset takes off per spike."""
+    """What a soft reset subtracts per spike."""
     current: Tensor
-    """`[T, B, ...]`, or `[1, B, ...]`: normalised."""
+    """`[T, B, ...]` or `[1, B, ...]`, normalised."""
 
     def output(self, dtype: torch.dtype) -> Tensor:
         """Spikes `[T, B, ...]`, the last one NaN where a potential has ever been NaN or infinite.
 
-        NaN >= threshold is False: without that a broken neuron would be a silent one. Broken potentials stay
-        so, whence one step in T shows all of them.
+        NaN >= threshold is False: without this, a broken neuron would look like a silent one. Broken
+        potentials stay broken, so the last step shows them all.
         """
         last = torch.add(self.spikes[-1], self.final, alpha=0)
         return torch.stack([*self.spikes[:-1], last]).to(dtype)
@@ -57,7 +57,7 @@ def trace(drive: Drive, dynamics: Dynamics, fire: Fire | None = None) -> Trace:
     Args:
         drive: the input.
         dynamics: what the neuron does in a step.
-        fire: stands in for the hard spike, to differentiate through; a detached reset is then detached.
+        fire: replaces the hard spike, to differentiate through; `detach_reset` then detaches its result.
     """
     if drive.affine is not None:
         drive = drive.normalized()
@@ -77,7 +77,7 @@ def trace(drive: Drive, dynamics: Dynamics, fire: Fire | None = None) -> Trace:
         s = dynamics.gate.fire(seen) if fire is None else fire(seen, t)
         felt = s.detach() if fire is not None and dynamics.detach_reset else s
         soft = dynamics.reset == "soft"
-        # u * (1 - s) rather than a selection: an infinite potential then stays visible as NaN.
+        # u * (1 - s), not a selection: an infinite potential then stays visible as NaN.
         potential = u - height * felt if soft else u * (1 - felt)
         potentials.append(u)
         gated.append(seen)
@@ -142,7 +142,7 @@ def gradients(
     look: Look | None = None,
     watched: Gradient = "spike",
 ) -> Gradients:
-    """As `Backend.backward`; `look` is shown all steps at once, the carry if the full gradient is watched."""
+    """See `Backend.backward`; `look` gets all steps at once, with carry if the full gradient is watched."""
     done = trace(drive, dynamics)
     current, decay, height = done.current, drive.decay, done.height
     dtype = done.final.dtype

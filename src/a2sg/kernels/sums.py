@@ -2,9 +2,9 @@
 
 - `binned`: one pass, whatever the number of candidates; windowed affine shapes, spike path, on a CPU.
 - `blocked`: one pass over the data in blocks, all candidates at each; any shape, any gradient.
-- `each`: one full evaluation per candidate, as the research code does it.
+- `each`: one full evaluation per candidate, as in the research code.
 
-All add what some steps of a layer showed to a table `[K, C, 6]`. Sums add up over blocks of data,
+All of them add the sums of some steps of a layer to a table `[K, C, 6]`. Sums add up over blocks of data,
 micro-batches and ranks.
 """
 
@@ -22,16 +22,16 @@ from a2sg.kernels.gate import Gate
 from a2sg.surrogate import WindowedAffine
 
 BLOCK = 4096
-"""Elements of a block on a CPU: with 100 candidates the block's work fits a core's cache."""
+"""Elements of a block on a CPU: with 100 candidates its temporaries fit in a core's cache."""
 
 AT_ONCE = 2**24
-"""Elements times steps and candidates of a block elsewhere: enough to fill a device, 128 MiB a temporary."""
+"""Elements times steps times candidates of a block elsewhere: enough to fill a GPU, 128 MiB per temporary."""
 
 TOGETHER = 2**16
-"""Elements up to which steps are quicker to sum at once than one at a time, and small enough to be so."""
+"""Elements up to which summing several steps at once is faster than one at a time."""
 
 CANCELLED = 1e-8
-"""Share of a sum's terms below which their difference is no longer good to 1e-6 in float64."""
+"""Share of a sum's terms below which their difference is no longer accurate to 1e-6 in float64."""
 
 
 class Sums(IntEnum):
@@ -45,7 +45,7 @@ class Sums(IntEnum):
     SQUARE = 3
     """Σδ²"""
     CROSS = 4
-    """Σ r δ, with r the gradient of the step after"""
+    """Σ r δ, where r is the gradient of the next step"""
     LATER = 5
     """Σ r²"""
 
@@ -56,7 +56,7 @@ def sums_of(delta: Tensor, later: Tensor | None = None) -> Tensor:
 
 
 class Observation(NamedTuple):
-    """What a backward pass showed of K steps of one layer; tensors `[K, B, ...]`."""
+    """K steps of one layer, as a backward pass showed them; tensors `[K, B, ...]`."""
 
     gate: Gate
     """Thresholds and surrogate."""
@@ -67,7 +67,7 @@ class Observation(NamedTuple):
     carry: Tensor | None = None
     """The part of dL/du that does not depend on the window; None leaves it out."""
     later: Tensor | None = None
-    """r, the gradients of the steps after `[R, B, ...]`; the first R of K steps have one, else it is 0."""
+    """r, the gradients of the next steps `[R, B, ...]`: of the first R of K steps; for the others it is 0."""
 
     def steps(self, at: slice) -> Observation:
         """Some of the steps."""
@@ -76,17 +76,17 @@ class Observation(NamedTuple):
 
 
 Fill = Callable[[Observation, Tensor, Tensor], None]
-"""A way to the sums: adds those of an observation at candidates `[K, C]` to a table `[K, C, 6]`.
+"""Adds the sums of an observation at candidates `[K, C]` to a table `[K, C, 6]`.
 
 Candidates are in any order; they and the table are float64 and on the device of the observation.
 """
 
 Way = Callable[[Observation, Tensor], Tensor]
-"""From an observation in which all steps have a step after, or none has, and candidates to `[K, C, 6]`."""
+"""From an observation, in which all steps or none have a next step, and candidates to sums `[K, C, 6]`."""
 
 
 def adding(way: Way) -> Fill:
-    """A `Fill` from a way that gives its sums."""
+    """A `Fill` that adds the sums which `way` returns."""
 
     @wraps(way)
     def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
@@ -121,7 +121,7 @@ def each(seen: Observation, candidates: Tensor) -> Tensor:
 
 @adding
 def blocked(seen: Observation, candidates: Tensor) -> Tensor:
-    """Take each block of data once, with all candidates side by side `[K, C, block]`."""
+    """Read each block of data once, for all candidates together `[K, C, block]`."""
     u, g, c, r = _flat(seen)
     size = BLOCK if u.device.type == "cpu" else max(BLOCK, AT_ONCE // candidates.numel())
     table = candidates.new_zeros((*candidates.shape, len(Sums)))
@@ -160,9 +160,9 @@ def binned(seen: Observation, candidates: Tensor) -> Tensor:
     if later is not None:
         table[..., Sums.CROSS] = p * inside[7] + q * inside[8]
         table[..., Sums.LATER] = (later.flatten(1).double() ** 2).sum(1, keepdim=True)
-    # 0 · Σg is 0, or NaN if any gradient is not finite, in a window or outside: as δ itself would be.
+    # 0 · Σg is 0, or NaN if any gradient is not finite, inside a window or not: as δ itself would be.
     table[..., Sums.DELTA :] += (0 * g.sum(1))[:, None, None]
-    # Where f all but vanishes on every element of a window, the moments cancel to nothing but rounding.
+    # Where f almost vanishes on every element of a window, the moments cancel and only rounding is left.
     doubtful = table[..., Sums.SQUARE] < CANCELLED * (p * p * inside[4])
     for k in doubtful.any(1).nonzero()[:, 0].tolist():
         again = table.new_zeros((1, int(doubtful[k].sum()), len(Sums)))
@@ -172,10 +172,10 @@ def binned(seen: Observation, candidates: Tensor) -> Tensor:
 
 
 def held(distance: Tensor, moments: Sequence[Tensor], candidates: Tensor) -> Tensor:
-    """Sums of M moments over the elements inside each window `[M, K, C]`; all data are `[K, N]`."""
+    """Sums of M moments over the elements inside each window `[M, K, C]`; inputs are `[K, N]`."""
     ascending, order = candidates.sort(stable=True)
     steps, gaps = len(candidates), candidates.shape[1] + 1
-    gap = torch.searchsorted(ascending, distance)  # the first candidate that holds the element
+    gap = torch.searchsorted(ascending, distance)  # the smallest window that contains the element
     gap += gaps * torch.arange(steps, device=gap.device)[:, None]
     found = [torch.bincount(gap.view(-1), moment.view(-1), minlength=steps * gaps) for moment in moments]
     inside = torch.stack(found).view(-1, steps, gaps)[..., :-1].cumsum(-1)

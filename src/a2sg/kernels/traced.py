@@ -1,7 +1,7 @@
-"""How a watcher is shown a backward pass that the user's own `torch.compile` has traced.
+"""How a watcher sees a backward pass that the user's own `torch.compile` has traced.
 
-What it does with it, sums and clocks, no compiler can trace. So a graph holds one operation that no compiler
-looks into, and that finds the watcher by its key.
+A compiler cannot trace what the watcher does: sums and clocks. So the graph contains one operation that is
+opaque to compilers and finds the watcher by its key.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _numbers = itertools.count()
 
 
 def enlist(watcher: Watcher) -> str:
-    """A key by which graphs find a watcher, as long as it lives; text, as compilers make numbers symbolic."""
+    """A key by which graphs find a watcher while it exists; text, since compilers make numbers symbolic."""
     key = str(next(_numbers))
     _watchers[key] = watcher
     return key
 
 
 def show(watcher: Watcher, window: Tensor, steps: Steps, grads: Gradients) -> Gradients:
-    """Show all steps of a backward pass; gives its gradients, which make the graph keep the operation."""
+    """Show all steps of a backward pass; returns its gradients, so that the graph keeps the operation."""
     given = [grad for grad in grads if grad is not None]
     _, potential, upstream, carry, delta = steps
     shown = iter(_show(given, watcher.key, window, potential, upstream, carry, delta))

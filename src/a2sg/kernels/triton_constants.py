@@ -1,4 +1,4 @@
-"""What Triton's kernels are compiled for, and whether they run here. Importable without triton."""
+"""What the Triton kernels are compiled for, and whether they run here. Importable without triton."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from a2sg.surrogate import Surrogate
 
 @dataclass(frozen=True)
 class Levels:
-    """What the sums need of a neuron, as compile-time constants."""
+    """What the sums need to know about a neuron, as compile-time constants."""
 
     thresholds: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A surrogate as compile-time constants: which formula, with which numbers."""
+    """A surrogate as compile-time constants: its formula and numbers."""
 
     kind: str
     a: float
     b: float
     bounded: bool
     mass: float | None
-    """The area to divide by at window 1; None for the free height."""
+    """The area at window 1, to divide by; None for the free height."""
     scale: float
-    """A factor on all of it."""
+    """A factor on the whole shape."""
 
 
 @cache
 def available(device: str) -> bool:
-    """Whether triton is installed and runs on tensors of a kind of device: CUDA, or any if interpreted."""
+    """Whether triton is installed and runs on a kind of device: CUDA, or any with Triton's interpreter."""
     if importlib.util.find_spec("triton") is None:
         return False
     return device == "cuda" or (os.environ.get("TRITON_INTERPRET") == "1" and kernels().INTERPRETED)
@@ -50,7 +50,7 @@ def kernels() -> ModuleType:
 
 @cache
 def sum_kernels() -> ModuleType:
-    """Those of the sums; imports triton."""
+    """The kernels for the sums; imports triton."""
     from a2sg.kernels import triton_device_sums
 
     return triton_device_sums
@@ -58,10 +58,10 @@ def sum_kernels() -> ModuleType:
 
 @cache
 def shape_of(surrogate: Surrogate) -> Shape | None:
-    """A shape's formula and numbers; None if the kernels do not know it, such as a user's own."""
+    """A surrogate's formula and numbers; None if the kernels do not know it, such as a user's own."""
     formula = surrogate.formula()
     cls = type(surrogate)
-    # A class that changes a known shape, but not its formula, is another shape.
+    # A subclass that changes a known shape but not its formula is another shape.
     if formula is None or not all(
         issubclass(_definer(cls, "formula"), _definer(cls, name))
         for name in ("derivative", "profile", "ordinate")

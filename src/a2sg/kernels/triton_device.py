@@ -1,11 +1,11 @@
-"""The Triton kernels themselves. Imports triton: `triton_constants.kernels` imports this, late.
+"""The Triton kernels themselves. Imports triton, so only `triton_constants.kernels` imports this, late.
 
-One program takes BLOCK neurons of a layer `[T, N]`. What a neuron is made of is a compile-time constant:
-CELL is a dataclass of `triton_neuron`, its part LEVELS and SHAPE are those of `triton_constants`. Windows, a
-trained decay and all data are read from memory. A pointer may be None where its docstring says so.
+One program handles BLOCK neurons of a layer `[T, N]`. A neuron's equations are compile-time constants: CELL
+is a dataclass of `triton_neuron`; LEVELS, a part of it, and SHAPE are dataclasses of `triton_constants`.
+Windows, a trained decay and all data are read from memory. A pointer may be None where its docstring says so.
 """
 # mypy: ignore-errors
-# (A language of its own in Python's syntax.)
+# (Triton is a separate language in Python's syntax.)
 
 import triton
 import triton.language as tl
@@ -13,7 +13,7 @@ import triton.language as tl
 
 @triton.jit
 def _ratio(a, b):
-    """Rounded correctly: with Triton's own float32 division u / u need not be 1 at a window's edge."""
+    """A / b, rounded correctly: with Triton's own float32 division u / u may not be 1 at a window's edge."""
     return tl.div_rn(a, b) if a.dtype == tl.float32 else a / b
 
 
@@ -42,7 +42,7 @@ def _derivative(u, window, LEVELS: tl.constexpr, SHAPE: tl.constexpr):
     """ds/du at u, as `Gate.derivative`; `window` is a scalar of the same dtype."""
     total = tl.zeros_like(u)
     one = tl.full([1], 1, u.dtype)
-    inverse = _ratio(one, window)  # divisions per window, not per neuron
+    inverse = _ratio(one, window)  # divide once per window, not per neuron
     for k in tl.static_range(len(LEVELS.thresholds)):
         distance = u - LEVELS.thresholds[k]
         value = _profile(distance, inverse, SHAPE)
@@ -91,7 +91,7 @@ def _load(pointer, begin, offsets, inside, DTYPE: tl.constexpr):
 
 @triton.jit
 def _decay(decay, CELL: tl.constexpr, DTYPE: tl.constexpr):
-    """A trained decay is read from memory, a fixed one is a constant."""
+    """The decay: read from memory if it is trained, else a constant."""
     return tl.full((), CELL.decay, DTYPE) if decay is None else tl.load(decay).to(DTYPE)
 
 
@@ -189,11 +189,11 @@ def backward_kernel(
     DTYPE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Compute u[t] again, then go back through the T steps.
+    """Recompute u[t], then go back through the T steps.
 
-    u[t] is kept in registers if `potentials` is None, else there `[T, N]`. `grad_decay` is float64, one
-    number per program. Any of `grad_spikes`, `grad_final`, `initial`, `grad_initial` and `grad_decay`
-    may be None.
+    u[t] is kept in registers if `potentials` is None, else in `potentials` `[T, N]`. `grad_decay` is float64,
+    one number per program. Any of `grad_spikes`, `grad_final`, `initial`, `grad_initial` and `grad_decay` may
+    be None.
     """
     offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = offsets < size
@@ -237,7 +237,7 @@ def backward_kernel(
         for t in range(STEPS):
             u, v = _again(t * stride, v, decay, current, offsets, inside, CELL)
             tl.store(potentials + t * stride + offsets, u, mask=inside)
-        tl.debug_barrier()  # what one thread of the program wrote, another may read
+        tl.debug_barrier()  # one thread of the program may read what another wrote
         for back in range(STEPS):
             t = STEPS - 1 - back
             begin = t * stride

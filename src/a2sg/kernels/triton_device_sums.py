@@ -1,6 +1,6 @@
 """The Triton kernels for sums of candidate windows. Imports triton, as `triton_device` does, and late."""
 # mypy: ignore-errors
-# (A language of its own in Python's syntax.)
+# (Triton is a separate language in Python's syntax.)
 
 import triton
 import triton.language as tl
@@ -10,7 +10,7 @@ from a2sg.kernels.triton_device import _derivative, _load, _ratio
 
 @triton.jit
 def _scaled(block, size):
-    """A block divided by the largest of `size`, and that; NaN passes, and so does infinity, as inf · 0."""
+    """A block divided by the largest of `size`, and that; NaN stays NaN, and so does infinity, as inf · 0."""
     largest = tl.max(size)
     largest = tl.where(largest < 1e-37, 1.0, largest).to(block.dtype)  # else its inverse would overflow
     return block * _ratio(tl.full([1], 1, block.dtype), largest), largest.to(tl.float64)
@@ -31,7 +31,7 @@ def _add_block(
     TEMPORAL: tl.constexpr,
     GROUP: tl.constexpr,
 ):
-    """Σδ, Σ|δ|, Σδ², Σrδ with those of a block added, for GROUP candidates."""
+    """Σδ, Σ|δ|, Σδ², Σrδ plus those of a block, for GROUP candidates."""
     of_delta, of_abs, of_square, of_cross = sums
     if CARRIED:
         size = tl.maximum(tl.abs(g), tl.abs(c))
@@ -64,7 +64,7 @@ def _add_block(
 
 @triton.jit
 def _inside(u, window, LEVELS: tl.constexpr):
-    """Whether a window around any threshold holds u."""
+    """Whether u is inside the window around any threshold."""
     found = tl.abs(u - LEVELS.thresholds[0]) <= window
     for k in tl.static_range(1, len(LEVELS.thresholds)):
         found = found | (tl.abs(u - LEVELS.thresholds[k]) <= window)
@@ -95,12 +95,12 @@ def sums_kernel(
     `candidates` are `[K, groups · GROUP]`. Writes `partial` `[K, 5, programs, groups · SLOTS]`, float64:
     candidate k of a group is in slot k, the slots from GROUP on are empty. `carry` and `later` may be None;
     `later` has the first `known` steps. Sums are in DTYPE within a block and in float64 over blocks.
-    Gradients are divided by the block's largest, so that squares of small ones stay above 0 in float32; what
-    is 1e-19 times the largest may vanish.
+    Gradients are divided by the block's largest, so that squares of small ones stay above 0 in float32; those
+    below 1e-19 times the largest may vanish.
 
-    Where δ is 0 outside a window, only what the widest one holds is looked at: `queues`
-    `[K, groups, programs, 3, 2 · BLOCK]` keeps it until there is a block of it. None where there is a carry
-    or an unbounded shape.
+    If δ is 0 outside a window, only elements inside the widest window are processed: `queues`
+    `[K, groups, programs, 3, 2 · BLOCK]` collects them until they fill a block. It is None with a carry or an
+    unbounded shape.
     """
     slots = tl.arange(0, SLOTS)
     offsets = tl.arange(0, BLOCK)
@@ -141,7 +141,7 @@ def sums_kernel(
                 tl.store(queues + 4 * BLOCK + at, r, mask=held)
             ready = filled // BLOCK > before // BLOCK
             if ready:
-                tl.debug_barrier()  # what one thread of the program wrote, another may read
+                tl.debug_barrier()  # one thread of the program may read what another wrote
                 at = before // BLOCK % 2 * BLOCK + offsets
                 u = tl.load(queues + at)
                 g = tl.load(queues + 2 * BLOCK + at)
@@ -195,9 +195,9 @@ def add_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Adds the partial sums of one column and step, at COLUMNS candidates, to `table` `[K, C, 6]`.
+    """Add the partial sums of one column and step, at COLUMNS candidates, to `table` `[K, C, 6]`.
 
-    `stride` is the table's from one step to the next. Column 0 counts the N elements.
+    `stride` is that of the table's steps. Column 0 counts the N elements.
     """
     at = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     inside = at < count

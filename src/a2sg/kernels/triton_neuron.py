@@ -1,7 +1,7 @@
 """The neuron as Triton kernels: one program per block of neurons, all T steps with the state in registers.
 
-Importable without triton; `obstacle` then says so. Rounding is that of the reference (no fused
-multiply-add, exact division), so both make the same spikes.
+Importable without triton; `obstacle` then reports it. Rounding is that of the reference (no fused
+multiply-add, exact division), so both give the same spikes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Beyond it u[t] goes through a buffer [T, N]: unrolled code would take seconds to
 """
 
 REGISTERS = 64
-"""Those of a thread that hold potentials, at most."""
+"""Registers of a thread that hold potentials, at most."""
 
 WARPS = 4
 
@@ -45,9 +45,9 @@ class Cell(Levels):
 
 
 class Triton:
-    """Kernels of our own, for windows `[T]` on the device of the current.
+    """The package's own kernels, for windows `[T]` on the device of the current.
 
-    What they give lies in memory as the current does, if that is dense.
+    Their results have the memory layout of the current, if that is dense.
     """
 
     name = "triton"
@@ -108,7 +108,7 @@ class Triton:
         threshold_needs_grad: bool = False,
         watcher: Watcher | None = None,
     ) -> Gradients:
-        if watcher is not None:  # the reference has every step's gradient at hand
+        if watcher is not None:  # the kernels do not keep every step's gradient, the reference does
             look = watcher.watch(dynamics.gate, window, self.fill)
             return reference.gradients(
                 arriving,
@@ -127,8 +127,8 @@ class Triton:
         dtype = POTENTIAL[current.dtype]
         block = _block(steps, dtype)
         programs = -(-size // block)
-        # A buffer of its own, not the gradient's: threads may hold other elements when they come to read it,
-        # and a low-precision gradient could not hold it.
+        # Not stored in the gradient's buffer: the thread that reads an element need not be the one that wrote
+        # it, and a low-precision gradient could not hold it.
         potentials = None if steps <= KEPT else torch.empty_like(x, dtype=dtype)
         grad_current = torch.empty_like(x)
         grad_initial = None if initial is None else x.new_empty((1, size), dtype=dtype)
@@ -166,7 +166,7 @@ TRITON = Triton()
 
 
 def _step_by_step(drive: Drive) -> tuple[Tensor, Tensor | float, Tensor | None]:
-    """Current (normalised, one for every step), decay and initial potential."""
+    """The current of every step (normalised), decay and initial potential."""
     drive = drive.normalized()
     return drive.current.expand(drive.steps, *drive.current.shape[1:]), drive.decay, drive.initial
 
@@ -184,7 +184,7 @@ def _cell(decay: Tensor | float, dynamics: Dynamics) -> Cell:
 
 
 def _block(steps: int, dtype: torch.dtype) -> int:
-    """Neurons per program: eight a thread, fewer if T times as many potentials do not fit in registers."""
+    """Neurons per program: eight per thread, or fewer if their potentials over T do not fit in registers."""
     each = 4 if steps > KEPT else max(1, min(8, REGISTERS * 4 // (dtype.itemsize * steps)))
     return 32 * WARPS * (1 << each.bit_length() - 1)
 

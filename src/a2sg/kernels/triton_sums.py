@@ -11,20 +11,20 @@ from a2sg.kernels.sums import Observation, Sums
 from a2sg.kernels.triton_constants import Levels, shape_of, sum_kernels
 
 BLOCK = 512
-"""Elements of a block: few enough for float32 sums, and to stay in the registers of one warp."""
+"""Elements of a block: few enough to sum in float32 and to stay in the registers of one warp."""
 
 SLOTS = 128
-"""Candidates of a group at most: a program has the sums of one group in registers."""
+"""Most candidates in a group: a program keeps the sums of one group in registers."""
 
 PROGRAMS = 12
-"""Programs for each multiprocessor: as many as have their registers there (168 a thread) at once."""
+"""Programs per multiprocessor: as many as fit in its registers (168 per thread) at once."""
 
 ROWS, COLUMNS = 32, 32
-"""Partial sums that are added up at once, and of how many candidates."""
+"""Number of partial sums added up at once, and for how many candidates."""
 
 
 def takes(seen: Observation) -> bool:
-    """Whether the kernels, where they are `available`, know the neuron's shape."""
+    """Whether the kernels, if `available`, support the neuron's shape and size."""
     gate, potential = seen.gate, seen.potential
     known = bool(gate.thresholds) and shape_of(gate.surrogate) is not None
     return known and 0 < potential[0].numel() < LARGEST // 2
@@ -34,8 +34,8 @@ def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
     """One pass over the data of all steps per group of candidates; any known shape, any gradient, any levels.
 
     Terms are computed in the dtype of `potential` and added in it within blocks (so in float32 the sums
-    are good to about 1e-7), then in float64, always in the same order. Gradients may be of any size:
-    blocks are scaled to their largest. NaN or infinity in one makes the sums of every candidate NaN.
+    are accurate to about 1e-7), then in float64, always in the same order. Gradients may be of any size:
+    each block is divided by its largest. NaN or infinity in one makes the sums of every candidate NaN.
     """
     gate, potential, upstream, carry, later = seen
     layout = layout_of(potential)
@@ -90,12 +90,12 @@ def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
 
 
 def _in_groups(candidates: Tensor, groups: int, each: int) -> Tensor:
-    """`[K, groups · each]`: the last ones once more where they do not fill the last group."""
+    """Candidates `[K, groups · each]`: the last one is repeated to fill the last group."""
     missing = groups * each - candidates.shape[1]
     filled = torch.cat([candidates, candidates[:, -1:].expand(-1, missing)], 1) if missing else candidates
     return filled.contiguous()
 
 
 def _multiprocessors(device: torch.device) -> int:
-    """Of a GPU; interpreted, there is one."""
+    """Multiprocessors of a GPU; 1 for Triton's interpreter."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1

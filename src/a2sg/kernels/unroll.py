@@ -1,4 +1,4 @@
-"""The neuron as plain torch that autograd sees through, with any function in place of the hard spike."""
+"""The neuron in plain torch, which autograd differentiates, with any function in place of the hard spike."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def unroll(
         initial: potential before the first step `[B, ...]`; None is rest.
         window: `[T, ...]`.
         dynamics: what the neuron does in a step.
-        spike: stands in for the hard spike.
-        threshold: where it is a tensor, likewise.
+        spike: replaces the hard spike.
+        threshold: if it is a tensor, as `a2sg.kernels.spread` gives it.
 
     Returns:
         spikes `[T, B, ...]` in the dtype of `current`, the final potential `[B, ...]` and the potentials

@@ -1,7 +1,7 @@
 """Spiking neurons over `[T, B, ...]`: LIF, IF, PLIF, IntegerLIF; recurrent layers; LI, a read-out.
 
-A neuron starts at rest in every call and keeps nothing afterwards. Sequences in parts take and return the
-state explicitly.
+A neuron starts at rest in every call and keeps nothing afterwards. To feed a sequence in parts, pass the
+state from call to call.
 """
 
 from a2sg.neuron.constants import Constants

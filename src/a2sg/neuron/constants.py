@@ -1,4 +1,4 @@
-"""Constants of a neuron that are numbers, tensors with one number for each channel, or trained."""
+"""Constants of a neuron: numbers, tensors with one number for each channel, or trained parameters."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ RANGES: Mapping[str, Callable[[str, float], float]] = {
 
 
 class Constants(nn.Module):
-    """A module with constants: what is set is checked, is saved and moves with the module, and is trained.
+    """A module whose constants are checked when they are set, saved and moved with it, and may be trained.
 
-    A number stays a number. A tensor `[C]` becomes a buffer, an `nn.Parameter` a parameter, whether it was
-    given at the start or is set later.
+    A number stays a number. A tensor `[C]` becomes a buffer, an `nn.Parameter` a parameter, whether given at
+    the start or set later.
     """
 
     constants: ClassVar[Collection[str]] = tuple(RANGES)
@@ -37,7 +37,7 @@ class Constants(nn.Module):
             super().__setattr__(name, value)
 
     def _hold(self, name: str, value: Constant) -> None:
-        """Keep a constant that has been checked in the place of what was there."""
+        """Store a checked constant in place of the old value."""
         for place in (self.__dict__, self._parameters, self._buffers):
             place.pop(name, None)
         if isinstance(value, nn.Parameter):
@@ -51,7 +51,7 @@ class Constants(nn.Module):
         """Set constants, those named in `learn` as parameters.
 
         Raises:
-            InputError: for a value out of range, or a name that is no constant.
+            InputError: for a value out of range, or a name that is not a constant.
         """
         names = [learn] if isinstance(learn, str) else list(learn)
         for name in names:
@@ -62,11 +62,11 @@ class Constants(nn.Module):
 
 
 def checked(name: str, value: Constant) -> Constant:
-    """A constant in its range: a float, a tensor `[C]` of its own, or the parameter that was given.
+    """A constant in its range: a float, a copy of a tensor `[C]`, or the parameter that was given.
 
     Raises:
-        InputError: for a value out of range, a shape that is not `[C]`, or a tensor with a gradient that is
-            no parameter.
+        InputError: for a value out of range, a shape that is not `[C]`, or a tensor that requires a gradient
+            but is not a parameter.
     """
     within = RANGES[name]
     if not isinstance(value, Tensor):
@@ -74,7 +74,7 @@ def checked(name: str, value: Constant) -> Constant:
     trained = isinstance(value, nn.Parameter)
     require(
         trained or not value.requires_grad,
-        f"{name} is a tensor that wants a gradient but is no parameter, so that no optimizer would find it: "
+        f"{name} is a tensor that requires a gradient but is not a parameter, so no optimizer would find it: "
         f"pass nn.Parameter({name}), or {name}.detach()",
     )
     if value.dim() == 0 and not trained:
@@ -111,7 +111,7 @@ def require_channels(name: str, value: Constant, shape: Sequence[int]) -> Consta
 
 
 def shown(value: Constant) -> str:
-    """A constant as `repr` of a module says it."""
+    """A constant as `repr` of a module shows it."""
     if not isinstance(value, Tensor):
         return f"{value:g}"
     size = "" if value.dim() == 0 else f" of {value.numel()} channels"

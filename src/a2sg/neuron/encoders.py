@@ -1,4 +1,4 @@
-"""Numbers to spikes: rates (Poisson), latencies, and changes (delta)."""
+"""Encoders from numbers to spikes: by rate (Poisson), latency, or change (delta)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from a2sg.errors import InputError, require, require_count, require_positive, re
 
 
 class PoissonEncoder(nn.Module):
-    """Spikes at random, at a rate that is the intensity: s[t] is 1 with probability min(gain · x, 1).
+    """Random spikes at a rate proportional to the intensity: s[t] is 1 with probability min(gain · x, 1).
 
-    Steps and elements are independent, so the count of T steps is binomial: its mean is T · gain · x. Random
-    numbers are those of torch, or of a generator: the same seed gives the same spikes. Every forward pass
-    draws anew, in evaluation too. No gradient goes to x.
+    Steps and elements are independent, so the count over T steps is binomial, with mean T · gain · x. Random
+    numbers come from torch, or from a generator: the same seed gives the same spikes. Every forward pass
+    draws new ones, in evaluation too. No gradient flows to x.
 
     Args:
         steps: T.
         gain: probability of a spike at intensity 1, from 0 to 1.
-        generator: is drawn from; it has to be on the device of x.
+        generator: source of the random numbers; must be on the device of x.
 
     Raises:
         InputError: for an option out of range, or on a CPU for x outside of 0 to 1.
@@ -41,9 +41,9 @@ class PoissonEncoder(nn.Module):
 
 
 class LatencyEncoder(nn.Module):
-    """One spike for each element, the earlier the larger x: at step round((T - 1) · (1 - x)), from 0.
+    """One spike per element, earlier for larger x: at step round((T - 1) · (1 - x)), counted from 0.
 
-    Elements of at most `least` have none. Halves round to even, as torch does. No gradient goes to x.
+    Elements of at most `least` get none. Halves round to even, as in torch. No gradient flows to x.
 
     Args:
         steps: T.
@@ -70,12 +70,12 @@ class LatencyEncoder(nn.Module):
 class DeltaEncoder(nn.Module):
     """ON and OFF spikes where a signal has moved by a threshold since its last spike (delta modulation).
 
-    With the level r[0] = x[0]: ON if x[t] - r[t-1] >= threshold, OFF if it is <= -threshold, and then
-    r[t] = r[t-1] + threshold · (ON - OFF). While the signal moves by no more than the threshold in a step, r
-    stays less than the threshold away from it. No gradient goes to x.
+    The level starts at r[0] = x[0]. ON if x[t] - r[t-1] >= threshold, OFF if it is <= -threshold, and then
+    r[t] = r[t-1] + threshold · (ON - OFF). As long as the signal moves by at most the threshold per step, r
+    stays less than the threshold away from it. No gradient flows to x.
 
     Args:
-        threshold: above 0, in the unit of the signal.
+        threshold: above 0, in units of the signal.
 
     Raises:
         InputError: for an option out of range, or a signal without time and batch.
@@ -87,7 +87,7 @@ class DeltaEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """Spikes `[T, B, 2, ...]`, OFF before ON, of a signal `[T, B, ...]`; its first step has none."""
+        """Spikes `[T, B, 2, ...]`, OFF before ON, of a signal `[T, B, ...]`; none in the first step."""
         if x.dim() < 2 or not x.is_floating_point():
             raise InputError(
                 f"the signal must be floating point [T, B, ...], not {x.dtype} of shape {tuple(x.shape)}"
@@ -102,7 +102,7 @@ class DeltaEncoder(nn.Module):
 
 
 def _require_intensities(x: Tensor) -> None:
-    """Raise `InputError` for what is not from 0 to 1; a look that would stop a GPU's stream is left out."""
+    """Raise `InputError` for values outside 0 to 1; on a GPU they are not read, as that would stall it."""
     require(
         x.is_floating_point(),
         f"intensities must be floating point from 0 to 1, not {x.dtype}: scale pixels with .float() / 255",
@@ -112,6 +112,6 @@ def _require_intensities(x: Tensor) -> None:
         hint = (
             "divide pixels by 255"
             if low >= 0
-            else "pixels that are standardised are not (with data sets of your own, leave out mean and std)"
+            else "standardised pixels are not (for your own data sets, leave out mean and std)"
         )
         require(low >= 0 and high <= 1, f"intensities must be from 0 to 1, not {low:g} to {high:g}: {hint}")

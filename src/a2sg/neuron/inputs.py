@@ -1,4 +1,4 @@
-"""What layers over time take: `[T, B, ...]`, of which T, and the state of the call before."""
+"""Checks on the input of layers over time: `[T, B, ...]`, its T, and the state from the call before."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ def require_sequence(current: Tensor) -> None:
 
 
 def require_steps(steps: int, site: Site) -> None:
-    """Raise `InputError` if gradients are to go through more steps than a site has windows for."""
+    """Raise `InputError` if gradients would flow through more steps than the site has windows for."""
     if steps > site.steps and site.groups is None and torch.is_grad_enabled():
         raise InputError(
             f"this neuron has steps={site.steps}, but the input has T={steps} in its first dimension: inputs "
-            "are [T, B, ...], so if the batch came first, x.transpose(0, 1). To train with more steps than "
-            f"windows, make it with steps={steps} (load_state_dict takes the weights) or groups=1 (they "
-            "share a window); torch.no_grad() takes any T, and return_state=True a sequence in parts"
+            "are [T, B, ...], so if the batch came first, use x.transpose(0, 1). To train with more steps "
+            f"than windows, build the neuron with steps={steps} (load_state_dict still loads the weights) or "
+            "groups=1 (all steps share a window); under torch.no_grad() any T works, and with "
+            "return_state=True you can feed a sequence in parts"
         )
 
 

@@ -16,7 +16,7 @@ from a2sg.surrogate import Boxcar, Surrogate
 
 @register_neuron("integer_lif")
 class IntegerLIF(SpikingNeuron):
-    """Integer-valued LIF: s = round(clip(u / threshold, 0, levels)), halves up (Spike-driven Transformer V3).
+    """Integer LIF: s = round(clip(u / threshold, 0, levels)), halves round up (Spike-driven Transformer V3).
 
     The spike counts the thresholds (k - ½) · threshold reached, k = 1 .. levels, and the surrogate is a
     window around each. Boxcar with window threshold / 2 is the straight-through estimator.

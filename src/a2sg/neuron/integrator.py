@@ -15,11 +15,11 @@ from a2sg.neuron.state import State
 
 
 class LI(Constants, nn.Module):
-    """Leaky integrator: v[t] = decay · v[t-1] + I[t], without spikes and reset, for read-outs and regression.
+    """Leaky integrator: v[t] = decay · v[t-1] + I[t], without spikes or reset, for read-outs and regression.
 
     Args:
         steps: T, at least 1.
-        decay: the leak per step, 0 to 1: a number, a tensor `[C]` with one for each channel of
+        decay: the leak per step, from 0 to 1: a number, a tensor `[C]` with one value for each channel of
             `[T, B, C, ...]`, or an `nn.Parameter` of either, which is trained.
         learn: `"decay"` trains a decay that was given as a number.
 
@@ -38,18 +38,18 @@ class LI(Constants, nn.Module):
     def forward(
         self, current: Tensor, state: State | None = None, *, return_state: bool = False
     ) -> Tensor | tuple[Tensor, State]:
-        """Potentials for T steps of input, from rest; or of a part of a sequence, from a state on.
+        """Potentials for T steps of input, from rest; or for a part of a sequence, continuing from a state.
 
         Args:
             current: `[T, B, ...]`, floating point; any T.
-            state: what the call for the part before returned; None starts from rest.
-            return_state: whether to return the state too, also if none was given.
+            state: returned by the call for the part before; None starts from rest.
+            return_state: whether to return the state too, even if none was given.
 
         Returns:
-            v `[T, B, ...]` in float32 at least; with the state after them, if one was given or asked for.
+            v `[T, B, ...]` in float32 at least; and the state after them, if one was given or requested.
 
         Raises:
-            InputError: for a wrong rank or dtype, or a state of other inputs.
+            InputError: for a wrong rank or dtype, or a state from other inputs.
         """
         asked = state is not None or return_state
         require_sequence(current)
@@ -67,7 +67,7 @@ def integrated(current: Tensor, decay: Constant, initial: Tensor | None = None) 
 
     Args:
         current: I `[T, B, ...]`.
-        decay: leak per step, one or for each channel `[C]`.
+        decay: leak per step: a number, or one for each channel `[C]`.
         initial: v[0] `[B, ...]`; None is rest.
 
     Returns:

@@ -20,20 +20,20 @@ class LIF(SpikingNeuron):
 
     Args:
         steps: T, at least 1.
-        decay: the leak λ per step, 0 to 1: a number, or a tensor `[C]` with one for each channel of inputs
-            `[T, B, C, ...]`. An `nn.Parameter` of either is trained, as it is, without bounds.
+        decay: the leak λ per step, from 0 to 1: a number, or a tensor `[C]` with one value for each channel
+            of inputs `[T, B, C, ...]`. An `nn.Parameter` of either is trained directly, without bounds.
         threshold: Vth, above 0; likewise.
-        reset: `"soft"` subtracts the threshold, `"hard"` returns to 0.
+        reset: `"soft"` subtracts the threshold, `"hard"` sets the potential to 0.
         detach_reset: whether to leave the reset out of the gradient.
         surrogate: shape of ds/du.
-        window: half-width of the surrogate: one number, T numbers, or a tensor `[T, ...]` whose
-            `window[t]` broadcasts against `[B, ...]` (per channel: `[T, 1, C, 1, 1]`); of G groups likewise.
+        window: half-width of the surrogate: one number, T numbers, or a tensor `[T, ...]` whose `window[t]`
+            broadcasts against `[B, ...]` (per channel: `[T, 1, C, 1, 1]`). With groups, G instead of T.
         order: `"field"` or `"scaled"`, where the leak scales the input too (the A2SG research code).
-        learn: what is trained though it was given as a number: `"threshold"`, `"decay"`, or both in a list.
-        backend: how it is computed: `"auto"`, `"reference"` (plain torch), `"compiled"` (torch.compile) or
-            `"triton"` (kernels of our own, on CUDA).
-        groups: G, how many runs of steps, as equal as can be, share a window each, from 1 to T; None is a
-            window for each step.
+        learn: which constants given as numbers are trained: `"threshold"`, `"decay"`, or both in a list.
+        backend: how to compute it: `"auto"`, `"reference"` (plain torch), `"compiled"` (torch.compile) or
+            `"triton"` (this package's kernels, on CUDA).
+        groups: G, from 1 to T, the number of runs of steps, as equal in length as possible, each of which
+            shares a window; None: each step has its own window.
 
     Raises:
         InputError: for a value out of range.
@@ -42,7 +42,7 @@ class LIF(SpikingNeuron):
 
 @register_neuron("if")
 class IF(SpikingNeuron):
-    """Integrate-and-fire: a LIF that does not leak. Arguments as for `LIF`, but for `decay`."""
+    """Integrate-and-fire: a LIF that does not leak. Arguments as for `LIF`, except `decay`."""
 
     fixed = ("decay",)
 
@@ -57,7 +57,7 @@ class IF(SpikingNeuron):
 
 @register_neuron("plif")
 class PLIF(SpikingNeuron):
-    """A LIF whose decay is trained as sigmoid(raw_decay), and so stays within 0 and 1 (Fang et al., 2021).
+    """A LIF whose decay is trained as sigmoid(raw_decay), so it stays between 0 and 1 (Fang et al., 2021).
 
     Arguments as for `LIF`; `decay` is the initial value, strictly between 0 and 1: a number for one decay per
     layer, or a tensor `[C]` for one per channel.
@@ -74,11 +74,11 @@ class PLIF(SpikingNeuron):
 
 
 def _raw(decay: Constant) -> Tensor:
-    """What a sigmoid takes to `decay`, in float32 for a number."""
+    """The inverse sigmoid of `decay`, in float32 for a number."""
     require(
         not isinstance(decay, nn.Parameter),
-        "the decay of a PLIF is trained already: give the initial one as a number or a tensor [C]; an "
-        "nn.Parameter, trained as it is, goes with a2sg.LIF",
+        "a PLIF always trains its decay: give the initial one as a number or a tensor [C]; to train an "
+        "nn.Parameter directly, use a2sg.LIF",
     )
     number = torch.as_tensor(decay)
     require(

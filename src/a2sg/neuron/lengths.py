@@ -1,7 +1,7 @@
-"""Sequences of different lengths in a batch: padded at their ends, and left out after them.
+"""Sequences of different lengths in a batch: padded at the end, and ignored beyond it.
 
-A causal network gives the same outputs up to the end of a sequence, whatever comes after it. A read-out that
-leaves out what comes after has gradients that are exactly 0 there, and so are their sums.
+A causal network gives the same outputs up to the end of a sequence, whatever comes after. If the read-out
+ignores what comes after, gradients there are exactly 0, and so are their sums.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from a2sg.errors import require
 def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """A batch `[T, B, ...]` of B sequences `[T_b, ...]`, zeros after their ends; and their lengths `[B]`.
 
-    T is the longest of them.
+    T is the largest T_b.
 
     Raises:
-        InputError: for no sequence at all, or sequences of different shapes after T.
+        InputError: for no sequences, or sequences that differ in more than their length.
     """
     require(len(sequences) > 0, "pad needs at least one sequence, but got none")
     shapes = sorted({tuple(sequence.shape[1:]) for sequence in sequences if sequence.dim() > 0})
@@ -38,10 +38,10 @@ def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 def pad_batch(samples: Sequence[tuple[Tensor, Any]]) -> tuple[Tensor, Any, Tensor]:
     """Samples `(sequence [T_b, ...], label)` as `(x [T, B, ...], labels, lengths [B])`.
 
-    For the `collate_fn` of a loader.
+    Pass it to a loader as `collate_fn`.
 
     Raises:
-        InputError: as `pad`.
+        InputError: as for `pad`.
     """
     sequences, labels = zip(*samples, strict=True)
     x, lengths = pad(sequences)
@@ -49,7 +49,7 @@ def pad_batch(samples: Sequence[tuple[Tensor, Any]]) -> tuple[Tensor, Any, Tenso
 
 
 def within(lengths: Tensor, steps: int) -> Tensor:
-    """Which of T steps are before each sequence's end: bool `[T, B]`.
+    """Whether each of T steps is before a sequence's end: bool `[T, B]`.
 
     Args:
         lengths: `[B]`, whole numbers.
@@ -63,7 +63,7 @@ def mean_over_steps(outputs: Tensor, lengths: Tensor | None = None) -> Tensor:
 
     Args:
         outputs: floating point.
-        lengths: of the sequences `[B]`, from 1 to T; None: all have T.
+        lengths: of the sequences `[B]`, from 1 to T; None: all are T.
 
     Raises:
         InputError: for lengths that are not `[B]`.
@@ -73,7 +73,7 @@ def mean_over_steps(outputs: Tensor, lengths: Tensor | None = None) -> Tensor:
     require_lengths(lengths, outputs)
     shape = (*outputs.shape[:2], *(1,) * (outputs.dim() - 2))
     there = within(lengths, len(outputs)).view(shape)
-    # A selection, not a product: what a network gives after the end may be anything.
+    # A selection, not a product: a network may give anything after the end, even NaN.
     return torch.where(there, outputs, 0).sum(0) / lengths.to(outputs.dtype).view(shape[1:])
 
 
@@ -88,7 +88,7 @@ def last_of(outputs: Tensor, lengths: Tensor | None = None) -> Tensor:
 def require_lengths(lengths: Tensor, outputs: Tensor) -> None:
     """Raise `InputError` unless lengths are whole numbers `[B]` for outputs `[T, B, ...]`.
 
-    On a CPU also unless they are from 1 to T; to look would stop a GPU's stream.
+    On a CPU it also checks that they are from 1 to T; on a GPU reading them would stall its stream.
     """
     require(
         lengths.shape == outputs.shape[1:2] and not lengths.is_floating_point(),

@@ -1,7 +1,7 @@
-"""The constants of other libraries' leaky neurons as those of `a2sg.LIF`, and back.
+"""The constants of other libraries' leaky neurons translated to those of `a2sg.LIF`, and back.
 
-Between spikes all of them are u[t] = λ v[t-1] + g I[t], with a factor g on the current of 1 or 1 - λ. Ours
-has g = 1. Potentials and thresholds divided by g give the same spikes, so that the translation is exact.
+Between spikes all of them compute u[t] = λ v[t-1] + g I[t], where the factor g on the current is 1 or 1 - λ.
+Ours has g = 1. Dividing potentials and thresholds by g gives the same spikes, so the translation is exact.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from a2sg.errors import InputError, require, require_choice, require_positive, r
 
 @dataclass(frozen=True)
 class Library:
-    """How a library says what its leaky neuron does.
+    """How a library describes its leaky neuron.
 
     Attributes:
-        step: its published step before the reset, x the current.
-        leak: its name for what says the leak.
-        decay: λ, from that and dt.
-        leak_of: the reverse.
-        takes: its name for whether the current is multiplied by 1 - λ; or whether it always is.
+        step: its published step before the reset, where x is the current.
+        leak: its name for the constant that sets the leak.
+        decay: λ, from that constant and dt.
+        leak_of: that constant, from λ and dt.
+        takes: its name for the option that multiplies the current by 1 - λ; or whether it always does.
         threshold: its name for the threshold.
-        reset: its name for the reset, None if it has one kind.
-        resets: its values of that by ours, `"soft"` and `"hard"`.
-        defaults: what it takes for what is not given, by its names.
+        reset: its name for the reset, None if there is only one kind.
+        resets: its values for the reset, by ours, `"soft"` and `"hard"`.
+        defaults: its defaults, by its names.
     """
 
     step: str
@@ -47,7 +47,7 @@ def _kept(tau: float, dt: float) -> float:
 
 
 def _tau(decay: float, dt: float) -> float:
-    require(decay > 0, "this library keeps exp(-dt/tau) of a potential in a step, which cannot be 0")
+    require(decay > 0, "this library keeps exp(-dt/tau) of a potential per step, which cannot be 0")
     return -dt / math.log(decay)
 
 
@@ -132,27 +132,27 @@ LIBRARIES: Mapping[str, Library] = MappingProxyType(
         ),
     }
 )
-"""By name: `LIFNode` of SpikingJelly and of BrainCog, `Leaky` of snnTorch, `LIFBoxCell` of Norse, `LIF` of
-Sinabs and of Lava (floating point), and the membrane of `LIF` of Rockpool."""
+"""Libraries by name: `LIFNode` of SpikingJelly and of BrainCog, `Leaky` of snnTorch, `LIFBoxCell` of Norse,
+`LIF` of Sinabs and of Lava (floating point), and the membrane of `LIF` of Rockpool."""
 
 
 def lif_from(library: str, **constants: Any) -> dict[str, Any]:
-    """Options of `a2sg.LIF` that fire as a library's leaky neuron does, spike for spike.
+    """Options with which `a2sg.LIF` fires exactly like a library's leaky neuron, spike for spike.
 
-    A surrogate of theirs has its width in units of their potential: multiply it by our threshold over theirs.
+    The width of their surrogate is in units of their potential: multiply it by our threshold over theirs.
 
         neuron = a2sg.LIF(4, **lif_from("spikingjelly", tau=2.0, decay_input=False))
 
     Args:
         library: a name of `LIBRARIES`.
-        **constants: what it is given there, by its names; what is left out has its default there.
+        **constants: the constants of its neuron, by its names; the others have the library's defaults.
 
     Returns:
         `decay`, `threshold` and `reset`.
 
     Raises:
-        InputError: for a name the library does not have, a value out of range, or a reset that no neuron here
-            does.
+        InputError: for a name that the library does not have, a value out of range, or a reset that no neuron
+            here has.
     """
     row = LIBRARIES[require_choice("library", library, LIBRARIES)]
     for name in constants:
@@ -165,11 +165,11 @@ def lif_from(library: str, **constants: Any) -> dict[str, Any]:
     decay = row.decay(leak, dt)
     require(
         0 <= decay <= 1,
-        f"{row.leak}={leak:g} keeps {decay:g} of a potential in a step, which must be 0 to 1"
+        f"{row.leak}={leak:g} keeps {decay:g} of a potential per step, which must be from 0 to 1"
         + (f": is dt={dt:g} in the unit of {row.leak}?" if "dt" in row.defaults else ""),
     )
     gain = 1 - decay if _takes(row, given) else 1.0
-    require(gain > 0, f"{row.leak}={leak:g} takes no current in, so that the neuron never fires")
+    require(gain > 0, f"{row.leak}={leak:g} takes in no current, so the neuron never fires")
     threshold = require_positive(row.threshold, given[row.threshold]) / gain
     return {"decay": decay, "threshold": threshold, "reset": _reset(library, row, given)}
 
@@ -177,28 +177,28 @@ def lif_from(library: str, **constants: Any) -> dict[str, Any]:
 def lif_for(
     library: str, *, decay: float, threshold: float = 1.0, reset: str = "soft", dt: float | None = None
 ) -> dict[str, Any]:
-    """What to give a library's leaky neuron to fire as `a2sg.LIF` does, spike for spike.
+    """Constants with which a library's leaky neuron fires exactly like `a2sg.LIF`, spike for spike.
 
     Args:
         library: a name of `LIBRARIES`.
-        decay: λ, 0 to 1, of a LIF with `order="field"`.
+        decay: λ, from 0 to 1, of a LIF with `order="field"`.
         threshold: Vth, above 0.
         reset: `"soft"` or `"hard"`.
         dt: length of a step, for libraries that have one; None is their default.
 
     Returns:
-        Its constants by its names.
+        The library's constants, by its names.
 
     Raises:
-        InputError: for a value out of range, or one that the library cannot have.
+        InputError: for a value out of range, or one that the library does not support.
     """
     row = LIBRARIES[require_choice("library", library, LIBRARIES)]
     require_share("decay", decay)
     require_choice("reset", reset, ("soft", "hard"))
     require(reset in row.resets, f"{library} has no {reset} reset: its neurons have {', '.join(row.resets)}")
-    require(dt is None or "dt" in row.defaults, f"{library} has no dt: its constants are those of a step")
+    require(dt is None or "dt" in row.defaults, f"{library} has no dt: its constants are per step")
     leaks = row.takes is True or row.leak.startswith("tau")
-    require(decay < 1 or not leaks, f"{library} cannot have a leaky neuron with a decay of 1: take its IF")
+    require(decay < 1 or not leaks, f"{library} has no leaky neuron with a decay of 1: use its IF")
     dt = require_positive("dt", row.defaults.get("dt", 1.0) if dt is None else dt)
     found = {row.leak: row.leak_of(decay, dt)}
     found[row.threshold] = require_positive("threshold", threshold) * (
@@ -227,10 +227,10 @@ def _reset(library: str, row: Library, given: Mapping[str, Any]) -> str:
     found = next((ours for ours, theirs in row.resets.items() if theirs == value), None)
     if found is None:
         known = " or ".join(map(repr, row.resets.values()))
-        raise InputError(f"{row.reset} must be {known} to be one of a2sg.LIF, not {value!r}")
+        raise InputError(f"{row.reset} must be {known} for a2sg.LIF to match it, not {value!r}")
     require(
         library != "snntorch" or found == "hard" or not given["reset_delay"],
-        "snnTorch subtracts the threshold a step late, after the leak, which no neuron here does: build it "
+        "snnTorch subtracts the threshold one step late, after the leak, which no neuron here does: build it "
         "with reset_delay=False, or reset_mechanism='zero'",
     )
     return found

@@ -1,4 +1,4 @@
-"""Recurrent: a neuron whose spikes come back to it in the next step."""
+"""Recurrent: a neuron whose spikes are fed back to it in the next step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from a2sg.neuron.state import RecurrentState
 class Recurrent(nn.Module):
     """A recurrent layer: the neuron's current is I[t] + feedback(s[t-1]), with s[0] = 0.
 
-    The neuron runs step by step. `AdaptiveWindows` observes it as it does any other.
+    The neuron runs step by step. `AdaptiveWindows` observes it like any other.
 
     Args:
         neuron: such as `a2sg.LIF(steps)`.
@@ -22,7 +22,7 @@ class Recurrent(nn.Module):
             padded convolution.
 
     Raises:
-        InputError: if `neuron` is not of this package.
+        InputError: if `neuron` is not one of this package's.
     """
 
     def __init__(self, neuron: SpikingNeuron, feedback: nn.Module) -> None:
@@ -37,19 +37,19 @@ class Recurrent(nn.Module):
     def forward(
         self, current: Tensor, state: RecurrentState | None = None, *, return_state: bool = False
     ) -> Tensor | tuple[Tensor, RecurrentState]:
-        """Spikes for T steps of input, from rest; or of a part of a sequence, from a state on.
+        """Spikes for T steps of input, from rest; or for a part of a sequence, continuing from a state.
 
         Args:
             current: I `[T, B, ...]`, floating point; T as for the neuron.
-            state: what the call for the part before returned; None starts from rest.
-            return_state: whether to return the state too, also if none was given.
+            state: returned by the call for the part before; None starts from rest.
+            return_state: whether to return the state too, even if none was given.
 
         Returns:
-            Spikes `[T, B, ...]` in the dtype of `current`; with the state after them, if one was given or
-            asked for.
+            Spikes `[T, B, ...]` in the dtype of `current`; and the state after them, if one was given or
+            requested.
 
         Raises:
-            InputError: as the neuron's `forward`, or if the feedback has another shape than the input.
+            InputError: as for the neuron's `forward`, or if the feedback's shape differs from the input's.
         """
         asked = state is not None or return_state
         require_sequence(current)
@@ -62,7 +62,7 @@ class Recurrent(nn.Module):
             require(
                 back.shape == step.shape,
                 f"the feedback has shape {tuple(back.shape)}, the steps of the input have "
-                f"{tuple(step.shape)}: it must give a current for every neuron",
+                f"{tuple(step.shape)}: it must return a current for every neuron",
             )
             out, inner = self.neuron((step + back)[None], inner, return_state=True)
             spikes = out[0]

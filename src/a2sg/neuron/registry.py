@@ -1,4 +1,4 @@
-"""Neurons by name."""
+"""The registry of neurons, by name."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NEURONS: Registry[type[SpikingNeuron]] = Registry("neuron")
 def register_neuron(name: str) -> Callable[[Kind], Kind]:
     """A decorator: `a2sg.create_model`, recipes and the command line then know a neuron by `name`.
 
-    It is put on a subclass of `SpikingNeuron` that takes `steps`, `surrogate` and `window` by name, and
-    options of its own. The first line of the docstring is what `a2sg list neurons` says of it.
+    Put it on a subclass of `SpikingNeuron` that takes `steps`, `surrogate` and `window` by name; it may have
+    further options. `a2sg list neurons` shows the first line of its docstring.
 
     Raises:
         InputError: if another neuron has that name.

@@ -1,4 +1,4 @@
-"""What all neurons share: a site's windows, constants, shape checks, streaming."""
+"""`SpikingNeuron`, the base of all neurons: windows, constants, shape checks, streaming."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ from a2sg.window.site import Site
 
 
 class Record(NamedTuple):
-    """What a neuron did in one forward pass, as differentiable tensors."""
+    """Potentials and spikes of one forward pass of a neuron, as differentiable tensors."""
 
     potential: Tensor
     """u before the reset, `[T, B, ...]`."""
     spikes: Tensor
-    """`[T, B, ...]`, as the next layer gets them."""
+    """`[T, B, ...]`, as the next layer receives them."""
     threshold: Constant
-    """A tensor broadcasts against `potential`."""
+    """A number, or a tensor that broadcasts against `potential`."""
 
     @staticmethod
     def joined(parts: Sequence[Record]) -> Record:
-        """One of the parts of a sequence."""
+        """The parts of a sequence as one record."""
         potentials, spikes, thresholds = zip(*parts, strict=True)
         return Record(torch.cat(potentials), torch.cat(spikes), thresholds[0])
 
 
 class SharedOptions(TypedDict, total=False):
-    """Arguments of `SpikingNeuron` that every kind takes, for the signatures of kinds."""
+    """Arguments of `SpikingNeuron` that every kind of neuron takes, to type their signatures."""
 
     threshold: Constant
     detach_reset: bool
@@ -64,7 +64,7 @@ class SharedOptions(TypedDict, total=False):
 
 
 class NeuronOptions(SharedOptions, total=False):
-    """Likewise, those that all kinds but `IntegerLIF` take."""
+    """Arguments of `SpikingNeuron` that every kind except `IntegerLIF` takes."""
 
     reset: Reset
     surrogate: Surrogate
@@ -72,14 +72,14 @@ class NeuronOptions(SharedOptions, total=False):
 
 
 class SpikingNeuron(Constants, Site):
-    """What all neurons share: a site's windows, constants, kernels, streaming.
+    """The base of all neurons: a site's windows, constants, kernels, streaming.
 
-    Arguments as for `LIF`. A kind of its own that takes further ones passes these on, as `**options`.
+    Arguments as for `LIF`. A subclass with more arguments passes these on as `**options`.
 
     Attributes:
         decay: as given, or set since: a number, a buffer, or a parameter.
         threshold: likewise.
-        spike: None but while the neuron is unrolled (`a2sg.study.measure.unrolled`): it then runs step by
+        spike: None, except while the neuron is unrolled (`a2sg.study.measure.unrolled`): it then runs step by
             step in plain torch, with this in place of the hard spike, and nothing is observed.
     """
 
@@ -87,10 +87,10 @@ class SpikingNeuron(Constants, Site):
     threshold: Constant
     varies = True
     fixed: ClassVar[Collection[str]] = ()
-    """Arguments that this kind does not take, though it passes `**options` on."""
+    """Arguments that this kind does not take, although it passes `**options` on."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Where a kind passes `**options` on, its signature says which: for help, recipes and errors."""
+        """If a kind passes `**options` on, spell them out in its signature: for help, recipes and errors."""
         super().__init_subclass__(**options)
         _, *own = inspect.signature(cls.__init__).parameters.values()
         named = [each for each in own if each.kind is not each.VAR_KEYWORD]
@@ -146,7 +146,7 @@ class SpikingNeuron(Constants, Site):
         return self._call(self.steps).dynamics
 
     def _call(self, steps: int) -> Call:
-        """How this neuron is run; the same, with all that is prepared, as long as nothing has changed."""
+        """How to run this neuron; reused, with everything prepared for it, as long as nothing changes."""
         threshold = self.threshold
         height = None if isinstance(threshold, Tensor) else threshold
         equations = (self.thresholds(), height, self.reset, self.detach_reset, self.order)
@@ -162,33 +162,33 @@ class SpikingNeuron(Constants, Site):
                 self._known = (values, call)
         return call if steps == call.steps else call._replace(steps=steps)
 
-    def __getstate__(self) -> dict[str, Any]:  # kernels can be neither copied nor saved
+    def __getstate__(self) -> dict[str, Any]:  # kernels cannot be copied or saved
         return self.__dict__ | {"_known": None, "_stream": Stream()}
 
     def forward(
         self, current: Tensor, state: State | None = None, *, return_state: bool = False
     ) -> Tensor | tuple[Tensor, State]:
-        """Spikes for T steps of input, from rest; or of a part of a sequence, from a state on.
+        """Spikes for T steps of input, from rest; or for a part of a sequence, continuing from a state.
 
-        Feeding a sequence in parts, each with the state of the one before, gives the spikes and gradients of
-        the whole, and `AdaptiveWindows` sees them alike. Step t of the sequence has window t, or the last
-        one. For truncated back-propagation through time, pass `state.detach()`.
+        Feeding a sequence in parts, each with the state from the part before, gives the spikes and gradients
+        of the whole sequence, and the same sums in `AdaptiveWindows`. Step t of the sequence has window t, or
+        the last one. For truncated back-propagation through time, pass `state.detach()`.
 
-        T may differ from batch to batch: up to `steps`, or with `groups`, under `torch.no_grad()` or with a
-        state any. Windows are counted from the first step.
+        T may differ from batch to batch: up to `steps`; with `groups`, under `torch.no_grad()` or with a
+        state, any T. Windows are counted from the first step.
 
         Args:
             current: `[T, B, ...]`, floating point.
-            state: what the call for the part before returned; None starts from rest.
-            return_state: whether to return the state too, also if none was given.
+            state: returned by the call for the part before; None starts from rest.
+            return_state: whether to return the state too, even if none was given.
 
         Returns:
-            Spikes `[T, B, ...]` in the dtype of `current`; with the state after them, if one was given or
-            asked for.
+            Spikes `[T, B, ...]` in the dtype of `current`; and the state after them, if one was given or
+            requested.
 
         Raises:
-            InputError: for a wrong rank, dtype or T, a state of other inputs, or (on the CPU) NaN or infinity
-                in `current`.
+            InputError: for a wrong rank, dtype or T, a state from other inputs, or (on the CPU) NaN or
+                infinity in `current`.
         """
         if state is not None or return_state:
             return self._go_on(current, state)
@@ -199,12 +199,12 @@ class SpikingNeuron(Constants, Site):
     def normalized(
         self, current: Tensor, norm: Norm, addend: Tensor | None = None, steps: int | None = None
     ) -> Tensor:
-        """`forward` of a batch normalisation of `current`, in one pass that keeps `current` alone.
+        """`forward` of the batch-normalised `current`, in one pass that stores only `current`.
 
         Args:
-            current: `[T·B, C, ...]`; `[B, C, ...]` is the input of every step.
-            norm: the normalisation, which says which of the two.
-            addend: added to what is normalised, `[T, B, C, ...]`: the shortcut of a residual block.
+            current: `[T·B, C, ...]`, or `[B, C, ...]` as the input of every step.
+            norm: the normalisation; it says which of the two `current` is.
+            addend: added to the normalised current, `[T, B, C, ...]`: the shortcut of a residual block.
             steps: T; None is the neuron's own.
         """
         require_sequence(current)
@@ -213,11 +213,11 @@ class SpikingNeuron(Constants, Site):
         return self._run(self._call(steps), self.observer, current, self._used(steps), norm, addend)[0]
 
     def step(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """One step, for streaming: as `forward` of `current[None]` with a state.
+        """One step, for streaming: the same as `forward(current[None])` with a state.
 
         Args:
             current: `[B, ...]`.
-            state: what the last call returned; None starts from rest.
+            state: returned by the last call; None starts from rest.
 
         Returns:
             Spikes `[B, ...]` and the state after them.
@@ -226,7 +226,7 @@ class SpikingNeuron(Constants, Site):
         return spikes[0], after
 
     def _go_on(self, current: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """`forward` from a state on."""
+        """`forward`, continuing from a state."""
         require_sequence(current)
         potential, first = (None, 0) if state is None else require_state(state, current)
         steps = len(current)
@@ -239,7 +239,7 @@ class SpikingNeuron(Constants, Site):
         return spikes, State(final, first + steps)
 
     def _used(self, steps: int) -> Tensor:
-        """The windows of so many steps from rest `[steps]`."""
+        """The windows of this many steps from rest `[steps]`."""
         if steps == self.steps and self.groups is None:
             return self.window
         require_steps(steps, self)
@@ -255,7 +255,7 @@ class SpikingNeuron(Constants, Site):
         addend: Tensor | None = None,
         initial: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Spikes as the next layer gets them, and the final potential if it was asked for."""
+        """Spikes as the next layer receives them, and the final potential if the call keeps it."""
         leak, threshold = self.leak(), self.threshold
         if isinstance(leak, Tensor) or isinstance(threshold, Tensor):
             shape = current.shape if norm is None else (call.steps, *current.shape)
@@ -272,7 +272,7 @@ class SpikingNeuron(Constants, Site):
                 current, leak, initial, window, call, norm, addend, moved, watcher
             )
         else:
-            require(norm is None, "an unrolled neuron takes what is normalised already: call the norm first")
+            require(norm is None, "an unrolled neuron takes normalised input: call the norm first")
             spikes, final, potentials = unroll(
                 current, leak, initial, window, call.dynamics, self.spike, moved
             )

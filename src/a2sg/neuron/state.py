@@ -1,4 +1,4 @@
-"""What neurons carry from one call to the next of the same sequence."""
+"""The state that a layer carries from one call to the next of the same sequence."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ class State(NamedTuple):
     potential: Tensor
     """v after the reset, `[B, ...]`."""
     step: int
-    """Steps done since the sequence, or the part of it that gradients go through, began."""
+    """Steps done since the start of the sequence, or of the part of it that gradients flow through."""
 
     def detach(self) -> State:
         """The state for the next chunk of truncated back-propagation through time.
 
-        Gradients end here, and steps are counted anew: a window goes by the place in the backward pass.
+        Gradients end here, and steps are counted from 0 again: a step's window depends on its place in the
+        backward pass.
         """
         return State(self.potential.detach(), 0)
 
@@ -32,9 +33,9 @@ class RecurrentState(NamedTuple):
     """Of the last step `[B, ...]`."""
 
     def detach(self) -> RecurrentState:
-        """As `State.detach`."""
+        """See `State.detach`."""
         return RecurrentState(self.neuron.detach(), self.spikes.detach())
 
 
-# So that torch.load(weights_only=True), its default, reads them: they are plain data.
+# torch.load(weights_only=True), the default, may then read them: they are plain data.
 torch.serialization.add_safe_globals([State, RecurrentState])

@@ -1,4 +1,4 @@
-"""Who watches a neuron that gets its sequence in several calls."""
+"""Watching a neuron that gets its sequence in several calls."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from a2sg.kernels.watch import Gradient, Look, Steps, Watcher
 
 
 class Stream:
-    """Joins the backward passes of the calls of one sequence, of which the last comes first.
+    """Joins the backward passes of the calls of one sequence; the last call's comes first.
 
-    A step is compared with the step after it, which may have been in another call. So a call whose last step
-    comes right before the first that was shown goes on with what looked at that. One sequence at a time: the
-    calls of two must not take turns within one backward pass.
+    A step is compared with the next step, which may have been in another call. So if a call's last step comes
+    right before the first step shown so far, the look that saw that step continues with this call. This works
+    for one sequence at a time: calls of two sequences must not alternate within one backward pass.
     """
 
     def __init__(self) -> None:
         self._waiting: tuple[Place, Look] | None = None
 
     def part(self, watcher: Watcher, window: Tensor, first: int, initial: Tensor | None) -> Watcher:
-        """Who watches the backward pass of one call.
+        """The watcher for the backward pass of one call.
 
         Args:
-            watcher: of the neuron.
+            watcher: the neuron's.
             window: of all steps of the sequence up to the call's last.
             first: the call's first step, from 0.
-            initial: the potential that it begins with; gradients go on to the call before if it has one.
+            initial: the potential at its start; if it has a gradient, the call before is part of the same
+                backward pass.
         """
         linked = initial is not None and initial.requires_grad
         return _Part(self, watcher, window, first, linked)
 
     def look(self, place: Place) -> Look | None:
-        """What looked at the sequence from a place on, if that was shown right before."""
+        """The look that has seen the sequence from a place on, if it was the last to see a call."""
         return self._waiting[1] if self._waiting is not None and self._waiting[0] == place else None
 
     def wait(self, place: Place | None, look: Look) -> None:
-        """`look` has seen a sequence from a place on; None: there is nothing before it."""
+        """Remember that `look` has seen a sequence from a place on; None: no call comes before it."""
         self._waiting = None if place is None else (place, look)
 
 
@@ -70,8 +71,8 @@ class _Part(NamedTuple):
     @property
     def key(self) -> str:
         raise InputError(
-            "a neuron that gets its sequence in parts cannot be searched inside torch.compile: compile only "
-            "what lies between the neurons, or skip the search with windows.paused()"
+            "windows cannot be searched for a neuron that gets its sequence in parts inside torch.compile: "
+            "compile only what lies between the neurons, or skip the search with windows.paused()"
         )
 
     @property

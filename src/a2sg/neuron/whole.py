@@ -1,4 +1,4 @@
-"""What is done to all neurons of a model at once."""
+"""Functions for all neurons of a model at once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from a2sg.window.site import require_module
 
 
 def share_work(model: nn.Module) -> Work:
-    """Let all neurons of `model` count their work together: `auto` compiles them once that is a lot.
+    """Let all neurons of `model` count their work together: `auto` compiles them once they have done enough.
 
     Returns:
-        What they share from now on; it begins at 0.
+        The counter that they share from now on; it starts at 0.
     """
     work = Work()
     for module in model.modules():
@@ -29,8 +29,8 @@ def share_work(model: nn.Module) -> Work:
 def recording(model: nn.Module) -> Iterator[dict[str, list[Record]]]:
     """Collect potentials and spikes of every neuron in `model` while the context lasts.
 
-    Yields a dict from module name to one `Record` per forward pass. The tensors are part of the
-    graph: a loss may be built on them. Of nested contexts the innermost collects.
+    Yields a dict from module name to one `Record` per forward pass. The tensors are part of the graph, so a
+    loss may use them. Of nested contexts, the innermost collects.
     """
     require_module(model)
     neurons = {name: module for name, module in model.named_modules() if isinstance(module, SpikingNeuron)}
