@@ -117,7 +117,7 @@ def test_signatures_say_what_a_kind_takes():
     assert taken[IF] == [name for name in taken[LIF] if name != "decay"]
     assert taken[Own] == ["steps", "tau", *taken[LIF][1:]]
     with pytest.raises(InputError, match=r"takes decay, .*, not 'tresh'"):
-        a2sg.create_model("mlp", neuron="plif", neuron_options={"tresh": 1.0})
+        a2sg.create_model("mlp_small", neuron="plif", neuron_options={"tresh": 1.0})
 
 
 def test_options_of_a_signature_are_those_of_the_typed_dict():
