@@ -176,13 +176,13 @@ class Adapted(AdaptiveWindows):
         return found
 
     def revert(self) -> nn.Module:
-        """Undo `adapt`, the windows of our own neurons included, and return the model it was given."""
+        """Undo `adapt`, including the windows of this package's neurons, and return the original model."""
         self.detach()
         return revert(self.model)
 
     @property
     def _unsaved(self) -> dict[str, Site]:
-        """All: the model's state_dict is the host's."""
+        """All sites: the model's state_dict is the library's own."""
         return self.sites
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -195,7 +195,7 @@ class Adapted(AdaptiveWindows):
         super().load_state_dict(state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy watches the sites of its own."""
+        """A copy watches its own sites."""
         self.__dict__.update(state)
         self._join()
         self._arm()
@@ -211,7 +211,7 @@ class Adapted(AdaptiveWindows):
 
 
 class _Sites(nn.Module):
-    """Sites under the names of their layers, where `AdaptiveWindows` looks for them."""
+    """Holds the sites under the names of their layers, for `AdaptiveWindows` to find."""
 
     def __init__(self, sites: dict[str, Site]) -> None:
         super().__init__()

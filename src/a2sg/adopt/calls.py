@@ -1,4 +1,4 @@
-"""The swap of a module that calls spike functions by any name: each call has a site, by its turn."""
+"""The swap of a module that calls spike functions by any name: the order of calls gives each its site."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from a2sg.errors import InputError, called
 
 @dataclass(frozen=True)
 class Spikes:
-    """A spike function as it is called.
+    """A spike function as a module calls it.
 
     Attributes:
         function: its name, with its module.
         levels: where it fires.
-        decides: the arguments that this depends on, by position.
+        decides: the arguments, by position, that decide where it fires.
     """
 
     function: str
@@ -43,8 +43,8 @@ class Calls(Swap):
 
     Args:
         module: calls them.
-        spikes: what each layer calls.
-        turns: the layer of each call in one forward of the model, from 0; None is left as it is.
+        spikes: the function that each layer calls.
+        turns: the layer of each call in one forward of the model, from 0; None: leave the call unchanged.
         sites: one for each layer.
     """
 
@@ -69,11 +69,11 @@ class Calls(Swap):
 
     @property
     def counts(self) -> list[StepCount]:
-        """Steps of each layer, and turns."""
+        """The steps of each layer, and the turns."""
         return super().counts + ([] if self.run.count is None else [self.run.count])
 
     def name(self, name: str) -> None:
-        """Say how errors call the layers."""
+        """Set the names of the layers in errors."""
         super().name(name)
         if self.run.count is not None:
             self.run.count.label = called(name)
@@ -88,7 +88,7 @@ class _Layer:
         site.gate, self.threshold = gate_of(site.surrogate, spikes.levels)
 
     def fire(self, name: str, args: tuple[Any, ...], apply: Callable[..., Tensor]) -> Tensor:
-        """The spikes of one step, which `apply` makes."""
+        """The spikes of one step, made by `apply`."""
         label = self.site.count.label
         if name != self.spikes.function:
             raise InputError(f"{label} called {name}, not {self.spikes.function} {AGAIN}")
@@ -101,12 +101,12 @@ class _Layer:
 
 
 LISTED = 6
-"""Calls of a layer that a table names."""
+"""The most calls of a layer that a table lists."""
 AGAIN = "as in the example: undo with revert(), and adapt the model as it is now"
 
 
 class _Run:
-    """Stands before a module's forward, to see the spike functions that it calls."""
+    """Wraps a module's forward, to see the spike functions that it calls."""
 
     def __init__(self, module: nn.Module, layers: list[_Layer], turns: Sequence[int | None]) -> None:
         self.module = module
@@ -117,7 +117,7 @@ class _Run:
         self.count = None if set(turns) == {0} else Turns(len(turns))
 
     def calls(self, layer: int) -> str:
-        """Which calls are a layer's, from 1; "" if all are."""
+        """Which calls belong to a layer, from 1; "" if all do."""
         if self.count is None:
             return ""
         mine = [str(at) for at, turn in enumerate(self.turns, start=1) if turn == layer]
@@ -125,7 +125,7 @@ class _Run:
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         if torch.compiler.is_compiling():
-            # The compiler would look into the functions, and find the host's backward pass.
+            # The compiler would trace into the functions, and use the library's backward pass.
             from a2sg.adopt.untraced import untraced
 
             return untraced(self._forward, *args, **named)

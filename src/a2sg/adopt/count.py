@@ -1,4 +1,4 @@
-"""Which of the T steps of a sequence a layer is at, told from its calls."""
+"""Which of the T steps of a sequence a layer is at, counted from its calls."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ AT_ONCE = (
     "or it takes single steps, and was given all of them in one call: loop over them, or set step_mode='m'"
 )
 ONLINE = "the state is detached after every step, as in online training: each step is a sequence, so steps=1"
-"""What is wrong if a sequence does not have T steps, in the order in which it is to be looked at."""
+"""What may be wrong if a sequence does not have T steps, in the order in which to check."""
 
 
 class StepCount:
-    """Counts the steps of a sequence, and says so when they are not T.
+    """Counts the steps of a sequence, and raises an error when they are not T.
 
     Args:
         steps: T.
-        told: whether somebody always says where a sequence begins (the state of a host's neuron does). If
-            not, the call after the T-th begins the next one.
+        told: whether the start of each sequence is always reported (as the state of a library's neuron does).
+            If not, the call after the T-th starts the next sequence.
 
     Attributes:
         done: steps of the sequence so far.
-        live: whether a step of the sequence takes part in a backward pass; nothing else has to fit T.
-        together: the counts of one model, this one included. An error ends the sequences of all.
-        at: the step that was done last, from 0.
-        label: what errors call the layer.
+        live: whether a step of the sequence takes part in a backward pass; only such sequences need T steps.
+        together: the counts of one model, including this one. An error ends all their sequences.
+        at: the last step that was done, from 0.
+        label: the layer's name in errors.
     """
 
     def __init__(self, steps: int, told: bool = False) -> None:
@@ -49,13 +49,13 @@ class StepCount:
         self.at = 0
         self.live = False
         self.together = [self]
-        self._inside: int | None = None  # steps since the model's forward began; None if nobody says
-        self._fresh = False  # whether somebody said where this sequence began
-        self._over = False  # whether such a sequence is over, and nobody has said since where the next begins
+        self._inside: int | None = None  # steps since the model's forward began; None if that is not reported
+        self._fresh = False  # whether the start of this sequence was reported
+        self._over = False  # whether such a sequence is over, and the start of the next not yet reported
         self._replayed = 0
 
     def begin(self) -> None:
-        """A sequence begins with the next step.
+        """Start a sequence with the next step.
 
         Raises:
             InputError: if the last one had begun and did not have T steps.
@@ -65,7 +65,7 @@ class StepCount:
         self._fresh, self._over = True, False
 
     def finish(self) -> str:
-        """End the sequence; what is wrong with it, or nothing."""
+        """End the sequence; returns what is wrong with it, if anything."""
         misfit = self._too_few() if self.live and 0 < self.done < self.steps else ""
         self._over = self._over or (self._fresh and self.live)
         self._fresh = False
@@ -74,17 +74,17 @@ class StepCount:
         return misfit
 
     def enter(self) -> None:
-        """The model's forward begins: with a sequence, unless the caller's loop makes one step of each."""
+        """The model's forward begins, and a sequence with it, unless each forward is one step of a loop."""
         done = self.done in (0, self.steps) or not self.live or (self._inside or 0) > 1
         if done and not self.told:
             self.begin()
         self._inside = 0
 
     def next(self) -> int:
-        """The step that is now done, from 0.
+        """Count a step; returns its number, from 0.
 
         Raises:
-            InputError: if it is one more than T, or goes on from a sequence that is over.
+            InputError: if it is one more than T, or continues a sequence that is over.
         """
         if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
             # A checkpoint runs the layer again, in the backward pass.
@@ -106,7 +106,7 @@ class StepCount:
         return self.at
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy is at the beginning of a sequence, and alone."""
+        """A copy is at the start of a sequence, and shares no counts."""
         return {"steps": self.steps, "told": self.told, "label": self.label}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ class StepCount:
 
 
 class Turns(StepCount):
-    """Counts the calls that a module makes in each forward of the model, which are those of the example.
+    """Counts the calls that a module makes in each forward of the model: the same ones as in the example.
 
     Args:
         calls: how many.
@@ -147,10 +147,10 @@ class Turns(StepCount):
         self._inside = 0
 
     def next(self) -> int:
-        """The call that is now made, from 0.
+        """Count a call; returns its number, from 0.
 
         Raises:
-            InputError: if it is one too many, or is made again by a checkpoint.
+            InputError: if it is one too many, or a checkpoint repeats it.
         """
         if torch._C._current_graph_task_id() != -1:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Finds what makes spikes in a model, and asks its library's file how to adapt it."""
+"""Finds what makes spikes in a model; the file for its library then says how to adapt it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Adopt = Callable[[nn.Module, SpikeSite], Swap | str | None]
 Host = TypeVar("Host", bound=Adopt)
 
 HOSTS: Registry[Adopt] = Registry("host library")
-"""By the package that a module's class, or one of its bases, comes from. None of them is imported here."""
+"""Hosts by the package that a module's class, or one of its bases, comes from. None is imported here."""
 
 
 def register_host(package: str) -> Callable[[Host], Host]:
@@ -54,21 +54,21 @@ Window = float | Sequence[float] | Tensor
 
 @dataclass
 class Found:
-    """What was found in a model, by the names of its modules."""
+    """Everything found in a model, by module name."""
 
     swaps: dict[str, tuple[nn.Module, Swap]] = field(default_factory=dict)
     left_alone: dict[str, str] = field(default_factory=dict)
-    """What makes spikes and cannot be adapted: why."""
+    """Why modules that make spikes cannot be adapted."""
 
     def has(self, name: str) -> bool:
-        """Whether the spikes of a module, or of what it is a part of, are known already."""
+        """Whether the spikes of a module, or of a module that contains it, have been found already."""
         functions = [within(layer, own) for layer, (_, swap) in self.swaps.items() for own in swap.attributes]
         parts = (*functions, *self.left_alone)
         return name in self.swaps or any(f"{name}.".startswith(f"{part}.") for part in parts)
 
     @property
     def sites(self) -> dict[str, Site]:
-        """All sites, by the names of their layers."""
+        """All sites, by layer name."""
         return {
             layer: site for name, (_, swap) in self.swaps.items() for layer, site in swap.sites(name).items()
         }
@@ -99,7 +99,7 @@ def find(
         )
         return made.to(device)
 
-    site()  # so that a wrong option is told as what it is, not as a layer's
+    site()  # so that a wrong option is reported as such, not as a layer's fault
     named = plain.named(functions)
     found = Found()
     for name, module in model.named_modules():

@@ -1,4 +1,4 @@
-"""The host's spikes forward, the surrogate backward."""
+"""The library's spikes in the forward pass, the surrogate in the backward pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from a2sg.kernels.drive import POTENTIAL
 from a2sg.kernels.gate import Gate
 
 Look = Callable[[Tensor, Tensor, Tensor], None]
-"""Is shown the potential, the upstream gradient and δ of one step `[B, ...]`."""
+"""Called with the potential, the upstream gradient and δ of one step `[B, ...]`."""
 
 
 def fire(
@@ -23,13 +23,13 @@ def fire(
     look: Look | None,
     spikes: Callable[[], Tensor],
 ) -> Tensor:
-    """What `spikes()` returns, with ds/du of `gate` at a window.
+    """The result of `spikes()`, with ds/du of `gate` at a window.
 
     Args:
         potential: as `gate` reads it, any shape.
-        window: 0-d; or the gate's shape at that window, where it is a ramp.
+        window: 0-d; or the gate's shape at that window, if it is a ramp.
         gate: thresholds and surrogate.
-        look: is shown the step in the backward pass; None on unobserved iterations.
+        look: called with the step in the backward pass; None on unobserved iterations.
         spikes: makes the spikes, of the shape of `potential`.
     """
     return _Spike.apply(potential, window, gate, look, spikes)

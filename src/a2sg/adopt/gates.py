@@ -16,7 +16,7 @@ from a2sg.surrogate import Surrogate
 
 @dataclass(frozen=True)
 class Distance(Gate):
-    """One threshold, for what is the distance to it already."""
+    """One threshold, for input that is already the distance to it."""
 
     thresholds: tuple[float, ...] = (0.0,)
 
@@ -25,7 +25,7 @@ class Distance(Gate):
 
 
 def gate_of(surrogate: Surrogate, levels: Levels) -> tuple[Gate, float]:
-    """The gate of a function that fires at `levels`, and what is to be taken from its potential for it."""
+    """The gate of a function that fires at `levels`, and what to subtract from its potential first."""
     if levels.heights == (1.0,):
         return Distance(surrogate), levels.thresholds[0]
     if set(levels.heights) == {1.0}:
@@ -35,9 +35,9 @@ def gate_of(surrogate: Surrogate, levels: Levels) -> tuple[Gate, float]:
 
 @dataclass(frozen=True)
 class Stairs(Gate):
-    """Thresholds at which the level rises by heights of its own: ds/du = Σ_k h_k f(u - threshold_k; window).
+    """Thresholds with different heights: ds/du = Σ_k h_k f(u - threshold_k; window).
 
-    As `Gate`, whose heights are 1.
+    Like `Gate`, where every height is 1.
     """
 
     heights: tuple[float, ...] = ()
@@ -54,8 +54,8 @@ class Stairs(Gate):
 class Multiples(Gate):
     """A spike for each whole multiple of a threshold that u has reached: Σ_k f(u - k·threshold), k = 1, 2, …
 
-    As `Gate` with thresholds at all multiples, at the cost of those alone whose windows reach u. (A window as
-    wide as the threshold reaches up to the next multiple, but not onto it.)
+    Like `Gate` with thresholds at all multiples, but only those whose windows reach u cost anything. (A
+    window as wide as the threshold reaches up to the next multiple, but does not include it.)
 
     Args:
         surrogate: of a bounded shape.
@@ -63,7 +63,7 @@ class Multiples(Gate):
         most: the largest number of spikes; None for no limit.
 
     Raises:
-        InputError: for an unbounded shape, whose sum would have no end.
+        InputError: for an unbounded shape, whose sum would be infinite.
     """
 
     thresholds: tuple[float, ...] = ()
@@ -93,11 +93,11 @@ class Multiples(Gate):
 
     @property
     def reach(self) -> float:
-        """The widest window to which the two nearest multiples are all that matters."""
+        """The widest window for which only the two nearest multiples matter."""
         return self.threshold if isinstance(self.threshold, float) and self.most is None else 0.0
 
     def nearest(self, potential: Tensor) -> tuple[Tensor, Tensor]:
-        """The distances to the multiple that was reached last, or to the first one; and to the one after."""
+        """The distances to the last multiple reached (or the first one), and to the one after it."""
         level = (potential / self.threshold).floor_().clamp_(min=1)
         reached = potential - level * self.threshold
         return reached, reached - self.threshold

@@ -1,4 +1,4 @@
-"""Sees every call of an `autograd.Function`, under whatever name it is called."""
+"""Intercepts every call of an `autograd.Function`, whatever name it is called by."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _here = threading.local()
 
 @contextmanager
 def intercepting(handler: Handler) -> Iterator[None]:
-    """Every `Function.apply` of this thread goes through `handler`; the innermost one alone.
+    """Send every `Function.apply` of this thread through `handler`; of nested ones, only the innermost.
 
-    An alias (`act = Fire.apply`) is bound to `Function.apply` itself, and a class may be made again in every
-    forward: neither can be replaced. But all of them end in `super().apply`, so a base class gets an `apply`
-    for as long as somebody listens. While none does, torch is as it was.
+    An alias (`act = Fire.apply`) is bound to `Function.apply` itself, and a class may be created again in
+    every forward: neither can be replaced. But all of them end in `super().apply`, so a base class gets an
+    `apply` while there is a handler. Without one, torch is unchanged.
     """
     global _listening
     handlers = _here.__dict__.setdefault("handlers", [])
@@ -52,5 +52,5 @@ def _apply(function: type[Function], *args: Any, **named: Any) -> Any:
 
 
 def name_of(function: type[Function]) -> str:
-    """The same for one that is made again in every forward."""
+    """A key that stays the same for a function that is created again in every forward."""
     return f"{function.__module__}.{function.__qualname__}"

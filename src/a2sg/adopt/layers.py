@@ -1,4 +1,4 @@
-"""Which calls of a module's spike functions are the steps of one layer, read from the graph of an example."""
+"""Which calls of a module's spike functions are steps of the same layer, from the graph of an example."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from a2sg.errors import InputError, called
 def layers(name: str, calls: Sequence[Call], steps: int, spikes: set[Any]) -> list[int]:
     """The layer of each call that a module makes, from 0.
 
-    Calls belong together if their potentials have a weight, a state or an input in common, and no spikes
-    between. Where layers share a weight, or one adds another's potential, the lines of the code that calls
-    tell them apart. A layer has T calls; or one in all, where the caller's loop makes one step of a forward.
+    Calls belong together if their potentials share a weight, a state or an input, without spikes in between.
+    If layers share a weight, or one adds another's potential, the lines of code that make the calls tell them
+    apart. A layer has T calls; or only one, if each forward is one step of the caller's loop.
 
     Args:
         name: of the module.
-        calls: all that it made, in order.
+        calls: all its calls, in order.
         steps: T.
         spikes: the nodes of the graph that made spikes.
 
@@ -40,7 +40,7 @@ def layers(name: str, calls: Sequence[Call], steps: int, spikes: set[Any]) -> li
 
 
 def _joined(calls: Sequence[Call], spikes: set[Any]) -> list[int]:
-    """The number of each call's group: those whose potentials come from a common node, back to spikes."""
+    """The group of each call: calls whose potentials share a node of the graph, going back to spikes."""
     group = list(range(len(calls)))
     owner: dict[Any, int] = {}
     for at, call in enumerate(calls):
@@ -57,7 +57,7 @@ def _joined(calls: Sequence[Call], spikes: set[Any]) -> list[int]:
 
 
 def _numbered(keys: Iterable[Hashable]) -> list[int]:
-    """Keys as numbers from 0, in the order in which they come first."""
+    """Keys as numbers from 0, in order of first appearance."""
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 

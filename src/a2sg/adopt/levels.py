@@ -12,22 +12,22 @@ from torch import Tensor
 from a2sg.errors import require
 
 FARTHEST = 2.0**15
-"""Thresholds are looked for between this and its negative: what every dtype holds."""
+"""Thresholds are searched between this and its negative, which every dtype can hold."""
 MOST = 64
-"""Levels that a neuron may have; what has more is a quantiser."""
+"""Most levels of a neuron; a function with more is a quantiser."""
 AROUND = 513
-"""Potentials at which a function is tried once more, for one that draws its spikes."""
+"""Potentials at which a function is called twice, to find one whose spikes are random."""
 NEAR = 1e-6
-"""Relative distance to a threshold at which a comparison may go either way, if rounding is not wider."""
+"""Relative distance to a threshold within which a comparison may go either way; rounding may widen it."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """A function of the potential that is 0 at first and flat but for steps upwards.
+    """A function of the potential that starts at 0 and is flat except for steps upwards.
 
     Attributes:
-        thresholds: where it steps, ascending. Whether a potential right there fires is left open.
-        heights: by how much; 1 for a spike.
+        thresholds: where it steps, ascending. Whether a potential exactly there fires is left open.
+        heights: the size of each step; 1 for a spike.
     """
 
     thresholds: tuple[float, ...]
@@ -39,7 +39,7 @@ class Levels:
         return where if steps == [1.0] else f"{where} (by {', '.join(f'{step:g}' for step in steps)})"
 
     def near(self, other: Levels) -> bool:
-        """Whether two are the same but for rounding."""
+        """Whether two are equal up to rounding."""
         mine, theirs = ((*levels.thresholds, *levels.heights) for levels in (self, other))
         return len(mine) == len(theirs) and bool(np.allclose(mine, theirs, rtol=1e-4, atol=1e-4))
 
@@ -54,25 +54,25 @@ class Levels:
 
 
 class Unclear(str):
-    """Why nothing is known of where a function fires."""
+    """Why it is unknown where a function fires."""
 
 
 def find_levels(function: Callable[[Tensor], Tensor], like: Tensor) -> Levels | str:
-    """The levels of an elementwise function that never falls.
+    """The levels of an elementwise function that never decreases.
 
     Args:
         function: of potentials, in float32.
-        like: a potential that it is called with: its device and number of dimensions are used.
+        like: an example of a potential: its device and number of dimensions are used.
 
     Returns:
-        The levels; or why there are none, as the rest of a sentence about the function. It is empty for what
-        does not step at all, or without end: another kind of function.
+        The levels; or why there are none, as the rest of a sentence about the function. The reason is empty
+        for a function without steps, or with endlessly many: another kind of function.
     """
     devices = [like.device.index] if like.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices):
             return _bisect(function, like)
-    except Exception as error:  # whatever it does with potentials that it was not made for
+    except Exception as error:  # it may do anything with unexpected potentials
         kind = type(error).__name__
         return Unclear(f"cannot be tried on single potentials ({kind}): does a tensor say where it fires?")
 
@@ -118,16 +118,16 @@ LEAST = int(np.iinfo(np.int32).min)
 
 
 def _places(numbers: np.ndarray) -> np.ndarray:
-    """Where numbers are among all of float32: whole, and in their order."""
+    """The position of numbers among all float32 numbers, as integers in the same order."""
     bits = numbers.view(np.int32).astype(np.int64)
     return np.where(bits < 0, LEAST - bits, bits)
 
 
 def _numbers(places: np.ndarray) -> np.ndarray:
-    """The numbers at these places."""
+    """The float32 numbers at these positions."""
     return np.where(places < 0, LEAST - places, places).astype(np.int32).view(np.float32)
 
 
 def _rounder(*neighbours: np.float32) -> float:
-    """The one that is written shorter: a threshold as a person writes it."""
+    """The number with the shorter decimal form: a threshold as a person would write it."""
     return float(min(map(str, neighbours), key=len))

@@ -1,8 +1,8 @@
 """Norse: cells and modules of LIF, LIFBox, IAF, LIFEx, LIFAdEx, LSNN and Izhikevich.
 
-A cell is given its step as a function (`activation`), which calls the `threshold` of its Python module with
-u - Vth and the name of a surrogate. That very function is run with another `threshold`. Where a sequence
-begins there is no state, or one that carries no graph.
+A cell gets its step as a function (`activation`), which calls the `threshold` of its Python module with
+u - Vth and the name of a surrogate. The same function is run with another `threshold`. At the start of a
+sequence there is no state, or one that carries no graph.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ STEPS = tuple(
     f"norse.torch.functional.{name}"
     for name in ("lif", "lif_box", "iaf", "lif_ex", "lif_adex", "lsnn", "izhikevich")
 )
-"""Where steps live that call `threshold` once, for their spikes."""
+"""Modules with steps that call `threshold` once, for their spikes."""
 
 ADJOINT = "norse.torch.functional.adjoint"
-"""Where steps live whose backward pass is written out."""
+"""Modules with steps that have a hand-written backward pass."""
 
 
 def adopt(cell: nn.Module, site: SpikeSite) -> Swap | str | None:
     """Norse: cells and modules of LIF, LIFBox, IAF, LIFEx, LIFAdEx, LSNN and Izhikevich.
 
-    Gives the swap of a cell or module; why there is none; or None for what does not spike.
+    Returns the swap of a cell or module; or why there is none; or None for a module without spikes.
 
     Raises:
         InputError: for the adjoint method, whose step has no surrogate.
@@ -57,7 +57,7 @@ def adopt(cell: nn.Module, site: SpikeSite) -> Swap | str | None:
 
 
 class _Step:
-    """A step of Norse whose spikes are the site's."""
+    """A step of Norse whose spikes come from the site."""
 
     def __init__(self, original: FunctionType, site: SpikeSite) -> None:
         self.original = original

@@ -46,7 +46,7 @@ def adopt(module: nn.Module, site: SpikeSite, name: str, levels: Levels) -> Swap
 
 
 class _Named(Fire):
-    """A spike function that fires where it was said, which is looked at in its first call."""
+    """A spike function that fires where the user said, which its first call checks."""
 
     def __init__(self, original: Any, site: SpikeSite, name: str, levels: Levels) -> None:
         super().__init__(original, site)
@@ -65,7 +65,7 @@ class _Named(Fire):
 
 
 def agree(what: str, said: Levels, found: Levels | str) -> None:
-    """Raise `InputError` if a spike function is known to do something else than was said."""
+    """Raise `InputError` if a spike function is known to behave differently from what the user said."""
     if isinstance(found, Levels) and not found.near(said):
         raise InputError(
             f"{what} was said to fire at {said}, but fires at {found}: say so in functions, or leave it out "
@@ -79,10 +79,10 @@ def agree(what: str, said: Levels, found: Levels | str) -> None:
 
 
 def ours(module: SpikingNeuron | SpikeSite, steps: int, surrogate: Surrogate | None) -> Swap:
-    """The swap of a neuron or site of this package, which keeps its surrogate unless told another.
+    """The swap of a neuron or site of this package, which keeps its surrogate unless another is given.
 
     Raises:
-        InputError: if its T is another.
+        InputError: if its T differs.
     """
     if module.steps != steps:
         raise InputError(f"{type(module).__name__} has steps={module.steps}, but steps={steps} was asked for")
@@ -95,7 +95,7 @@ def ours(module: SpikingNeuron | SpikeSite, steps: int, surrogate: Surrogate | N
 
 @dataclass
 class Named:
-    """What the user names.
+    """The spike functions that the user names.
 
     Attributes:
         modules: by class, the attribute that makes spikes, and where.
@@ -110,7 +110,7 @@ def named(functions: Functions) -> Named:
     """Spike functions as the user names them.
 
     Raises:
-        InputError: if it is something else.
+        InputError: if they have another form.
     """
     found = Named()
     for kind, value in functions.items() if isinstance(functions, Mapping) else [(functions, None)]:
@@ -130,7 +130,7 @@ def named(functions: Functions) -> Named:
 
 
 def _attribute(value: Any) -> tuple[str, Levels] | None:
-    """An attribute and where it fires, 0 if that is not said; None for anything else."""
+    """An attribute and where it fires, by default 0; None for anything else."""
     name, where = value if isinstance(value, tuple) and len(value) == 2 else (value, 0.0)
     levels = _levels(where)
     return (name, levels) if isinstance(name, str) and levels else None

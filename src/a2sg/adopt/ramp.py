@@ -1,6 +1,6 @@
-"""An affine shape's δ in three passes over the data, where plain torch takes eight.
+"""An affine shape's δ in three passes over the data, where plain torch needs eight.
 
-The formula is `WindowedAffine.coefficients`; what differs from `derivative` is rounding alone.
+The formula is `WindowedAffine.coefficients`; only rounding differs from `derivative`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Ramp:
     Attributes:
         edge: the first number above the window, in float64.
         edge_single: the same in float32.
-        multiples: where the thresholds are, if there are several.
+        multiples: the thresholds, if there are several.
     """
 
     window: float
@@ -53,7 +53,7 @@ class Ramp:
 
 
 def ramps(gate: Gate, window: Tensor) -> list[Ramp | None]:
-    """A gate's surrogate at each window of `[T]`; None where it is no ramp, or not that simple."""
+    """A gate's surrogate at each window of `[T]`; None if it is not a ramp, or not a simple one."""
     shape = gate.surrogate
     if not isinstance(gate, Distance | Multiples) or not isinstance(shape, WindowedAffine):
         return [None] * len(window)

@@ -1,4 +1,4 @@
-"""Which calls that were seen in an example make spikes, and the sites for them."""
+"""Which of an example's calls make spikes, and the sites for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from a2sg.adopt.watch import Call, Example, watch
 from a2sg.errors import InputError, called, require
 
 Said = Mapping[type[Function], Levels]
-"""Where functions fire, as the user says."""
+"""Where functions fire, according to the user."""
 
 
 def seen(
@@ -29,7 +29,7 @@ def seen(
     said: Said,
     known: Callable[[str], bool],
 ) -> tuple[dict[str, Calls], dict[str, str]]:
-    """Swaps for the modules that are seen to call spike functions; and why others have none.
+    """Swaps for the modules that call spike functions in an example; and why others have none.
 
     Args:
         model: runs on the example.
@@ -37,7 +37,7 @@ def seen(
         steps: T.
         site: makes a site.
         said: functions that the user names.
-        known: tells the modules whose spikes have been found in another way.
+        known: whether the spikes of a module have been found in another way.
 
     Raises:
         InputError: if a named function is not called, or fires elsewhere; or if calls are not those of layers
@@ -79,7 +79,7 @@ def _swap(
     try:
         groups = layers(name, trained, steps, spikes)
     except InputError:
-        # A call for a reset that is detached gets no gradient.
+        # A call for a detached reset gets no gradient.
         reached = [call for call in trained if call.reached]
         if not 0 < len(reached) < len(trained):
             raise
@@ -97,10 +97,10 @@ def _swap(
 def _turns(
     name: str, calls: Sequence[Call], functions: set[str], layer_of: dict[int, int]
 ) -> list[int | None]:
-    """The layers of the calls of these functions in each forward of the model; None for what has no layer.
+    """The layer of each call of these functions in a forward of the model; None for a call without a layer.
 
     Raises:
-        InputError: if forwards differ where it matters.
+        InputError: if forwards differ in their calls.
     """
     turns: dict[int, list[int | None]] = {}
     for call in calls:
@@ -117,7 +117,7 @@ def _turns(
 
 
 class _Judge:
-    """Tells what calls make spikes: where they fire, or why they are none, or "" for other functions."""
+    """Finds out where calls fire; or why they are no spikes; or "" for other functions."""
 
     def __init__(self, said: Said) -> None:
         self.said = {name_of(function): levels for function, levels in said.items()}
@@ -160,7 +160,7 @@ def _levels(call: Call, others: tuple[Any, ...]) -> Levels | str:
 
 
 def _changed(value: Any) -> Any:
-    """Another argument of the same kind, or the very one if there is none."""
+    """Another argument of the same kind, or the same one if there is none."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, Tensor):

@@ -1,8 +1,8 @@
 """Sinabs: the layers with a `spike_fn` (IAF, LIF, recurrent and squeezed ones too).
 
 A layer runs the T steps of `[B, T, ...]` in one call, with `spike_fn.apply(v_mem, threshold, surrogate)` once
-a step. Where a sequence begins its state carries no graph: after `reset_states` or `zero_grad`. `SingleSpike`
-fires once where u >= Vth; `MultiSpike`, the default, for each whole multiple of Vth.
+per step. At the start of a sequence its state carries no graph: after `reset_states` or `zero_grad`.
+`SingleSpike` fires once if u >= Vth; `MultiSpike`, the default, once for each whole multiple of Vth.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from a2sg.adopt.swap import MARK, Swap, without_graph
 def adopt(layer: nn.Module, site: SpikeSite) -> Swap | str | None:
     """Sinabs: the layers with a `spike_fn` (IAF, LIF, recurrent and squeezed ones too).
 
-    Gives the swap of a layer; why there is none; or None for what does not spike.
+    Returns the swap of a layer; or why there is none; or None for a module without spikes.
 
     Raises:
-        InputError: for an unbounded surrogate where several spikes may be fired in a step.
+        InputError: for an unbounded surrogate if a step may fire several spikes.
     """
     original = getattr(layer, "spike_fn", None)
     if original is None:
@@ -39,12 +39,12 @@ def adopt(layer: nn.Module, site: SpikeSite) -> Swap | str | None:
             return "it fires several spikes in a step, at a threshold that changes"
         fire = _Several(original, site, threshold)
     site.count.told = True
-    # A layer copies itself by building another one, which would share its site.
+    # A layer copies itself by building a new one, which would share its site.
     return Swap(site, {"spike_fn": fire, "__deepcopy__": partial(_copy, layer)}, _at_rest)
 
 
 class _Single:
-    """Stands before a spike function that fires once where v_mem reaches the threshold."""
+    """Replaces a spike function that fires once where v_mem reaches the threshold."""
 
     def __init__(self, original: Any, site: SpikeSite) -> None:
         self.original = original
@@ -63,7 +63,7 @@ class _Single:
 
 
 class _Several(_Single):
-    """The same for one that fires for each whole multiple of the threshold."""
+    """Replaces one that fires for each whole multiple of the threshold."""
 
     def __init__(self, original: Any, site: SpikeSite, threshold: Tensor) -> None:
         super().__init__(original, site)
@@ -87,7 +87,7 @@ def _at_rest(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 def _copy(layer: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """A deep copy, with a site of its own."""
+    """A deep copy, with its own site."""
     swap = vars(layer)[MARK]
     twin: nn.Module = type(layer).__deepcopy__(layer, memo)  # type: ignore[attr-defined]
     twin.spike_fn = swap.attributes["spike_fn"].original

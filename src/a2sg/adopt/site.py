@@ -1,4 +1,4 @@
-"""`SpikeSite`: the windows of a layer whose spikes are made by a function, once a step."""
+"""`SpikeSite`: the windows of a layer whose spikes are made by a function, once per step."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class SpikeSite(Site):
         steps: T, at least 1.
         surrogate: shape of ds/du.
         window: half-width of the surrogate: one number, T, or G.
-        groups: G, how many runs of steps, as equal as can be, share a window each; None is a window for each
-            step.
+        groups: G, the number of runs of steps, as equal in length as possible, each of which shares a window;
+            None: each step has its own window.
 
     Raises:
         InputError: for a value out of range.
@@ -77,7 +77,7 @@ class SpikeSite(Site):
         self.gate = replace(self.gate, surrogate=shape)
 
     def begin(self) -> None:
-        """A sequence begins with the next step.
+        """Start a sequence with the next step.
 
         Raises:
             InputError: if the last one had begun and did not have T steps.
@@ -85,11 +85,11 @@ class SpikeSite(Site):
         self.count.begin()
 
     def forward(self, distance: Tensor) -> Tensor:
-        """Spikes of one step, as `a2sg.spike`; NaN where the distance is NaN or infinite."""
+        """Spikes of one step, as with `a2sg.spike`; NaN where the distance is NaN or infinite."""
         return self.fire(distance, lambda: torch.add(self.gate.fire(distance), distance, alpha=0))
 
     def fire(self, potential: Tensor, spikes: Callable[[], Tensor], step: int | None = None) -> Tensor:
-        """One step: what `spikes()` returns, with the surrogate's gradient with respect to `potential`.
+        """One step: the result of `spikes()`, with the surrogate as its gradient with respect to `potential`.
 
         Args:
             potential: as `gate` reads it, any shape.
@@ -97,7 +97,7 @@ class SpikeSite(Site):
             step: from 0, if it was counted elsewhere.
 
         Raises:
-            InputError: for a step too many.
+            InputError: for one step too many.
         """
         if not torch.is_grad_enabled():
             return spikes()
@@ -121,7 +121,7 @@ class SpikeSite(Site):
     def _at(self, step: int, device: torch.device) -> Tensor | Ramp:
         """The window of a step, as the function takes it."""
         at = step if self.groups is None else self.sharing.group(step)
-        window = self._buffers["window"]  # much quicker than self.window, and this is called a lot
+        window = self._buffers["window"]  # much faster than self.window, and this is called often
         assert window is not None
         if window.device != device:
             window = self.window = window.to(device)
@@ -143,9 +143,9 @@ class SpikeSite(Site):
     def _look(
         self, observer: Observer, step: int, potential: Tensor, upstream: Tensor, delta: Tensor
     ) -> None:
-        """Show a step of a backward pass to the observer; the last one of a sequence comes first.
+        """Show a step of a backward pass to the observer; the last one of a sequence must come first.
 
-        Online training has a backward pass after every step. Its steps are held until the last one has come.
+        Online training has a backward pass after every step. Its steps are held back until the last one.
         """
         shown = Steps.one(step, potential, upstream, None, delta)
         if self.count.done == step + 1 < self.steps:
@@ -155,7 +155,7 @@ class SpikeSite(Site):
             self.show_held()
 
     def show_held(self) -> None:
-        """Show the observer what is held of a sequence whose last steps got no gradient."""
+        """Show the observer the held steps of a sequence whose last steps got no gradient."""
         while self._held and self.observer is not None:
             self._show(self.observer, self._held.pop())
 
@@ -168,18 +168,18 @@ class SpikeSite(Site):
 
     @property
     def _fill(self) -> Fill:
-        """The fastest way to sums that knows the gate."""
+        """The fastest way to compute sums that supports the gate."""
         if isinstance(self.gate, Multiples):
             return of_multiples
         return blocked if isinstance(self.gate, Stairs) else fills.uncompiled
 
     def forget(self) -> None:
-        """Let go of what the last backward pass left."""
+        """Release what the last backward pass left behind."""
         self._watched = None
         self._held.clear()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Also of a checkpoint of version 0.1, which has the window."""
+        """Also loads a checkpoint of version 0.1, which has the window."""
         window = state_dict.pop(f"{prefix}window", None)
         if window is not None:
             with torch.no_grad():
@@ -190,5 +190,5 @@ class SpikeSite(Site):
         return f"steps={self.steps}, surrogate={self.gate.surrogate}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy is at the beginning of a sequence, and nobody watches it."""
+        """A copy is at the start of a sequence, and is not observed."""
         return {**self.__dict__, "observer": None, "_known": None, "_watched": None, "_held": []}

@@ -1,7 +1,7 @@
-"""snnTorch: every neuron with a `spike_grad`, called once a step.
+"""snnTorch: every neuron with a `spike_grad`, called once per step.
 
-A neuron calls `spike_grad` twice a step, first for the reset of the step before, which it detaches. So its
-own calls are counted. Where a sequence begins its state, passed or kept, carries no graph.
+A neuron calls `spike_grad` twice per step, first for the reset of the step before, which it detaches. So the
+neuron's own calls are counted. At the start of a sequence its state, passed or kept, carries no graph.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ AT_ONCE = ("LeakyParallel", "StateLeaky", "LinearLeaky", "AssociativeLeaky")
 
 
 def adopt(neuron: nn.Module, site: SpikeSite) -> Swap | str | None:
-    """snnTorch: every neuron with a `spike_grad`, called once a step.
+    """snnTorch: every neuron with a `spike_grad`, called once per step.
 
-    Gives the swap of a neuron; why there is none; or None for what does not spike.
+    Returns the swap of a neuron; or why there is none; or None for a module without spikes.
     """
     original = getattr(neuron, "spike_grad", None)
     if original is None:
@@ -34,7 +34,7 @@ def adopt(neuron: nn.Module, site: SpikeSite) -> Swap | str | None:
 
 
 class _Fire(Fire):
-    """A spike function whose steps the neuron's calls count."""
+    """A spike function whose steps are counted by the neuron's calls."""
 
     def __call__(self, potential: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return self.site.fire(potential, lambda: self.original(potential), step=self.site.count.at)

@@ -29,7 +29,7 @@ def spike(distance: Tensor, site: SpikeSite) -> Tensor:
         Spikes, 0 or 1, in the shape and dtype of `distance`.
 
     Raises:
-        InputError: for something else than a floating point tensor and a site, or a step too many.
+        InputError: for anything but a floating point tensor and a site, or for one step too many.
     """
     require(
         isinstance(distance, Tensor) and distance.is_floating_point(),

@@ -1,7 +1,7 @@
 """SpikingJelly: `clock_driven` (0.0.0.0.12) and `activation_based` (0.0.0.0.14, 2.0), single- and multi-step.
 
-A node calls its `surrogate_function` with u - Vth once a step, also where it runs all T steps in one call.
-Its state v is a number, or carries no graph, where a sequence begins: after `functional.reset_net`, or after
+A node calls its `surrogate_function` with u - Vth once per step, even if it runs all T steps in one call. At
+the start of a sequence its state v is a number, or carries no graph: after `functional.reset_net`, or after
 `detach`.
 """
 
@@ -28,16 +28,16 @@ AT_ONCE = ("PSN", "MaskedPSN", "SlidingPSN")
 """Nodes that fire all steps in one call of the surrogate: their steps cannot be told apart."""
 
 TWICE = ("TernaryIFNode", "TernaryLIFNode")
-"""Nodes that call it twice a step, for spikes of either sign."""
+"""Nodes that call it twice per step, for spikes of either sign."""
 
 
 def adopt(node: nn.Module, site: SpikeSite) -> Swap | str | None:
     """SpikingJelly: nodes of `clock_driven` and `activation_based`, single- and multi-step.
 
-    Gives the swap of a node; why there is none; or None for what does not spike.
+    Returns the swap of a node; or why there is none; or None for a module without spikes.
 
     Raises:
-        InputError: for a node whose computation cannot be told another surrogate.
+        InputError: for a node whose computation cannot use another surrogate.
     """
     surrogate = getattr(node, "surrogate_function", None)
     if surrogate is None:
@@ -72,7 +72,7 @@ def _at_rest(node: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _forced() -> str:
-    """The environment variable that makes version 2 take a fused kernel, where it would matter."""
+    """The environment variable that makes version 2 use a fused kernel, if that matters here."""
     if "spikingjelly._ops" in sys.modules and torch.cuda.is_available():
         for name, value in os.environ.items():
             if re.fullmatch("SJ_[A-Z_]+_CUDA_IMPLEMENTATION", name) and value in ("cuda", "triton"):
@@ -81,7 +81,7 @@ def _forced() -> str:
 
 
 def _torch_backend(node: nn.Module) -> dict[str, object]:
-    """Fused kernels have a surrogate of their own compiled in: the torch backend takes their place."""
+    """Switch to the torch backend: fused kernels have their own surrogate compiled in."""
     for name in ("_backend", "backend"):  # 0.0.0.0.14, 0.0.0.0.12
         if name in vars(node):
             if vars(node)[name] != "torch":

@@ -1,4 +1,4 @@
-"""Sums of δ at every candidate window for a neuron that fires several spikes in a step, in one pass."""
+"""Sums of δ at every candidate window for a neuron that may fire several spikes per step, in one pass."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from a2sg.surrogate import WindowedAffine
 
 
 def of_multiples(seen: Observation, candidates: Tensor, table: Tensor) -> None:
-    """As `a2sg.kernels.sums.binned`, for windows up to the threshold; wider ones as `blocked`.
+    """Like `a2sg.kernels.sums.binned` for windows up to the threshold; like `blocked` for wider ones.
 
-    With y and z the distances to the two nearest multiples δ = g (f(y) + f(z)). All sums but one are those of
-    y plus those of z. Σδ² has 2 Σ g² f(y) f(z) as well, over the elements inside both windows.
+    With y and z the distances to the two nearest multiples, δ = g (f(y) + f(z)). All sums but one are those
+    of y plus those of z. Σδ² also has 2 Σ g² f(y) f(z), over the elements inside both windows.
     """
     gate = seen.gate
     assert isinstance(gate, Multiples)
@@ -34,7 +34,7 @@ def _near(seen: Observation, candidates: Tensor) -> Tensor:
     assert isinstance(gate, Multiples)
     assert isinstance(shape, WindowedAffine)
     reached, above = gate.nearest(seen.potential.flatten(1).double())
-    # The lower edge of the window above belongs to the one below: just outside.
+    # The lower edge of the upper window belongs to the lower one: here it is just outside.
     above = torch.nextafter(above, above.new_tensor(-torch.inf))
     one = seen._replace(gate=Distance(shape), potential=reached)
     table, other = candidates.new_zeros((2, *candidates.shape, len(Sums)))

@@ -1,4 +1,4 @@
-"""What `adapt` puts into a module, and how it is taken out again."""
+"""`Swap`: what `adapt` puts into a module, and how to remove it again."""
 
 from __future__ import annotations
 
@@ -17,35 +17,34 @@ MARK = "_a2sg_swap"
 """The attribute of an adapted module that holds its `Swap`."""
 
 Fresh = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], bool]
-"""Whether the state of a neuron, about to be called with these arguments, is that of a sequence's begin."""
+"""Whether the state of a neuron, about to be called with these arguments, is that of a sequence's start."""
 
 
 class Row(NamedTuple):
-    """A layer that was found: what makes its spikes."""
+    """A layer that was found, and what makes its spikes."""
 
     layer: str
     """The name of its site."""
     module: str
     """The class of the module."""
     function: str
-    """What makes spikes there: an attribute of the module, or what it calls."""
+    """What makes its spikes: an attribute of the module, or a function that it calls."""
     fires: str
-    """Where: the thresholds, as its argument counts."""
+    """Where it fires: the thresholds, in terms of its argument."""
     calls: str
-    """Which of the calls of the module's forward are the layer's, from 1; none if all are."""
+    """Which calls in the module's forward belong to the layer, from 1; empty if all do."""
 
 
 class Swap:
-    """The sites of one module, and the attributes that take the place of the module's own.
+    """The sites of one module, and the attributes that replace the module's own.
 
     They are put only into the instance's `__dict__`, so parameters, buffers, submodules and `state_dict` do
     not change.
 
     Args:
-        site: the layer's windows; or those of all layers that the module serves, by what is added to its
-            name.
+        site: the layer's windows; or those of all layers that the module serves, by the suffix to its name.
         attributes: values by name, the spike function first.
-        fresh: tells a sequence's begin from the neuron's state; None if it has none to tell from.
+        fresh: recognises the start of a sequence by the neuron's state; None if it has no state.
         advance: whether a call of the module is a step (else a call of its spike function is).
 
     Attributes:
@@ -80,11 +79,11 @@ class Swap:
 
     @property
     def counts(self) -> list[StepCount]:
-        """What counts calls here."""
+        """The counters of calls in this module."""
         return [site.count for site in self._sites.values() if isinstance(site, SpikeSite)]
 
     def name(self, name: str) -> None:
-        """Say how errors call the layers."""
+        """Set the names of the layers in errors."""
         for layer, site in self.sites(name).items():
             if isinstance(site, SpikeSite):
                 site.count.label = called(layer)
@@ -98,7 +97,7 @@ class Swap:
             module.register_forward_pre_hook(self.begin, with_kwargs=True)
 
     def undo(self, module: nn.Module) -> None:
-        """Make the module what it was."""
+        """Restore the module."""
         del vars(module)[MARK]
         for name in self.attributes:
             vars(module).pop(name, None)
@@ -110,7 +109,7 @@ class Swap:
                 site.window.copy_(window)
 
     def misfit(self, module: nn.Module) -> str:
-        """What somebody put in place of an attribute while it was adapted, or nothing."""
+        """Anything that replaced an attribute while the module was adapted; empty if nothing did."""
         for name, value in self.attributes.items():
             if vars(module).get(MARK) is self and vars(module).get(name) is not value:
                 return f"{name} was changed to {getattr(module, name, None)!r}"
@@ -118,7 +117,7 @@ class Swap:
 
 
 class Begin:
-    """A forward pre-hook of a neuron whose state tells where a sequence begins."""
+    """A forward pre-hook of a neuron whose state shows where a sequence starts."""
 
     def __init__(self, site: Site, fresh: Fresh, advance: bool) -> None:
         assert isinstance(site, SpikeSite)
@@ -135,7 +134,7 @@ class Begin:
 
 
 class Enter:
-    """A forward pre-hook of the model, which tells its layers that a forward begins."""
+    """A forward pre-hook of the model that informs its layers that a forward begins."""
 
     def __init__(self, counts: list[StepCount]) -> None:
         self.counts = counts
@@ -152,7 +151,7 @@ class Enter:
 
 
 class Fire:
-    """Takes the place of a spike function: its spikes forward, the site's surrogate backward.
+    """Replaces a spike function: its spikes in the forward pass, the site's surrogate in the backward pass.
 
     Args:
         original: makes spikes from its first argument, the potential as the site's gate reads it.
@@ -168,7 +167,7 @@ class Fire:
 
 
 def within(name: str, part: str) -> str:
-    """The name of a part of a module of this name; either may be ""."""
+    """The name of a part of a module with this name; either may be ""."""
     return ".".join(filter(None, (name, part)))
 
 
@@ -181,15 +180,15 @@ def swaps(model: nn.Module) -> Iterator[tuple[str, nn.Module, Swap]]:
 
 
 def without_graph(state: object) -> bool:
-    """Whether a neuron's state carries nothing over from a step before."""
+    """Whether a neuron's state carries nothing over from earlier steps."""
     if not isinstance(state, Tensor):
         return True
-    # torch.compile cannot ask for grad_fn. A state that is a leaf with a gradient is one of a begin, too.
+    # torch.compile cannot read grad_fn. A leaf that requires a gradient is also the state of a start.
     return not state.requires_grad if torch.compiler.is_compiling() else state.grad_fn is None
 
 
 def remove_hooks(module: nn.Module, kind: type) -> None:
-    """Take the forward pre-hooks of `kind` out of `module`."""
+    """Remove the forward pre-hooks of `kind` from `module`."""
     for key in [key for key, hook in module._forward_pre_hooks.items() if isinstance(hook, kind)]:
         del module._forward_pre_hooks[key]
         module._forward_pre_hooks_with_kwargs.pop(key, None)

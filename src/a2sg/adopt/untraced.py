@@ -1,6 +1,6 @@
-"""What the user's `torch.compile` leaves alone.
+"""A call that the user's `torch.compile` does not trace.
 
-A module of its own: the decorator imports the compiler, which takes as long as torch itself.
+It is a separate module because the decorator imports the compiler, which takes as long as torch itself.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which functions a model calls, and with what: it runs on an example, and is left as it was."""
+"""Which functions a model calls, and with which arguments: it runs on an example, and is then restored."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from a2sg.errors import require, told
 from a2sg.modes import as_it_was
 
 Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any] | Callable[[], Any]
-"""What a forward of the model takes; or a function that runs one whole sequence."""
+"""The input of a forward of the model; or a function that runs one whole sequence."""
 
 
 @dataclass
 class Call:
-    """One call of an `autograd.Function` of a potential that gives a tensor of the same shape.
+    """One call of an `autograd.Function` of a potential that returns a tensor of the same shape.
 
     Attributes:
-        module: the innermost module that made it, by name.
-        function: what was called.
-        args: with these arguments, the potential first.
-        spikes: what it gave.
-        forward: in which forward of the model, from 1; 0 outside of them.
-        line: the way to it in the code, from the module's forward on.
+        module: the innermost module that made the call, by name.
+        function: the function called.
+        args: its arguments, the potential first.
+        spikes: its result.
+        forward: the forward of the model in which it was made, from 1; 0 outside of them.
+        line: the path to it in the code, starting at the module's forward.
         replayed: whether a checkpoint made it, in the backward pass.
-        whole: whether it gave whole numbers alone, as a function of spikes does.
-        versions: of potential and spikes, which count what is written into them.
+        whole: whether its result has only whole numbers, as a spike function's has.
+        versions: of potential and spikes, which count in-place writes.
         reached: whether a gradient came back to it.
     """
 
@@ -58,14 +58,14 @@ class Call:
 
     @property
     def intact(self) -> bool:
-        """Whether nothing was written into potential and spikes since."""
+        """Whether potential and spikes have not been written to since."""
         return self.versions == (self.potential._version, self.spikes._version)
 
 
 def watch(model: nn.Module, example: Example) -> list[Call]:
-    """Run a model forward and backward; the calls, in their order.
+    """Run a model forward and backward; returns the calls, in order.
 
-    Parameters, gradients, buffers, attributes and random numbers are then what they were before.
+    Parameters, gradients, buffers, attributes and random numbers are restored afterwards.
 
     Raises:
         InputError: if the model cannot run on the example, or has lazy modules.
@@ -100,7 +100,7 @@ def watch(model: nn.Module, example: Example) -> list[Call]:
                 versions=(args[0]._version, spikes._version),
             )
             if spikes.requires_grad:
-                # A hook that held the call would hold the graph, which holds the hook.
+                # A hook that held the call would hold the graph, which holds the hook: a reference cycle.
                 number = len(calls)
                 spikes.register_hook(lambda _: reached.add(number))
             calls.append(call)
@@ -147,7 +147,7 @@ def _of_a_potential(args: tuple[Any, ...], spikes: object) -> bool:
 
 
 def _line() -> tuple[tuple[Any, int], ...]:
-    """Codes and places in them, from the call of a function up to that of the module's forward."""
+    """Code objects and positions in them, from the call of a function up to the module's forward."""
     found = []
     frame = sys._getframe(3)  # above: this function, the handler, and the `apply` that called it
     while frame.f_code is not nn.Module._call_impl.__code__ and frame.f_back is not None:
@@ -158,7 +158,7 @@ def _line() -> tuple[tuple[Any, int], ...]:
 
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
-    """Put a model back to what it is now, and have every parameter take part in the meantime."""
+    """Restore a model to its present state afterwards; meanwhile, every parameter requires a gradient."""
     modules = [(module, dict(vars(module))) for module in model.modules()]
     inner = [
         (held, held.copy()) for _, own in modules for held in own.values() if isinstance(held, dict | list)

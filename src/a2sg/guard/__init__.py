@@ -1,4 +1,4 @@
-"""Training steps whose numbers are not finite do no harm."""
+"""Protection against training steps whose numbers are not finite."""
 
 from a2sg.guard.steps import StepGuard
 

@@ -1,4 +1,4 @@
-"""The buffers of a model, as they were before a step."""
+"""The buffers of a model, restored to their values before a step."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from a2sg.window.site import Site
 class Buffers:
     """Remembers what forward passes change in a model, such as the running statistics of batch norm.
 
-    Windows are left out: a search sets them, not a forward pass.
+    Windows are not included: a search sets them, not a forward pass.
 
     Args:
-        model: whose.
+        model: whose buffers to remember.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        # Where they are held, as moving a model puts others in their place.
+        # Where they are held, since moving a model replaces them.
         places = [
             (module._buffers, name)
             for module in model.modules()
@@ -30,19 +30,19 @@ class Buffers:
             if buffer is not None
         ]
         self._places = sorted(places, key=lambda place: str(_held(*place).dtype))
-        # Others, such as a mask of -infinity, are meant to be so.
+        # Other buffers, such as a mask of -infinity, are meant to be infinite.
         self._finite = [place for place in places if _is_finite(_held(*place))]
         self._before: list[Tensor] | None = None
 
     @torch.no_grad()
     def remember(self) -> None:
-        """Keep what they are, unless that has been done since they were last restored."""
+        """Store their values, unless that has been done since the last `restore`."""
         if self._before is None:
             self._before = [_joined(group) for group in self._groups()]
 
     @torch.no_grad()
     def restore(self, broken: Tensor) -> None:
-        """Give them back what was kept, if `broken`, a 0-d tensor on any device: it is not waited for."""
+        """Restore the stored values if `broken`, a 0-d tensor on any device; nothing waits for it."""
         before, self._before = self._before, None
         if before is None or (answers_at_once(broken.device) and not broken):
             return
@@ -52,11 +52,11 @@ class Buffers:
             torch._foreach_copy_(group, [part.view_as(x) for part, x in zip(parts, group, strict=True)])
 
     def that_were_finite(self) -> list[Tensor]:
-        """Them as they are now, of floating point, as far as they were finite when this was made."""
+        """The present floating point buffers that were finite when this object was made."""
         return [_held(*place) for place in self._finite]
 
     def _groups(self) -> list[list[Tensor]]:
-        """Them by dtype."""
+        """The buffers by dtype."""
         held = [_held(*place) for place in self._places]
         return [list(group) for _, group in groupby(held, key=lambda buffer: buffer.dtype)]
 

@@ -53,10 +53,10 @@ class StepGuard:
     Args:
         model: what is trained.
         windows: the rule that sets its windows, if there is one.
-        most: so many steps in a row may be skipped; 0 to skip none.
+        most: number of steps in a row that may be skipped; 0 to skip none.
 
     Raises:
-        InputError: if `most` is no whole number of at least 0.
+        InputError: if `most` is not a whole number of at least 0.
     """
 
     def __init__(self, model: nn.Module, windows: WindowPolicy | None = None, *, most: int = 20) -> None:
@@ -81,24 +81,24 @@ class StepGuard:
 
     @property
     def skipped(self) -> int:
-        """How many steps have been skipped; on a GPU, asking waits for it.
+        """How many steps have been skipped; on a GPU, reading this waits for it.
 
         Raises:
-            InputError: as `check` and `require_finite` do.
+            InputError: as for `check` and `require_finite`.
         """
         for name, tally in self._data.items():
             _require_none(tally.counts(wait=True), name)
         return self._hear(wait=True).total
 
     def require_finite(self, data: Tensor, name: str) -> None:
-        """Refuse data that hold NaN or infinity: at once, or on a GPU with the next look at it.
+        """Refuse data that hold NaN or infinity: at once, or on a GPU when its counts are read next.
 
         Args:
             data: floating point, any shape.
-            name: what they are, for the error, such as "the training images".
+            name: what to call them in the error, such as "the training images".
 
         Raises:
-            InputError: if they do.
+            InputError: if they hold NaN or infinity.
         """
         tally = self._data[name]
         tally.add(~all_finite([data]))
@@ -106,7 +106,7 @@ class StepGuard:
 
     @torch.no_grad()
     def check(self, optimizer: Optimizer, *losses: Tensor) -> None:
-        """Between the last backward pass of a step and `optimizer.step()` (or `GradScaler.step`).
+        """Call between the last backward pass of a step and `optimizer.step()` (or `GradScaler.step`).
 
         Args:
             optimizer: whose parameters have the gradients.
@@ -116,7 +116,7 @@ class StepGuard:
             InputError: if more than `most` steps in a row were skipped.
         """
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        # Statistics too: where a variance overflows, what is divided by it is an ordinary 0.
+        # Check statistics too: dividing by a variance that overflowed gives an ordinary 0.
         broken = ~all_finite([*grads, *losses, *self._buffers.that_were_finite()])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             broken = add_up(broken.float()) > 0
@@ -128,16 +128,16 @@ class StepGuard:
         self._hear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data to go on counting from."""
+        """Plain data to continue counting from."""
         return {"skipped": tuple(self._skipped.counts(wait=True))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting from `state`; from 0 if it is empty."""
+        """Continue counting from `state`; from 0 if it is empty."""
         self._skipped = Tally(Counts(*state.get("skipped", ())))
         self._told = self._skipped.counts(wait=True).total
 
     def _skip(self, optimizer: Optimizer, broken: Tensor) -> None:
-        """Have the optimizer's next step do nothing if `broken`."""
+        """Make the optimizer's next step do nothing if `broken`."""
         if not answers_at_once(broken.device) and _can_skip(optimizer):
             if optimizer not in self._taught:
                 optimizer.register_step_post_hook(_forget)
@@ -149,7 +149,7 @@ class StepGuard:
                     parameter.grad = None
 
     def _hear(self, *, wait: bool = False) -> Counts:
-        """What is known of skipped steps; tells of fresh ones."""
+        """What is known about skipped steps; warns about new ones."""
         known = self._skipped.counts(wait=wait)
         require(
             known.longest <= self.most,
@@ -166,12 +166,12 @@ class StepGuard:
 
 
 def all_finite(tensors: Sequence[Tensor]) -> Tensor:
-    """Whether all elements are, a 0-d tensor where they are: one pass over each that writes nothing."""
+    """Whether all elements are finite, a 0-d tensor on their device: one pass over each that only reads."""
     return get_total_norm(tensors, torch.inf).isfinite()
 
 
 def _can_skip(optimizer: Optimizer) -> bool:
-    """Whether the optimizer looks at `found_inf` on the device; makes ready what it needs to."""
+    """Whether the optimizer reads `found_inf` on the device; prepares what it needs for that."""
     if not getattr(optimizer, "_step_supports_amp_scaling", False):
         return False
     if isinstance(optimizer, SGD):
@@ -180,7 +180,7 @@ def _can_skip(optimizer: Optimizer) -> bool:
                 return False
             trained = [p for p in group["params"] if p.requires_grad] if group["momentum"] else []
             for parameter in trained:
-                # A first step that is skipped would leave its momentum unwritten: memory as it was found.
+                # If the first step were skipped, its momentum would stay uninitialised memory.
                 if optimizer.state[parameter].get("momentum_buffer") is None:
                     optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return True

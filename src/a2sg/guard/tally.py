@@ -1,4 +1,4 @@
-"""What happens on a device, counted there and looked at later."""
+"""Events on a device, counted there and read later."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from a2sg.devices import answers_at_once
 from a2sg.window.later import Later
 
 LOOK = 64
-"""Events from one look at a device that works through a queue to the next."""
+"""Events between two reads from a device that works through a queue."""
 
 
 class Counts(NamedTuple):
-    """How often something has happened."""
+    """How often an event has happened."""
 
     total: int = 0
     row: int = 0
-    """Just now, without a pause."""
+    """In a row, up to now."""
     longest: int = 0
-    """The most without a pause."""
+    """The most in a row."""
 
 
 NONE = Counts()
 
 
 class Tally:
-    """Counts what may happen once a step, without waiting for the device that knows whether it did."""
+    """Counts an event that may happen once per step, without waiting for the device that knows."""
 
     def __init__(self, counts: Counts = NONE) -> None:
         self._counts = torch.tensor(counts)
@@ -40,7 +40,7 @@ class Tally:
         """Count a step.
 
         Args:
-            happened: 0-d, on the device.
+            happened: whether the event happened, 0-d, on the device.
         """
         total, row, longest = self._counts.to(happened.device).unbind()
         row = (row + 1) * happened
@@ -48,7 +48,7 @@ class Tally:
         self._since += 1
 
     def counts(self, *, wait: bool = False) -> Counts:
-        """How often it has happened, as far as is known without waiting; or in truth."""
+        """How often the event has happened, as far as known without waiting; or exactly."""
         if wait or answers_at_once(self._counts.device):
             return self._read(Later(self._counts))
         if self._later is not None and self._later.there:
