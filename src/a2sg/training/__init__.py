@@ -1,4 +1,4 @@
-"""Training by recipes: losses, their further terms, and rules that set windows, by name."""
+"""Training by recipes: losses, additional loss terms, and rules that set windows, by name."""
 
 from a2sg.training.losses import Criterion, Loss, register_loss
 from a2sg.training.policies import register_policy

@@ -1,4 +1,4 @@
-"""Arguments of a class as fields of a recipe: names, types, defaults and texts stand in the class alone."""
+"""Arguments of a class as fields of a recipe, so that names, types, defaults and texts are written once."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pydantic import Field as Described
 Group = TypeVar("Group", bound=type)
 
 UNIONS = (UnionType, Union)
-"""Origins of a type with a bar; which of them depends on its parts."""
+"""Origins of a type written with a bar; which one depends on its parts."""
 
 PLAIN = (bool, int, float, str, dict, list, type(None))
-"""What a file can hold."""
+"""Types of values that a file can hold."""
 
 
 def with_arguments_of(cls: type) -> Callable[[Group], Group]:
-    """A decorator, below `dataclass`: a group gets a field for each option of `cls` that a file can say.
+    """A decorator, below `dataclass`: adds to a group a field for each option of `cls` that a file can hold.
 
-    They stand behind its own fields, with the types, defaults and docstring texts of the class. A type that
-    no file can hold, such as an object of Python, is left out of a union.
+    They come after its own fields, with the types, defaults and docstring texts of the class. Types that no
+    file can hold, such as Python objects, are removed from unions.
     """
 
     def extend(group: Group) -> Group:
@@ -42,7 +42,7 @@ def with_arguments_of(cls: type) -> Callable[[Group], Group]:
 
 
 def told(docstring: str) -> dict[str, str]:
-    """What the Args of a Google-style docstring say: name to text."""
+    """The Args of a Google-style docstring: name to text."""
     lines = docstring.partition("\nArgs:\n")[2].partition("\n\n")[0]
     parts = re.split(r"^ {4}(\w+(?:, \w+)*): ", lines, flags=re.MULTILINE)[1:]
     return {
@@ -53,7 +53,7 @@ def told(docstring: str) -> dict[str, str]:
 
 
 def _defaults(cls: type) -> dict[str, Any]:
-    """The arguments that have a default, in their order."""
+    """The arguments that have a default, in order."""
     parameters = inspect.signature(cls).parameters.values()
     return {one.name: one.default for one in parameters if one.default is not one.empty}
 

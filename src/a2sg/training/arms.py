@@ -21,7 +21,7 @@ from a2sg.training.regularizers import REGULARIZERS, IMLoss, RMPLoss, create_reg
 
 @dataclass(frozen=True)
 class Preset:
-    """What a named arm stands for."""
+    """The settings that a named arm stands for."""
 
     shape: str
     window: float
@@ -65,7 +65,7 @@ PRESETS = {
         "boxcar", 0.5, "none", "fixed, and the RMP loss added", regularizers={"rmp": RMPLoss.published}
     ),
 }
-"""Arms of their own name; every other surrogate's name is an arm too, with a fixed window of 1.0."""
+"""Named arms; every other surrogate's name is an arm too, with a fixed window of 1.0."""
 
 ADAPT = {
     "none": {"spatial": False, "temporal": False},
@@ -135,7 +135,7 @@ def parse_arm(text: str) -> Arm:
     values = {key: _read(key, word, takes[key]) for key, word in sorted(given.items())}
     kept = preset.options if shape == preset.shape else {}
     options = {**kept, **{key: value for key, value in values.items() if key in of_shape}}
-    create_surrogate(shape, **options)  # so that a value out of range is told at once
+    create_surrogate(shape, **options)  # so that a value out of range is reported at once
     regularizers = {key: value for key, value in values.items() if key in REGULARIZERS}
     create_regularizers(regularizers)
     adapt = require_choice("adapt", values.get("adapt", preset.adapt), ADAPT)
@@ -153,12 +153,12 @@ def parse_arm(text: str) -> Arm:
 
 
 def apply_arm(config: RunConfig, arm: Arm) -> RunConfig:
-    """A copy of `config` trained the arm's way; what the arm leaves open stays as `config` has it.
+    """A copy of `config` with the settings of the arm; everything else stays as it is in `config`.
 
-    Where the arm takes the shape or the policy that `config` has, its options (such as bias) are kept.
+    If the arm has the same shape or policy as `config`, its options in `config` (such as bias) are kept.
 
     Raises:
-        InputError: if the arm's options do not go with those of `config`.
+        InputError: if the arm's options do not fit those of `config`.
     """
     result = deepcopy(config)
     result.arm = arm.label
@@ -205,7 +205,7 @@ def describe_arms() -> dict[str, str]:
 
 
 def _keys() -> dict[str, list[str]]:
-    """The keys of each policy, by what its arms are called."""
+    """The keys of each policy, by the name of its arms."""
     return {
         "A2SG's and fixed ones": ["adapt=none|spatial|temporal|both", *fields_of("a2sg")],
         "cpng": [*fields_of("cpng"), *options_of("cpng")],
@@ -226,12 +226,12 @@ def _pairs(text: str, words: list[str]) -> dict[str, str]:
 
 
 def _read(key: str, word: str, kind: Any) -> Any:
-    """The value that `word` means for an option of this kind: as on the command line, and `none` is null."""
+    """The value of `word` for an option of this kind: as on the command line, but `none` means null."""
     if word.lower() == "none" and type(None) in get_args(kind):
         return None
     return fit(kind, from_word(word, kind, key), key)
 
 
 def _write(value: Any) -> str:
-    """`value` as `_read` takes it."""
+    """`value` as text that `_read` reads back."""
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)

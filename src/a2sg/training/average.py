@@ -1,4 +1,4 @@
-"""A moving average of weights, which is tested and kept in place of those that are trained."""
+"""A moving average of the weights, which is tested and saved instead of the trained weights themselves."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 CURRENT, STEPS = "current_weights", "averaged_steps"
-"""What a checkpoint has further, to go on from: the weights that are trained, and how many steps."""
+"""What a checkpoint also holds, to resume from: the trained weights, and the number of steps."""
 PREFIX = "model."
-"""Of the names that a network's weights have in a checkpoint."""
+"""Prefix of the names of a network's weights in a checkpoint."""
 
 
 class WeightAverage:
@@ -23,7 +23,7 @@ class WeightAverage:
     Args:
         model: the network.
         decay: how much it keeps in a long run, above 0 and below 1.
-        without: tensors of the network that are not averaged, such as windows: they are found, not learnt.
+        without: tensors of the network that are not averaged, such as windows, which are not learnt.
     """
 
     def __init__(self, model: nn.Module, decay: float, without: Iterable[Tensor]) -> None:
@@ -40,7 +40,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights of another step."""
+        """Add the weights of another step."""
         current = self._current()
         if self.values:
             kept = min(self.decay, (1 + self.steps) / (10 + self.steps))
@@ -60,7 +60,7 @@ class WeightAverage:
                 average.copy_(before)
 
     def save(self, checkpoint: dict[str, Any]) -> None:
-        """Put the average into a checkpoint, and beside it, if training may go on from it, what was there."""
+        """Put the average into a checkpoint; if training may resume from it, keep the trained weights too."""
         if self.values:
             state = checkpoint["state_dict"]
             if "optimizer_states" in checkpoint:
@@ -69,7 +69,7 @@ class WeightAverage:
             state.update({PREFIX + name: value for name, value in zip(self.names, self.values, strict=True)})
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from a checkpoint, whose weights are then those that were trained."""
+        """Resume from a checkpoint, whose weights then become the trained ones."""
         if CURRENT in checkpoint:
             state = checkpoint["state_dict"]
             self.values = [state[PREFIX + name].clone() for name in self.names]
@@ -81,6 +81,6 @@ class WeightAverage:
         return [state[name] for name in self.names]
 
     def _on(self, current: list[Tensor]) -> list[Tensor]:
-        """The average, where the network is by now."""
+        """The average, on the network's present device."""
         self.values = [value.to(now.device) for value, now in zip(self.values, current, strict=True)]
         return self.values

@@ -1,4 +1,4 @@
-"""The batches of a split: on the device as a whole, or from a loader."""
+"""The batches of a split: held on the device, or from a loader."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def build_feed(
     done: int = 0,
     **options: Any,
 ) -> Feed:
-    """The batches of a split as the network of a run takes them.
+    """The batches of a split, ready for the network of a run.
 
     Args:
         config: the run.
         data: its data set.
         split: one of its splits.
         order: of all samples.
-        device: where the network is.
-        shares: which of them are this rank's.
-        standardize: the last thing that is done to pixels.
-        most_ahead: so many batches are prepared at once, at most.
-        changes: augmentation, if there is any.
-        done: batches of the epoch that the first pass leaves out, as `order` does.
-        **options: further ones of `Feed`.
+        device: of the network.
+        shares: which samples belong to this rank.
+        standardize: applied to pixels last.
+        most_ahead: number of batches that may be prepared at once.
+        changes: augmentation, if any.
+        done: batches of the epoch to skip in the first pass, as `order` does.
+        **options: further options of `Feed`.
     """
     shared = SharedBatches(order, shares, changes, done) if shares.ranks > 1 else None
     batches = build_batches(config.data, split, shared or order, device, config.seed)
@@ -68,17 +68,17 @@ def build_feed(
 def build_batches(
     config: DataConfig, data: Any, sampler: Sampler[Any], device: torch.device, seed: int
 ) -> Batches:
-    """The batches of a split as `config` says, on the device or, from a loader, on the host.
+    """The batches of a split according to `config`: on the device, or from a loader on the host.
 
     Args:
         config: batch size, loader, and whether the device holds the split.
         data: the split.
         sampler: its order, or the part of each batch that one rank reads.
-        device: where the network is.
-        seed: of the run; a loader draws nothing from the global random state.
+        device: of the network.
+        seed: of the run; a loader does not use the global random state.
 
     Raises:
-        InputError: if the device shall hold a split that is read sample by sample.
+        InputError: if the device should hold a split that is read sample by sample.
     """
     whole = isinstance(sampler, SharedBatches)
     if config.workers in ("auto", 0):
@@ -99,7 +99,7 @@ def build_batches(
 
 
 def count_workers(workers: int | str, device: torch.device) -> int:
-    """How many processes a loader has; `"auto"`: all cores but one for a GPU, none where the CPU trains."""
+    """How many processes a loader has; `"auto"`: all cores but one for a GPU, none if the CPU trains."""
     if isinstance(workers, int):
         return workers
     if device.type == "cpu":

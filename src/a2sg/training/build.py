@@ -1,4 +1,4 @@
-"""From the description of a run to its parts."""
+"""Builds the parts of a run from its description."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from a2sg.window import WindowPolicy
 MIXES = {"cutmix", "mixup", "mix_until_epoch"}
 OF_RECORDINGS = {"nda", "nda_flip", "erasing"} | MIXES
 OF_SCENES = {"scenes"}
-"""Fields of `AugmentConfig` that recordings and scenes take; images take the others, and all but NDA's.
-Those of `MIXES` need classes."""
+"""Fields of `AugmentConfig` for recordings and for scenes; images take all others. Those of `MIXES` need
+classes."""
 
 BALANCED = "balanced"
-"""Says in place of class weights that they are to be taken from the training samples."""
+"""In place of class weights: compute them from the training samples."""
 
 
 def build_data(config: RunConfig) -> ImageData:
@@ -54,7 +54,7 @@ def build_data(config: RunConfig) -> ImageData:
 
 
 def _require_labels(name: str, data: ImageData) -> None:
-    """Raise `InputError` for labels at hand that are none of the classes, which would end a GPU's process."""
+    """Raise `InputError` for labels in memory that are not among the classes: a GPU process would crash."""
     for part in (data.train, data.test):
         labels = getattr(part, "labels", None)
         if labels is None or len(labels) == 0:
@@ -68,10 +68,10 @@ def _require_labels(name: str, data: ImageData) -> None:
 
 
 def build_augment(config: RunConfig, data: ImageData) -> Augmentation:
-    """What changes the training images of a run.
+    """The augmentation of a run's training images.
 
     Raises:
-        InputError: for a value out of range, or an option that is not for this data.
+        InputError: for a value out of range, or an option that this data does not take.
     """
     options = asdict(config.augment)
     fits, kind = options.keys() - OF_SCENES - {"nda", "nda_flip"}, "images"
@@ -148,10 +148,10 @@ def _balanced(data: ImageData) -> list[float]:
 
 
 def build_model(config: RunConfig, data: ImageData) -> nn.Module:
-    """The network of a run, made for `data`.
+    """The network of a run, built for `data`.
 
     Raises:
-        InputError: for options that do not fit, or a factor on the learning rate of a head that is not there.
+        InputError: for options that do not fit, or a factor on the learning rate of a head without a head.
     """
     channels, height, width = data.shape
     size = height if height == width else (height, width)
@@ -178,7 +178,7 @@ def build_model(config: RunConfig, data: ImageData) -> nn.Module:
             **fit_options(make, options, "model.options"),
         )
     if config.optimizer.head_factor != 1:
-        head_of(model)  # told before anything is written
+        head_of(model)  # raises before anything is written
     return model
 
 
@@ -190,7 +190,7 @@ def build_windows(config: RunConfig, model: nn.Module) -> WindowPolicy:
 
 @contextmanager
 def _room() -> Iterator[None]:
-    """Tell of memory that there is not."""
+    """Report missing memory."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -222,9 +222,9 @@ def build_optimizer(
     """The optimizer; biases and normalisation are not decayed.
 
     Args:
-        config: which one.
+        config: its description.
         model: the network.
-        fused: whether one kernel shall update all parameters, as a GPU likes it.
+        fused: whether one kernel updates all parameters, which is faster on a GPU.
     """
     head = list(head_of(model).parameters()) if config.head_factor != 1 else []
     of_head = {id(parameter) for parameter in head}

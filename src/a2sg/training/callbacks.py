@@ -1,4 +1,4 @@
-"""What happens beside the training: seeds, clocks, files and the progress bar."""
+"""Callbacks of the training: seeds, clocks, files and the progress bar."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from a2sg.window.later import Later, Mail
 
 
 class EpochSeed(pl.Callback):
-    """Seeds every epoch by the run's seed and its number, so that a resumed epoch draws the same numbers."""
+    """Seeds every epoch from the run's seed and its number, so that a resumed run draws the same numbers."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -31,12 +31,12 @@ class EpochSeed(pl.Callback):
 
 
 class TrainingClock(pl.Callback):
-    """Seconds spent on training, validation left out; goes on counting after a resume."""
+    """Seconds spent on training, without validation; continues counting after a resume."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.began = False
-        """Whether training has: what it goes on from was loaded."""
+        """Whether training has started: what it resumes from was loaded."""
         self._start: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class TrainingClock(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.began = True
-        self._start = time.perf_counter()  # in the middle of an epoch none begins
+        self._start = time.perf_counter()  # no epoch begins when resuming in the middle of one
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()
@@ -69,11 +69,11 @@ class TrainingClock(pl.Callback):
 
 
 class EpochWeights(pl.Callback):
-    """Keeps the weights after every so many epochs: a checkpoint without optimizer and schedule.
+    """Saves the weights at a fixed interval of epochs: a checkpoint without optimizer and schedule.
 
     Args:
-        path: of the file of an epoch, from 1.
-        every: how many epochs.
+        path: from an epoch, counted from 1, to its file.
+        every: epochs from one file to the next.
     """
 
     def __init__(self, path: Callable[[int], Path], every: int) -> None:
@@ -93,9 +93,9 @@ class MetricsFile(pl.Callback):
         self.path = path
         self.clock = clock
         self.table: GrowingTable | None = None
-        """Of rank 0: the others write nothing."""
+        """The state on rank 0: the others write nothing."""
         self.before: list[dict[str, Any]] | int | None = None
-        """What a checkpoint tells of: how many rows there were; an old one holds them itself."""
+        """The number of rows, which a checkpoint holds; an old one holds the rows themselves."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.table.sync() if self.table else 0}
@@ -128,11 +128,11 @@ class MetricsFile(pl.Callback):
 
 
 class LossCurve(pl.Callback):
-    """Logs the loss of every so many optimizer steps, some steps later: none waits for its value.
+    """Logs the loss at a fixed interval of optimizer steps, a few steps late: no step waits for its value.
 
     Args:
-        every: how many steps.
-        together: how many losses leave the device at once.
+        every: steps from one loss to the next.
+        together: number of losses that are copied from the device at once.
     """
 
     def __init__(self, every: int = 10, together: int = 100) -> None:
@@ -161,7 +161,7 @@ class LossCurve(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self.on_train_epoch_end(trainer, pl_module)  # what is logged need not be saved
+        self.on_train_epoch_end(trainer, pl_module)  # a logged loss need not be saved
 
     def _send(self, trainer: pl.Trainer) -> None:
         if self._kept and trainer.logger is not None:
@@ -176,19 +176,19 @@ class LossCurve(pl.Callback):
 
 
 class WindowsFile(pl.Callback):
-    """Has the windows write their history to windows.csv: a row per observed iteration, layer and step."""
+    """Makes the windows write their history to windows.csv: a row per observed iteration, layer and step."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SpikingTask)
-        if trainer.is_global_zero:  # a run that was killed before it was saved begins once more
+        if trainer.is_global_zero:  # a run that was killed before its first save starts again
             pl_module.windows.record(self.path, anew=True)
 
 
 class RunProgress(pl.Callback):
-    """One bar for the whole run; a line now and then where the output is no terminal."""
+    """One bar for the whole run; or an occasional line if the output is not a terminal."""
 
     def __init__(self, console: Console, title: str) -> None:
         self.console = console

@@ -1,4 +1,4 @@
-"""Checkpoints that survive: written beside, synced, renamed, looked through when they are read.
+"""Checkpoints that survive crashes: written to another file, synced, renamed, and verified when read.
 
 A run keeps its last few: `last.ckpt`, the one before as `last-1.ckpt`, and so on. At every moment at least
 one of them is whole, whatever kills the process or fills the disk.
@@ -23,7 +23,7 @@ log = logging.getLogger("a2sg")
 FOLDER = "checkpoints"
 CHECKPOINT = f"{FOLDER}/last.ckpt"
 KEPT = 2
-"""How many of the last ones a run keeps."""
+"""Number of last checkpoints that a run keeps."""
 
 
 class DurableCheckpoints(TorchCheckpointIO):
@@ -39,10 +39,10 @@ class DurableCheckpoints(TorchCheckpointIO):
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write `path` whole or not at all; what was there is kept as the one before, if it is the last one.
+    """Write `path` completely or not at all; an existing last checkpoint is kept as the one before.
 
     Raises:
-        InputError: if it cannot be written; what was there is then untouched.
+        InputError: if it cannot be written; an existing file is then unchanged.
     """
     part = path.with_name(path.name + ".part")
     try:
@@ -55,7 +55,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
             _make_room(path.parent)
         os.replace(part, path)
         _sync(path.parent)
-    except (OSError, RuntimeError) as error:  # torch gives a RuntimeError where a disk is full
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError when the disk is full
         part.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise InputError(
@@ -83,21 +83,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run has a last checkpoint, whole or not."""
+    """Whether a run has a last checkpoint, damaged or not."""
     return any(path.is_file() for path in _places(folder / FOLDER))
 
 
 def newest_checkpoint(folder: Path, *, aside: bool = False) -> Path | None:
-    """The newest whole one of a run's last checkpoints; None if it has none yet.
+    """The newest undamaged one of a run's last checkpoints; None if it has none yet.
 
-    A damaged one is passed over, with a warning, for the one before.
+    A damaged one is skipped, with a warning, in favour of the one before.
 
     Args:
         folder: of the run.
-        aside: whether to rename damaged ones, so that none takes the place of a whole one later.
+        aside: whether to rename damaged ones, so that none replaces an undamaged one later.
 
     Raises:
-        InputError: if every one that is there is damaged.
+        InputError: if all of them are damaged.
     """
     damaged: dict[Path, InputError] = {}
     for path in filter(Path.is_file, _places(folder / FOLDER)):
@@ -117,12 +117,12 @@ def newest_checkpoint(folder: Path, *, aside: bool = False) -> Path | None:
 
 
 def epoch_checkpoint(folder: Path, epoch: int) -> Path:
-    """Where a run keeps the weights that it had after an epoch, from 1."""
+    """The file with the weights of a run after an epoch, counted from 1."""
     return folder / FOLDER / f"epoch-{epoch}.ckpt"
 
 
 def kept_epochs(folder: Path) -> list[int]:
-    """The epochs, from 1, whose weights a run has kept (`RunConfig.keep_every`), ascending."""
+    """The epochs, counted from 1, whose weights a run has kept (`RunConfig.keep_every`), ascending."""
     names = (path.stem.removeprefix("epoch-") for path in (folder / FOLDER).glob("epoch-*.ckpt"))
     return sorted(int(name) for name in names if name.isdecimal())
 
@@ -141,7 +141,7 @@ def _make_room(folder: Path) -> None:
 
 
 def _look_through(path: Path) -> None:
-    """Compare every part of an archive with its checksum, which torch itself does not look at."""
+    """Compare every part of an archive with its checksum, which torch itself does not check."""
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         require(all(part.compress_type == zipfile.ZIP_STORED for part in parts), "it is compressed")
@@ -154,7 +154,7 @@ def _why(error: Exception) -> str:
 
 
 def _sync(folder: Path) -> None:
-    """Have the names in a folder on the disk too, where a system can."""
+    """Sync the names in a folder to disk, if the system supports it."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

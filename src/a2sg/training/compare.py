@@ -34,7 +34,7 @@ FILES = (
     "comparison.png",
     *(f"{score.name}.png" for score in SCORES.values()),
 )
-"""What a comparison writes beside its run folders."""
+"""Files that a comparison writes next to its run folders."""
 RUN_COLUMNS = (
     "loss",
     "spikes_per_sample",
@@ -54,7 +54,7 @@ class Comparison:
     Attributes:
         out: its folder.
         results: one per arm, the baseline first.
-        remarks: what a reader of the table has to know.
+        remarks: notes that a reader of the table needs.
     """
 
     out: Path
@@ -69,7 +69,7 @@ class _Run:
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """What the run found; None until it is finished."""
+        """The results of the run; None until it is finished."""
         return read_summary(self.folder)
 
 
@@ -85,7 +85,7 @@ def compare(
     level: float = 0.95,
     corrected: bool = False,
 ) -> Comparison:
-    """Train every arm with every seed, and write and print what that shows.
+    """Train every arm with every seed, and write and print the results.
 
     Leaves in `out` a run folder ARM-sSEED for each, `comparison.csv` (a row per run), `table.csv` and
     `table.md` (a row per arm), `comparison.png` and `accuracy.png` (or `miou.png`).
@@ -93,12 +93,12 @@ def compare(
     Args:
         config: the run that all arms share; its seed is not used.
         arms: the first is the baseline of all differences.
-        seeds: of every arm, so that differences are of the same seed.
-        out: new, empty, or the folder of a comparison to go on with.
+        seeds: of every arm, so that differences are taken between runs with the same seed.
+        out: new, empty, or the folder of a comparison to continue.
         train: how a run is trained; default `a2sg.training.run.train`.
-        apart: trains all runs that are not finished, in place of `train` one by one; such as
+        apart: trains all unfinished runs, instead of `train` one by one; such as
             `a2sg.training.spread.train_apart`.
-        overwrite: start afresh: delete the runs and tables of a comparison in `out`, and nothing else.
+        overwrite: start again: delete the runs and tables of a comparison in `out`, and nothing else.
         level: confidence of the intervals.
         corrected: whether `level` holds for all intervals together (Bonferroni), not for each alone.
 
@@ -113,7 +113,7 @@ def compare(
         require_count("seed", seed, *COUNTS["seed"])
     bonferroni(level, 1)  # checks it
     configs = apply_arms(config, arms)
-    # By seed first: the runs of a pair come close in time, in like conditions.
+    # By seed first: the runs of a pair are then close in time, under similar conditions.
     runs = [
         _Run(replace(arm_config, seed=seed), out / _folder_name(arm_config.arm, seed))
         for seed in seeds
@@ -158,7 +158,7 @@ def _report(
     level: float,
     corrected: bool,
 ) -> Comparison:
-    """Write tables and pictures, print the table."""
+    """Write tables and pictures, and print the table."""
     found: dict[str, list[dict[str, Any]]] = {arm.label: [] for arm in arms}
     curves: dict[str, list[list[dict[str, Any]]]] = {arm.label: [] for arm in arms}
     rows = []
@@ -194,7 +194,7 @@ def _folder_name(label: str, seed: int) -> str:
 
 
 def _check_folder(out: Path, overwrite: bool) -> None:
-    """Require that `out` is free or holds a comparison; with `overwrite` clear that."""
+    """Raise `InputError` unless `out` is free or holds a comparison; with `overwrite`, delete that."""
     if not out.exists():
         return
     require(out.is_dir(), f"{out} is a file, not a folder: choose another --out")
@@ -212,7 +212,7 @@ def _check_folder(out: Path, overwrite: bool) -> None:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a folder is a run that a comparison made: its name is that of the arm and seed inside."""
+    """Whether a folder is a run that a comparison made: named after the arm and seed of the run inside."""
     path = folder / CONFIG
     if folder.is_symlink() or not path.is_file():
         return False

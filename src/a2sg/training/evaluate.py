@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False) -> dict[str, Any]:
-    """Measure a network on the whole test split, which ranks share.
+    """Measure a network on the whole test split, which is divided among ranks.
 
     Returns:
         `accuracy` or `miou` (0..1), `loss`, `spikes_per_sample`, `energy_nj_per_sample` (an estimate, see
-        `a2sg.energy`), `energy_uncounted` (what that leaves out) and `firing_rates` (per layer, a rate per
-        step).
+        `a2sg.energy`), `energy_uncounted` (what the estimate omits) and `firing_rates` (per layer, one rate
+        per step).
     """
     task.to(device)
     batches = task.val_dataloader()
@@ -47,7 +47,7 @@ def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False)
     meter.add_ranks()
     energy = meter.result(samples=int(samples))
     return {
-        task.score.name: round(metric.compute().item(), 7),  # float32 knows no further digits
+        task.score.name: round(metric.compute().item(), 7),  # float32 has no further digits
         "loss": total / samples,
         "samples": int(samples),
         "spikes_per_sample": energy.spikes,

@@ -1,6 +1,6 @@
 """The fields of a recipe: their names, types and texts from the dataclasses, and values that fit them.
 
-Nothing that a value names is imported or made: a value is plain data, of the type that its field has.
+A value never causes an import or creates an object: it is plain data of its field's type.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WORDS = {
     Sequence: "a list",
     type(None): "null",
 }
-"""What a value of a type is called."""
+"""How to describe a value of a type."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Field:
     """A field of a recipe.
 
     Attributes:
-        name: with dots after its groups.
+        name: with its groups, separated by dots.
         kind: its type.
-        text: what it is, in words.
-        default: what it is where a recipe leaves it out.
+        text: its description.
+        default: its value if a recipe does not set it.
     """
 
     name: str
@@ -56,11 +56,11 @@ class Field:
 
 
 LARGEST = 1_000_000_000
-"""Of the numbers among options: more than anybody needs, and less than what fills a computer by itself."""
+"""The largest number in options: more than anybody needs, too little to fill a computer's memory."""
 
 
 def walk(cls: type, prefix: str = "") -> Iterator[Field]:
-    """The fields of a dataclass and its groups, in their order."""
+    """The fields of a dataclass and its groups, in order."""
     texts = _adapter(cls).json_schema()["properties"]
     found = kinds(cls)
     for field in fields(cls):
@@ -80,12 +80,12 @@ def kinds(cls: type) -> dict[str, Any]:
 
 
 def choices(kind: Any) -> tuple[str, ...]:
-    """The texts that a type allows, if it is a list of them; else none."""
+    """The strings that a type allows if it is a choice; else none."""
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def from_word(word: str, kind: Any, name: str) -> Any:
-    """What a word of the command line means for a type: text as it is, anything else as YAML; not checked."""
+    """The value of a command-line word for a type: text unchanged, anything else as YAML; not checked."""
     parts = get_args(kind) or (kind,)
     if get_origin(kind) is dict or not (str in parts or choices(kind)):
         return plain.read(word, name)
@@ -95,7 +95,7 @@ def from_word(word: str, kind: Any, name: str) -> Any:
 
 
 def fit(kind: type[T], value: Any, name: str = "") -> T:
-    """`value` as a value of type `kind`: whole numbers serve as numbers, and nothing else is converted.
+    """`value` as a value of type `kind`: whole numbers become numbers, and nothing else is converted.
 
     Args:
         kind: a dataclass of fields, or the type of one.
@@ -108,7 +108,7 @@ def fit(kind: type[T], value: Any, name: str = "") -> T:
     plain.require_plain(value, name)
     adapter: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]
     try:
-        return adapter.validate_json(json.dumps(value), strict=True)  # JSON holds plain data alone
+        return adapter.validate_json(json.dumps(value), strict=True)  # JSON holds only plain data
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] == "json_invalid":  # more than 200 levels
@@ -117,12 +117,12 @@ def fit(kind: type[T], value: Any, name: str = "") -> T:
 
 
 def fit_options(function: Callable[..., Any], options: Mapping[str, Any], group: str) -> dict[str, Any]:
-    """`options` as values of the types that the parameters of a function have, where a file can hold those.
+    """`options` converted to the types of a function's parameters, if a file can hold those types.
 
     Args:
-        function: what is called with them, or a class.
-        options: plain data by name; a name that is no parameter is left to who calls.
-        group: what they are in, for errors, such as "model.options".
+        function: the function or class to be called with them.
+        options: plain data by name; the caller handles names that are not parameters.
+        group: the name of their group in errors, such as "model.options".
 
     Raises:
         InputError: if one does not fit.
@@ -137,7 +137,7 @@ def fit_options(function: Callable[..., Any], options: Mapping[str, Any], group:
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """The types of arguments; of a class also of those that it may pass on to what it derives from."""
+    """The types of arguments; for a class, including those that it may pass on to its base classes."""
     if not isinstance(function, type) or is_dataclass(function):
         return get_type_hints(function)
     makers = [cls.__dict__["__init__"] for cls in reversed(function.__mro__) if "__init__" in cls.__dict__]
@@ -174,7 +174,7 @@ def _told(kind: Any, path: tuple[int | str, ...], value: Any, name: str) -> Inpu
     try:
         for key in path:
             if get_origin(kind) in UNIONS and type(None) not in get_args(kind):
-                break  # what follows is the part that was tried, not a name
+                break  # the rest is the union member that was tried, not a name
             group, name = name, f"{name}.{key}" if name else str(key)
             if not is_dataclass(kind):
                 kind = next(part for part in reversed(get_args(kind)) if part not in (Ellipsis, type(None)))
@@ -190,7 +190,7 @@ def _told(kind: Any, path: tuple[int | str, ...], value: Any, name: str) -> Inpu
 
 
 def in_words(kind: Any) -> str:
-    """What a value of a type is."""
+    """A description of the values of a type."""
     if is_dataclass(kind):
         return f"a group of fields such as {{{next(iter(kinds(kind)))}: ...}}"  # type: ignore[arg-type]
     if choices(kind):

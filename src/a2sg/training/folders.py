@@ -1,4 +1,4 @@
-"""Run folders: what tells one, who may write into it, and what its files say."""
+"""Run folders: how to recognise, lock and read them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ log = logging.getLogger("a2sg")
 
 CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
 REMAINS = {LOCK, f"{CONFIG}.part"}
-"""What a process that was killed as it began leaves in a folder."""
+"""Files that may be left in a folder by a process that was killed while starting."""
 
 
 def blank(folder: Path) -> bool:
-    """Whether nothing is lost if a run begins in `folder`: it is not there, or as good as empty."""
+    """Whether nothing is lost if a run begins in `folder`: it does not exist, or holds nothing of value."""
     return not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= REMAINS)
 
 
@@ -49,7 +49,7 @@ def read_run_config(folder: Path) -> RunConfig:
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
-    """What a run found; None until it is finished. A damaged summary counts as none: it is written again."""
+    """The results of a run; None until it is finished, or if its summary is damaged: it is written again."""
     path = folder / SUMMARY
     if not path.is_file():
         return None
@@ -65,10 +65,10 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def opened(config: RunConfig, out: Path, *, resume: bool) -> Iterator[Path | None]:
-    """Make the folder of a run, and keep other processes out of it as long as the context lasts.
+    """Create the folder of a run, and keep other processes out of it inside this context.
 
     Yields:
-        The checkpoint to go on from, if there is one.
+        The checkpoint to resume from, if there is one.
 
     Raises:
         InputError: if it is not empty, cannot be written, is in use, or with `resume` holds another run.

@@ -1,8 +1,9 @@
-"""A training step as two CUDA graphs, forward and backward: the host replays each by one call.
+"""A training step as two CUDA graphs, forward and backward: the host replays each with one call.
 
-A graph repeats the same kernels on the same memory. So inputs are copied to where they were recorded, windows
-and weights are read where they always lie, and what changes the kernels themselves runs as it is: another
-batch size, an observed iteration, another shape of surrogates until it has come often enough to be recorded.
+A graph repeats the same kernels on the same memory. So inputs are copied to the memory that was recorded, and
+windows and weights are read from where they always are. Whatever changes the kernels themselves runs without
+a graph: another batch size, an observed iteration, another surrogate until it has been used often enough to
+be recorded.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ log = logging.getLogger("a2sg")
 Graphs = Literal["auto", "on", "off"]
 
 WARM_UP = 3
-"""Calls of a kind that run as they are before one is recorded: by then all is compiled and chosen."""
+"""Calls of a kind that run without a graph before one is recorded: by then everything is compiled."""
 
 Compute = Callable[..., tuple[Tensor, Tensor]]
-"""From inputs to an output, and the loss to be differentiated (0-d)."""
+"""From inputs to an output, and the loss to differentiate (0-d)."""
 
 
 def obstacle(device: torch.device, *, regularizers: bool = False, ranks: int = 1) -> str:
-    """Why the steps of a training cannot be graphs; "" if nothing is known to speak against it."""
+    """Why the steps of a training cannot be graphs; "" if no reason is known."""
     if device.type != "cuda":
         return f"they need a CUDA device, and this one is {device.type}"
     if regularizers:
@@ -40,10 +41,10 @@ def obstacle(device: torch.device, *, regularizers: bool = False, ranks: int = 1
 
 
 def wanted(choice: Graphs, reason: str) -> bool:
-    """Whether steps are to be graphs, as `choice` says and as far as nothing, `reason`, speaks against it.
+    """Whether steps are to be graphs, given the user's `choice` and a `reason` against it, or "".
 
     Raises:
-        InputError: if they are asked for where they cannot be.
+        InputError: if they are requested but not possible.
     """
     if choice == "on" and reason:
         raise InputError(f"graphs: on cannot be had: {reason}; choose auto or off")
@@ -54,11 +55,11 @@ class Recorder(Protocol):
     """Records work on a device."""
 
     def prepare(self, work: Callable[[], object]) -> None:
-        """Do `work` as it is, once, in the surroundings in which it will be recorded."""
+        """Run `work` once, unrecorded, under the conditions in which it will be recorded."""
         ...
 
     def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], object]]:
-        """Record `work`; what it gives, and a function that does it again, into the very same tensors."""
+        """Record `work`; returns its result, and a function that repeats it into the same tensors."""
         ...
 
 
@@ -93,10 +94,10 @@ class GraphedStep:
     model's parameters.
 
     Args:
-        model: whose parameters the loss is differentiated by.
-        compute: from inputs to output and loss, reading nothing else that changes but what lies in the model.
-        recorder: records; `CudaRecorder()`.
-        after: how many calls of a kind run as they are before one is recorded.
+        model: the loss is differentiated with respect to its parameters.
+        compute: from inputs to output and loss; apart from the inputs, only the model's tensors may change.
+        recorder: records the work; `CudaRecorder()`.
+        after: how many calls of a kind run without a graph before one is recorded.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class GraphedStep:
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Output and loss of `inputs`.
 
-        While anything in the model is observed, or after recording has failed, they are computed as they are.
+        While anything in the model is observed, or after recording has failed, no graph is used.
         """
         if self.recorder is None or any(site.observer is not None for site in self._sites.values()):
             return self.compute(*inputs)
@@ -126,14 +127,14 @@ class GraphedStep:
         self._seen = self._seen + 1 if kind == self._kind else 1
         self._kind = kind
         if self._seen > self.after:
-            self._graphs = None  # its memory is free before the next one's is taken
+            self._graphs = None  # frees its memory before the next one is allocated
             self._graphs = self._recorded(self.recorder, inputs, kind)
             if self._graphs is not None:
                 return self._graphs(inputs)
         return self.compute(*inputs)
 
     def _kind_of(self, inputs: Sequence[Tensor]) -> tuple[Any, ...]:
-        """All that decides which kernels run, and where."""
+        """Everything that decides which kernels run, and where."""
         surrogates = tuple(site.surrogate for site in self._sites.values())
         places = tuple(tensor.data_ptr() for tensor in self._held)
         return surrogates, places, tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs)
@@ -147,12 +148,12 @@ class GraphedStep:
         try:
             with torch.random.fork_rng([device] if device.type == "cuda" else []):
                 return _Graphs(self.model, self.compute, recorder, inputs, kind)
-        except Exception as error:  # whatever a compiler, a library or a layer of the user's does not allow
+        except Exception as error:  # a compiler, a library or the user's layer may not support it
             first = (str(error).strip() or "no reason given").splitlines()[0]
             log.warning("steps run without CUDA graphs: %s: %s", type(error).__name__, first)
             self.recorder = None
             return None
-        finally:  # statistics of batch norm, which what was done to record has moved
+        finally:  # recording has changed the statistics of batch norm
             for buffer, value in zip(buffers, kept, strict=True):
                 buffer.copy_(value)
 
@@ -174,10 +175,10 @@ class _Graphs:
         self.inputs = [x.detach().clone() for x in inputs]
         device = self.inputs[0].device
         self.arriving = torch.ones((), device=device)
-        # Outside of the graphs' memory, where the next forward pass would write over them.
+        # Outside the graphs' memory, where the next forward pass would overwrite them.
         self.grads = [torch.zeros_like(p) for p in self.parameters]
         self.used = [True] * len(self.parameters)
-        # Weights that autocast has cast must be cast again by every replay.
+        # Every replay must repeat the casts of weights by autocast.
         self.cast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         recorder.prepare(lambda: (self._forward(), self._backward()))
         self.outputs, self.forward = recorder.record(self._forward)
@@ -222,7 +223,7 @@ class _Replay(torch.autograd.Function):
     def backward(ctx: Any, _: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
         graphs: _Graphs = ctx.graphs
         for parameter, place in zip(graphs.parameters, graphs.grads, strict=True):
-            # Autograd takes a first gradient as it is: it must not change when another is added to it.
+            # Autograd keeps the first gradient without copying: it must not change when another is added.
             if parameter.grad is not None and parameter.grad.data_ptr() == place.data_ptr():
                 parameter.grad = parameter.grad.clone()
         graphs.arriving.copy_(grad)

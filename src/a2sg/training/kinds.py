@@ -13,7 +13,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from a2sg.training.phases import BACKWARD, FORWARD, ITERATION, OTHER, PHASES
 
 NAMES = {
-    # An operation is of the first of these kinds that it or anything it is part of has the name of.
+    # An operation belongs to the first of these kinds whose name occurs in it or in an operation around it.
     "batch norm": r"batch_?norm",
     "neurons": r"_IntegrateAndFire",
     "pooling": r"pool",
@@ -29,16 +29,16 @@ ENGINE = "autograd::engine"
 
 PATTERNS = [(kind, re.compile(name, re.IGNORECASE)) for kind, name in {**NAMES, COPIES: COPY}.items()]
 ANY = len(PATTERNS)
-"""The rank of an operation that has none of the names."""
+"""The rank of an operation with none of these names."""
 
 
 class Work:
-    """What was done in one recorded iteration.
+    """The work of one recorded iteration.
 
     Attributes:
         observed: whether the windows were searched in it.
         seconds: by kind; they add up to the iteration.
-        calls: operations by kind, those that are parts of another of the same kind left out.
+        calls: operations by kind, without those inside another one of the same kind.
     """
 
     def __init__(self, iteration: FunctionEvent, cuda: bool) -> None:
@@ -54,9 +54,9 @@ class Work:
 
         Args:
             event: of the host.
-            phase: that it happens in.
-            rank: of what it is part of, among `PATTERNS`.
-            within: the kind of that.
+            phase: the phase in which it happens.
+            rank: of the operation around it, among `PATTERNS`.
+            within: the kind of that operation.
         """
         named = event.name in PHASES
         if named:
@@ -73,7 +73,7 @@ class Work:
             self.add(part, phase, rank, kind)
 
     def finish(self) -> Work:
-        """Count what is left of the iteration on a GPU as idle; drop what took no time."""
+        """Count the rest of the iteration on a GPU as idle; drop kinds that took no time."""
         if self.cuda:
             busy = sum(self.seconds.values())
             self.seconds[IDLE] = max(0.0, (self.end - self.start) / 1e6 - busy)
@@ -82,7 +82,7 @@ class Work:
 
 
 def work(events: Iterable[FunctionEvent], cuda: bool) -> list[Work]:
-    """What was done in each recorded iteration.
+    """The work of each recorded iteration.
 
     Args:
         events: of a trace in which iterations and phases are named, as `PhaseProfiler` does.
@@ -91,7 +91,7 @@ def work(events: Iterable[FunctionEvent], cuda: bool) -> list[Work]:
     """
     roots = [event for event in events if event.cpu_parent is None and event.device_type == DeviceType.CPU]
     found = [Work(root, cuda) for root in roots if root.name.startswith(ITERATION)]
-    if cuda:  # where the backward pass has a thread of its own
+    if cuda:  # there the backward pass has its own thread
         for root in roots:
             for each in found:
                 if root.name.startswith(ENGINE) and each.start <= root.time_range.start < each.end:

@@ -20,12 +20,12 @@ from a2sg.training.midway import read_time, signal_numbers
 from a2sg.training.world import LOST, World
 
 GRACE = 15.0
-"""Seconds that ranks have to end by themselves after one has ended in an error."""
+"""Seconds that ranks have to end by themselves after one has failed."""
 POLL = 0.1
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options of a command whose work several devices can share."""
+    """Add the options of a command that can run on several devices."""
     group = parser.add_argument_group("devices, which share every batch")
     group.add_argument(
         "--devices", metavar="N|auto", help="how many on this machine; auto: all GPUs (default: 1)"
@@ -52,7 +52,7 @@ def patience(options: Namespace) -> float:
     """Seconds that ranks wait for each other.
 
     Raises:
-        InputError: if it is no time.
+        InputError: if it is not a time.
     """
     seconds = read_time(options.patience)
     if seconds is None:
@@ -61,14 +61,15 @@ def patience(options: Namespace) -> float:
 
 
 def ranks_to_start(options: Namespace, device: str) -> int:
-    """How many ranks a command is to start; 1 if it does the work itself, be it as one of several ranks.
+    """How many ranks a command must start; 1 if it does the work itself, even as one of several ranks.
 
     Args:
         options: of `add_options`.
         device: auto, cpu or cuda.
 
     Raises:
-        InputError: for what is no number, does not fit the ranks that were started, or is more than there is.
+        InputError: for a value that is not a number, does not fit the ranks already started, or exceeds the
+            devices of this machine.
     """
     world, cuda = World.here(), find_device(device).type == "cuda"
     nodes = world.nodes if options.nodes is None else read_number("--nodes", options.nodes)
@@ -97,7 +98,7 @@ def ranks_to_start(options: Namespace, device: str) -> int:
 
 
 def launch(words: Sequence[str], ranks: int) -> int:
-    """Run a command in several ranks; what rank 0 says is seen, and of another one what ended them.
+    """Run a command in several ranks; shows rank 0's output, and from another rank the error that ended them.
 
     Args:
         words: of the command, with its name.
@@ -133,9 +134,9 @@ def launch(words: Sequence[str], ranks: int) -> int:
 
 
 def _wait(children: Sequence[Child]) -> int | None:
-    """Wait until all have ended, or one has failed and the others had their time; which failed first, if any.
+    """Wait until all have ended, or one has failed and the others had time to end; returns the first to fail.
 
-    One that lost another is not the one that failed, unless there is no other.
+    A rank that only lost another does not count as failed, unless no other rank failed.
     """
     failed: list[int] = []
     deadline = float("inf")
@@ -150,7 +151,7 @@ def _wait(children: Sequence[Child]) -> int | None:
 
 
 def _variables(rank: int, ranks: int, port: int) -> dict[str, str]:
-    """Of the environment of a rank: torchrun's, and a share of the cores."""
+    """Environment variables of a rank: torchrun's, and its share of the cores."""
     given = {
         "RANK": rank,
         "LOCAL_RANK": rank,
@@ -164,13 +165,13 @@ def _variables(rank: int, ranks: int, port: int) -> dict[str, str]:
 
 
 def threads(processes: int) -> dict[str, str]:
-    """Of the environment of one of several processes: its share of the cores, unless that is said already."""
+    """Environment variables of one of several processes: its share of the cores, unless set already."""
     share = max(1, (os.cpu_count() or 1) // processes)
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))}
 
 
 def _has_loopback() -> bool:
-    """Whether this machine's own network is called lo; gloo then need not look up the machine's name."""
+    """Whether this machine's loopback interface is lo; gloo then need not look up the machine's name."""
     return "lo" in {name for _, name in socket.if_nameindex()}
 
 
@@ -185,7 +186,7 @@ def read_number(name: str, text: str) -> int:
     """A number of devices or machines.
 
     Raises:
-        InputError: for what is none.
+        InputError: for anything else.
     """
     most = 10_000
     require(

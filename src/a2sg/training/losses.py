@@ -1,6 +1,6 @@
-"""Readouts, and losses of classes, of logits `[T, B, K]`; so too with dimensions after K (segmentation).
+"""Readouts and classification losses for logits `[T, B, K]`, also with dimensions after K (segmentation).
 
-Lengths `[B]` say where padded sequences end: what a network gives after that counts for nothing.
+Lengths `[B]` say where padded sequences end: outputs after that are ignored.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def membrane_readout(logits: Tensor, lengths: Tensor | None = None, *, decay: fl
 
 
 class Criterion(ABC):
-    """What is minimised, and the readout that decides, of outputs `[T, B, K]`.
+    """The loss to minimise, and the readout that decides, from outputs `[T, B, K]`.
 
-    A loss for data of one length alone may leave `lengths` out of its methods.
+    A loss that is only for data of one length may omit `lengths` from its methods.
 
     Attributes:
-        tasks: of data sets that it fits (`a2sg.data.ImageData.task`); all if it does not say.
+        tasks: of the data sets that it fits (`a2sg.data.ImageData.task`); by default all.
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"classification", "segmentation", "regression"})
@@ -58,10 +58,10 @@ class Criterion(ABC):
 
     @abstractmethod
     def predict(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """What the network says, as the data set's labels say it."""
+        """The network's answer, in the form of the data set's labels."""
 
     def right(self, labels: Tensor) -> Tensor:
-        """What `predict` should give, from labels as augmentation leaves them."""
+        """The right answer of `predict`, from labels after augmentation."""
         return labels
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Criterion(ABC):
         """The loss, a 0-d tensor."""
 
     def read(self, logits: Tensor, lengths: Tensor | None) -> Tensor:
-        """`readout`, also of a loss that knows no lengths if there are none."""
+        """`readout`; without lengths it also works for a loss that does not take them."""
         return self.readout(logits) if lengths is None else self.readout(logits, lengths)
 
 
@@ -251,7 +251,7 @@ def cross_entropy(
 
 
 def _require_fitting(scores: Tensor, labels: Tensor) -> None:
-    """Raise `InputError` unless labels fit scores `[N, K, ...]`; no look waits for a GPU."""
+    """Raise `InputError` unless labels fit scores `[N, K, ...]`; never waits for a GPU."""
     one_each = (len(scores), *scores.shape[2:])
     if labels.shape != (scores.shape if labels.is_floating_point() else one_each):
         if labels.shape == one_each:
@@ -295,7 +295,7 @@ def require_weights(class_weights: Sequence[float], classes: int) -> None:
 
 @lru_cache
 def _on_device(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The values as a tensor, which is made once: to copy it in every step would stop a GPU's stream."""
+    """The values as a tensor, made once: copying it in every step would stall a GPU's stream."""
     return torch.tensor(values, device=device, dtype=dtype)
 
 

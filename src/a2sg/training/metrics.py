@@ -1,4 +1,4 @@
-"""Metrics that add up on the device. None of them asks it for a value before the epoch ends."""
+"""Metrics that add up on the device. None of them reads a value from it before the epoch ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from a2sg.data import ImageData
 class Mean(Metric):
     """The mean of numbers with weights; NaN if there are none, or one is NaN.
 
-    torchmetrics' own looks for NaN every time.
+    The one in torchmetrics checks for NaN every time.
     """
 
     total: Tensor
@@ -30,8 +30,8 @@ class Mean(Metric):
         """Add a number.
 
         Args:
-            value: it, a 0-d tensor.
-            weight: of it.
+            value: the number, a 0-d tensor.
+            weight: its weight.
         """
         self.total += value * weight
         self.weight += weight
@@ -50,7 +50,7 @@ class MeanIoU(MulticlassJaccardIndex):
         self.classes = classes
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Count pixels by label and prediction; all of them, since how many matter only the device knows."""
+        """Count pixels by label and prediction; all of them, since only the device knows which matter."""
         pairs = torch.where(target >= 0, self.classes * target + preds, self.classes**2).flatten()
         counts = self.confmat.new_zeros(self.classes**2 + 1)
         counts.scatter_add_(0, pairs, torch.ones_like(pairs))
@@ -60,7 +60,7 @@ class MeanIoU(MulticlassJaccardIndex):
 class R2(Metric):
     """R², the share of the targets' variance that is explained, the mean over K numbers; at most 1.
 
-    1 - Σ(y - ŷ)² / Σ(y - mean y)². Targets that are all alike give 1 where they are met, else 0.
+    1 - Σ(y - ŷ)² / Σ(y - mean y)². Targets that are all equal give 1 if they are met, else 0.
 
     Args:
         count: K.
@@ -83,7 +83,7 @@ class R2(Metric):
     def compute(self) -> Tensor:
         total, squares, errors = self.sums
         spread = squares - total.square() / self.samples
-        alike = spread <= 1e-12 * squares  # what rounding leaves
+        alike = spread <= 1e-12 * squares  # only rounding is left
         of_alike = (errors <= 1e-12 * squares).double()
         return torch.where(alike, of_alike, 1 - errors / spread.where(~alike, 1.0)).mean()
 

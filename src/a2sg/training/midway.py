@@ -1,4 +1,4 @@
-"""In the middle of an epoch: when a run is saved there, and what it needs to go on from there to the bit."""
+"""Saving in the middle of an epoch: when, and what a run needs to resume from there to the bit."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from a2sg.errors import require
 from a2sg.ranks import Vote
 
 SIGNALS = ("SIGTERM", "SIGUSR1")
-"""What ends a job: clusters send the first, SLURM the second where `sbatch --signal=USR1@SECONDS` asks."""
+"""Signals that end a job: clusters send the first, SLURM the second with `sbatch --signal=USR1@SECONDS`."""
 SAVE = 1
-"""What a rank wishes that would save and go on; one that is to end wishes for its signal, which is more."""
+"""A rank's vote to save and continue; a rank that must end votes with its signal's number, a larger one."""
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -45,7 +45,7 @@ class Stopped(Exception):
 
 
 def read_every(value: int | str | None) -> Every | None:
-    """What `save_every` says: 500 steps, or a time such as 90s, 10m or 2h; None for never.
+    """The interval in `save_every`: 500 steps, or a time such as 90s, 10m or 2h; None for never.
 
     Raises:
         InputError: for anything else.
@@ -69,13 +69,13 @@ def read_time(text: str) -> float | None:
 
 
 class Saver:
-    """Saves a run within its epochs, when that is due or a signal asks for it.
+    """Saves a run within its epochs, when a save is due or a signal requests it.
 
-    The last batch of an epoch is left to the checkpoint of the epoch, which follows. Of several ranks one
-    that is late, or that a signal came to, is enough: all save after the next step.
+    After the last batch of an epoch nothing is saved here, since the epoch's own checkpoint follows. If a
+    save is due on any rank, or a signal reached it, all ranks save after the next step.
 
     Args:
-        every: how often; None: only where a signal ends the run.
+        every: how often; None: only if a signal ends the run.
         path: of the checkpoint.
     """
 
@@ -90,12 +90,12 @@ class Saver:
         """Save if that is due; called after every optimizer step.
 
         Args:
-            trainer: that trains.
-            batches: of the epoch that are done.
-            save: is told the path, and the batches.
+            trainer: the trainer.
+            batches: number of batches of the epoch that are done.
+            save: called with the path, and this number.
 
         Raises:
-            Stopped: once it has saved what a signal ended.
+            Stopped: after it has saved a run that a signal ended.
         """
         if batches == trainer.num_training_batches:
             self._saved = time.monotonic()
@@ -116,7 +116,7 @@ class Saver:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take note of signals as long as the context lasts, in place of what they do else."""
+        """Record signals inside this context, instead of their usual effect."""
         before = {number: signal.getsignal(number) for number in signal_numbers()}
         try:
             yield
@@ -125,7 +125,7 @@ class Saver:
                 signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Begin to take note: after Lightning, which would leave without saving."""
+        """Start to record signals, after Lightning, which would exit without saving."""
         for number in signal_numbers():
             signal.signal(number, self._note)
 
@@ -134,20 +134,20 @@ class Saver:
 
 
 def signal_numbers() -> list[int]:
-    """The signals that this system has; none in a thread, which cannot listen."""
+    """The signals that this system has; none in a thread, which cannot receive them."""
     if threading.current_thread() is not threading.main_thread():
         return []
     return [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
 
 
 def random_state() -> dict[str, Any]:
-    """Where torch's random numbers are."""
+    """The state of torch's random number generators."""
     there = torch.cuda.is_available() and torch.cuda.is_initialized()
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if there else []}
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Go on with random numbers from there."""
+    """Restore this state."""
     torch.set_rng_state(state["cpu"].cpu())
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])

@@ -19,7 +19,7 @@ def read_run(parser: Parser, words: Sequence[str]) -> tuple[Namespace, RunConfig
     """Read `words` with the options of `parser`, RECIPE, and an option for every field.
 
     Returns:
-        All options, and the run they describe: the recipe's fields, overruled by options.
+        All options, and the run they describe: the recipe's fields, overridden by options.
 
     Raises:
         InputError: for an unknown option, or a recipe or a value that does not fit.
@@ -30,7 +30,7 @@ def read_run(parser: Parser, words: Sequence[str]) -> tuple[Namespace, RunConfig
     options = parser.read(words)
     overrides: dict[str, Any] = {}
     for name, word in options.overrides or ():
-        overrides.pop(name, None)  # the last one counts, in its place
+        overrides.pop(name, None)  # the last one counts, at its position
         overrides[name] = from_word(word, for_words[name], f"--{name}")
     return options, load_recipe(options.recipe, overrides)
 
@@ -79,7 +79,7 @@ def _help(field: Field) -> str:
 
 
 def _placeholder(kind: Any) -> str:
-    """What stands for a value in the help."""
+    """The placeholder for a value in the help."""
     if choices(kind):
         return "|".join(choices(kind))
     first = get_args(kind)[0] if type(None) in get_args(kind) else kind

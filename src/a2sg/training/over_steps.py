@@ -48,11 +48,11 @@ def evaluate_over_steps(
     Args:
         folder: of the run.
         steps: T, each of them.
-        device: where to.
-        progress: whether to show how far it is.
+        device: where to compute.
+        progress: whether to show progress.
 
     Returns:
-        `trained_steps`; and `steps`, for each T a dict of `steps` and what `evaluate` finds.
+        `trained_steps`; and `steps`, for each T a dict of `steps` and the results of `evaluate`.
 
     Raises:
         InputError: if the folder is no run, or its recordings cannot be cut into another number of frames.

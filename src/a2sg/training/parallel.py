@@ -1,6 +1,6 @@
-"""One run on several devices: the batch is shared, and the gradients of the shares are added.
+"""One run on several devices: the batch is divided, and the gradients of its parts are added.
 
-DDP looks at the annotations of its hooks, which therefore are no texts here.
+DDP reads the annotations of its hooks, so here they must not be strings.
 """
 
 from datetime import timedelta
@@ -30,7 +30,7 @@ def require_divisible(config: RunConfig, ranks: int) -> None:
 
 
 def rule(config: RunConfig, ranks: int) -> str:
-    """What several devices do with the recipe's batch and learning rate, in one line."""
+    """How several devices divide the recipe's batch, and its learning rate, in one line."""
     size, micro = config.data.batch_size, config.accumulate
     step = "" if micro == 1 else f", {micro} of them to a step"
     shared = f"{ranks} devices share each batch of {size}, {size // ranks} samples each{step}"
@@ -38,7 +38,7 @@ def rule(config: RunConfig, ranks: int) -> str:
 
 
 def devices_of(world: World, device: torch.device, patience: float = PATIENCE) -> dict[str, Any]:
-    """How Lightning's trainer is to use the devices of a run."""
+    """How Lightning's trainer uses the devices of a run."""
     if world.size == 1:
         return {}
     return {
@@ -55,7 +55,7 @@ def devices_of(world: World, device: torch.device, patience: float = PATIENCE) -
 
 
 class AddingStrategy(DDPStrategy):
-    """DDP that adds gradients, not takes their mean: a rank's loss is its part of that of the batch."""
+    """DDP that adds gradients instead of averaging: a rank's loss is its part of the batch's loss."""
 
     def configure_ddp(self) -> None:
         super().configure_ddp()
@@ -71,7 +71,7 @@ def add_gradients(_: object, bucket: dist.GradBucket) -> Future[Tensor]:
 
 
 class _Started(ClusterEnvironment):
-    """Tells Lightning that the ranks are there already, and which is which."""
+    """Tells Lightning that the ranks have been started already, and their numbers."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class _Started(ClusterEnvironment):
         return self.world.size
 
     def set_world_size(self, size: int) -> None:
-        pass  # it is what it is
+        pass  # the ranks are fixed
 
     def global_rank(self) -> int:
         return self.world.rank

@@ -21,7 +21,7 @@ WAITING, TRANSFER, AUGMENTATION = "waiting for data", "transfer", "augmentation"
 FORWARD, BACKWARD, OPTIMIZER = "forward", "backward", "optimizer"
 SUMS, SEARCH, OTHER = "search: sums", "search: windows", "Lightning and metrics"
 PHASES = (WAITING, TRANSFER, AUGMENTATION, FORWARD, BACKWARD, SUMS, OPTIMIZER, SEARCH, OTHER)
-"""In the order in which they come."""
+"""Phases in the order in which they occur."""
 
 ACTIONS = {
     "train_dataloader_next": WAITING,
@@ -37,14 +37,14 @@ ACTIONS = {
     "lr_scheduler_step": OPTIMIZER,
     "on_train_batch_end": SEARCH,
 }
-"""What Lightning, and for augmentation the task, call actions; any other belongs to the phase it is in."""
+"""Actions by their names in Lightning, or in the task for augmentation; others count as the present phase."""
 FETCH, EPOCH = "train_dataloader_next", "run_training_epoch"
 
 ITERATION = "iteration"
-"""How the names of iterations begin in the trace."""
+"""Prefix of the names of iterations in the trace."""
 
 Moment = Any
-"""A point in time on the device that does the work: seconds, or a CUDA event."""
+"""A point in time on the device that computes: seconds, or a CUDA event."""
 
 
 @dataclass
@@ -52,10 +52,10 @@ class Iteration:
     """One iteration, all its micro-batches together.
 
     Attributes:
-        number: from 0, as `WindowPolicy` counts.
+        number: from 0, as in `WindowPolicy`.
         observed: whether the windows are searched in it.
-        images: samples that went through.
-        laps: phase, beginning and end, one after the other.
+        images: number of samples processed.
+        laps: phase, beginning and end, in order.
     """
 
     number: int
@@ -75,14 +75,14 @@ class PhaseProfiler(Profiler):
     """Times the phases of iterations for a `Trainer`; the last ones are recorded by `torch.profiler` instead.
 
     An action within another interrupts it, so phases never overlap and add up to the iteration, which lasts
-    from its first request for data to the next iteration's. On a GPU the times are those of its stream, which
-    is not waited for: what the host does meanwhile counts as far as it holds the stream up.
+    from its first request for data to the next iteration's. On a GPU the times are those of its stream, and
+    nothing waits for it: the host's work counts only where it delays the stream.
 
     Args:
-        windows: tell when an iteration ends, and whether it is observed.
-        device: where the network is.
-        first: the first iteration to keep; those before are to warm up.
-        trace_from: the first one to record.
+        windows: show when an iteration ends, and whether it is observed.
+        device: of the network.
+        first: the first iteration to keep; those before are the warm-up.
+        trace_from: the first iteration to record.
     """
 
     def __init__(self, windows: WindowPolicy, device: torch.device, first: int, trace_from: int) -> None:
@@ -110,7 +110,7 @@ class PhaseProfiler(Profiler):
     def start(self, action_name: str) -> None:
         """Begin an action, as Lightning calls it."""
         name = action_name.rpartition(".")[2]
-        # While the same iteration goes on, this is its next micro-batch.
+        # Within the same iteration, this is its next micro-batch.
         if name == FETCH and (self._now is None or self._now.number != self.windows.iteration):
             self._end()
             self._begin()
@@ -160,7 +160,7 @@ class PhaseProfiler(Profiler):
         self._now = None
         if self._name is not None:
             if self.cuda:
-                torch.cuda.synchronize()  # so that the name covers the work it stands for
+                torch.cuda.synchronize()  # so that the named range covers all its work
             self._name.__exit__(None, None, None)
             self._name = None
 
@@ -180,7 +180,7 @@ class PhaseProfiler(Profiler):
 
 
 class SampleCount(pl.Callback):
-    """Tells a `PhaseProfiler` how many samples a batch holds."""
+    """Reports the number of samples of each batch to a `PhaseProfiler`."""
 
     def __init__(self, phases: PhaseProfiler) -> None:
         self.phases = phases
@@ -193,7 +193,7 @@ class SampleCount(pl.Callback):
 
 
 class _PhaseClock(Clock):
-    """An observer's clock that makes the sums a phase of their own, within the backward pass."""
+    """An observer's clock that makes the sums a separate phase within the backward pass."""
 
     def __init__(self, phases: PhaseProfiler) -> None:
         super().__init__()

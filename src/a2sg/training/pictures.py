@@ -1,4 +1,4 @@
-"""Pictures of runs, drawn from the files of their folders alone."""
+"""Pictures of runs, drawn only from the files in their folders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run_pictures(run_folder: Path, against: Path | None = None) -> list[Path]:
     """Draw windows.png, variation.png, firing_rates.png and accuracy.png (or miou.png) into a run folder.
 
     Args:
-        run_folder: a run's folder; what its files do not hold yet is left out, and logged.
+        run_folder: a run's folder; a picture whose data are missing is skipped, and the log says so.
         against: another run to show beside it, such as the fixed boxcar of the same seed.
 
     Returns:
@@ -54,7 +54,7 @@ def run_pictures(run_folder: Path, against: Path | None = None) -> list[Path]:
     if observed[mine]:
         written.append(window_heatmap(observed[mine], run_folder / "windows.png", mine))
         scored = {label: rows for label, rows in observed.items() if rows and "sgv_before" in rows[0]}
-        if mine in scored:  # other policies than A2SG's do not look at it
+        if mine in scored:  # policies other than A2SG do not compute it
             written.append(variation(scored, run_folder / "variation.png"))
     else:
         log.warning(
@@ -103,7 +103,7 @@ def window_heatmap(rows: Sequence[Row], path: Path, title: str = "") -> Path:
     smallest = min(end - start for start, end in pairwise(starts))
     axes.tick_params(axis="y", length=0, pad=18, labelsize=min(10.0, 60 * high * smallest))
     if high > 0.1:
-        axes.yaxis.remove_overlapping_locs = False  # a step may be level with its layer's name
+        axes.yaxis.remove_overlapping_locs = False  # a step may be at the same height as its layer's name
         axes.set_yticks([row + 0.5 for row in range(len(places))], [step for _, step in places], minor=True)
         axes.tick_params(axis="y", which="minor", length=2, labelsize=6, colors=GREY)
     axes.set_xlabel("iteration")
@@ -224,8 +224,8 @@ def over_steps_picture(rows: Sequence[Row], trained: int, path: Path) -> Path:
     """Draw a network's test score and its energy over the number of time steps.
 
     Args:
-        rows: for each T `steps` and what `a2sg.training.evaluate.evaluate` finds, ascending.
-        trained: T of its training, which is marked.
+        rows: for each T, ascending, `steps` and the results of `a2sg.training.evaluate.evaluate`.
+        trained: T in training, which is marked.
         path: of the PNG.
     """
     score = score_in(rows[0])
@@ -312,7 +312,7 @@ def _over_time(rows: Sequence[Row], column: str, *, last: bool) -> dict[str, dic
 
 
 def _mean_line(lines: Sequence[Mapping[int, float]], *, geometric: bool = False) -> dict[int, float]:
-    """The mean of several lines where all of them have a point."""
+    """The mean of several lines at the places where all of them have a point."""
     shared = sorted(set.intersection(*(set(line) for line in lines))) if lines else []
     if geometric:
         return {at: math.exp(mean([math.log(line[at]) for line in lines])) for at in shared}
@@ -320,7 +320,7 @@ def _mean_line(lines: Sequence[Mapping[int, float]], *, geometric: bool = False)
 
 
 def _figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that belongs to no window and needs no closing."""
+    """An empty figure, size in inches, that belongs to no window and need not be closed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
@@ -348,7 +348,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    """Write the PNG, whole or not at all."""
+    """Write the PNG completely or not at all."""
     part = path.with_name(path.name + ".part")
     figure.savefig(part, format="png")
     os.replace(part, path)

@@ -14,26 +14,26 @@ from a2sg.errors import InputError, require
 
 FLOAT, DATE = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
 SCIENTIFIC = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
-"""Numbers such as 1e-3, which YAML 1.1 takes for text."""
+"""Numbers such as 1e-3, which YAML 1.1 reads as text."""
 
 NO_TEXT = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""What JSON, YAML or names of files cannot hold, and what steers a terminal."""
+"""Characters that JSON, YAML or file names cannot hold, and those that control a terminal."""
 
 MOST = 100_000
-"""Values in one; aliases count with all that they stand for."""
+"""Most values in a document; an alias counts with everything it stands for."""
 MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {  # noqa: RUF012
-        # Without dates: a folder may be called 2026-11-26. Without merges: they grow without end.
+        # No dates: a folder may be called 2026-11-26. No merges: they can grow without limit.
         first: [(tag, pattern) for tag, pattern in resolvers if tag not in (DATE, MERGE)]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that the loader would take for a number."""
+    """Quotes text that the loader would read as a number."""
 
 
 for _kind in (_Loader, _Dumper):
@@ -41,14 +41,14 @@ for _kind in (_Loader, _Dumper):
 
 
 def read(text: str, source: str) -> Any:
-    """The value that YAML text means. No tag makes anything but plain data, a date or a set.
+    """The value of YAML text. Tags can only make plain data, a date or a set.
 
     Args:
         text: one document.
         source: what the text is, for errors.
 
     Raises:
-        InputError: if it is no YAML.
+        InputError: if it is not YAML.
     """
     try:
         return yaml.load(text, _Loader)
@@ -59,12 +59,12 @@ def read(text: str, source: str) -> Any:
         raise InputError(f"{source} is broken YAML{line}: {problem}") from error
     except RecursionError as error:
         raise InputError(f"{source} is nested too deeply to be read") from error
-    except Exception as error:  # of a tag, such as !!int, on other text
+    except Exception as error:  # a tag, such as !!int, on text that does not fit
         raise InputError(f"{source} is broken YAML: a value does not fit its tag or is too long") from error
 
 
 def write(values: Any) -> str:
-    """YAML that `read` takes for the same values."""
+    """YAML from which `read` gets the same values."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
 
 

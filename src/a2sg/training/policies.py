@@ -1,4 +1,4 @@
-"""From the fields of a recipe to the rule that sets its windows."""
+"""Builds the rule that sets windows from the fields of a recipe."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ register_policy("cpng")(CPNG)
 register_policy("dspike")(DspikeSearch)
 
 NOT_IN_RECIPES = {"model", "weight", "return"}
-"""Arguments that are objects of a model."""
+"""Arguments whose values are objects of the model, which a recipe cannot hold."""
 
 
 def create_policy(config: WindowsConfig, model: nn.Module) -> WindowPolicy:
-    """The rule that a recipe's `windows` describe; fields that it does not take do not count.
+    """The rule that a recipe's `windows` describe; fields that it does not take are ignored.
 
     Raises:
         InputError: for an option that it does not take, a value out of range, or a model that does not fit.

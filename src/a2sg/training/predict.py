@@ -1,4 +1,4 @@
-"""What a trained network says of files that no data set holds."""
+"""A trained network's predictions for files outside any data set."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from a2sg.training.task import SpikingTask
 
 Said = dict[str, Any]
-"""Of one file: `file`, and `classes`, the likeliest first, or for regression `values` by name."""
+"""The prediction for a file: `file`, and `classes`, the likeliest first; for regression `values` by name."""
 
 
 def find_files(paths: Sequence[str | Path]) -> list[Path]:
-    """Files, and in place of folders all files in them, by name; hidden ones are left out.
+    """Files, with folders replaced by all files in them, by name; hidden files are skipped.
 
     Raises:
-        InputError: for a path that is not there, or if there are no files.
+        InputError: for a path that does not exist, or if there are no files.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -45,14 +45,14 @@ def predict(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> list[Said]:
-    """What the network of a run says of each file: its likeliest classes, or its numbers.
+    """A run's predictions for each file: its likeliest classes, or its numbers.
 
-    Files are read as those of the run's data set are, and with the same limits.
+    Files are read like those of the run's data set, with the same limits.
 
     Args:
         task: the run's, as `a2sg.training.run.load_run` gives it.
-        files: each of one sample.
-        top: how many classes of each, at most all.
+        files: each holds one sample.
+        top: number of classes per file, at most all.
         device: where to compute.
         progress: whether to show a bar.
 
@@ -103,7 +103,7 @@ def _answers(outputs: Tensor, data: ImageData, top: int) -> list[Mapping[str, An
     return [
         {
             "classes": [
-                {"class": data.classes[label], "probability": round(share, 7)}  # float32 knows no more
+                {"class": data.classes[label], "probability": round(share, 7)}  # float32 has no more
                 for share, label in zip(*both, strict=True)
             ]
         }

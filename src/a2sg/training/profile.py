@@ -35,16 +35,16 @@ from a2sg.training.trainer import make_trainer
 
 WARM_UP, TRACED = 5, 4
 EVERY, START = 4, 1
-"""Observed iterations: one to warm up, one of those recorded, and a quarter of those between."""
+"""Observed iterations: one in the warm-up, one of those recorded, and a quarter of those between."""
 
 
 def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any]:
     """Train for a few iterations of a run, and find out where their time goes.
 
     After a warm-up of 5 iterations come those that are timed by phase, and then 4 that `torch.profiler`
-    records, which slows them down. Every fourth is observed whatever the run says; shares are those of a
-    run that observes one in `windows.every`. Nothing is validated or saved on the way, and the time between
-    epochs is left out.
+    records, which slows them down. Every fourth is observed, whatever the run's setting; shares are those of
+    a run that observes one in `windows.every`. There is no validation or saving, and the time between epochs
+    does not count.
 
     Args:
         config: the run.
@@ -64,7 +64,7 @@ def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any
     observed: dict[str, Any] = {"every": EVERY, "start": START, "batches": 1}
     watched = replace(config, windows=replace(config.windows, **observed))
     task = SpikingTask(watched, build_data(config))
-    task.most_ahead = iterations  # so that those timed have their share of what is done for several at once
+    task.most_ahead = iterations  # so that work done for several at once is divided among those timed
     updates = _updates(task)
     _compile_early(task, updates, device)
     with opened(config, out, resume=False):
@@ -74,10 +74,10 @@ def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any
 def _measure(
     config: RunConfig, task: SpikingTask, out: Path, device: torch.device, iterations: int, updates: int
 ) -> dict[str, Any]:
-    """Train for some iterations, into an open folder, and write what that shows."""
+    """Train for some iterations in an open folder, and write the results."""
     first_traced = WARM_UP + iterations
     if device.type == "cpu":
-        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it tells the terminal when it starts and stops
+        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it prints when it starts and stops
     with closing(PhaseProfiler(task.windows, device, WARM_UP, first_traced)) as phases:
         trainer = make_trainer(
             config,
@@ -107,7 +107,7 @@ def _measure(
 
 @torch.no_grad()
 def _updates(task: SpikingTask) -> int:
-    """Updates of a neuron by a step that one sample takes: T times the neurons."""
+    """Updates of a neuron by one step, per sample: T times the number of neurons."""
     images, _ = collate([task.data.test[0]])
     with in_mode(task.model, training=False), recording(task.model) as records:
         task.model(task.standardize(task.arrange(images)))
@@ -115,7 +115,7 @@ def _updates(task: SpikingTask) -> int:
 
 
 def _compile_early(task: SpikingTask, updates: int, device: torch.device) -> None:
-    """Where the run is long enough for `auto` to compile neurons, let it be done in the warm-up."""
+    """If the run is long enough for `auto` to compile neurons, compile them in the warm-up."""
     samples = len(task.data.train) * task.config.epochs  # type: ignore[arg-type]
     if updates * samples >= backends.WORTH_COMPILING:
         for module in task.model.modules():
@@ -124,7 +124,7 @@ def _compile_early(task: SpikingTask, updates: int, device: torch.device) -> Non
 
 
 def _facts(config: RunConfig, device: torch.device) -> dict[str, Any]:
-    """What was profiled, and on what."""
+    """The run that was profiled, and the machine."""
     return {
         "recipe": config.recipe,
         "seed": config.seed,
@@ -142,7 +142,7 @@ def _facts(config: RunConfig, device: torch.device) -> dict[str, Any]:
 
 
 def _observed_every(config: RunConfig) -> float:
-    """Iterations of a run for each one that is observed."""
+    """Iterations of a run per observed one."""
     return config.windows.every / config.windows.batches
 
 
@@ -159,7 +159,7 @@ def _findings(
     seconds = [each.seconds() for each in timed]
     shared = mean([each[AUGMENTATION] for each in seconds])
     for each in seconds:
-        each.update({AUGMENTATION: shared - each[AUGMENTATION]})  # what one iteration did for several
+        each.update({AUGMENTATION: shared - each[AUGMENTATION]})  # one iteration did the work of several
     ordinary = [each for each, which in zip(seconds, timed, strict=True) if not which.observed]
     observed = [each for each, which in zip(seconds, timed, strict=True) if which.observed]
     phases = profile_report.shares(ordinary, observed, every, PHASES)

@@ -32,8 +32,8 @@ def shares(
     Args:
         ordinary: seconds by name, for each ordinary iteration; at least one.
         observed: likewise; at least one.
-        every: a run observes one iteration in so many.
-        names: rows that there are in any case, and first.
+        every: iterations of a run per observed one.
+        names: rows that always exist, and come first.
     """
     found = dict.fromkeys([*names, *(name for each in [*ordinary, *observed] for name in each)])
     rows: list[Row] = []
@@ -50,7 +50,7 @@ def shares(
 
 
 def verdict(config: RunConfig, workers: int, phases: Mapping[str, float], kinds: Mapping[str, float]) -> str:
-    """What sticks out, and what to do about it; or that nothing does.
+    """What stands out, and what to do about it; or that nothing does.
 
     Args:
         config: the run.
@@ -66,7 +66,7 @@ def verdict(config: RunConfig, workers: int, phases: Mapping[str, float], kinds:
     rarer = f"raise windows.every (now {config.windows.every})"
     if config.windows.search != "exact":
         rarer = f"set windows.search to exact (now {config.windows.search})"
-    # How much of the time, from which share on it sticks out, and what it is.
+    # Share of the time, the share from which it stands out, and what to say.
     suspects = [
         (phases[WAITING], 0.15, f"waiting for data: {loader}"),
         (phases[AUGMENTATION], 0.15, "augmentation, on the device: leave out what the run can do without"),
@@ -84,7 +84,7 @@ def verdict(config: RunConfig, workers: int, phases: Mapping[str, float], kinds:
 
 
 def table_rows(content: Mapping[str, Any]) -> list[Row]:
-    """Phases and kinds of work as rows of one table; None where there is no number."""
+    """Phases and kinds of work as rows of one table; None if there is no number."""
     return [
         {"table": table, "ordinary_calls": None, "observed_calls": None, **row}
         for table, key in (("phase", "phases"), ("kind", "kinds"))
@@ -119,7 +119,7 @@ def picture(content: Mapping[str, Any], path: Path) -> Path:
 
     Args:
         content: of `profile.json`.
-        path: of the PNG, which is written whole or not at all.
+        path: of the PNG, which is written completely or not at all.
     """
     from matplotlib.figure import Figure
 
@@ -178,7 +178,7 @@ def _print_table(
 
 
 def _largest(rows: Sequence[Row]) -> list[tuple[Row, str]]:
-    """As many of the largest rows as there are colours, in their order, and the rest as one in grey."""
+    """The largest rows, as many as there are colours, in order, and the rest as one grey row."""
     kept = sorted(rows, key=lambda row: -row["share"])[: len(COLOURS)]
     rest = [row for row in rows if row not in kept]
     found = list(zip([row for row in rows if row in kept], COLOURS, strict=False))

@@ -18,16 +18,16 @@ from a2sg.training.fields import fit
 from a2sg.training.midway import read_every
 
 FROM_FILE = ("recipe", "arm")
-"""Fields that no option of the command line sets."""
+"""Fields without a command-line option."""
 
 FILE = 256 << 10
-"""Bytes of a recipe; ours have less than 3,000."""
+"""Most bytes of a recipe; the built-in ones have fewer than 3,000."""
 NAMES = {"recipe": 100, "arm": 200}
-"""Characters of what names folders."""
+"""Most characters of values that name folders."""
 NOT_IN_NAMES = frozenset("/\\$|<>`")
-"""Other folders, and what tables, pages and formulas are written with."""
+"""Not allowed in such values: paths to other folders, and the syntax of tables, pages and formulas."""
 SEEDS = 2**32
-"""Seeds are below this: what every generator of random numbers takes."""
+"""Seeds must be below this: every random number generator accepts those."""
 
 COUNTS: dict[str, tuple[int, int]] = {
     "seed": (0, SEEDS - 1),
@@ -43,7 +43,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "augment.crop_padding": (0, 10_000),
     "augment.randaugment": (0, 1_000),
 }
-"""Least and most of whole numbers: the most is more than anybody needs, and less than fills a computer."""
+"""Range of whole numbers: the most is more than anybody needs, too little to fill a computer's memory."""
 
 
 def recipes() -> dict[str, Path]:
@@ -63,7 +63,7 @@ def load_recipe(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunC
         InputError: for an unknown recipe, broken YAML, or an unknown or unfit field.
     """
     values = read_recipe(recipe)
-    config = config_from(values, recipe)  # so that an error of the file is told as one
+    config = config_from(values, recipe)  # so that an error in the file is reported as the file's
     if not overrides:
         return config
     for name, value in overrides.items():
@@ -85,7 +85,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        InputError: if it cannot be read, is not YAML, or is no mapping.
+        InputError: if it cannot be read, is not YAML, or is not a mapping.
     """
     values = plain.read(read_text(path, FILE), str(path))
     require(
@@ -104,7 +104,7 @@ def config_from(values: Mapping[str, Any], recipe: str) -> RunConfig:
 
 
 def write_config(config: RunConfig, path: Path) -> None:
-    """Write all that is needed to repeat the run."""
+    """Write everything that is needed to repeat the run."""
     write_text(path, plain.write(asdict(config)))
 
 
@@ -156,7 +156,7 @@ def checked(config: RunConfig) -> RunConfig:
 
 
 def _overruled(values: dict[str, Any], name: str, value: Any, above: str = "") -> dict[str, Any]:
-    """A copy of nested `values` with another value at a dotted name; `above` are the groups they are in."""
+    """A copy of nested `values` with a new value at a dotted name; `above` names the groups around them."""
     group, dot, rest = name.partition(".")
     if dot:
         inner = values.get(group, {})

@@ -1,4 +1,4 @@
-"""Losses of numbers: outputs `[T, B, K]` are to give K numbers for each sample."""
+"""Losses for regression: from outputs `[T, B, K]`, K numbers for each sample."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RegressionLoss(Criterion):
 
     @abstractmethod
     def distance(self, values: Tensor, targets: Tensor) -> Tensor:
-        """How far they are apart on average, a 0-d tensor; both are `[B, K]`."""
+        """Their mean difference by this loss, a 0-d tensor; both are `[B, K]`."""
 
 
 @register_loss("mse")

@@ -41,8 +41,8 @@ class Regularizer(ABC):
         """The term, a 0-d tensor.
 
         Args:
-            records: what `a2sg.recording(model)` collected; each forward pass of a neuron counts as a layer.
-            progress: share of the training that is done, 0 to 1.
+            records: collected by `a2sg.recording(model)`; each forward pass of a neuron counts as a layer.
+            progress: share of the training that is done, from 0 to 1.
         """
         terms = [self._layer(record) for calls in records.values() for record in calls]
         if not terms:
@@ -116,6 +116,6 @@ def create_regularizers(weights: Mapping[str, float]) -> list[Regularizer]:
     """The terms named in `weights`, such as `{"im": 1e-3, "rmp": 5e-4}`.
 
     Raises:
-        InputError: for an unknown name, or a weight that is no number of at least 0.
+        InputError: for an unknown name, or a weight that is not a number of at least 0.
     """
     return [REGULARIZERS.find(name)(weight) for name, weight in weights.items()]

@@ -1,4 +1,4 @@
-"""Train a run into its folder, and go on with one that was interrupted."""
+"""Trains a run in its folder, and resumes one that was interrupted."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class Interrupted(Exception):
     """Training was stopped, by Ctrl-C or by a signal; its run folder can be resumed.
 
     Attributes:
-        saved: whether it was saved first, as it is where a signal stops it.
-        status: what a command then ends with.
+        saved: whether it was saved first, as it is if a signal stops it.
+        status: exit status of a command.
     """
 
     def __init__(self, out: str, number: int = signal.SIGINT) -> None:
@@ -89,9 +89,9 @@ def train(
 
     Args:
         config: the run.
-        out: its folder: new or empty, or with `resume` the folder of the same run. Of several ranks that of
-            rank 0 counts, and rank 0 alone writes.
-        resume: go on from the folder's checkpoint; from the beginning if it has none yet.
+        out: its folder: new or empty, or with `resume` the folder of the same run. With several ranks, rank
+            0's counts, and only rank 0 writes.
+        resume: continue from the folder's checkpoint; from the beginning if it has none yet.
         quiet: no progress bar.
         patience: seconds that a rank waits for the others.
 
@@ -112,7 +112,7 @@ def train(
 
 @contextmanager
 def going_on(out: Path) -> Iterator[None]:
-    """Where a rank is lost, say how the run in `out` goes on."""
+    """If a rank is lost, say how to resume the run in `out`."""
     try:
         yield
     except Lost as lost:
@@ -120,7 +120,7 @@ def going_on(out: Path) -> Iterator[None]:
 
 
 class _Place(NamedTuple):
-    """Where a run is trained."""
+    """The place where a run is trained: folder, device and rank."""
 
     world: World
     device: torch.device
@@ -128,7 +128,7 @@ class _Place(NamedTuple):
 
 
 def _train(config: RunConfig, out: Path, place: _Place, resume: bool, quiet: bool) -> dict[str, Any]:
-    """Make the parts of a run, and train it in its folder."""
+    """Build the parts of a run, and train it in its folder."""
     world, device, _ = place
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = SpikingTask(config, leaders_first(lambda: build_data(config), world.local_rank == 0))
@@ -191,7 +191,7 @@ def _fit(task: SpikingTask, out: Path, place: _Place, checkpoint: Path | None, q
         raise InputError(
             f"{checkpoint} does not fit {out / CONFIG}: was one of them changed? ({type(error).__name__})"
         ) from error
-    task.swap_average()  # to stay
+    task.swap_average()  # for good
     if task.windows.silence:
         log.warning("windows were never set: %s", task.windows.silence)
     summary = of_first(summarize(task, device, clock.seconds))
@@ -200,7 +200,7 @@ def _fit(task: SpikingTask, out: Path, place: _Place, checkpoint: Path | None, q
 
 
 def summarize(task: SpikingTask, device: torch.device, seconds: float) -> dict[str, Any]:
-    """What a finished run found, as plain data."""
+    """The results of a finished run, as plain data."""
     config = task.config
     result = evaluate(task, device)
     searching = task.windows.seconds
@@ -231,7 +231,7 @@ def load_run(folder: Path, *, at: RunConfig | None = None, data: ImageData | Non
     Args:
         folder: of the run.
         at: its description with another T; None is the run's own.
-        data: its data set, if it is there already.
+        data: its data set, if it is already loaded.
 
     Raises:
         InputError: if the folder is no run, or its checkpoint cannot be read or does not fit.
@@ -243,13 +243,13 @@ def load_run(folder: Path, *, at: RunConfig | None = None, data: ImageData | Non
 
 
 def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None, *, search: bool = True) -> None:
-    """Give the network of a run the weights and windows that it had, to look at: no search observes it.
+    """Load weights and windows of a run into its network, for analysis: no search observes it.
 
     Args:
         task: the run's, as `load_run` gives it.
         folder: its folder.
         epoch: one of `kept_epochs`; None is the end of training.
-        search: whether also what the search knew by then, which is of the run's own T.
+        search: whether to load the state of the search too, which fits only the run's own T.
 
     Raises:
         InputError: if there is no such checkpoint, or it cannot be read or does not fit.
@@ -266,14 +266,14 @@ def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None, *, s
         if search:
             task.on_load_checkpoint(state)
     for site in task.windows.sites.values():
-        site.observer = None  # which the next iteration of training may have been for
+        site.observer = None  # it may have been set for the next training iteration
 
 
 def take_weights(model: nn.Module, folder: Path) -> str:
-    """Give `model` the trained weights of another run that have the same names and shapes; windows stay.
+    """Copy the trained weights of another run with matching names and shapes into `model`; windows stay.
 
     Returns:
-        How many there were, in words.
+        How many were copied, in words.
 
     Raises:
         InputError: if the folder is no run, its checkpoint cannot be read, or nothing in it fits.
@@ -293,7 +293,7 @@ def take_weights(model: nn.Module, folder: Path) -> str:
         if name in trained and trained[name].shape == value.shape
     }
     require(
-        any(value.dim() > 0 for value in fitting.values()),  # counts of batches fit everywhere
+        any(value.dim() > 0 for value in fitting.values()),  # batch counters fit everywhere
         f"model.weights: no weights of {folder} have the names and shapes of this network's",
     )
     model.load_state_dict(fitting, strict=False)

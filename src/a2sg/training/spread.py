@@ -1,4 +1,4 @@
-"""The runs of a comparison in processes of their own: several at a time, or each on several devices."""
+"""The runs of a comparison in separate processes: several at a time, or each on several devices."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from a2sg.training.world import LOST, World
 
 
 def apart_from(options: Namespace, config: RunConfig) -> Apart | None:
-    """How the options of `a2sg compare` want its runs trained; None for one by one, in this process.
+    """How to train the runs of `a2sg compare`, by its options; None for one by one, in this process.
 
     Raises:
-        InputError: for numbers that do not work, or where `a2sg compare` is one of several ranks.
+        InputError: for numbers that do not work, or if `a2sg compare` is one of several ranks.
     """
     require(
         World.here().size == 1,
@@ -56,18 +56,18 @@ def apart_from(options: Namespace, config: RunConfig) -> Apart | None:
 def train_apart(
     runs: Sequence[tuple[RunConfig, Path]], at_once: int = 1, gpus: int = 0, options: Sequence[str] = ()
 ) -> None:
-    """Train runs in processes of their own, as `a2sg train --resume` does; one that fails ends all.
+    """Train runs in separate processes, as `a2sg train --resume` does; if one fails, all end.
 
     Args:
-        runs: each with its folder, new or to go on with.
+        runs: each with its folder, new or to be resumed.
         at_once: how many at a time.
-        gpus: how many GPUs there are: each of those at a time has its own.
+        gpus: number of GPUs: each of the runs at a time gets its own.
         options: further words of `a2sg train`.
 
     Raises:
-        InputError: what the first that failed has said.
+        InputError: with the error of the first run that failed.
         Interrupted: if a signal has ended them.
-        Lost: if one of its own ranks was lost.
+        Lost: if a run lost one of its own ranks.
     """
     waiting = list(enumerate(runs, 1))
     running: dict[int, tuple[Child, Path]] = {}
@@ -97,14 +97,14 @@ def train_apart(
 
 
 def _begin(config: RunConfig, folder: Path) -> None:
-    """Make the folder of a run that has not begun, so that it can be gone on with."""
+    """Create the folder of a run that has not begun, so that it can be resumed."""
     if not (folder / CONFIG).is_file():
         with opened(config, folder, resume=False):
             pass
 
 
 def _place(slot: int, at_once: int, gpus: int) -> dict[str, str]:
-    """Of the environment of a run: its GPU, or its share of the cores."""
+    """Environment variables of a run: its GPU, or its share of the cores."""
     if not gpus:
         return threads(at_once)
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -25,15 +25,15 @@ HEADERS = (
     ("train\ns", "training s"),
     ("search\n%", "search, % of training"),
 )
-"""Columns: narrow for the terminal, and in full; {score} is what runs are judged by."""
+"""Column headers, short for the terminal and in full; {score} is the name of the runs' score."""
 STYLES = {BETTER: "green", WORSE: "red"}
 WIDTH = 100
-"""Columns of a table where the output is no terminal."""
+"""Characters per line of a table if the output is not a terminal."""
 
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What the runs of one arm found.
+    """The results of one arm's runs.
 
     Attributes:
         arm: its label.
@@ -47,7 +47,7 @@ class ArmResult:
 
     @property
     def score(self) -> Score:
-        """What the runs are judged by."""
+        """The name of the runs' score."""
         return score_in(self.runs[0])
 
     @property
@@ -89,7 +89,7 @@ def arm_results(
 
 
 def notes(results: Sequence[ArmResult], level: float = 0.95, corrected: bool = False) -> list[str]:
-    """What a reader of the table has to know: pairs, intervals, comparisons, what the energy leaves out."""
+    """Notes that a reader of the table needs: pairs, intervals, comparisons, what the energy omits."""
     return [*_on_differences(results, level, corrected), *_on_energy(results)]
 
 
@@ -99,7 +99,7 @@ def _on_energy(results: Sequence[ArmResult]) -> list[str]:
 
 
 def uncounted(summaries: Sequence[Mapping[str, Any]]) -> str:
-    """What the energy of runs leaves out, in words; empty if it counts all."""
+    """What the energy of the runs omits, in words; empty if it counts everything."""
     return ", ".join(dict.fromkeys(one for run in summaries for one in run.get("energy_uncounted", [])))
 
 
@@ -154,7 +154,7 @@ def terminal_table(results: Sequence[ArmResult], title: str) -> Table:
 
 
 def markdown_table(results: Sequence[ArmResult], title: str, remarks: Sequence[str]) -> str:
-    """The table as a Markdown page; rows have the seeds' number too."""
+    """The table as a Markdown page; rows also have the number of seeds."""
     heads = ["arm", "seeds", *(full.format(score=results[0].score.text) for _, full in HEADERS[1:])]
     lines = [heads, ["---"] * len(heads)]
     for result in results:
@@ -165,12 +165,12 @@ def markdown_table(results: Sequence[ArmResult], title: str, remarks: Sequence[s
 
 
 def _in_markdown(text: str) -> str:
-    """Text that neither ends a cell nor begins a tag."""
+    """Text escaped so that it cannot end a cell or begin a tag."""
     return one_line(text).replace("|", "\\|").replace("<", "&lt;")
 
 
 def table_rows(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
-    """One row per arm, plain numbers; None where there is none."""
+    """One row per arm, plain numbers; None where there is no number."""
     rows = []
     for result in results:
         difference = result.difference
@@ -205,7 +205,7 @@ def print_table(results: Sequence[ArmResult], title: str, remarks: Sequence[str]
 
 
 def print_over_steps(found: Mapping[str, Any]) -> None:
-    """Print what `a2sg.training.over_steps` found: a row for each T."""
+    """Print the results of `a2sg.training.over_steps`: a row for each T."""
     rows, trained = found["steps"], found["trained_steps"]
     score = score_in(rows[0])
     table = Table(padding=(0, 1, 0, 0), box=box.SIMPLE_HEAD, show_edge=False)
@@ -227,7 +227,7 @@ def print_over_steps(found: Mapping[str, Any]) -> None:
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
-    """Print what a run, or an evaluation, found; what a summary does not hold is left out."""
+    """Print the results of a run or an evaluation; values missing in a summary are skipped."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")

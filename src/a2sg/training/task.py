@@ -85,11 +85,11 @@ class SpikingTask(pl.LightningModule):
         self._optimizer_steps = self._epochs = 0
         self._losses_of_step: list[Tensor] = []
         self._done = 0
-        """Batches of an epoch, where it is left or taken up in its middle."""
+        """Batches of an epoch that are done, when it is left or resumed in the middle."""
         self._random: dict[str, Any] | None = None
 
     def graphs_obstacle(self, device: torch.device, ranks: int = 1) -> str:
-        """What keeps training steps from being CUDA graphs; "" if nothing is known to."""
+        """Why training steps cannot be CUDA graphs; "" if no reason is known."""
         if self.data.padded:
             return "recordings end at different steps, which the search is told batch by batch"
         return obstacle(device, regularizers=bool(self.regularizers), ranks=ranks)
@@ -100,7 +100,7 @@ class SpikingTask(pl.LightningModule):
         return images if self.data.steps is None else images.transpose(0, 1)
 
     def lengths(self, images: Tensor) -> dict[str, Tensor]:
-        """Where recordings `[T, B, C, H, W]` end, for losses; nothing if all have T steps."""
+        """The lengths of recordings `[T, B, C, H, W]`, for losses; nothing if all have T steps."""
         return {"lengths": ends_of(images)} if self.data.padded else {}
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
@@ -127,7 +127,7 @@ class SpikingTask(pl.LightningModule):
         return total if part == 1 else part * total
 
     def _losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, their loss, and that with all terms added: what is minimised."""
+        """Logits, their loss, and the loss with all terms added, which is minimised."""
         watch: AbstractContextManager[dict[str, list[Record]]] = nullcontext({})
         if self.regularizers:
             watch = recording(self.model)
@@ -143,15 +143,15 @@ class SpikingTask(pl.LightningModule):
 
     @contextmanager
     def _idling(self) -> Iterator[None]:
-        """In which a rank that has no samples of a batch keeps in step with the others."""
+        """A context in which a rank without samples of a batch keeps in step with the others."""
         with self.windows.paused(), idling():
             yield
 
     def _keeping(self, device: torch.device) -> AbstractContextManager[object]:
-        """In which what the backward pass needs is kept as the run wants it."""
+        """A context in which tensors for the backward pass are saved according to the run's setting."""
         if self.config.memory == "plain":
             return nullcontext()
-        # Looking at values, which waits for a GPU, is what a graph of a step must not do.
+        # A graph of a step must not read values, which would wait for the GPU.
         return pack_spikes(search=answers_at_once(device))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -161,9 +161,9 @@ class SpikingTask(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.trainer.global_step > self._optimizer_steps:  # not on micro-batches that only accumulate
             self._optimizer_steps = self.trainer.global_step
-            # Outside of mixed precision: small differences of losses would drown in its rounding.
+            # Outside mixed precision: its rounding would hide small differences between losses.
             part = self.shares.part(batch_idx)
-            with letting_through():  # a broken batch was skipped, and is no error here either
+            with letting_through():  # a broken batch was skipped, and is not an error here either
                 self.windows.step(lambda: part * self._losses(*batch)[2])
             if self.average is not None:
                 self.average.update()
@@ -175,7 +175,7 @@ class SpikingTask(pl.LightningModule):
             self.graphed = GraphedStep(self.model, lambda *batch: self._losses(*batch)[:2], CudaRecorder())
         if self.saver is not None:
             self.saver.listen()
-        if self._random is not None:  # in the middle of an epoch, which had its seed at its start
+        if self._random is not None:  # resumed in the middle of an epoch, which was seeded at its start
             set_random_state(self._random)
             self._random = None
 
@@ -199,7 +199,7 @@ class SpikingTask(pl.LightningModule):
         self.swap_average()
 
     def swap_average(self) -> None:
-        """Where the run averages its weights: exchange them with their average."""
+        """If the run averages its weights, exchange them with their average."""
         if self.average is not None:
             self.average.swap()
 
@@ -214,8 +214,8 @@ class SpikingTask(pl.LightningModule):
         self._log("test", index == 0, self.test_loss, self.test_score)
 
     def _log(self, split: str, first: bool, loss: Metric, score: Metric) -> None:
-        """Have a split's loss and score logged at the end of the epoch."""
-        if first:  # once is enough, and costs more than all the rest of logging
+        """Log a split's loss and score at the end of the epoch."""
+        if first:  # once is enough, and costs more than the rest of logging
             metrics = {f"{split}_loss": loss, f"{split}_{self.score.name}": score}
             self.log_dict(metrics, on_step=False, on_epoch=True)
 
@@ -234,7 +234,7 @@ class SpikingTask(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self) -> Feed:
-        # Its order depends on seed and epoch alone, so a resumed run sees the same batches.
+        # Its order depends only on seed and epoch, so a resumed run sees the same batches.
         kind = DrawSampler if isinstance(self.data.train, DrawnImages) else DistributedSampler
         whole: DistributedSampler[Any] = kind(self.data.train, num_replicas=1, rank=0, seed=self.config.seed)
         order = Order(whole, self._done * self.config.data.batch_size)
@@ -252,11 +252,11 @@ class SpikingTask(pl.LightningModule):
         return self._feed(self.data.test, SequentialSampler(self.data.test))  # type: ignore[arg-type]
 
     def shares_of(self, data: Any) -> Shares:
-        """How the ranks share the batches of a split."""
+        """How the batches of a split are divided among ranks."""
         return Shares(len(data), self.config.data.batch_size, rank(), rank_count())
 
     def save_midway(self, path: Path, batches: int) -> None:
-        """Save in the middle of an epoch, of which so many batches are done."""
+        """Save in the middle of an epoch, with the number of batches that are done."""
         before, self._done = self._done, batches
         try:
             self.trainer.save_checkpoint(path)
@@ -267,7 +267,7 @@ class SpikingTask(pl.LightningModule):
         checkpoint["windows"] = self.windows.state_dict()
         checkpoint["work_done"] = self.work.state_dict()
         checkpoint["guard"] = self.guard.state_dict()
-        if self._done:  # all ranks save, and the first writes: what each has counted so far, together
+        if self._done:  # all ranks save, and the first writes the joint counts of all
             self.windows.add_ranks_to(checkpoint["windows"])
             counted = {
                 name: {

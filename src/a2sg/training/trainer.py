@@ -15,7 +15,7 @@ PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def make_trainer(config: RunConfig, device: torch.device, **options: Any) -> pl.Trainer:
-    """A trainer as the run asks for, and with further options of `pl.Trainer`."""
+    """A trainer for the run, with further options of `pl.Trainer`."""
     _calm_lightning()
     settings: dict[str, Any] = {
         "accelerator": device.type,
@@ -31,12 +31,12 @@ def make_trainer(config: RunConfig, device: torch.device, **options: Any) -> pl.
 
 
 def _calm_lightning() -> None:
-    """Leave out Lightning's notes on hardware and loaders: they are about none of the user's choices."""
+    """Silence Lightning's notes on hardware and loaders: they do not concern the user's choices."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-    # It asks loaders for a state; ours goes on from where the task says.
+    # It wants loaders to have a state; ours continue from the place that the task sets.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     # torch 2.6 on its own SequentialLR:

@@ -1,4 +1,4 @@
-"""Where a process stands among the ranks of a run: by itself, or as torchrun, srun or `a2sg` started it."""
+"""The place of a process among the ranks of a run: alone, or started by torchrun, srun or `a2sg`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from a2sg.ranks import Lost, distributed, rank, rank_count
 LOST = 3
 """Exit status of a command that lost one of its ranks; its run can be resumed."""
 LOST_MARKS = ("gloo", "nccl", "pair closure", "timed out waiting", "closed by peer", "connection reset")
-"""What stands in the messages of torch where a rank is not heard; not all have a type of their own."""
+"""Parts of torch's messages when a rank does not answer; not all of these errors have their own type."""
 PATIENCE = 600.0
 """Seconds that a rank waits for the others."""
 
@@ -34,8 +34,8 @@ class World:
         size: how many there are.
         local_rank: of this process on its machine, from 0; also the number of its GPU.
         local_size: how many there are on each machine.
-        address: where rank 0 is.
-        port: of it.
+        address: of rank 0.
+        port: of rank 0.
     """
 
     rank: int = 0
@@ -47,10 +47,10 @@ class World:
 
     @classmethod
     def here(cls, environ: Mapping[str, str] | None = None) -> World:
-        """Of this process: as ranks are connected already, or as torchrun's or SLURM's variables say.
+        """The world of this process: from ranks already connected, or from torchrun's or SLURM's variables.
 
         Raises:
-            InputError: if they are no numbers.
+            InputError: if they are not numbers.
         """
         if environ is None and distributed():
             local = int(os.environ.get("LOCAL_RANK", rank()))
@@ -89,7 +89,7 @@ class World:
             f"srun started {size} tasks on {nodes} machines: take as many on each (--ntasks-per-node)",
         )
         address = SLURMEnvironment.resolve_root_node_address(found["SLURM_STEP_NODELIST"])
-        port = 15_000 + int(found["SLURM_JOB_ID"]) % 10_000  # the same on all, another for each job
+        port = 15_000 + int(found["SLURM_JOB_ID"]) % 10_000  # the same on all ranks, different for each job
         return cls(
             int(found["SLURM_PROCID"]),
             size,
@@ -109,7 +109,7 @@ def find_place(device: str, world: World) -> torch.device:
     """The device that `device` (auto, cpu, cuda) means for one of the ranks.
 
     Raises:
-        InputError: for another name, or where there are fewer GPUs than ranks.
+        InputError: for another name, or if there are fewer GPUs than ranks.
     """
     found = find_device(device)
     if found.type == "cpu" or world.size == 1:
@@ -125,10 +125,10 @@ def find_place(device: str, world: World) -> torch.device:
 
 @contextmanager
 def joined(world: World, device: torch.device, patience: float = PATIENCE) -> Iterator[None]:
-    """Ranks are connected while the context lasts, unless they are already; only rank 0 writes to stdout.
+    """Connect the ranks inside this context, unless they are connected; only rank 0 writes to stdout.
 
     Args:
-        world: which rank this process is; nothing is done for one that is alone.
+        world: the rank of this process; does nothing if it is alone.
         device: of this rank.
         patience: seconds that it waits for the others.
 
@@ -168,12 +168,12 @@ def joined(world: World, device: torch.device, patience: float = PATIENCE) -> It
             f"rank {world.rank} of {world.size} has lost another one, which has ended or hangs"
         ) from error
     finally:
-        with suppress(RuntimeError):  # whatever state it is in
+        with suppress(RuntimeError):  # the group may be in any state
             dist.destroy_process_group()
 
 
 def _is_of_ranks(error: BaseException | None) -> bool:
-    """Whether torch raised it, or what led to it, because another rank was not heard."""
+    """Whether torch raised the error, or one of its causes, because another rank did not answer."""
     if error is None:
         return False
     told = isinstance(error, dist.DistError) or any(mark in str(error).lower() for mark in LOST_MARKS)
