@@ -102,7 +102,11 @@ def test_they_feed_a_network():
         (lambda: PoissonEncoder(4, gain=1.5), None, "gain must be between 0 and 1"),
         (lambda: LatencyEncoder(4, least=-1), None, "least must be between 0 and 1"),
         (lambda: DeltaEncoder(0), None, "threshold must be a number above 0"),
-        (lambda: PoissonEncoder(4), torch.tensor([[-0.5, 2.0]]), "from 0 to 1, not -0.5 to 2: standardised pixels"),
+        (
+            lambda: PoissonEncoder(4),
+            torch.tensor([[-0.5, 2.0]]),
+            "from 0 to 1, not -0.5 to 2: standardised pixels",
+        ),
         (lambda: PoissonEncoder(4), torch.tensor([[math.nan, 0.0]]), "from 0 to 1, not nan to nan"),
         (lambda: LatencyEncoder(4), torch.tensor([[3]]), "floating point from 0 to 1, not torch.int64"),
         (lambda: DeltaEncoder(0.1), torch.zeros(4), r"\[T, B, ...\], not torch.float32 of shape \(4,\)"),

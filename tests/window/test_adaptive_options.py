@@ -170,7 +170,7 @@ def test_a_state_of_a_search_without_biases_is_refused():
     net = Net(Plan())
     one, three = AdaptiveWindows(net, **NOW), AdaptiveWindows(net, **NOW, biases=3)
     for target, state in ((one, three.state_dict()), (three, one.state_dict())):
-        with pytest.raises(InputError, match="of another"):
+        with pytest.raises(InputError, match="belong to another"):
             target.load_state_dict(state)
 
 

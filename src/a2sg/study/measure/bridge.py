@@ -118,7 +118,7 @@ def bridges(model: nn.Module, batch: Batch, loss: Loss, *, forward: Forward | No
     gradients = iter(torch.autograd.grad(value * samples, outputs, allow_unused=True))
     found = []
     for name, calls in seen.items():
-        # Rows of one call, time first, or a call for each step.
+        # The rows of one call, time first, or one call for each step.
         pairs: list[tuple[Tensor, Tensor]] = []
         for a, gradient in zip((inputs.flatten(0, -2) for inputs, _ in calls), gradients, strict=False):
             require(

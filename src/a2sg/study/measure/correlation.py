@@ -119,12 +119,12 @@ def _ranks(values: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 
 def _runs(begins: np.ndarray) -> np.ndarray:
-    """Numbers of runs of like neighbours, from 0, told where the next one begins."""
+    """For each element the number, from 0, of its run of equal neighbours, given where runs begin."""
     return np.concatenate([[0], np.cumsum(begins)])
 
 
 def _middle(run: np.ndarray) -> np.ndarray:
-    """The mean place of each element's run."""
+    """The mean position of each element's run."""
     count = np.bincount(run)
     return (np.cumsum(count) - (count + 1) / 2)[run]
 

@@ -27,7 +27,7 @@ from a2sg.study.measure.operators import (
 )
 
 MEMORY = 2.0
-"""GiB of gradients held at a time."""
+"""Most GiB of gradients held at a time."""
 
 
 def grad_norm_sq(objective: Objective) -> GradNormSq:
@@ -202,7 +202,7 @@ def _measured(
     estimate: Callable[[Operator], Spectrum | FieldSpectrum],
     loss: float | None = None,
 ) -> Curvature:
-    """The same estimate of the whole matrix and of the block of each layer."""
+    """The same estimate for the whole matrix and for the block of each layer."""
     blocks = objective.blocks(layers)
     loss = objective.value() if loss is None else loss
     whole = estimate(matrix.block(range(len(objective.parameters))))

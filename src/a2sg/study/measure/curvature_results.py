@@ -1,4 +1,4 @@
-"""What a measurement of curvature gives, as plain numbers."""
+"""The results of a measurement of curvature, as plain numbers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Curvature(Result):
     products: int
 
     def __str__(self) -> str:
-        """A row per layer: parameters and what there is of eigenvalues, trace and asymmetry."""
+        """A row per layer: parameters, and those of eigenvalues, trace and asymmetry that were measured."""
         rows = [["layer", "parameters", "largest", "smallest", "trace", "asymmetry"]]
         for name, found in {"whole": self.whole, **self.layers}.items():
             smallest = [_shown(value) for value in getattr(found, "bottom", ())[:1]] or [""]

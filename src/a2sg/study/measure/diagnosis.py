@@ -25,7 +25,7 @@ from a2sg.window.solve import Rows, solve
 SHAPES = {
     name: shape for name, shape in side_by_side(close=True).items() if isinstance(shape, WindowedAffine)
 }
-"""Shapes that are put side by side; the number is the bias h."""
+"""Shapes that are compared; the number is the bias h."""
 
 SKEWNESS, KURTOSIS = 0.5, 1.0
 """Potentials look Gaussian if skewness and excess kurtosis are at most this far from 0."""
@@ -155,9 +155,9 @@ class LayerDiagnosis:
 
 
 def diagnose(probed: Probed, look: Look, names: Sequence[str]) -> list[LayerDiagnosis]:
-    """Numbers of every layer that a backward pass came to, in the order of the forward pass.
+    """Numbers of every layer that a backward pass reached, in the order of the forward pass.
 
-    The names are those of the shapes that were looked at.
+    The names are those of the shapes that were compared.
     """
     nothing = torch.zeros((), dtype=torch.float64)
     squares = {
@@ -191,7 +191,7 @@ def diagnose(probed: Probed, look: Look, names: Sequence[str]) -> list[LayerDiag
 def _steps(
     layer: LayerProbe, look: Look, names: Sequence[str], square: Tensor, later: Tensor
 ) -> list[StepDiagnosis]:
-    """Every step that a backward pass came to; `square` and `later` are Σδ² by step here and a layer on."""
+    """Every step that a backward pass reached; `square` and `later` are Σδ² by step here and a layer on."""
     known = [(t, sums) for t, sums in enumerate(layer.steps) if sums is not None]
     last = torch.tensor([t == len(layer.steps) - 1 for t, _ in known])
     own, own_value, deltas, values = (
@@ -227,9 +227,10 @@ def _steps(
 
 
 def _variations(delta: Tensor, value: Tensor, last: Tensor, windows: Tensor) -> list[Variation]:
-    """Of one shape at K known steps, of which some are T, from sums of δ `[K, C + 1, 6]` and ds/du `[K, 6]`.
+    """The variation of one shape at K known steps, from sums of δ `[K, C + 1, 6]` and of ds/du `[K, 6]`.
 
-    Those of δ are at C windows and, last, that in use; those of ds/du at that in use.
+    Some of these steps are T. Sums of δ are at C windows and, last, the one in use; those of ds/du at the one
+    in use.
     """
     alone = torch.full((len(last),), -1)
     every, no = torch.ones_like(last), torch.zeros_like(last)

@@ -1,4 +1,4 @@
-"""Ways through the weights, in units of filters (the weights of one output: Li et al., 2018)."""
+"""Directions through the weights, in units of filters (the weights of one output: Li et al., 2018)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from a2sg.study.measure.objective import Objective
 
 
 def has_filters(parameter: Tensor) -> bool:
-    """Whether it is a weight; biases, batch norms and decays, of one dimension or none, have no filters."""
+    """Whether it is a weight; biases, batch norms and decays, with fewer than two dimensions, are not."""
     return parameter.dim() >= 2
 
 
@@ -25,7 +25,7 @@ def filter_norms(parameter: Tensor) -> Tensor:
 
 
 def normal(objective: Objective, generator: torch.Generator) -> list[Tensor]:
-    """Gaussian numbers in the shapes of the parameters, that depend on nothing else."""
+    """Gaussian numbers in the shapes of the parameters; only the seed and these shapes decide them."""
     return [torch.randn(one.shape, generator=generator).to(one) for one in objective.parameters]
 
 
@@ -42,7 +42,7 @@ def split(row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 
 @contextmanager
 def around(objective: Objective) -> Iterator[Callable[[Tensor], None]]:
-    """A function that sets the parameters so far `[P]` from where they are; they are put back afterwards."""
+    """A function that moves the parameters by `[P]` from their values, which are restored afterwards."""
     with objective.ready(parameters=True):
         centre = [parameter.detach().clone() for parameter in objective.parameters]
 

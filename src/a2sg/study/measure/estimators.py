@@ -16,9 +16,9 @@ from a2sg.study.measure.curvature_results import FieldSpectrum, Spectrum
 from a2sg.study.measure.operators import Operator
 
 DENSE = 64
-"""Matrices of so few rows are written out: that is exact, and takes no more products."""
+"""Matrices with at most this many rows are built in full: that is exact, and takes no more products."""
 ROUGH = 0.1
-"""Tolerance of the largest modulus, where it sets a scale."""
+"""Tolerance of the largest modulus if it only sets a scale."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,23 @@ class Estimates:
         require_positive("tolerance", self.tolerance)
 
     def convex(self, operator: Operator) -> Spectrum:
-        """Of a symmetric matrix without eigenvalues below 0: its largest ones, and the trace."""
+        """The largest eigenvalues and the trace of a symmetric matrix without eigenvalues below 0."""
         return Spectrum(operator.size, self.largest(operator), [], *self.trace(operator))
 
     def symmetric(self, operator: Operator) -> Spectrum:
-        """Of a symmetric matrix: both ends, and the trace."""
+        """Both ends and the trace of a symmetric matrix."""
         return Spectrum(operator.size, *self.ends(operator), *self.trace(operator))
 
     def general(self, operator: Operator) -> FieldSpectrum:
-        """Of any matrix, or its transpose: eigenvalues of largest modulus, trace and asymmetry."""
+        """Eigenvalues of largest modulus, trace and asymmetry of any matrix, or its transpose."""
         values = [(value.real, value.imag) for value in self.moduli(operator)]
         return FieldSpectrum(operator.size, values, *self.trace(operator), *self.asymmetry(operator))
 
     def ends(self, operator: Operator) -> tuple[list[float], list[float]]:
         """The largest and smallest eigenvalues of a symmetric matrix, from the ends inwards, by Lanczos.
 
-        The tolerance is relative to the largest modulus. Relative to themselves, ends of next to 0, such as
-        the smallest eigenvalue of a layer that is all but convex, would take thousands of products.
+        The tolerance is relative to the largest modulus. Relative to the ends themselves, ends close to 0,
+        such as the smallest eigenvalue of an almost convex layer, would take thousands of products.
 
         Raises:
             InputError: if the iterations do not converge.
@@ -104,7 +104,7 @@ class Estimates:
     def trace(self, operator: Operator) -> tuple[float, float] | tuple[None, None]:
         """The mean of zᵀ A z over random signs z (Hutchinson, 1989), and the standard error of that mean.
 
-        It is exact, with an error of 0, for matrices of few rows, which are written out, and for sums of
+        It is exact, with an error of 0, for matrices with few rows, which are built in full, and for sums of
         squares; None twice if there are no probes.
         """
         if (gram := operator.gram) is not None:
@@ -118,8 +118,8 @@ class Estimates:
     def asymmetry(self, operator: Operator) -> tuple[float, float] | tuple[None, None]:
         """‖(A - Aᵀ)/2‖² / ‖A‖² = (1 - tr A² / ‖A‖²) / 2, from E zᵀ A A z and E ‖A z‖² over random signs z.
 
-        Its standard error is a jackknife's, or 0 for a matrix of few rows, which is written out; None twice
-        if A is 0 or there are no probes.
+        Its standard error is by the jackknife, or 0 for a matrix with few rows, which is built in full; None
+        twice if A is 0 or there are no probes.
         """
         if not self.probes:
             return None, None
@@ -148,7 +148,7 @@ class Estimates:
             yield torch.randint(0, 2, (size,), generator=generator).double() * 2 - 1
 
     def _arpack(self, solver: str, operator: Operator, count: int, which: str, tolerance: float) -> Any:
-        """What one of SciPy's solvers finds."""
+        """The result of one of SciPy's solvers."""
         from scipy.sparse import linalg
 
         def apply(vector: Any) -> Any:
@@ -157,9 +157,7 @@ class Estimates:
         size = operator.size
         start = np.random.default_rng(self.seed).standard_normal(size)
         if not apply(start).any():
-            return np.zeros(
-                count
-            )  # a random vector that it takes to 0: the matrix is 0, and ARPACK would stop
+            return np.zeros(count)  # it maps a random vector to 0: the matrix is 0, and ARPACK would stop
         matrix = linalg.LinearOperator((size, size), matvec=apply, dtype=np.float64)
         options = {"which": which, "v0": start, "tol": tolerance, "return_eigenvectors": False}
         try:

@@ -130,7 +130,7 @@ def own_fidelity(model: nn.Module, batch: Batch, loss: Loss) -> list[FidelityRow
 
 
 def with_surrogate(model: nn.Module, shape: Surrogate, window: float) -> nn.Module:
-    """A copy of a model in evaluation mode, all of whose neurons have this shape and window."""
+    """A copy of a model in evaluation mode, in which all neurons have this shape and window."""
     model = copied(model).eval()
     for neuron in neurons_of(model):
         neuron.surrogate = shape
@@ -153,7 +153,7 @@ def smoothed_gradient(model: nn.Module, batch: Batch, loss: Loss) -> Gradients:
     """The true gradient of the network whose spikes are the integral of the surrogate, resets included."""
     model = copied(model)
     for neuron in neurons_of(model):
-        neuron.detach_reset = False  # left out, the gradient would not be that of the network
+        neuron.detach_reset = False  # detached, the gradient would not be that of the network
     with unrolled(model, smooth_spike):
         return surrogate_gradient(model, batch, loss)
 

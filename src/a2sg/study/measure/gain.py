@@ -170,11 +170,11 @@ def layer_gains(
 
 
 def gains(probed: Probed, look: Look, names: Sequence[str]) -> Gains:
-    """The gains of every layer that a backward pass came to.
+    """The gains of every layer that a backward pass reached.
 
     Args:
-        probed: what one batch showed.
-        look: what was looked at.
+        probed: the statistics of one batch.
+        look: what was measured.
         names: those of the shapes.
     """
     layers = list(probed.layers.items())
@@ -238,7 +238,7 @@ def _even(squares: Tensor, windows: Tensor) -> float | None:
 
 
 def _remedies(layers: Sequence[LayerProbe], look: Look, names: Sequence[str]) -> list[Remedy]:
-    """For each shape the uniform window whose predicted change over depth is nearest to none."""
+    """For each shape, the uniform window with the least predicted change over depth."""
     if len(layers) < 2:
         return []
     whole = [_whole(layer) for layer in layers]

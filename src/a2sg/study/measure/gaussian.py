@@ -94,19 +94,19 @@ def gaussian_cv(shape: Surrogate, window: float, mean: float, deviation: float) 
     log_scale = float(exponent.max()) - math.log(total)
     if first <= 0:
         return None
-    # E f² / (E f)² - 1, in which the factor exp(log_scale) stands once below.
+    # E f² / (E f)² - 1, where the factor exp(log_scale) remains once in the denominator.
     log_ratio = math.log(second) - 2 * math.log(first) - log_scale
     return None if log_ratio > 600 else math.sqrt(max(math.expm1(log_ratio), 0.0))
 
 
 def _panels(shape: Surrogate, window: float, mean: float, deviation: float) -> np.ndarray:
-    """Ends of panels `[P + 1]`, ascending, that hold all that matters of f times density."""
+    """Ends of panels `[P + 1]`, ascending, that cover everything that matters of f times density."""
     width = window * getattr(shape, "factor", 1.0)
-    # An unbounded shape falls off from 0, the density from its mean: what matters is about and between them.
+    # An unbounded shape decays from 0, the density from its mean: what matters is around and between them.
     low, high = min(mean, 0.0) - REACH * deviation, max(mean, 0.0) + REACH * deviation
     if shape.bounded:
         low, high = max(low, -width), min(high, width)
-    if low >= high:  # the window is all in the density's tail
+    if low >= high:  # the whole window is in the density's tail
         low, high = -width, width
     steps = np.arange(-REACH, REACH + 0.5)
     bends = width * np.array([0.0, *(sign * 2.0**k for sign in (-1, 1) for k in range(-3, 8))])

@@ -13,9 +13,9 @@ from a2sg.study.measure.objective import Objective
 from a2sg.study.measure.operators import grad
 
 LARGEST = 4096
-"""Outputs of a sample, over all steps, up to which their Hessian is written out."""
+"""Most outputs of a sample, over all steps, for which their Hessian is built in full."""
 ROUNDING = 1e-6
-"""Eigenvalues of the Hessian this far from the largest one are 0."""
+"""Eigenvalues of the Hessian below this share of the largest one count as 0."""
 Vector = Callable[[int], Sequence[Tensor]]
 """The vector of a number, as one tensor per parameter."""
 
@@ -30,9 +30,9 @@ def gram(
 ) -> dict[str, Tensor]:
     """The scalar products of vectors, layer by layer.
 
-    The nonzero eigenvalues of Σ v vᵀ are those of this matrix, and so is its trace. As many of the M vectors
-    are held as fit into so many bytes of memory, and one at least; if these are not all, later ones are
-    computed again for each such block. Layers say which of a vector's tensors are theirs.
+    Σ v vᵀ has the same nonzero eigenvalues and the same trace as this matrix. As many of the M vectors are
+    held as fit into the given bytes of memory, at least one; if not all fit, later ones are computed again
+    for each such block. Layers say which of a vector's tensors are theirs.
 
     Returns:
         `[M, M]` of each layer, float64, on the CPU. That of all parameters is their sum.
@@ -94,7 +94,7 @@ class Factors:
         return grad([output], self._objective.parameters, [weights])
 
     def _of_sample(self, sample: int) -> Tensor:
-        """√λ q, a row each, float64 on the CPU."""
+        """√λ q, one per row, float64 on the CPU."""
         samples = range(sample, sample + 1)
         with torch.no_grad():
             output = self._objective.output(samples)

@@ -1,8 +1,8 @@
 """Sums of δ for many shapes at many windows, from one pass over the data.
 
-As `a2sg.kernels.sums.binned`, for all shapes at once: inside its window a windowed affine f is p + q·x from
-the threshold on, and p + q·x or p - q·x below it. So moments are kept for either side of the threshold.
-Shapes of another kind are summed window by window.
+Like `a2sg.kernels.sums.binned`, but for all shapes at once: inside its window a windowed affine f is p + q·x
+from the threshold on, and p + q·x or p - q·x below it. So moments are kept for either side of the threshold.
+Other shapes are summed window by window.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from a2sg.kernels.sums import CANCELLED, Observation, Sums, blocked, one_step
 from a2sg.surrogate import Surrogate, WindowedAffine
 
 BLOCK = 2**15
-"""Elements of a block: what is made of them stays in a core's cache."""
+"""Elements of a block: its temporaries stay in a core's cache."""
 
 Powers = tuple[Tensor, ...]
 """Σw, Σwx, Σwx² … of a weight w, each `[2, W]`: below the threshold, and from it on."""
@@ -31,35 +31,35 @@ class Moments(NamedTuple):
     """Moments of x = u - threshold over the elements inside each of W windows."""
 
     gradient: Powers
-    """Of g = dL/ds, to x."""
+    """Of g = dL/ds, up to the power x."""
     size: Powers
-    """Of |g|, to x."""
+    """Of |g|, up to x."""
     square: Powers
-    """Of g², to x²."""
+    """Of g², up to x²."""
     cross: Powers
-    """Of r·g, with r the δ of the step after, to x; 0 at the last step."""
+    """Of r·g, up to x, with r the δ of the next step; 0 at the last step."""
 
 
 class Tables(NamedTuple):
-    """What one pass over a layer gives, all sums, float64."""
+    """The results of one pass over a layer, all sums, float64."""
 
     histogram: Tensor
     """Elements by x `[2E + 2]`: below the lowest edge, between the edges, from the highest on."""
     held: Tensor
     """Elements inside each window `[W]`."""
     delta: Tensor
-    """Rows of sums of δ = g·f, per shape and window `[S, W, 6]`; NaN where there is none.
+    """Rows of sums of δ = g·f, per shape and window `[S, W, 6]`; NaN where there are none.
 
-    That is for windows that overlap, and for an unbounded shape at thresholds without end.
+    There are none for windows that overlap, and for an unbounded shape with endlessly many thresholds.
     """
     value: Tensor
-    """The same of f itself: g is 1."""
+    """The same for f itself: g is 1."""
 
 
 def gather(
     layer: Observation, shapes: Sequence[Surrogate], edges: Tensor, candidates: int, window: Tensor
 ) -> Tables:
-    """Look at one layer and step once, with S shapes.
+    """The sums of one layer and step, from one pass, with S shapes.
 
     The histogram has the edges, ascending `[E]` float64, on either side of the threshold. Windows are as many
     `candidates` of them, from the first, and last the window in use, 0-d float64: W in all.
@@ -77,7 +77,7 @@ def gather(
     overlap = torch.where(windows <= reach(layer.gate), 0.0, torch.nan)[:, None]
     ones = rows[0:3]
     moments = Moments(rows[3:5], rows[5:7], rows[7:10], rows[10:12])
-    # As if every gradient that arrives were 1: δ is f.
+    # With every arriving gradient 1, δ is f.
     flat = layer._replace(upstream=torch.ones_like(layer.upstream), later=None)
     delta, value = (
         torch.stack([_sums(seen, shape, windows, found) for shape in shapes]) + overlap
@@ -87,7 +87,7 @@ def gather(
 
 
 def nearest(gate: Gate, potential: Tensor) -> Tensor:
-    """The distance to the nearest threshold; half-way between two it is that to the lower one."""
+    """The distance to the nearest threshold; half-way between two, to the lower one."""
     if isinstance(gate, Multiples):
         level = (potential / gate.threshold - 0.5).ceil().clamp(1, gate.most or math.inf)
         return potential - level * gate.threshold
@@ -109,7 +109,7 @@ def several(gate: Gate) -> bool:
 
 
 def reach(gate: Gate) -> float:
-    """The widest window to which those of neighbouring thresholds do not overlap."""
+    """The widest window at which those of neighbouring thresholds do not overlap."""
     if isinstance(gate, Multiples):
         return float(torch.as_tensor(gate.threshold).min()) / 2
     gaps = [b - a for a, b in zip(gate.thresholds, gate.thresholds[1:], strict=False)]
@@ -133,7 +133,7 @@ def _binned(x: Tensor, layer: Observation, windows: Tensor) -> tuple[Tensor, Ten
     for start in range(0, x.numel(), BLOCK):
         at = slice(start, start + BLOCK)
         y, g = x[at], upstream[at].double()
-        place = torch.bucketize(y.abs(), merged)  # the first window that holds the element
+        place = torch.bucketize(y.abs(), merged)  # the smallest window that contains the element
         place += bins * (y >= 0)
         size, square = g.abs(), g * g
         weights = [None, y, y * y, g, g * y, size, size * y, square, square * y, square * (y * y)]
@@ -146,7 +146,7 @@ def _binned(x: Tensor, layer: Observation, windows: Tensor) -> tuple[Tensor, Ten
 
 
 def _sums(layer: Observation, shape: Surrogate, windows: Tensor, moments: Moments) -> Tensor:
-    """Rows of sums of δ = g·f `[W, 6]`, from moments if these are enough, else every window by itself."""
+    """Rows of sums of δ = g·f `[W, 6]`, from moments if these suffice, else window by window."""
     if not isinstance(shape, WindowedAffine):
         return _one_by_one(layer, shape, windows)
     p, q = shape.coefficients(windows)
@@ -161,7 +161,7 @@ def _sums(layer: Observation, shape: Surrogate, windows: Tensor, moments: Moment
     table[:, Sums.SQUARE] = (p * p * ones + 2 * p * q * firsts + q * q * squares).sum(0)
     if layer.later is not None:
         table[:, Sums.LATER] = layer.later.double().square().sum()
-    # Again where f all but vanishes on the elements inside: there the moments cancel to rounding.
+    # Again where f almost vanishes on the elements inside: there the moments cancel to rounding.
     doubtful = table[:, Sums.SQUARE] < CANCELLED * (p * p * moments.square[0].sum(0))
     if doubtful.any():
         table[doubtful] = _one_by_one(layer, shape, windows[doubtful])
@@ -169,7 +169,7 @@ def _sums(layer: Observation, shape: Surrogate, windows: Tensor, moments: Moment
 
 
 def _one_by_one(layer: Observation, shape: Surrogate, windows: Tensor) -> Tensor:
-    """The rows of sums of δ, every window by itself `[W, 6]`."""
+    """The rows of sums of δ, window by window `[W, 6]`."""
     if isinstance(layer.gate, Multiples) and not shape.bounded:
         return torch.full((len(windows), len(Sums)), torch.nan, dtype=torch.float64, device=windows.device)
     return one_step(blocked, layer._replace(gate=replace(layer.gate, surrogate=shape)), windows)

@@ -25,11 +25,11 @@ from a2sg.study.measure.probe import copied
 from a2sg.study.measure.unrolled import unrolled
 
 LIMIT = 20_000
-"""Parameters beyond which finite differences would take too long to have been meant."""
+"""Most parameters: with more, finite differences would take too long to be intended."""
 
 
 class NoisySpike:
-    """Fires where u + noise of a deviation σ reaches the threshold; forward passes have the same noise."""
+    """Fires where u + noise of deviation σ reaches the threshold; all forward passes get the same noise."""
 
     def __init__(self, deviation: float, seed: int) -> None:
         self.deviation = deviation
@@ -38,7 +38,7 @@ class NoisySpike:
         self._at = 0
 
     def restart(self) -> None:
-        """A forward pass begins: its first call gets the noise of the first call before."""
+        """Start a forward pass: its first call gets the same noise as the first call of the last one."""
         self._at = 0
 
     def __call__(self, gate: Gate, potential: Tensor, window: Tensor | float) -> Tensor:

@@ -88,21 +88,21 @@ class Objective:
 
     @contextmanager
     def ready(self, parameters: bool = False) -> Iterator[None]:
-        """The model in the mode to be looked at, gradients on; as it was afterwards.
+        """The model in the mode to be measured, gradients on; restored afterwards.
 
         Args:
-            parameters: whether the parameters are put back as well.
+            parameters: whether to restore the parameters as well.
         """
         with kept(self.model, parameters), torch.enable_grad():
             self.model.train(self.training)
             yield
 
     def chunks(self) -> list[range]:
-        """The samples, some at a time."""
+        """The samples, in chunks."""
         return [range(at, min(at + self.chunk, len(self))) for at in range(0, len(self), self.chunk)]
 
     def output(self, samples: range) -> Tensor:
-        """What the network gives for consecutive samples."""
+        """The network's output for consecutive samples."""
         inputs = self.inputs.narrow(self.samples_dim, samples.start, len(samples))
         return self.model(inputs) if self.forward is None else self.forward(self.model, inputs)
 
@@ -115,7 +115,7 @@ class Objective:
         return one_number(self.loss(output, self.labels[samples.start : samples.stop]))
 
     def gradient_of(self, value: Tensor) -> list[Tensor]:
-        """Of a loss by every parameter; 0 for those it does not depend on.
+        """The gradient of a loss for every parameter; 0 for those on which it does not depend.
 
         Raises:
             InputError: if it is not finite.
@@ -142,10 +142,10 @@ class Objective:
         return sum(size / len(self) * value for size, value in values)
 
     def blocks(self, layers: Sequence[str] | None) -> dict[str, list[int]]:
-        """Which parameters each of some layers holds; None stands for all layers.
+        """The parameters of each of the layers; None stands for all layers.
 
         Raises:
-            InputError: for a layer that there is not.
+            InputError: for a layer that does not exist.
         """
         if layers is None:
             return self.layers
@@ -167,7 +167,7 @@ def one_number(loss: Any) -> Tensor:
     """A loss as a number without dimensions.
 
     Raises:
-        InputError: if it is not one.
+        InputError: if it is not one number.
     """
     shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
     require(isinstance(loss, Tensor) and loss.numel() == 1, f"the loss must be one number, not {shape}")

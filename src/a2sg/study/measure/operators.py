@@ -1,8 +1,8 @@
-"""Matrices known by their products with vectors, and those that an objective's curvature is.
+"""Matrices known by their products with vectors, among them the curvature matrices of an objective.
 
 A `Family` is a matrix over all parameters, whose diagonal blocks are operators; any estimator of
 `a2sg.study.measure.estimators` takes any of these. Each `…_of` builds the graph of some samples once and
-gives a function that multiplies with it: vectors are one tensor for each parameter of a block.
+returns a function that multiplies with it: vectors are one tensor for each parameter of a block.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Operator:
     Attributes:
         size: its rows P.
         product: called with v `[P]`; gives A v.
-        gram: a smaller symmetric matrix with the same trace and eigenvalues, but for zeros, if one is known.
+        gram: a smaller symmetric matrix with the same trace and nonzero eigenvalues, if one is known.
     """
 
     size: int
@@ -45,7 +45,7 @@ class Operator:
         return Operator(self.size, lambda vector: self @ vector + by * vector)
 
     def dense(self) -> Tensor:
-        """The whole matrix `[P, P]`, of P products."""
+        """The whole matrix `[P, P]`, from P products."""
         return torch.stack([self @ row for row in torch.eye(self.size, dtype=torch.float64)], 1)
 
 
@@ -55,7 +55,7 @@ class Family(ABC):
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         self.products = 0
-        """Products that it took so far."""
+        """Number of products so far."""
 
     def block(self, block: Block) -> Operator:
         """The part of it that belongs to some of the parameters."""
@@ -107,7 +107,7 @@ def gauss_newton_of(objective: Objective, samples: range, spike: SurrogateSpike)
     output = objective.output(samples)
     leaf = output.detach().requires_grad_()
     (slope,) = grad([objective.of_output(leaf, samples)], [leaf], create_graph=True)
-    # Jᵀ c is linear in c: its derivative by c, backwards, is J.
+    # Jᵀ c is linear in c: its derivative with respect to c, backwards, is J.
     cotangent = torch.zeros_like(output, requires_grad=True)
     pulled = grad([output], objective.parameters, [cotangent], create_graph=True)
 
@@ -120,7 +120,7 @@ def gauss_newton_of(objective: Objective, samples: range, spike: SurrogateSpike)
 
 
 def hessian_of(objective: Objective, samples: range, spike: SurrogateSpike) -> Multiply:
-    """Backward through backward, the surrogate in both: symmetric."""
+    """Backward through backward, with the surrogate in both: symmetric."""
     value = objective.of_output(objective.output(samples), samples)
     gradient = grad([value], objective.parameters, create_graph=True)
 
@@ -161,7 +161,7 @@ class Matrix(Family):
 
 @contextmanager
 def opened(objective: Objective, build: Build) -> Iterator[Matrix]:
-    """A matrix of the objective, as long as the context lasts.
+    """A matrix of the objective, usable inside this context.
 
     Raises:
         InputError: if the network has no neurons of this package.
@@ -177,7 +177,7 @@ def grad(
     weights: Sequence[Tensor] | None = None,
     create_graph: bool = False,
 ) -> Sequence[Tensor]:
-    """As `torch.autograd.grad`, with 0 for what does not depend on an input; the graph is kept."""
+    """As `torch.autograd.grad`, with 0 for inputs that have no effect; the graph is kept."""
     weights = [torch.ones_like(output) for output in outputs] if weights is None else weights
     pairs = [(o, w) for o, w in zip(outputs, weights, strict=True) if o.requires_grad]
     if not pairs:

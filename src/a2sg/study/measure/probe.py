@@ -1,7 +1,7 @@
 """One forward and backward pass of a copy of a model, with statistics of every spiking layer and step.
 
-Layers are looked at as their backward passes run, one step at a time, and only sums are kept: there is never
-a table of all potentials. The sums add up over the uses of a layer that is called more than once.
+Statistics are taken while the backward passes run, one step at a time, and only sums are kept: there is never
+a table of all potentials. If a layer is called more than once, the sums add up over its calls.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from a2sg.window.site import Site, require_module, require_some, require_windows
 
 
 class Look(NamedTuple):
-    """What is looked at."""
+    """What to measure: edges of the histogram, windows and shapes."""
 
     edges: Tensor
-    """Of the histogram, on either side of the threshold, ascending `[E]`, float64."""
+    """Edges of the histogram, on either side of the threshold, ascending `[E]`, float64."""
     candidates: int
-    """How many of them, from the first, are windows to look at: C."""
+    """C: how many of them, from the first, are also candidate windows."""
     shapes: Sequence[Surrogate]
-    """Of the surrogate, to put side by side: S."""
+    """The S shapes of the surrogate to compare."""
 
     @classmethod
     def evenly(cls, widest: float, candidates: int, shapes: Sequence[Surrogate], *, reach: int = 1) -> Look:
@@ -47,7 +47,7 @@ class Look(NamedTuple):
         """
         require_positive("widest", widest)
         require_count("candidates", candidates, least=2)
-        # Windows live in float32 buffers: these are values that such a buffer holds exactly.
+        # Windows are stored in float32 buffers: these are values that float32 holds exactly.
         edges = torch.arange(1, reach * candidates + 1, dtype=torch.float64) * (widest / candidates)
         return cls(edges.float().double(), candidates, shapes)
 
@@ -60,7 +60,7 @@ class Look(NamedTuple):
 class StepSums(NamedTuple):
     """Sums over the elements of one layer at one step, float64, on the CPU.
 
-    W = C + 1 windows are those to look at, and the one in use, which comes last.
+    The W = C + 1 windows are the candidates and, last, the one in use.
     """
 
     elements: Tensor
@@ -73,7 +73,7 @@ class StepSums(NamedTuple):
     """Σx, Σx², Σx³, Σx⁴ of x = u - the first threshold `[4]`."""
     spikes: Tensor
     spike_squares: Tensor
-    """Σs², which is more than Σs where spikes have several levels."""
+    """Σs², which is larger than Σs if spikes have several levels."""
     silent: Tensor
     """Neurons that fire in no sample."""
     busy: Tensor
@@ -97,7 +97,7 @@ class StepSums(NamedTuple):
 
 
 class LayerProbe(Observer):
-    """An observer that keeps the statistics of each step, as backward passes come by."""
+    """An observer that keeps the statistics of each step during backward passes."""
 
     def __init__(self, site: Site, look: Look, seen: list[LayerProbe]) -> None:
         super().__init__(site.steps, look.windows[:0], None, "spike")
@@ -151,7 +151,7 @@ class LayerProbe(Observer):
         tables = gather(layer, [*look.shapes, *[shape] * affine], edges, look.candidates, window)
         if affine:
             own = tables.delta[-1].clone()
-            own[-1] = sums_of(delta, layer.later)  # where windows overlap, too
+            own[-1] = sums_of(delta, layer.later)  # even where windows overlap
         else:
             own = one_step(blocked, layer, torch.cat([edges[: look.candidates], window[None]]))
         x = first(layer.gate, u.double())
@@ -179,14 +179,14 @@ class LayerProbe(Observer):
 
 
 class Probed(NamedTuple):
-    """What one batch showed."""
+    """The statistics of one batch."""
 
     layers: dict[str, LayerProbe]
-    """By name, in the order in which the forward pass came to them."""
+    """Layers by name, in the order of the forward pass."""
     kinds: dict[str, str]
     """The class of each layer's module."""
     unreached: list[str]
-    """Layers that no backward pass came to."""
+    """Layers that no backward pass reached."""
     loss: float
     gradients: dict[str, Tensor]
     """dL/dθ of every parameter that has one, by name."""
@@ -196,8 +196,8 @@ def probe(model: nn.Module, batch: Any, loss: Loss, forward: Forward | None, loo
     """Run one forward and backward pass of a copy of `model`; nothing else changes, random state included.
 
     Raises:
-        InputError: for a model without sites or that cannot be copied, a batch that is no pair, or a loss
-            that is no finite number with a gradient.
+        InputError: for a model without sites or that cannot be copied, a batch that is not a pair, or a loss
+            that is not a finite number with a gradient.
     """
     require(
         isinstance(batch, tuple | list) and len(batch) == 2,
@@ -239,7 +239,7 @@ def probe(model: nn.Module, batch: Any, loss: Loss, forward: Forward | None, loo
 
 
 def find_sites(model: nn.Module) -> dict[str, Site]:
-    """Where `model` makes spikes, by module name: our own neurons and sites, and adapted modules.
+    """The sites of `model`, by module name: this package's neurons and sites, and adapted modules.
 
     Raises:
         InputError: if there are none, or windows differ within a step.
@@ -253,7 +253,7 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A copy of a model with sites that nobody observes.
+    """A copy of a model with sites that are not observed.
 
     Raises:
         InputError: for a model without sites, or that cannot be copied.

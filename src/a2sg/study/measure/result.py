@@ -1,4 +1,4 @@
-"""What measurements give: plain numbers, frozen."""
+"""Results of measurements: plain numbers, frozen."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ class Result:
     """A record of plain numbers and words."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All of them as plain data."""
+        """All fields as plain data."""
         return asdict(self)

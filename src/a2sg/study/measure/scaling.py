@@ -1,8 +1,7 @@
 """How curvature grows as the window narrows: the paper has |H| = Ω(x² / β²) for shapes of one area.
 
-On a small dense network whose weights stay the same, everything but the window is controlled. What
-curvature is, the caller says: a Hessian's norm, a top eigenvalue of the Fisher, of whichever field of
-gradients.
+In a small dense network whose weights stay the same, only the window changes. The caller chooses the measure
+of curvature: a Hessian's norm, or the top eigenvalue of the Fisher, of any field of gradients.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ UNIT_AREA: dict[str, Surrogate] = {
 """Shapes whose integral is 1 at every window."""
 
 WINDOWS = tuple(0.1 * 10 ** (k / 8) for k in range(9))
-"""A decade, 0.1 to 1, evenly spaced by ratio."""
+"""One decade, from 0.1 to 1, with equal ratios."""
 
 Curvature = Callable[[nn.Module, tuple[Tensor, Tensor]], float]
-"""Of a model on a batch (inputs, targets)."""
+"""The curvature of a model on a batch (inputs, targets)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Controlled:
         network = nn.Sequential(*layers).double()
         with torch.no_grad():
             for parameter in network.parameters():
-                # Potentials spread as far as a threshold, about half of it.
+                # The spread of potentials is one threshold, their mean about half of one.
                 weight = parameter.dim() > 1
                 scale = 1 / parameter.shape[-1] ** 0.5 if weight else 0.1
                 drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What a search of windows promises on its batch, and what is left once all windows are set."""
+"""What a search of windows promises on its batch, and how much remains once all windows are set."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def search_gain(
 def _observed(
     model: nn.Module, batches: Sequence[Batch], loss: Loss, forward: Forward | None, options: dict[str, Any]
 ) -> AdaptiveWindows:
-    """One search over the batches; with both parts off it only looks."""
+    """One search over the batches; with both parts off it only watches."""
     windows = AdaptiveWindows(model, every=len(batches), start=0, batches=len(batches), **options)
     for inputs, targets in batches:
         model.zero_grad()

@@ -103,7 +103,7 @@ def worst_case_sharpness(
 
 
 def _unit(objective: Objective, scale: Scale) -> Tensor:
-    """What a change of 1 of each weight `[P]` is measured in: η times it is ε, and the ball is that of η."""
+    """The unit of change of each weight `[P]`: ε is η times this unit, and the ball is one of η."""
     whole = flat([parameter.detach() for parameter in objective.parameters])
     if scale == "filter":
         return flat([filter_norms(one).expand_as(one) for one in objective.parameters])

@@ -1,9 +1,9 @@
-"""The paper's theorems on the variation of shapes, looked at on a network's own potentials.
+"""The paper's theorems on the variation of shapes, checked on a network's own potentials.
 
 Theorem 4.1: among symmetric shapes the triangle has the least coefficient of variation (CV). Theorem 4.2:
 where L κ > σ² the asymmetric shape has less than a symmetric one. Both are about ds/du of Gaussian
-potentials. Here every shape's CV stands beside the others', under the Gaussian and as measured, and nothing
-is taken for granted.
+potentials. Here the CVs of all shapes are compared, under the Gaussian and as measured, and nothing is taken
+for granted.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class TheoremStep:
     same_area: dict[str, ShapeVariation]
 
     def row(self) -> dict[str, Any]:
-        """Where it is and how its potentials are spread, plain."""
+        """Its place and the distribution of its potentials, as plain data."""
         return {
             "layer": self.layer,
             "step": self.step,

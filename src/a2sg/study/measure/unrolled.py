@@ -3,8 +3,9 @@
     with unrolled(model, surrogate_spike):
         loss(model(images), labels).backward()  # the gradients of training, and they can be differentiated
 
-Training neurons give gradients once, from kernels of their own. Inside this context each neuron runs its
-steps one by one in plain torch, so that autograd can go through them as often as it likes.
+In training, special kernels compute the gradients of neurons, which cannot be differentiated again. Inside
+this context each neuron runs its steps one by one in plain torch, so that autograd can differentiate any
+number of times.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class SurrogateSpike:
 
     @contextmanager
     def spikes_constant(self) -> Iterator[None]:
-        """Backward passes do not go through spikes while this lasts, as these are piecewise constant."""
+        """Inside this context, backward passes do not go through spikes, which are piecewise constant."""
         self.constant, before = True, self.constant
         try:
             yield
@@ -86,7 +87,7 @@ class SurrogateSpike:
 
 
 surrogate_spike = SurrogateSpike()
-"""One for all who do not use `spikes_constant`."""
+"""Shared by all callers that do not use `spikes_constant`."""
 
 
 class _Surrogate(torch.autograd.Function):

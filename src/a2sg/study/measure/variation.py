@@ -1,4 +1,4 @@
-"""How much gradients vary: over training, as it was observed; at a checkpoint, on fresh batches."""
+"""How much gradients vary: over training, as observed then; and at a checkpoint, on fresh batches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Estimate:
 
 
 def estimate(values: Iterable[float | None]) -> Estimate:
-    """The mean of those values that are numbers, and its standard error."""
+    """The mean of the values that are numbers, and its standard error."""
     known = [value for value in values if value is not None]
     if not known:
         return Estimate(None, None, 0)
@@ -226,7 +226,7 @@ def _step(layer: str, number: int, steps: Sequence[StepDiagnosis]) -> StepVariat
 
 
 def jackknife(left_out: Sequence[float | None]) -> float | None:
-    """Standard error of an estimate, from what it is with each of its parts left out once; None if one is."""
+    """Jackknife standard error, from the estimates with each part left out once; None if one is None."""
     if not left_out or None in left_out:
         return None
     spread = torch.tensor(left_out, dtype=torch.float64)
@@ -245,7 +245,7 @@ def _signal(layer: str, parameters: int, gram: Tensor) -> Signal:
 
 
 def _squared_snr(gram: Tensor) -> float | None:
-    """Signal² over noise² from inner products of K gradients; None of one, or without noise."""
+    """Signal² over noise² from inner products of K gradients; None if K is 1, or without noise."""
     batches = len(gram)
     if batches < 2:
         return None

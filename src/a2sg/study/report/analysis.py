@@ -19,15 +19,15 @@ from a2sg.study.report.parts import PARTS
 
 @dataclass(frozen=True)
 class Analysis(AnalysisData):
-    """What `a2sg.analyze` found.
+    """The results of `a2sg.analyze`.
 
     Attributes:
-        facts: runs, data, network, options, device, date, versions, and what was left out.
+        facts: runs, data, network, options, device, date, versions, and what was skipped.
         sections: by the name of the part.
     """
 
     def __str__(self) -> str:
-        """The glance as a table, and what was left out."""
+        """The glance as a table, and what was skipped."""
         lines = [["", *self.labels], *self.glance_lines()]
         notes = [note for section in self.sections.values() for note in section.notes]
         return "\n".join([*aligned(lines), "", *self.facts["left_out"], *notes]).rstrip()
@@ -35,8 +35,8 @@ class Analysis(AnalysisData):
     def save(self, folder: str | Path) -> list[Path]:
         """Write `analysis.html`, `analysis.json`, and for every panel NAME.svg, NAME.png and NAME.csv.
 
-        The page opens from the disk and needs nothing else. Everything is made before anything is put in
-        place. An earlier analysis in `folder` is replaced.
+        The page opens from the disk and needs nothing else. No file is written before all are ready. An
+        earlier analysis in `folder` is replaced.
 
         Returns:
             The files written.
@@ -77,13 +77,15 @@ def analyze(
         batch_size: of the 8 batches for variation.
         seed: of samples, directions and random vectors.
         noise: σ of noise on the potentials: compares surrogate gradients with finite differences of the
-            expected loss, too. For small networks; takes long. None leaves it out.
-        budget: seconds; a measurement that is expected to take longer per run is skipped, and named.
+            expected loss, too. For small networks; takes long. None skips it.
+        budget: seconds; a measurement that is expected to take longer per run is skipped, and the page says
+            so.
         device: "auto", "cpu", "cuda" or "mps".
         show_progress: whether there is a bar for each part; None shows them on a terminal.
 
     Raises:
-        InputError: for a folder that is no finished run, runs that do not compare, or an option out of range.
+        InputError: for a folder that is not a finished run, runs that cannot be compared, or an option out of
+            range.
         ModuleNotFoundError: without the packages of the extra `train`.
     """
     names = list(PARTS) if only is None else list(only)

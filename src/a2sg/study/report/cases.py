@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from a2sg.data import ImageData
 
 BATCHES, FEWEST_BATCHES = 8, 2
-"""Fresh batches for the variation of gradients, as many as the budget allows."""
+"""Most fresh batches for the variation of gradients; the budget may allow fewer."""
 BATCH_PRICE = 5
-"""Gradients of as many samples that the variation of a batch costs about as much as."""
+"""Cost of a batch's variation, in gradient computations over this many samples."""
 GRAPH = 4.0
-"""GiB that the samples looked at together may keep for a backward pass; more are taken some at a time."""
+"""GiB that samples may keep for a backward pass at once; more samples are processed in chunks."""
 TRIALS = 3
-"""Gradients that are timed once everything is warm."""
+"""Number of gradients that are timed after the warm-up."""
 LONG_ENOUGH = 2.0
-"""Seconds after which no more are than one, once warm."""
+"""If a gradient takes more seconds than this, only one is timed after the warm-up."""
 WHOLE = "whole"
-"""Stands for the whole network where layers are named."""
+"""Name of the whole network in lists of layers."""
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What an analysis looks at, and how long it may take: see `a2sg.analyze`, which has it checked here."""
+    """What an analysis measures, and how long it may take: see `a2sg.analyze`; checked here."""
 
     samples: int = 64
     batch_size: int = 32
@@ -68,10 +68,10 @@ class Case:
 
     Attributes:
         label: its name on the page.
-        run: its network, in evaluation mode, and all that is in its folder.
-        summary: what it found.
+        run: its network, in evaluation mode, and everything in its folder.
+        summary: its results.
         objective: its network and loss on the samples.
-        batches: of the variation.
+        batches: for the variation.
     """
 
     label: str
@@ -87,17 +87,17 @@ class Case:
 
     @property
     def loss(self) -> Callable[[Any, Tensor], Tensor]:
-        """What the run was trained with."""
+        """The configuration with which the run was trained."""
         return self.run.loss
 
     @cached_property
     def fisher(self) -> Curvature:
-        """The empirical Fisher: curvature shows it, and theory has it predicted."""
+        """The empirical Fisher, used by the parts on curvature and on theory."""
         return empirical_fisher(self.objective, show_progress=False)
 
     @cached_property
     def variation(self) -> BatchVariation:
-        """Of the gradients of training, and so with batch norms in training mode."""
+        """The variation of training's gradients, and so with batch norms in training mode."""
         with in_mode(self.model, training=True):
             return batch_variation(self.model, self.batches, self.loss)
 
@@ -108,7 +108,7 @@ class Case:
 
     @property
     def weights(self) -> list[str]:
-        """The layers that hold weights, of two or more dimensions: others have scales and biases alone."""
+        """The layers with weights of two or more dimensions: others have only scales and biases."""
         held = self.objective
         return [
             name for name, block in held.layers.items() if any(held.parameters[at].dim() > 1 for at in block)
@@ -116,13 +116,13 @@ class Case:
 
     @contextmanager
     def at(self, epoch: int) -> Iterator[Case]:
-        """The case as it was after one of the run's epochs: the same network, with those weights meanwhile.
+        """The case as it was after one of the run's epochs: the same network, with those weights inside.
 
         Raises:
             InputError: if these weights cannot be read.
         """
         with self.run.at(epoch):
-            # One that knows nothing yet of what this one has measured, unless they are the same.
+            # A fresh case, without this one's cached measurements, unless the weights are the same.
             yield self if epoch == self.run.config.epochs else replace(self)
 
 
@@ -134,9 +134,9 @@ class Study:
         cases: the runs.
         points: accuracy and energy, also of the other seeds of a comparison.
         data: their data set.
-        options: what to look at.
-        left_out: runs and batches that were, and why.
-        seconds: what one gradient of the samples takes.
+        options: what to measure.
+        left_out: the runs and batches that were left out, and why.
+        seconds: time of one gradient of the samples.
         show_progress: see `a2sg.progress`.
     """
 
@@ -154,11 +154,11 @@ class Study:
         return [case.label for case in self.cases]
 
     def affordable(self, gradients: float) -> bool:
-        """Whether what costs this many gradients of the samples fits into the budget."""
+        """Whether a measurement that costs this many gradients of the samples fits into the budget."""
         return gradients * self.seconds <= self.options.budget
 
     def too_slow(self, name: str, gradients: float) -> str:
-        """What the page says of a measurement that does not fit."""
+        """What the page says about a measurement that does not fit."""
         return (
             f"Left out: {name} would take about {gradients * self.seconds:,.0f} s per run, and the budget is "
             f"{self.options.budget:g} s: give a larger --budget, or fewer --samples."
@@ -171,7 +171,7 @@ class Study:
         return self.affordable(gradients)
 
     def each(self, title: str, measure: Callable[[Case], Item]) -> dict[str, Item]:
-        """What a measurement gives for every run, by its label, with a progress bar."""
+        """The results of a measurement for every run, by label, with a progress bar."""
         return {case.label: measure(case) for case in self.over(self.cases, title)}
 
     def over(self, items: Iterable[Item], title: str) -> Iterator[Item]:
@@ -181,7 +181,7 @@ class Study:
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many of the items, evenly spread, in their order, the last one among them."""
+    """At most this many of the items, evenly spread, in order, including the last."""
     if most >= len(items):
         return list(items)
     between = (len(items) - 1) / max(1, most - 1)
@@ -191,10 +191,10 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 def open_study(
     names: Sequence[str | Path], options: Options, device: torch.device, show_progress: bool | None = None
 ) -> Study:
-    """Load runs, and see that they compare.
+    """Load runs, and check that they can be compared.
 
     Raises:
-        InputError: for runs that are not there, are not finished, or do not compare.
+        InputError: for runs that do not exist, are not finished, or cannot be compared.
     """
     from a2sg.study.subject import training_batches
 
@@ -244,7 +244,7 @@ def open_study(
 
 
 def _chunk(objective: Objective) -> int:
-    """How many samples together keep no more than `GRAPH` for a backward pass, from what one of them does."""
+    """How many samples together keep at most `GRAPH` for a backward pass, judging by one of them."""
     kept = {parameter.untyped_storage().data_ptr(): 0 for parameter in objective.parameters}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -258,9 +258,9 @@ def _chunk(objective: Objective) -> int:
 
 
 def _seconds(objective: Objective) -> float:
-    """What a gradient takes once everything is warm, the least of a few.
+    """Seconds of a gradient after the warm-up, the least of a few.
 
-    On a CPU it is this thread's own time, so that what is left out does not depend on who else is at work.
+    On a CPU it is this thread's own time, so that what is skipped does not depend on other processes.
     """
     clock = time.perf_counter if objective.labels.is_cuda else time.thread_time
     took: list[float] = []
@@ -273,14 +273,14 @@ def _seconds(objective: Objective) -> float:
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
-    """Arm and seed; with the folder where that is not one of a kind."""
+    """Arm and seed; with the folder if that is not unique."""
     short = [f"{run.config.arm or run.config.recipe}, seed {run.config.seed}" for run in runs]
     pairs = zip(short, runs, strict=True)
     return [name if short.count(name) == 1 else f"{name} ({run.folder})" for name, run in pairs]
 
 
 def _require_comparable(one: Run, other: Run) -> None:
-    """The same data, network and loss: else batches, directions and losses would not be the same."""
+    """Require the same data, network and loss, and so the same batches, directions and losses."""
     a, b = one.config, other.config
     pair = f"{one.folder} and {other.folder} do not compare, so analyze them one by one"
     for what, x, y in (

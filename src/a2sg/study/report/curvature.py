@@ -27,11 +27,11 @@ RHO = 0.3
 REPEATS = 5
 """Batches of each size."""
 Way = tuple[float, Callable[[Case], Any]]
-"""To measure a run: how many gradients of the samples cost about as much, and what measures."""
+"""A way to measure a run: its cost, in gradients of the samples, and the function."""
 
 
 def curvature(study: Study) -> Section:
-    """Every kind of curvature of every run, as far as the budget goes."""
+    """Every kind of curvature of every run, as far as the budget allows."""
     notes: list[str] = []
     found: dict[str, dict[str, Any]] = {}
     chosen = {}
@@ -91,7 +91,7 @@ def _glance(rows: Sequence[Row], balls: Mapping[str, Sharpness]) -> dict[str, di
 
 
 def _rows(label: str, quantity: str, found: Curvature | GradNormSq) -> list[Row]:
-    """What there is of each number; the squared norm stands where others have the largest eigenvalue."""
+    """The available numbers; the squared norm takes the place of the largest eigenvalue."""
     names = ("trace", "trace_error", "asymmetry", "asymmetry_error")
     return [
         {
@@ -180,11 +180,11 @@ def _sharpness(rows: Sequence[Row], balls: Mapping[str, Sharpness]) -> draw.Figu
 
 
 def _ways(study: Study) -> dict[str, list[Way]]:
-    """What is measured, by its exact name; the first way that fits into the budget is taken."""
+    """The measurements, by their exact names; the first way that fits into the budget is used."""
     seed, samples, layers = study.options.seed, study.options.samples, study.cases[0].weights
 
     def by_products(price: float, function: Callable[..., Any]) -> list[Way]:
-        """By layer, else of the whole network alone; the price is that of a matrix."""
+        """By layer, else only for the whole network; the cost is that of one matrix."""
 
         def run(case: Case, some: Sequence[str]) -> Any:
             return function(case.objective, layers=some, seed=seed)

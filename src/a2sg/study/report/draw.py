@@ -19,7 +19,7 @@ Rows = Sequence[dict[str, Any]]
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 ACROSS = 3
-"""Columns beside each other: more would be too small on any screen."""
+"""Most columns side by side: with more, each would be too small on any screen."""
 
 
 def frame(
@@ -32,10 +32,10 @@ def frame(
 def columns(
     titles: Sequence[str], texts: Sequence[str], width: float, height: float, share: bool = True
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A column of panels for each title, such as a run, a few of them beside each other.
+    """A column of panels for each title, such as a run, with a few columns side by side.
 
-    The texts stand beside the panels of a column, which are so many inches wide and high; panels beside each
-    other may share a y axis. Gives the figure, and its panels by text and title.
+    The texts label the panels of a column, whose width and height are in inches; panels side by side may
+    share a y axis. Returns the figure, and its panels by text and title.
     """
     across, rows = min(len(titles), ACROSS), len(texts)
     figure, places = frame(rows * math.ceil(len(titles) / across), across, width, height)
@@ -61,17 +61,17 @@ def columns(
 
 
 def colour(at: int) -> str:
-    """Of the run, or shape, of this number."""
+    """The colour of the run, or shape, with this number."""
     return COLOURS[at % len(COLOURS)]
 
 
 def marker(at: int) -> str:
-    """Likewise."""
+    """The mark of the run, or shape, with this number."""
     return MARKERS[at % len(MARKERS)]
 
 
 def line(at: int) -> str:
-    """The style of its line."""
+    """The line style of the run, or shape, with this number."""
     return LINES[at % len(LINES)]
 
 
@@ -84,7 +84,7 @@ def depths(layers: Sequence[str]) -> dict[str, tuple[float, ...]]:
 
 
 def short(layer: str) -> str:
-    """A layer's name without what all have in common."""
+    """A layer's name without the part that all layers share."""
     for end in (".neuron", ".synapse", ".layer"):
         layer = layer.removesuffix(end)
     return layer or "model"
@@ -100,19 +100,19 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> Figure:
 
 
 def _turned(axes: Axes, turn: bool) -> None:
-    """Names below on a slope where there are many."""
+    """Names on the x axis, slanted if there are many."""
     if turn:
         axes.tick_params(axis="x", labelrotation=60, labelsize=8)
 
 
 def label_layers(axes: Axes, layers: Sequence[str]) -> None:
-    """Layers below, one a place."""
+    """Layers on the x axis, one per position."""
     axes.set_xticks(range(len(layers)), [short(name) for name in layers])
     _turned(axes, len(layers) > 4)
 
 
 def label_steps(axes: Axes, keys: Sequence[tuple[str, int]]) -> None:
-    """Layers below, with their steps from left to right, and lines between layers."""
+    """Layers on the x axis, with their steps from left to right, and lines between layers."""
     starts, names, at = [], [], 0
     for layer, members in groupby(keys, key=lambda key: key[0]):
         count = len(list(members))
@@ -139,7 +139,7 @@ def picked(rows: Rows, **columns: Any) -> list[dict[str, Any]]:
 
 
 def distinct(rows: Rows, *columns: str) -> list[Any]:
-    """The values of a column, or the tuples of several, each once and in order."""
+    """The distinct values of a column, or tuples of several columns, in order."""
     values = (tuple(row[name] for name in columns) for row in rows)
     return [value[0] if len(columns) == 1 else value for value in dict.fromkeys(values)]
 
@@ -147,13 +147,13 @@ def distinct(rows: Rows, *columns: str) -> list[Any]:
 def plot(
     axes: Axes, x: Iterable[float], y: Iterable[float | None], at: int, style: str = "", **options: Any
 ) -> None:
-    """A run, or shape, of a number in its colour, with its mark or in another style; gaps at None."""
+    """The line of a run, or shape, in its colour, with its mark or another style; gaps at None."""
     values = [math.nan if value is None else value for value in y]
     axes.plot(list(x), values, style or marker(at), **{"color": colour(at), "markersize": 5, **options})
 
 
 def bars(axes: Axes, values: Mapping[str, Sequence[float]], last: Sequence[str] = ()) -> None:
-    """Bars beside each other at every place, by what they are; `last` are colours of the last ones."""
+    """Bars side by side at every position, by name; `last` are the colours of the last ones."""
     width = 0.8 / len(values)
     colours = [*map(colour, range(len(values) - len(last))), *last]
     for at, (label, heights) in enumerate(values.items()):
@@ -182,10 +182,10 @@ def by_layer(rows: Rows, column: str, runs: Sequence[str], text: str, **limits: 
 def by_step(
     rows: Rows, texts: Mapping[str, str], runs: Sequence[str], height: float, filled: str | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """A panel for each of some columns, by its text, with a mark per run, layer and step.
+    """A panel for each of several columns, by its text, with a mark per run, layer and step.
 
-    Rows have `run`, `layer`, `step`, the columns, and `…_error` of those that have one. Another column may
-    say whether a mark is filled; else all are.
+    Rows have `run`, `layer`, `step`, the columns, and `…_error` for columns with an error. Another column may
+    say whether a mark is filled; by default all are.
     """
     keys = distinct(rows, "layer", "step")
     figure, grid = frame(len(texts), 1, min(16.0, 3 + 0.28 * len(keys)), height, sharex=True)

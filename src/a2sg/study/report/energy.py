@@ -69,7 +69,7 @@ def _layers(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """
     layers = draw.distinct(rows, "layer")
     figure, ((axes,),) = draw.frame(1, 1, min(16.0, 4 + 0.5 * len(layers)), 3.2)
-    # Rows of a run have all layers, in their order.
+    # The rows of each run have all layers, in order.
     bars = {label: [row["nanojoules"] for row in draw.picked(rows, run=label)] for label in labels}
     bars["with ReLU"] = [row["relu_nanojoules"] for row in draw.picked(rows, run=labels[-1])]
     draw.bars(axes, bars, ["#BBBBBB"])

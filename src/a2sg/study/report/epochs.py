@@ -15,9 +15,9 @@ from a2sg.study.report.cases import BATCH_PRICE, WHOLE, Study, spread
 from a2sg.study.report.panel import Panel, Row, panel
 
 MOST = 8
-"""Epochs that are looked at of a run."""
+"""Most epochs of a run that are analysed."""
 FISHER = 10
-"""Gradients of the samples that the Fisher costs about as much as."""
+"""Cost of the Fisher, in gradients of the samples."""
 QUANTITIES = {
     "loss": "loss of the samples",
     "largest": "λmax of the\nempirical Fisher",
@@ -29,7 +29,7 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run, by its label, after an epoch: the Fisher of the samples, the variation of the batches."""
+    """A run, by its label, after an epoch: its Fisher on the samples, its variation on the batches."""
 
     run: str
     epoch: int
@@ -38,7 +38,7 @@ class Snapshot:
 
 
 def snapshots(study: Study) -> tuple[list[Snapshot], list[str]]:
-    """Every run after several epochs, the last among them; and what is to be said of the choice."""
+    """Every run after several epochs, including the last; and a note on the choice."""
     notes = []
     options = study.options
     price = FISHER + BATCH_PRICE * len(study.cases[0].batches) * options.batch_size / options.samples

@@ -16,9 +16,9 @@ from a2sg.study.report.panel import Row, Section, panel, rows_of, tabled
 from a2sg.study.report.variation import observed
 
 PRICE = 60
-"""Gradients that it costs about as much as."""
+"""Cost of the gain, in gradients of the samples."""
 BEST = 3
-"""Remedies in the table of each run."""
+"""Most remedies in the table of each run."""
 REMEDIES = {"run": "run", "shape of all layers": "shape", "window": "window", "first over last": "depth"}
 
 
@@ -50,7 +50,7 @@ def _measured(case: Case) -> Gains:
 
 
 def _history(case: Case) -> list[HistoryPoint]:
-    """What training observed, if its version knew the gain."""
+    """The gain that training observed, if its version recorded it."""
     points = observed(case, [])
     return points if any(point.gain is not None for point in points) else []
 

@@ -15,7 +15,7 @@ POINTS, ACROSS = 21, 15
 """Places on a line, and along each direction of a plane."""
 REACH = 1.0
 FORWARD = 0.4
-"""Of a gradient, that a forward pass costs about."""
+"""Cost of a forward pass, as a share of a gradient."""
 ALL = "all layers"
 LIMITS = (
     "Random directions miss the few sharp ones: see the worst case and the largest eigenvalues for those. "
@@ -74,7 +74,7 @@ def landscape(study: Study) -> Section:
 
 
 def _rows(what: str, lines: Mapping[str, Runs]) -> list[Row]:
-    """Every place on every line; what the lines are told apart by is a column."""
+    """Every place on every line; a column says which line."""
     return [
         {"run": label, what: name, "at": at, "loss": loss}
         for name, runs in lines.items()

@@ -1,4 +1,4 @@
-"""What an analysis found, as a page that opens from the disk and loads nothing."""
+"""The results of an analysis as a page that opens from the disk and loads nothing."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ summary { cursor: pointer }
   td:first-child { white-space: normal; min-width: 8rem }
 }
 """
-"""Besides that of every page."""
+"""Style of this page, in addition to that of every page."""
 LONGEST = 12
-"""Rows of a table that is not folded."""
+"""Most rows of a table that is not folded."""
 
 
 def page(found: AnalysisData, pictures: Mapping[str, bytes]) -> str:

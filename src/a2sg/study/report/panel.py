@@ -1,4 +1,4 @@
-"""What a part of an analysis gives: panels, each a picture with its data and what to make of it."""
+"""The results of a part of an analysis: panels, each a picture with its data and how to read it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """Cells below heads, as they are shown."""
+    """Headers and cells, as they are shown."""
 
     heads: Sequence[str]
     lines: Sequence[Sequence[str]]
@@ -37,7 +37,7 @@ class Panel:
         shows: what it shows.
         limits: what it cannot show.
         rows: its data, all with the same columns.
-        draw: makes the picture.
+        draw: draws the picture.
         tables: below the picture.
     """
 
@@ -57,9 +57,9 @@ class Section:
     Attributes:
         title: above it.
         panels: in order.
-        notes: what was left out, and why.
-        found: what the functions of `a2sg.analysis` gave, records or plain data, by their name.
-        glance: one number per run, by what it is: for the table at the top of the page.
+        notes: what was skipped, and why.
+        found: the results of the functions of `a2sg.analysis`, records or plain data, by function name.
+        glance: one number per run, by its description: for the table at the top of the page.
     """
 
     title: str
@@ -71,7 +71,7 @@ class Section:
 
 @dataclass(frozen=True)
 class AnalysisData:
-    """The data of an `Analysis`, where they are described."""
+    """The data of an `Analysis`, which describes them."""
 
     facts: Mapping[str, Any]
     sections: Mapping[str, Section]
@@ -82,7 +82,7 @@ class AnalysisData:
         return [run["label"] for run in self.facts["runs"]]
 
     def glance(self) -> dict[str, dict[str, float | None]]:
-        """A few numbers of each part: by what they are, by run."""
+        """A few numbers of each part, by description and run."""
         return {
             what: dict(values)
             for section in self.sections.values()
@@ -97,7 +97,7 @@ class AnalysisData:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data, as `analysis.json` has them; what is infinite or no number is None."""
+        """All numbers as plain data, as in `analysis.json`; infinity and NaN become None."""
         return plain(
             {
                 **self.facts,
@@ -118,27 +118,27 @@ def panel(
     tables: Sequence[Table] = (),
     **values: Any,
 ) -> Panel:
-    """A panel whose words are the docstring of its picture: title, what it shows, what it cannot show.
+    """A panel whose text is the docstring of its picture: title, what it shows, what it cannot show.
 
     Args:
         name: of the files.
         rows: its data.
-        picture: draws, from the rows and more.
-        *more: what else it takes.
+        picture: draws it, from the rows and `more`.
+        *more: further arguments of `picture`.
         tables: below the picture.
-        **values: of what stands in braces in the docstring.
+        **values: for the names in braces in the docstring.
     """
     title, shows, limits = name, "", ""
-    if picture.__doc__:  # python -OO has none
+    if picture.__doc__:  # python -OO removes it
         words = cleandoc(picture.__doc__).format(**values).split("\n\n")
         title, shows, limits = (" ".join(paragraph.split()) for paragraph in words)
     return Panel(name, title, shows, limits, rows, partial(picture, rows, *more), tables)
 
 
 def rows_of(found: Mapping[str, Iterable[Any]], names: str = "") -> list[Row]:
-    """A row for each record of each run, of all fields or those named; an estimate has its error, too.
+    """A row for each record of each run, with all fields or those named; an estimate also has its error.
 
-    A name `column=field` is that of a column that is called otherwise.
+    With `column=field`, the column's name differs from the field's.
     """
     rows = []
     for label, records in found.items():
@@ -154,7 +154,7 @@ def rows_of(found: Mapping[str, Iterable[Any]], names: str = "") -> list[Row]:
 
 
 def tabled(rows: Iterable[Row], columns: Mapping[str, str]) -> Table:
-    """Some columns of rows below their heads; a column with ± has its error behind it."""
+    """Some columns of rows, with headers; a column with ± is followed by its error."""
 
     def cell(row: Row, column: str) -> str:
         if isinstance(value := row[column.rstrip("±")], str):
@@ -165,12 +165,12 @@ def tabled(rows: Iterable[Row], columns: Mapping[str, str]) -> Table:
 
 
 def glanced(value: float | None) -> str:
-    """A number as the glance has it."""
+    """A number as the glance shows it."""
     return f"{value:,.0f}" if value is not None and 1e3 <= abs(value) < 1e6 else number(value)
 
 
 def plain(value: Any) -> Any:
-    """Records and data as JSON can hold them: what is no finite number is None, and keys are text."""
+    """Records and data as JSON can hold them: numbers that are not finite become None, keys become text."""
     if is_dataclass(value):
         return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, float):

@@ -19,9 +19,9 @@ from a2sg.study.report.panel import Panel, Row, Table, panel
 from a2sg.study.text import number
 
 PRICE = 8
-"""Gradients that the Fisher costs about as much as."""
+"""Cost of the Fisher, in gradients of the samples."""
 FEWEST = 5
-"""Runs, or else layers of runs, from which on the page shows an interval."""
+"""Least number of runs, or else layers of runs, for which the page shows an interval."""
 PAIRS = {"sgv": "SGV", "cv": "CV of δ"}
 WITHIN: dict[str, tuple[str, ...]] = {
     "all points": (),
@@ -31,11 +31,11 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "within a layer and step": ("layer", "step"),
     "within a layer and step of a run": ("run", "layer", "step"),
 }
-"""Columns that ranks are taken within, by what the page calls it."""
+"""Columns within which ranks are taken, by their description on the page."""
 
 
 def prediction(study: Study) -> tuple[list[Panel], dict[str, Any], list[str]]:
-    """The scatter with its rank correlations, curves over epochs; plain data; and what was left out."""
+    """The scatter with its rank correlations, curves over epochs; plain data; and what was skipped."""
     notes: list[str] = []
     if not study.afford("λmax(F) by layer, and what predicts it", PRICE, notes):
         return [], {}, notes
@@ -72,7 +72,7 @@ def prediction(study: Study) -> tuple[list[Panel], dict[str, Any], list[str]]:
 
 
 def _groupings(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
-    """Those of `WITHIN` that differ for these rows, and leave more than a point to a group."""
+    """Those of `WITHIN` that differ for these rows, and leave more than one point per group."""
     found: dict[str, tuple[str, ...]] = {}
     seen = set()
     for name, columns in WITHIN.items():

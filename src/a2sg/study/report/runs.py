@@ -21,7 +21,7 @@ class RunPoint(Result):
     Attributes:
         arm: its label.
         seed: of the run.
-        measure: what the score is: "accuracy" or "miou".
+        measure: name of the score: "accuracy" or "miou".
         score: 0 .. 1.
         energy_nj: estimated energy of a sample's forward pass, in nJ; see `EnergyMeter`.
         spikes: per sample.
@@ -141,7 +141,7 @@ def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], 
 
 
 def _one_per_arm(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
-    """Of a comparison: a run of each arm, all finished ones, and what was left out."""
+    """From a comparison: one run of each arm, all finished runs, and what was left out."""
     runs = sorted(path.parent for path in folder.glob("*/config.yaml"))
     require(len(runs) > 0, f"{folder} is no run folder: it has no config.yaml (a2sg train writes one)")
     order = _order(folder)
@@ -163,7 +163,7 @@ def _one_per_arm(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
 
 
 def _order(folder: Path) -> dict[str, int]:
-    """The place of each run in a comparison, the baseline's first; none where it does not say."""
+    """The position of each run in a comparison, the baseline's first; none if it is not recorded."""
     path = folder / "comparison.csv"
     if not path.is_file():
         return {}

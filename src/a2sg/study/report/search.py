@@ -1,4 +1,4 @@
-"""What searches of windows find on one batch and on several, and what is left of their gain."""
+"""What searches of windows find on one batch and on several, and how much of their gain remains."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from a2sg.study.text import number
 GROUPS = (1, 4)
 """Batches per search: as the paper has it, and as many as leave two searches to compare."""
 SEARCHED = ("low", "high", "candidates", "search", "gradient", "spatial_steps", "biases")
-"""Options of a run's own search that are kept; other policies have none, so theirs are the defaults."""
+"""Options that are taken from the run's own search; other policies have none, so the defaults apply."""
 OBJECTIVES = {True: "SGV falls by (ln)", False: "TGC rises by"}
-"""Of spatial steps, and of the others."""
+"""Names of the gain: of spatial steps, and of the others."""
 KINDS = {"promised": "promised", "same": "kept on the batch", "other": "kept on the next"}
 Found = Mapping[str, Mapping[int, Sequence[SearchGain]]]
 """By run and batches per search."""
@@ -64,7 +64,7 @@ def _gains(case: Case, size: int) -> list[SearchGain]:
     options: dict[str, Any] = {}
     if config.policy == "a2sg":
         options = {name: getattr(config, name) for name in SEARCHED}
-        # Also where the run itself only watched its windows.
+        # Even if the run itself only watched its windows.
         options |= {"spatial": config.spatial or True, "temporal": config.temporal or True}
     with in_mode(case.model, training=True):
         return search_gain(case.model, case.batches, case.loss, group=size, show_progress=False, **options)

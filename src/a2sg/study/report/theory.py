@@ -16,11 +16,11 @@ from a2sg.study.report.panel import Panel, Row, Section, Table, panel, rows_of, 
 from a2sg.study.report.prediction import prediction
 
 PRICE, BRIDGE_PRICE = 60, 3
-"""Gradients that the theorems' shapes, and the bridge, cost about as much as."""
+"""Cost of the theorems' shapes, and of the bridge, in gradients of the samples."""
 DEEPEST = 1e3
-"""The picture of the bridge ends this far below the least λmax."""
+"""The picture of the bridge extends down to the least λmax divided by this."""
 BRIDGE = {"bound": "bound by CV", "trace": "trace", "top": "λmax(F)", "aligned": "left at CV 0"}
-"""Sizes of the bridge in the picture."""
+"""Quantities of the bridge in the picture."""
 COLUMNS = {name: name for name in ("layer", "run", "step")}
 COLUMNS |= {
     "CV of δ": "cv",
@@ -29,7 +29,7 @@ COLUMNS |= {
     "bound": "bound",
     "trace of F": "trace",
 }
-"""Of its table."""
+"""Columns of its table."""
 SHOWN = ("boxcar", "triangle", "asymmetric 0.5", "asymmetric 0.6", "asymmetric 0.8")
 """Shapes in the picture; the CSV file has all."""
 
@@ -146,6 +146,6 @@ def _bridge(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
             draw.plot(axes, range(len(values)), values, at, draw.marker(at) + draw.line(at), label=text)
         draw.log_if_positive(axes, [row["top"] for row in mine])
         if tops := [row["top"] for row in rows if row["top"] > 0]:
-            axes.set_ylim(bottom=min(tops) / DEEPEST)  # below are sums that are 0 but for rounding
+            axes.set_ylim(bottom=min(tops) / DEEPEST)  # below are sums that are 0 up to rounding
         draw.label_steps(axes, [(row["layer"], row["step"] or 1) for row in mine])
     return draw.legend_below(figure, panels[0])

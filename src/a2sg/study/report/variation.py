@@ -15,7 +15,7 @@ from a2sg.study.report.search import searches
 from a2sg.study.run import run_history
 
 SEARCH_PRICE = 15
-"""Gradients of as many samples that the searches of a batch cost: six passes, all of them observed."""
+"""Cost of a batch's searches, in gradients over as many samples: six passes, all of them observed."""
 QUANTITIES = {
     "sgv": ("SGV", True),
     "tgc": ("TGC", False),
@@ -23,7 +23,7 @@ QUANTITIES = {
     "sparsity": ("share of δ that is 0", False),
     "norm": ("‖δ‖", True),
 }
-"""Of a layer and step: what it is, and whether on a logarithmic axis."""
+"""Quantities of a layer and step: description, and whether the axis is logarithmic."""
 SIGNALS = "layer parameters norm snr squared_snr=squared squared_snr_error=squared_error batches"
 SIGNAL = {"run": "run", "‖g‖ of a mini-batch": "norm", "signal to noise": "snr"}
 SIGNAL |= {"its square ± error": "squared_snr±"}
@@ -67,7 +67,7 @@ def variation(study: Study) -> Section:
 
 
 def observed(case: Case, notes: list[str]) -> list[HistoryPoint]:
-    """What training observed; where that is nothing, the notes say why."""
+    """What training observed; if it is nothing, the notes say why."""
     if case.run.config.windows.policy != "a2sg":
         notes.append(
             f"{case.label}: its windows follow {case.run.config.windows.policy}, which keeps no SGV and TGC."
@@ -98,7 +98,7 @@ def _glance(
 
 
 def _shown(points: Sequence[HistoryPoint], name: str) -> list[float]:
-    """What there is of a quantity: of SGV that of the last step alone."""
+    """The values of a quantity that exist; for SGV only those of the last step."""
     last = max(point.step for point in points)
     shown = [getattr(point, name) for point in points if name != "sgv" or point.step == last]
     return [value for value in shown if value is not None]
