@@ -158,7 +158,7 @@ class CPNG(WindowPolicy):
 
 
 class _Potentials(Observer):
-    """Adds up n, Σx, Σx² of x = u - threshold at the last step, and how many are inside the window."""
+    """Adds up n, Σx, Σx² of x = u - threshold at the last step, and the count inside the window."""
 
     def __init__(self, steps: int, groups: int | None) -> None:
         super().__init__(steps, torch.zeros(0, dtype=torch.float64), None, "spike", groups=groups)
@@ -166,7 +166,7 @@ class _Potentials(Observer):
         """Those sums `[4]`."""
 
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
-        """As `Observer.watch`; the last step is that of the batch."""
+        """See `Observer.watch`; the last step is that of the batch."""
         self.settle()
         last = len(window) - 1
 
@@ -196,7 +196,7 @@ def share_within(window: float, mean: float, spread: float) -> float:
 
 
 def window_for(share: float, mean: float, spread: float, low: float, high: float) -> float:
-    """The window in [low, high] that holds the share of a Gaussian, or the end that comes nearest; bisection.
+    """The window in [low, high] that holds the share of a Gaussian, or the nearest end; by bisection.
 
     Args:
         share: 0 to 1.

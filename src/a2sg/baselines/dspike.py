@@ -102,7 +102,7 @@ class DspikeSearch(WindowPolicy):
         `temperature_before`, `cosine_before`, and `kept`: why the temperature was kept, or "".
 
         Args:
-            loss: computes the loss of the present batch once more, a 0-d tensor.
+            loss: computes the loss of the present batch again, a 0-d tensor.
 
         Returns:
             Whether a temperature was chosen.
@@ -194,7 +194,7 @@ class DspikeSearch(WindowPolicy):
         return [places[at] for at in sorted(drawn[: self.weights].tolist())]
 
     def _undisturbed(self, loss: Loss) -> Callable[[], Tensor]:
-        """`loss` with the same random numbers in every call, and none of them used up."""
+        """`loss` with the same random numbers in every call; the random state does not advance."""
         devices = [self.weight.device] if self.weight.device.type == "cuda" else []
 
         def again() -> Tensor:

@@ -1,4 +1,4 @@
-"""The command `a2sg bench`: reads its words, runs the benches, writes what they found."""
+"""The command `a2sg bench`: reads its options, runs the benches, writes their results."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ BENCHES: dict[str, Callable[[Options], report.Report]] = {
     "memory": memory.measure,
 }
 ROUNDS = {"lif": 15, "search": 7, "train": 7, "memory": 1}
-"""Rounds of each bench, if not asked for otherwise."""
+"""Rounds of each bench by default."""
 PEERS = Path(".venv-peers")
-"""Where `benchmarks/setup-peers` puts the environment with the other libraries."""
+"""The environment with the other libraries, created by `benchmarks/setup-peers`."""
 DEFAULTS: dict[str, Any] = {
     "steps": 4,
     "elements": (2**16, 2**20, 2**22),
@@ -53,7 +53,7 @@ QUICK: dict[str, Any] = {
     "sample": 0.0,
     "rounds": 2,
 }
-"""Sizes that only show that everything works."""
+"""Small sizes, only to show that everything works."""
 
 
 def bench_command(words: list[str]) -> int:
@@ -118,7 +118,7 @@ def _parser() -> Parser:
 
 
 def _options(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Checked options, as `Options` has them; `rounds` is None where each bench has its own."""
+    """The checked `Options`; `rounds` is None if each bench uses its own number."""
     sizes = {**DEFAULTS, "rounds": None, **(QUICK if chosen.quick else {})}
 
     def count(name: str, least: int = 1) -> Any:
@@ -162,7 +162,7 @@ def _enter(folder: Path, *, asked: bool, words: list[str]) -> None:
 
 
 def _backends() -> tuple[str, ...]:
-    """Backends that our neurons have, plain torch first; `auto` comes to one of them."""
+    """Backends of our neurons, plain torch first; `auto` ends up with one of them."""
     from a2sg.kernels import BACKENDS
 
     return tuple(sorted(set(BACKENDS) - {"auto"}, key=lambda name: (name != "reference", name)))

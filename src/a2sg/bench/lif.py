@@ -20,7 +20,7 @@ from a2sg.surrogate import Asymmetric, Surrogate, Triangle
 
 COPY = "copy of x"
 LARGE = 2**27
-"""Bytes whose copy tells the memory's bandwidth: more than caches hold."""
+"""Bytes to copy in order to measure the memory's bandwidth: more than caches hold."""
 MEMORY = f"copy of {LARGE >> 20} MiB"
 COPY_PASSES = 2
 BATCH = 16
@@ -28,11 +28,11 @@ PASSES = 5
 """Times a fused layer must touch T·N elements: read x, write s; read dL/ds and x, write dL/dx."""
 SHAPE = Triangle()
 BASELINES = ("SpikingJelly torch", "a2sg reference")
-"""What ratios are to: the first of these that was measured, else the first layer."""
+"""Baselines of the ratios: the first of these that was measured, else the first layer."""
 OURS = "a2sg"
-"""How the names of our layers begin, which must give the reference's spikes."""
+"""Prefix of the names of our layers, which must give the reference's spikes."""
 OTHER_SHAPE = "asymmetric"
-"""How the name of a layer ends whose surrogate, and so its gradient, is another."""
+"""Suffix of the name of a layer with another surrogate, and so another gradient."""
 
 
 def measure(options: Options) -> report.Report:
@@ -102,7 +102,7 @@ def example(elements: int, options: Options) -> tuple[Tensor, Tensor]:
 
 
 def lif(options: Options, backend: str, surrogate: Surrogate = SHAPE) -> LIF:
-    """Our neuron, by the equations that all libraries are set to."""
+    """Our neuron, with the equations to which all libraries are set."""
     return LIF(
         options.steps,
         decay=DECAY,
@@ -141,7 +141,7 @@ def step(layer: Layer, x: Tensor, grad: Tensor) -> Callable[[], object]:
 
 
 def copy(x: Tensor) -> Callable[[], object]:
-    """A copy of `x` to a place that is there already."""
+    """A function that copies `x` to memory allocated before."""
     target = torch.empty_like(x)
     return lambda: target.copy_(x)
 
@@ -198,7 +198,7 @@ def _rows(
     copied = {COPY: mine, MEMORY: LARGE}
 
     def share(timing: Timing, of: str) -> float:
-        """Time at the bandwidth of a copy over the time that was taken."""
+        """Time at the bandwidth of a copy, over the measured time."""
         return (PASSES * mine) / (COPY_PASSES * copied[of]) * timing.speed(timings[of])
 
     rows: list[dict[str, Any]] = []

@@ -77,7 +77,7 @@ def measure(options: Options) -> report.Report:
 
 
 def peak(name: str, steps: int, options: Options) -> dict[str, float]:
-    """Bytes held before a training step, and how far it rises above them at its peak."""
+    """Bytes held before a training step, and how far its peak rises above them."""
     step = WAYS[name](options, steps)
     step()
     gc.collect()
@@ -111,7 +111,7 @@ def _fresh(name: str, steps: int, options: Options) -> dict[str, float]:
 
 
 def _give_back() -> None:
-    """Let the C library return freed memory to the system, where it can."""
+    """Let the C library return freed memory to the system, if it can."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -130,7 +130,7 @@ def _resident() -> int:
 
 def _peak() -> int:
     """The most bytes that were resident."""
-    # Linux hands getrusage's ru_maxrss down from the process that started this one; VmHWM is our own.
+    # On Linux, getrusage's ru_maxrss is inherited from the parent process; VmHWM is this process's own.
     if found := _status("VmHWM"):
         return found
     import resource

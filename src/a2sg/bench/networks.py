@@ -1,7 +1,7 @@
-"""The networks that are trained: ours, and the same one from SpikingJelly's layers.
+"""The networks that are trained: ours, and the same networks built from SpikingJelly's layers.
 
-A network is one entry of `NETWORKS`. The second of its functions makes SpikingJelly's out of ours and
-takes over the weights, so the two start equal.
+A network is one entry of `NETWORKS`. The second of its functions builds SpikingJelly's network from ours and
+copies the weights, so the two start equal.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _ours(
 
 
 def _spikingjelly(ours: nn.Module, reset: str) -> nn.Module:
-    """The network of SpikingJelly's layers for a tree of ours."""
+    """The network of SpikingJelly's layers that corresponds to a tree of ours."""
     from spikingjelly.activation_based import functional
 
     network = _translated(ours, reset)

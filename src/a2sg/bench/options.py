@@ -1,4 +1,4 @@
-"""What a bench is asked to do."""
+"""The options of a bench."""
 
 from __future__ import annotations
 

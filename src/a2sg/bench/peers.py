@@ -33,7 +33,7 @@ MODULES = {
     "snntorch": "snntorch",
     "norse": "norse.torch",
 }
-"""What is imported of each library."""
+"""The module to import from each library."""
 
 
 def available() -> tuple[dict[str, str], dict[str, str]]:
@@ -43,7 +43,7 @@ def available() -> tuple[dict[str, str], dict[str, str]]:
         try:
             importlib.import_module(module)
             found[name] = version(name)
-        except Exception as error:  # whatever a foreign package raises on import: it is not available
+        except Exception as error:  # a package may raise anything on import: it is then not available
             missing[name] = f"{type(error).__name__}: {error}"
     return found, missing
 
@@ -95,7 +95,7 @@ def _spikingjelly(options: Options) -> dict[str, Layer]:
 
 
 def _spikingjelly_bindings() -> dict[str, Callable[[], object]]:
-    """What binds each of its CUDA implementations.
+    """Functions that select each of its CUDA implementations.
 
     SpikingJelly reads SJ_LIF_CUDA_IMPLEMENTATION once per process; to time them all in one run, each is
     selected once here, as it would be at the start, and put in its place before a call.

@@ -1,4 +1,4 @@
-"""What a bench found: JSON for programs, a Markdown table and a picture for people."""
+"""The results of a bench: JSON for programs, a Markdown table and a picture for people."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Column:
 
     Attributes:
         key: of the rows.
-        header: what it is called.
-        form: how a number is written; None and missing are left empty.
+        header: its title.
+        form: format of a number; None and missing values are left empty.
     """
 
     key: str
@@ -40,13 +40,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Report:
-    """What a bench found.
+    """The results of a bench.
 
     Attributes:
         title: one line.
-        columns: what the table shows of the rows, in order.
+        columns: of the table, in order.
         rows: one dict per measurement, plain data.
-        notes: what a reader has to know, a sentence or two each.
+        notes: for the reader, a sentence or two each.
         figure: the picture.
     """
 
@@ -58,7 +58,7 @@ class Report:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """The class of machine, and the versions, that numbers hold for."""
+    """The class of machine and the versions for which the numbers hold."""
     name = torch.cuda.get_device_name() if device == "cuda" else processor()
     return {
         "device": device,
@@ -104,7 +104,7 @@ def markdown(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> st
 
 
 def provenance(facts: Mapping[str, Any]) -> str:
-    """Where, when and with what the numbers were taken."""
+    """Machine, date and versions of the measurement."""
     peers = ", ".join(f"{name} {version}" for name, version in facts["peers"].items()) or "no other library"
     return (
         f"{facts['machine']}, {facts['cores']} cores, {facts['threads']} threads, torch {facts['torch']}, "

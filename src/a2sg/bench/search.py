@@ -21,7 +21,7 @@ from a2sg.window.search import first_best
 EAGER = "eager, one evaluation per candidate"
 LOW, HIGH = 0.1, 1.0
 ONE_BY_ONE = "each"
-"""The fill that evaluates every candidate in float64: it decides which window is right."""
+"""The fill that evaluates every candidate in float64, the reference for the right window."""
 
 
 def measure(options: Options) -> report.Report:
@@ -60,7 +60,7 @@ def measure(options: Options) -> report.Report:
 def example(elements: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
     """Potential u, upstream gradient dL/ds and the gradient r of the step after, each `[1, N]`.
 
-    Upstream gradients grow away from the threshold, and the step after has much the same neurons near it:
+    Upstream gradients grow away from the threshold, and the next step has nearly the same neurons near it:
     both objectives then have their best window inside the range.
     """
     generator = torch.Generator().manual_seed(0)
@@ -87,7 +87,7 @@ def eager(u: Tensor, upstream: Tensor, later: Tensor | None, windows: Tensor) ->
 
 
 def fills(device: str) -> dict[str, sums.Fill]:
-    """Every way of filling the table, the backends' own where they run."""
+    """Every way to fill the table, including those backends' that run here."""
     found: dict[str, sums.Fill] = {"each": sums.each, "blocked": sums.blocked, "binned": sums.binned}
     if fastest(device) == "compiled":
         found["compiled"] = compiled_sums.fill

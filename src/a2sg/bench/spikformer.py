@@ -1,4 +1,4 @@
-"""What Spikformer needs to be built of SpikingJelly's layers too."""
+"""What is needed to build Spikformer from SpikingJelly's layers too."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def sizes(width: float) -> dict[str, Any]:
 
 
 def translated(module: nn.Module, inner: Callable[[nn.Module], nn.Module]) -> nn.Module | None:
-    """A residual chain or attention with its layers replaced by what `inner` makes of them; None for others.
+    """A residual chain or attention whose layers are replaced by the results of `inner`; None for others.
 
-    Neither has weights of its own: what is left of ours are sums and the product of q, k and v.
+    Neither has its own weights: only sums and the product of q, k and v remain ours.
     """
     if isinstance(module, ResidualChain):
         return ResidualChain({name: inner(branch) for name, branch in module.items()})

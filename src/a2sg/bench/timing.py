@@ -1,4 +1,4 @@
-"""Timing several ways to do the same thing, interleaved, so that a drift of the machine hits all alike."""
+"""Times several ways to do the same thing, interleaved, so that drift of the machine affects all equally."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def interleave(
     title: str,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Time every call once a round, each round starting with another one.
+    """Time every call once per round; each round starts with a different one.
 
     Args:
-        calls: what to time, by name. Each is called twice before, the first time perhaps to compile.
+        calls: functions to time, by name. Each is first called twice, the first time perhaps to compile.
         rounds: samples of each.
-        sample: seconds a sample takes at least: short calls are repeated.
-        device: `"cpu"` or `"cuda"`, whose work is waited for.
-        title: what is going on, for the lines of progress.
-        clock: tells the time in seconds.
+        sample: least duration of a sample in seconds: short calls are repeated.
+        device: `"cpu"` or `"cuda"`, whose work to wait for.
+        title: for the lines of progress.
+        clock: returns the time in seconds.
     """
     timings: dict[str, Timing] = {}
     repeats: dict[str, int] = {}
@@ -79,7 +79,7 @@ def interleave(
 
 
 def first_call(call: Callable[[], Result], device: str) -> tuple[Result, float]:
-    """What a first call returns, and the seconds it took on a device, with whatever it compiled."""
+    """The result of a first call, and the seconds it took on a device, including compilation."""
     _wait(device)
     start = time.perf_counter()
     found = call()
@@ -88,7 +88,7 @@ def first_call(call: Callable[[], Result], device: str) -> tuple[Result, float]:
 
 
 def say(text: str) -> None:
-    """Show progress on stderr: in one line that is overwritten, or line by line where it is no terminal."""
+    """Show progress on stderr: in one line that is overwritten, or line by line if it is not a terminal."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
     else:

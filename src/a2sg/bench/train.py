@@ -24,7 +24,7 @@ ORDINARY, OBSERVED, GRAPHS = "a2sg", "a2sg observed", "a2sg CUDA graphs"
 BASELINE = "SpikingJelly torch"
 NEVER = 2**31
 IN_WORDS = {"32": "float32", "bf16": "bfloat16 by autocast"}
-"""What numbers are in, by `Options.precision`."""
+"""Description of the number format, by `Options.precision`."""
 
 NOTHING: AbstractContextManager[Any] = nullcontext()
 Step = Callable[[], object]
@@ -79,13 +79,13 @@ def measure(options: Options) -> report.Report:
 
 
 def chosen(options: Options) -> list[str]:
-    """The ways in `options.ways` whose library and device are there."""
+    """The ways in `options.ways` whose library and device are available."""
     there = [name for name in options.ways if name.startswith(ORDINARY) or "spikingjelly" in options.peers]
     return [name for name in there if name != GRAPHS or options.device == "cuda"]
 
 
 def baseline_of(names: Collection[str]) -> str:
-    """What ratios are to: SpikingJelly, else our ordinary step, else the first."""
+    """The baseline of the ratios: SpikingJelly, else our ordinary step, else the first."""
     return next((name for name in (BASELINE, ORDINARY) if name in names), next(iter(names)))
 
 
@@ -137,10 +137,10 @@ def ours(
     model = NETWORKS[options.network].ours(options, steps).to(options.device)
     for module in model.modules():
         if isinstance(module, SpikingNeuron):
-            module.backend = fastest(options.device)  # at once, not after the work it takes to pay
+            module.backend = fastest(options.device)  # at once, not only when compiling pays off
     windows = AdaptiveWindows(model, every=1 if observed else NEVER, start=0 if observed else NEVER)
     run = torch.compile(model) if compiled else model
-    # As `a2sg train --memory packed`: on a GPU without looking at values.
+    # As `a2sg train --memory packed`: on a GPU without reading values.
     forward = pack_spikes(search=options.device == "cpu") if packed else NOTHING
     return _step(run, model, options, windows.step, forward, CudaRecorder() if graphs else None)
 

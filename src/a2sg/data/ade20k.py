@@ -19,7 +19,7 @@ from a2sg.errors import InputError, require, require_size, told
 
 CLASSES = 150
 COLUMNS = ("image", "annotation")
-"""Of a data set on the hub."""
+"""Pattern of the name of a data set on the hub."""
 SPLITS = ("training", "validation")
 TABLE = 1 << 20
 """Bytes of the table of classes."""
@@ -74,7 +74,7 @@ def _files(root: Path, split: str) -> Pairs:
 
 
 class HubPairs(Sequence[tuple[Image.Image, Image.Image]]):
-    """Image and annotation of each row of a Hugging Face data set, decoded when they are asked for."""
+    """Image and annotation of each row of a Hugging Face data set, decoded on access."""
 
     def __init__(self, rows: Any) -> None:
         for name in COLUMNS:
@@ -103,7 +103,7 @@ def _rows(name: str) -> list[Pairs]:
 
 
 def _names(info: Path) -> tuple[str, ...]:
-    """The classes as `objectInfo150.txt` calls them; by number where there is no such file."""
+    """The names of the classes in `objectInfo150.txt`; their numbers if there is no such file."""
     if not info.is_file():
         return tuple(str(number) for number in range(1, CLASSES + 1))
     with told(f"{info} is no table of classes"):

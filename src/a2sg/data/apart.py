@@ -1,4 +1,4 @@
-"""A library's reader in a process of its own: what breaks it, or makes it ask for all memory, ends there."""
+"""A library's reader in a separate process: a crash, or a request for all memory, ends only that process."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from a2sg.data.untrusted import FILE, numbers, size
 from a2sg.errors import InputError, one_line, require
 
 MEMORY = 4 << 30
-"""Bytes that the process may ask for."""
+"""Bytes that the process may allocate."""
 PATIENCE = 60.0
 """Seconds for a file."""
 
 
 class Apart:
-    """Reads files with a function of a library that is not safe on files of strangers.
+    """Reads files with a library's function that is not safe for untrusted files.
 
     The process starts with the first file, and ends with the context.
 
     Args:
         module: of the function.
-        function: takes a path and gives a structured array.
-        memory: bytes that the process may ask for, where the system can say so.
+        function: takes a path and returns a structured array.
+        memory: bytes that the process may allocate, if the system can limit that.
         patience: seconds for a file.
     """
 
@@ -62,7 +62,7 @@ class Apart:
                 self.words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # where some say at length why they end
+                stderr=subprocess.DEVNULL,  # some libraries print long messages when they crash
                 env={**os.environ, "PYTHONPATH": places},
             )
         timer = Timer(self.patience, self.process.kill)

@@ -1,4 +1,4 @@
-"""The other end of `a2sg.data.apart`: reads files with one function of a library, in a process of its own.
+"""The other end of `a2sg.data.apart`: reads files with one function of a library, in a separate process.
 
 Run as a file, so that nothing else of the package is imported.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 
 def limit_memory(size: int) -> None:
-    """Have this process fail where it asks for more than `size` bytes, on systems that can."""
+    """Make this process fail if it allocates more than `size` bytes, on systems that support it."""
     with suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -25,7 +25,7 @@ def limit_memory(size: int) -> None:
 
 
 def columns(read: Callable[[str], Any], path: str) -> bytes:
-    """What a function gives for a file, a table with named columns, as `.npy` `[N, columns]` in int64."""
+    """The result of a function for a file, a table with named columns, as `.npy` `[N, columns]` in int64."""
     events = read(path)
     table = np.stack([events[name].astype(np.int64) for name in events.dtype.names], axis=1)
     file = BytesIO()
@@ -34,7 +34,7 @@ def columns(read: Callable[[str], Any], path: str) -> bytes:
 
 
 def parquet_size(path: str) -> np.ndarray:
-    """What a parquet file unpacks to: one row of its `rows` and their `bytes`, all columns together."""
+    """The unpacked size of a parquet file: one row with its `rows` and `bytes`, all columns together."""
     from pyarrow.parquet import ParquetFile
 
     rows = size = 0
@@ -46,13 +46,13 @@ def parquet_size(path: str) -> np.ndarray:
 
 
 def serve(module: str, function: str, memory: str) -> None:
-    """Answer each path on standard input: one letter, the length of what follows, and that."""
+    """Answer each path on standard input: one letter, the length of the content, and the content."""
     read = getattr(import_module(module), function)
     limit_memory(int(memory))
     for line in sys.stdin:
         try:
             kind, answer = b"A", columns(read, json.loads(line))
-        except BaseException as error:  # also what a library in Rust panics with
+        except BaseException as error:  # includes panics of a library in Rust
             kind, answer = b"E", f"{type(error).__name__}: {error}".encode(errors="replace")
         sys.stdout.buffer.write(kind + len(answer).to_bytes(8) + answer)
         sys.stdout.buffer.flush()

@@ -1,4 +1,4 @@
-"""Members of archives, read one by one: nothing is written, whatever names an archive has."""
+"""Members of archives, read one by one: nothing is written to disk, whatever names an archive has."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from a2sg.data.untrusted import CHUNK, Allowance, Readable
 from a2sg.errors import InputError, require, told
 
 MEMBERS = 2_000_000
-"""Of an archive: ImageNet has 1.3 million."""
+"""Most members of an archive: ImageNet has 1.3 million."""
 DIRECTORY = 64 << 20
-"""Bytes of a zip's list of members."""
+"""Most bytes of a zip's list of members."""
 GZIP = b"\x1f\x8b"
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""How members of a zip may be packed: others unpack far more at once than is asked for."""
+"""Allowed compression methods of a zip's members: others unpack far more at once than requested."""
 ENCRYPTED = 0x1
 INSTEAD = "unpack it, and give the folder"
 
@@ -42,7 +42,7 @@ def tar_members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
             count = 0
             while (member := archive.next()) is not None:
                 count = _counted(count, path)
-                archive.members.clear()  # it would keep them all
+                archive.members.clear()  # otherwise it keeps them all
                 if not (member.isreg() and wanted(member.name)):
                     continue
                 require(not member.issparse(), f"{path}: {member.name} has holes, so it is no image")
@@ -82,7 +82,7 @@ def zip_members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
 
 
 class _Stream:
-    """A stream of which no more is read than its archive is allowed."""
+    """A stream that reads no more than its archive is allowed to hold."""
 
     def __init__(self, stream: Readable, allowance: Allowance) -> None:
         self.stream = stream
@@ -93,7 +93,7 @@ class _Stream:
 
 
 class _Directory(io.FileIO):
-    """A zip, which zipfile reads piece by piece, but the list of its members at once."""
+    """A zip file; zipfile reads members piece by piece, but their list at once, so that is checked first."""
 
     def read(self, count: int | None = -1) -> bytes:
         require(count is None or count <= DIRECTORY, f"{self.name} has a list of members that is too long")

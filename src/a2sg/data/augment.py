@@ -109,7 +109,7 @@ class Augment:
         if self.mixup:
             drawn |= draw_mixup(random, batch, self.mixup)
         if self.cutmix and self.mixup:
-            # Both are applied to every batch: the one that was not drawn then changes nothing.
+            # Both are applied to every batch: the one that was not drawn changes nothing.
             if random.random() < 0.5:
                 drawn["mix_kept"] = np.ones(batch)
             else:
@@ -129,7 +129,7 @@ class Augment:
             were mixed.
         """
         if self.fill.device != images.device:
-            self.fill = sent(self.fill, images.device)  # once: else each batch would wait for a copy
+            self.fill = sent(self.fill, images.device)  # once: otherwise each batch waits for a copy
         if self.crop_padding:
             images = crop(images, self.crop_padding, draws)
         if self.flip:

@@ -16,7 +16,7 @@ from a2sg.errors import InputError, told
 log = logging.getLogger(__name__)
 
 LAYOUT = 1
-"""Part of every key: a change of how arrays are made counts it up."""
+"""Part of every key: increase it when the way arrays are made changes."""
 
 
 def cache_folder() -> Path:
@@ -28,11 +28,11 @@ def cache_folder() -> Path:
 
 
 def cached(name: str, key: object, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays that `make` gives, from the cache if it was called with this key before.
+    """The arrays that `make` returns, from the cache if it was called with this key before.
 
     Args:
-        name: begins the file's name.
-        key: all that the arrays depend on; its `repr` counts.
+        name: prefix of the file's name.
+        key: everything on which the arrays depend; its `repr` is used.
         make: makes them.
 
     Raises:
@@ -64,6 +64,6 @@ def cached(name: str, key: object, make: Callable[[], dict[str, np.ndarray]]) ->
 
 
 def fingerprint(path: Path) -> list[tuple[str, int, int]]:
-    """What tells that a file, or anything in a folder, changed: names, sizes, times of change."""
+    """A key that changes when a file, or anything in a folder, changes: names, sizes, modification times."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return [(str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]

@@ -16,7 +16,7 @@ SIDE = 8
 """Pixels across and down."""
 TEST = 600
 SPLIT_SEED = 0
-"""The split is part of the data set: it does not follow the seed of a run."""
+"""The split is part of the data set: it does not depend on the seed of a run."""
 
 
 class Digits(NamedTuple):

@@ -12,7 +12,7 @@ from a2sg.errors import require, require_count
 REACH = 2
 """Pixels that the saccade goes to each side, and the margin around a digit."""
 MOMENTS = 32
-"""Of each of its three movements."""
+"""Duration of each of its three movements."""
 
 
 @register_data("digits_events")

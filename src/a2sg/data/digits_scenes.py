@@ -14,7 +14,7 @@ INK = 0.25
 """From this brightness on a pixel belongs to its digit."""
 BACKGROUND = len(NAMES)
 SEEDS = (0, 1)
-"""Of the scenes for training and for test: they do not follow the seed of a run."""
+"""Seeds of the scenes for training and for test: they do not depend on the seed of a run."""
 SCENES = (800, 300)
 
 

@@ -1,7 +1,7 @@
-"""What augmentation draws: numbers for every sample, apart from what is done with them.
+"""The random numbers of augmentation, for every sample, drawn separately from their use.
 
-A batch's numbers depend on seed, epoch and its place in the epoch alone. So several batches may be changed
-at once, with few calls for all of them, and come out as they would one by one.
+A batch's numbers depend only on seed, epoch and its place in the epoch. So several batches may be augmented
+at once, with few calls for all of them, and give the same result as one by one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Drawn = dict[str, np.ndarray]
 """Numbers of a batch by name, `[B]` each: bool, whole numbers below 2^24, or floating point."""
 
 PARTNER = "partner"
-"""The one number that tells of another sample of the batch: how far on is the one to be mixed in."""
+"""The only number that refers to another sample of the batch: the offset of the one to mix in."""
 
 
 class Augmentation(Protocol):
@@ -28,7 +28,7 @@ class Augmentation(Protocol):
         """The numbers for a batch.
 
         Args:
-            random: what they are drawn from, and nothing else is.
+            random: the only source of random numbers.
             batch: samples.
             size: height and width of the images.
             epoch: how many epochs are done.
@@ -36,12 +36,12 @@ class Augmentation(Protocol):
         ...
 
     def __call__(self, images: Tensor, labels: Tensor, draws: Draws, /) -> tuple[Tensor, Tensor]:
-        """Augmented images and labels, those of every sample by its own numbers.
+        """Augmented images and labels, each sample by its own numbers.
 
         Args:
             images: `[B, C, H, W]`, or recordings `[T, B, C, H, W]`; floating point.
             labels: `[B]`, or masks `[B, H, W]`.
-            draws: of the very same samples.
+            draws: of these samples.
         """
         ...
 
@@ -50,15 +50,15 @@ class Draws:
     """The numbers of one or several batches by name, `[N]` each, on the device of the samples.
 
     Args:
-        batches: what was drawn for each, all with the same names; at least one.
-        device: where the samples are. All numbers go there in one copy, which is not waited for.
+        batches: the numbers drawn for each, all with the same names; at least one.
+        device: of the samples. All numbers are copied there in one call, without waiting for it.
     """
 
     def __init__(self, batches: Sequence[Drawn], device: torch.device) -> None:
         self.host: Mapping[str, np.ndarray] = {
             name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]
         }
-        """The same numbers for whoever must know them without asking the device."""
+        """The same numbers on the host, to be read without waiting for the device."""
         self._there: dict[str, Tensor] = {}
         if self.host:
             rows = np.stack([numbers.astype(np.float32) for numbers in self.host.values()])
@@ -79,7 +79,7 @@ class Changes:
     """The augmentation of a run.
 
     Args:
-        augment: what is done.
+        augment: the augmentation to apply.
         seed: of the run.
         size: height and width of the images.
     """
@@ -91,17 +91,17 @@ class Changes:
     def drawn(
         self, epoch: int, batch: int, samples: int, rows: range | None = None
     ) -> tuple[Drawn, np.ndarray]:
-        """The numbers of a batch, or of some of its rows: the very ones that they have in the whole batch.
+        """The numbers of a batch, or of some of its rows: the same ones as in the whole batch.
 
         Args:
             epoch: how many epochs are done.
             batch: its number in the epoch, from 0.
             samples: of the whole batch.
-            rows: whose numbers are asked for; None is all.
+            rows: whose numbers to return; None is all.
 
         Returns:
-            The numbers, and the places in the batch of the samples they are of. Behind the rows that were
-            asked for may come others, which are mixed into them.
+            The numbers, and the positions of their samples in the batch. The requested rows may be followed
+            by others, which are mixed into them.
         """
         drawn = self.augment.draw(generator(self.seed, epoch, batch), samples, self.size, epoch)
         read = np.arange(samples)
@@ -123,12 +123,12 @@ def generator(seed: int, epoch: int, batch: int) -> np.random.Generator:
 
 
 def sent(host: Tensor, device: torch.device) -> Tensor:
-    """A copy of a tensor of the host on a device; a GPU is not waited for."""
+    """A copy of a host tensor on a device, without waiting for a GPU."""
     if device.type == "cuda":
         return host.pin_memory().to(device, non_blocking=True)
     return host.to(device)
 
 
 def by_sample(numbers: Tensor) -> Tensor:
-    """`[N]` as `[N, 1, 1, 1]`, to go with images."""
+    """`[N]` as `[N, 1, 1, 1]`, to broadcast against images."""
     return numbers[:, None, None, None]

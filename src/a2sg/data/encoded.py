@@ -1,4 +1,4 @@
-"""Images as files hold them, and how they are decoded."""
+"""Encoded images, as files hold them, and their decoding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels."""
 
 SOME = 5_000
-"""From this many images on, decoding takes long enough to show how far it is."""
+"""From this many images on, decoding takes long enough to show progress."""
 
 
 class Encoded:
@@ -67,7 +67,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a source holds."""
+    """The images and labels of a source."""
 
     train: Encoded
     test: Encoded
@@ -89,7 +89,7 @@ def pixels(
         `[channels, H, W]`, uint8.
     """
     mode = "RGB" if channels == 3 else "L"
-    if picture.mode != mode:  # else it would be copied
+    if picture.mode != mode:  # converting always copies
         picture = picture.convert(mode)
     if size is not None and (box is not None or picture.size != (size, size)):
         region = middle(picture.size) if box is None else box

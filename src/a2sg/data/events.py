@@ -34,20 +34,20 @@ name, are for training, 900 to 999 for test."""
 
 
 NMNIST_FILE = 1 << 20
-"""Bytes of a recording of N-MNIST, which has less than a tenth of that; tonic's reader takes their square."""
+"""Most bytes of a recording of N-MNIST, ten times any real one's; tonic's reader needs their square."""
 WHOLE = 2**53
-"""Below this, floating-point numbers can be whole ones."""
+"""Below this, floating-point numbers can hold every whole number."""
 
 
 class Split(NamedTuple):
-    """The recordings for training, or those for test."""
+    """The recordings for training, or for test."""
 
     files: list[Path]
     labels: list[int]
 
 
 class Framing(NamedTuple):
-    """How the events of a recording become frames."""
+    """How to turn the events of a recording into frames."""
 
     steps: int
     sensor: tuple[int, int, int]
@@ -221,14 +221,14 @@ def tonic_sets() -> Any:
 def found_recordings(
     root: Path, pattern: str, recordings: int, archives: Mapping[str, str], fetch: Callable[[], object]
 ) -> list[Path]:
-    """The recordings below `root` in the order of their names; fetched by tonic if there are none.
+    """The recordings below `root`, sorted by name; fetched by tonic if there are none.
 
     Args:
         root: the data set's own folder.
         pattern: of the recordings in it.
         recordings: how many there should be.
         archives: names of the files that hold them, and where tonic gets these.
-        fetch: makes tonic download, check and unpack them; unpacks alone where they lie in `root`.
+        fetch: makes tonic download, check and unpack them; only unpacks them if they are in `root`.
     """
     files = sorted(root.glob(pattern))
     if not files:
@@ -236,7 +236,7 @@ def found_recordings(
         try:
             fetch()
         except Exception as error:  # of the network, of archives, of the disk
-            for name in missing:  # a download that broke off is no archive
+            for name in missing:  # an interrupted download is not an archive
                 (root / name).unlink(missing_ok=True)
             wanted = ", ".join(f"{name} ({url})" for name, url in archives.items())
             raise InputError(
@@ -259,7 +259,7 @@ def _read_nmnist(file: Path) -> np.ndarray:
 
 
 def aedat4_reader() -> Apart:
-    """What reads recordings in AEDAT 4: one changed byte can make the package aedat end its process."""
+    """The reader of AEDAT 4, in a separate process: one changed byte can crash the package aedat."""
     return Apart("tonic.io", "read_aedat4")
 
 

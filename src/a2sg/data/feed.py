@@ -1,4 +1,4 @@
-"""From the batches of a split to what a network takes: on its device, augmented, standardised."""
+"""Prepares the batches of a split for a network: on its device, augmented, standardised."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from a2sg.data.standardize import Standardize, to_unit
 Batch = tuple[Tensor, Tensor]
 
 AHEAD = 2**23
-"""So many pixels of all channels and steps are prepared at once."""
+"""Number of pixels, over all channels and steps, that are prepared at once."""
 
 
 class Batches(Sized, Iterable[Batch], Protocol):
@@ -27,16 +27,16 @@ class Batches(Sized, Iterable[Batch], Protocol):
 
     @property
     def sampler(self) -> Any:
-        """What their order comes from; its `epoch`, if it has one, is the present one."""
+        """The source of their order; its `epoch`, if it has one, is the present one."""
         ...
 
 
 class Order(Sampler[Any]):
-    """An order of samples that may begin later, once: where a run goes on in the middle of an epoch.
+    """An order of samples whose first pass may start later: to resume a run in the middle of an epoch.
 
     Args:
         whole: gives the order of an epoch, `whole.epoch`.
-        skip: samples that the first pass leaves out.
+        skip: number of samples that the first pass skips.
     """
 
     def __init__(self, whole: DistributedSampler[Any], skip: int = 0) -> None:
@@ -49,7 +49,7 @@ class Order(Sampler[Any]):
         return self.whole.epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Go on to another epoch."""
+        """Move on to another epoch."""
         self.whole.set_epoch(epoch)
 
     def __len__(self) -> int:
@@ -62,23 +62,23 @@ class Order(Sampler[Any]):
 
 @dataclass(kw_only=True)
 class Feed:
-    """Batches that a network takes. Those that lie on the device already are prepared several at once.
+    """Batches ready for a network. Those already on the device are prepared several at once.
 
-    What a batch is does not depend on how many are: see `a2sg.data.draws`.
+    The content of a batch does not depend on how many are prepared at once: see `a2sg.data.draws`.
 
     Args:
         batches: of pixels and labels.
-        device: where the network is.
-        standardize: last thing that is done to pixels.
-        recordings: whether samples have a time of their own, `[B, T, C, H, W]`; it then comes first.
-        changes: augmentation, if there is any.
+        device: of the network.
+        standardize: applied to pixels last.
+        recordings: whether samples have their own time, `[B, T, C, H, W]`; it is then moved to the front.
+        changes: augmentation, if any.
         ahead: how many batches are prepared at once.
-        during: makes the context in which that is done, such as a profiler's.
-        done: batches of the epoch that the first pass leaves out, as `batches` do.
-        shared: which part of each batch `batches` read, if ranks share them.
+        during: makes the context for that work, such as a profiler's.
+        done: batches of the epoch that the first pass skips, as `batches` does.
+        shared: which part of each batch `batches` reads, if ranks share them.
     """
 
-    batch_sampler: ClassVar[None] = None  # Lightning asks for it where it finds a `sampler`
+    batch_sampler: ClassVar[None] = None  # Lightning reads it if there is a `sampler`
 
     batches: Batches
     device: torch.device
@@ -92,7 +92,7 @@ class Feed:
 
     @property
     def sampler(self) -> Any:
-        """Where Lightning sets the epoch."""
+        """The object on which Lightning sets the epoch."""
         return self.batches.sampler if self.shared is None else self.shared
 
     def __len__(self) -> int:
@@ -107,7 +107,7 @@ class Feed:
             first += len(several)
 
     def prepare(self, batches: list[Batch], first: int = 0) -> list[Batch]:
-        """Batches of the epoch from number `first` on, as the network takes them."""
+        """Batches of the epoch from number `first` on, ready for the network."""
         sizes = [len(labels) for _, labels in batches]
         images, labels = (
             joined(parts).to(self.device, non_blocking=True) for parts in zip(*batches, strict=True)
@@ -137,7 +137,7 @@ class Feed:
         return Draws([numbers for numbers, _ in drawn], self.device)
 
     def _own(self, images: Tensor, labels: Tensor, number: int) -> Batch:
-        """Without what was read to be mixed in alone."""
+        """Without the samples that were read only to be mixed in."""
         assert self.shared is not None
         own = len(self.shared.shares.rows(number))
         return images.narrow(-4, 0, own), labels[:own]

@@ -22,7 +22,7 @@ Found = tuple[str, str, str, Any]
 
 
 def tree_root(folder: Path) -> Path | None:
-    """Where the folder `train` lies: in `folder` or one below; None if nowhere."""
+    """The folder that contains `train`: `folder` or one below; None if there is none."""
     below = sorted(child for child in folder.iterdir() if child.is_dir())
     return next((root for root in (folder, *below) if (root / TRAIN).is_dir()), None)
 
@@ -50,10 +50,10 @@ def read_tree(root: Path, evaluated: Sequence[str]) -> Splits:
 
 
 def read_archive(path: Path, evaluated: Sequence[str]) -> Splits:
-    """The same of a tar archive, packed or not; the files' contents are held in memory.
+    """The same from a tar archive, compressed or not; the files' contents are held in memory.
 
     Raises:
-        InputError: if it is damaged, and as `read_tree`.
+        InputError: if it is damaged, and as for `read_tree`.
     """
     members = tar_members(path, lambda name: _place(name, evaluated) is not None)
     found = ((*place, content) for name, content in members if (place := _place(name, evaluated)))

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class FrameArrays(Held):
-    """Recordings whose frames lie in a file.
+    """Recordings whose frames are in a file.
 
     Args:
         frames: `[N, T, C, H, W]`, event counts.
@@ -49,12 +49,12 @@ class FrameArrays(Held):
         return not isinstance(self.frames, np.memmap)
 
     def on(self, device: torch.device) -> Held:
-        """Counts in uint8 where they fit, as nearly all do; batches of them are float32 all the same."""
+        """Counts in uint8 if they fit, as nearly all do; batches are float32 in any case."""
         kind = np.uint8 if self.frames.max() <= 255 else np.int32
         return Counts(torch.from_numpy(self.frames.astype(kind)).to(device), self.labels.to(device))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A worker that is no fork maps the file again, and is not sent what may not fit into memory.
+        # A spawned worker maps the file again, instead of receiving data that may not fit into memory.
         if isinstance(self.frames, np.memmap):
             return _mapped, (self.frames.filename, self.labels)
         return FrameArrays, (self.frames, self.labels)
@@ -79,10 +79,10 @@ def cached_frames(
     """The frames of every file, on disk.
 
     Args:
-        name: begins the cached file's name.
-        files: recordings, at least one. Their places, sizes and times of change are part of the key.
-        transform: all that `make` depends on beside the file; its `repr` is part of the key.
-        make: reads a recording and gives its frames, all of one shape and type.
+        name: prefix of the cached file's name.
+        files: recordings, at least one. Their paths, sizes and modification times are part of the key.
+        transform: everything besides the file on which `make` depends; its `repr` is part of the key.
+        make: reads a recording and returns its frames, all of one shape and type.
 
     Returns:
         `[N, ...]`, mapped from the file.
@@ -101,10 +101,10 @@ def kept_frames(
     """The frames of recordings, on disk.
 
     Args:
-        name: begins the cached file's name.
-        key: all that the frames depend on; its `repr` counts.
-        made: name and frames of each recording, all of one shape and type; it is asked only where the cache
-            does not have them.
+        name: prefix of the cached file's name.
+        key: everything on which the frames depend; its `repr` is used.
+        made: name and frames of each recording, all of one shape and type; only read if the cache does not
+            have them.
         count: how many recordings there are, at least one.
 
     Returns:
@@ -139,7 +139,7 @@ def kept_frames(
 
 
 def _write(part: Path, name: str, made: Iterable[tuple[str, np.ndarray]], count: int) -> None:
-    """Write the frames one recording after the other, so that they need not fit into memory."""
+    """Write the frames recording by recording, so that they need not fit into memory."""
     array, first = None, ""
     for at, (recording, frames) in enumerate(progress(made, f"frames of {name}", count)):
         if array is None:
@@ -153,10 +153,10 @@ def _write(part: Path, name: str, made: Iterable[tuple[str, np.ndarray]], count:
 
 
 def read_frames(file: Path, make: Callable[[Path], np.ndarray]) -> np.ndarray:
-    """The frames that `make` gives of a file.
+    """The frames that `make` returns for a file.
 
     Raises:
-        InputError: if it fails: readers of many formats do so in many ways.
+        InputError: if it fails, in whatever way the reader of a format may fail.
     """
     try:
         with told("it is damaged"):

@@ -11,7 +11,7 @@ from a2sg.errors import InputError, require, require_choice, require_count
 FIELDS = ("x", "y", "t", "p")
 SLICINGS = ("time", "count")
 CELLS = 2**27
-"""Counts of a recording: 64 frames of a megapixel, with both polarities."""
+"""Most counts of a recording: 64 frames of a megapixel, with both polarities."""
 MOST = np.iinfo(np.uint16).max
 
 

@@ -1,4 +1,4 @@
-"""Images through Hugging Face's `datasets`: by a name on its hub, or from parquet files of one."""
+"""Images through Hugging Face's `datasets`: by a name on its hub, or from a data set's parquet files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from a2sg.errors import InputError, require, told
 PATIENCE = 10
 """Seconds until a hub that does not answer counts as out of reach."""
 SLOWEST = 10e6
-"""Bytes of a parquet file that a machine unpacks in a second, at the least."""
+"""Bytes of a parquet file that any machine unpacks per second, at least."""
 
 
 def read_hub(name: str, evaluated: Sequence[str], classes: int | None, instead: str) -> Splits:
@@ -50,7 +50,7 @@ def open_hub(name: str, instead: str) -> Any:
 
     offline, trouble = datasets.config.HF_HUB_OFFLINE, None
     try:
-        # Asked once beforehand: `datasets` itself would try again and again for half a minute.
+        # Checked once beforehand: `datasets` itself would retry for half a minute.
         HfApi().dataset_info(name, timeout=PATIENCE)
     except Exception as error:
         datasets.config.HF_HUB_OFFLINE, trouble = True, error
@@ -82,7 +82,7 @@ def read_parquet(folder: Path, evaluated: Sequence[str], classes: int | None) ->
     with told(f"cannot read the parquet files of {folder}"), _calm(datasets):
         cache = str(cache_folder() / "parquet")
         builder = datasets.load_dataset_builder("parquet", data_files=files, cache_dir=cache)
-        if not Path(builder.cache_dir).is_dir():  # else they were looked at when they were unpacked
+        if not Path(builder.cache_dir).is_dir():  # else they were checked when they were unpacked
             require_modest([Path(file) for file in itertools.chain(*files.values())])
             builder.download_and_prepare()
         splits = builder.as_dataset()
@@ -92,7 +92,7 @@ def read_parquet(folder: Path, evaluated: Sequence[str], classes: int | None) ->
 def require_modest(paths: Sequence[Path]) -> None:
     """Raise `InputError` for a parquet file that has more rows, or unpacks to more, than it may.
 
-    First by what it says of itself, then, since that may be a lie, by unpacking it in a process of its own.
+    First by its own metadata, then, since these may be wrong, by unpacking it in a separate process.
     """
     from pyarrow.parquet import read_metadata
 
@@ -116,7 +116,7 @@ def _require_size(path: Path, rows: int, size: int) -> None:
 
 
 class Contents(Sequence[bytes]):
-    """The images of rows, none of which names a file instead."""
+    """The images of rows; refuses rows that name a file instead."""
 
     def __init__(self, rows: Any) -> None:
         self.rows = rows
@@ -147,7 +147,7 @@ def _package() -> Any:
 
 @contextmanager
 def _calm(datasets: Any) -> Iterator[None]:
-    """No messages of `datasets` beside the error that is raised."""
+    """Silence the messages of `datasets`, so that only the error is seen."""
     before = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
@@ -163,7 +163,7 @@ def _from_splits(
     source: str,
     items: Callable[[Any], Sequence[Any]] = lambda column: column,
 ) -> Splits:
-    """Train and test of what `datasets` gives; `items` makes of a column of images what `Encoded` takes."""
+    """Training and test split from `datasets`; `items` turns a column of images into items of `Encoded`."""
     test = next((name for name in evaluated if name in splits), None)
     if "train" not in splits or test is None:
         raise InputError(

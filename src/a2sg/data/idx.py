@@ -21,7 +21,7 @@ UNSIGNED_BYTES = 0x08
 
 
 def idx_folder(folder: Path) -> Path | None:
-    """Where the four files lie, in `folder` or below; None if nowhere."""
+    """The folder with the four files, `folder` or one below; None if there is none."""
     first = min(folder.rglob(FILES["train"][0]), default=None)
     return first.parent if first else None
 
@@ -62,5 +62,5 @@ def read_idx(path: Path) -> np.ndarray:
         and len(content) == start + math.prod(shape),
         f"{path} is no whole IDX file of unsigned bytes",
     )
-    with told(f"{path} has {dimensions} dimensions"):  # numpy has a most
+    with told(f"{path} has {dimensions} dimensions"):  # numpy has a maximum
         return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -1,4 +1,4 @@
-"""What is counted at a layer, over all its calls."""
+"""Counts of a layer, over all its calls."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class LayerOperations:
     macs: float
     accumulates: float
     quantum: float | None
-    """Input value that counts as one spike; None where MACs are counted or no spike came."""
+    """Input value that counts as one spike; None if MACs are counted or no spike came."""
     connections: float
-    """Connections over all steps, used or not: the MACs, were every input a real number."""
+    """Connections over all steps, used or not: the MACs if every input were a real number."""
 
 
 class _Count(Protocol):
     def merge(self, other: Any) -> None:
-        """Add what another one counted of the same layer."""
+        """Add the counts of another object for the same layer."""
         ...
 
 
 @dataclass
 class SynapseCount:
-    """Of weights: one accumulate per spike and connection, or a MAC per connection."""
+    """Counts for weights: one accumulate per spike and connection, or a MAC per connection."""
 
     quantum: float
     """Of all inputs so far; see `common_quantum`. Starts at 0 where MACs are to be counted."""
@@ -75,7 +75,7 @@ class SynapseCount:
 
 @dataclass
 class ProductCount:
-    """Of (q kᵀ) v, in every head, sample and step; spikes are counted in the unit of what came."""
+    """Counts for (q kᵀ) v, in every head, sample and step; spikes are counted in units of the input."""
 
     quanta: list[float] = field(default_factory=lambda: [math.inf] * 3)
     """Of q, k and v; see `common_quantum`."""
@@ -83,7 +83,7 @@ class ProductCount:
     pairs: list[float] = field(default_factory=lambda: [0.0, 0.0])
     """Σ of products where keys meet values, and where they meet queries."""
     spread: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    """The second product in either case: Σ of queries times the values' features, of values times tokens."""
+    """The second product in both orders: Σ of queries times the values' features, of values times tokens."""
 
     def add(self, q: Tensor, k: Tensor, v: Tensor) -> None:
         """Count one call; each is `[T, B, heads, features, N]`."""
@@ -110,7 +110,7 @@ class ProductCount:
         connections = self.connections / samples
         if 0 in self.quanta:
             return LayerOperations(name, connections, 0.0, None, connections)
-        q, k, v = self.quanta  # infinite where no spike came, which makes its sums 0
+        q, k, v = self.quanta  # infinite if no spike came, which makes its sums 0
         total = self.pairs[0] / k / v + self.spread[0] / q + self.pairs[1] / k / q + self.spread[1] / v
         finest = min(self.quanta)
         quantum = finest if math.isfinite(finest) else None
@@ -142,7 +142,7 @@ class NeuronCount:
 
 
 def _common(one: float, other: float) -> float:
-    """The quantum of two kinds of values from those of each; see `common_quantum`."""
+    """The common quantum of two sets of values, from that of each; see `common_quantum`."""
     if one == 0 or math.isinf(one):
         return other if one else one
     return common_quantum(torch.tensor([one], dtype=torch.float64), other)

@@ -55,13 +55,13 @@ class Energy:
     """Over all neurons and steps; an integer spike counts its level."""
     picojoules: float
     layers: list[LayerOperations]
-    """In the order of their first call."""
+    """Layers in the order of their first call."""
     firing_rates: dict[str, list[float]]
     """Per spiking layer, the mean spike over batch and neurons at each of the T steps."""
     neurons: dict[str, float]
     """Per spiking layer, how many."""
     uncounted: list[str]
-    """What multiplied too and is in none of the numbers: "layer (function)"; empty if all was counted."""
+    """Other multiplications, included in none of the numbers: "layer (function)"; empty if all is counted."""
 
 
 class EnergyMeter:
@@ -131,7 +131,7 @@ class EnergyMeter:
         self._uncounted = {name: None for found in gathered(self._uncounted) for name in found}
 
     def result(self, samples: int) -> Energy:
-        """What was counted so far, per sample.
+        """The counts so far, per sample.
 
         Args:
             samples: how many went through the model; B for `[T, B, ...]`.
@@ -206,7 +206,7 @@ class EnergyMeter:
 
 
 class _Calls(TorchFunctionMode):
-    """Tells of every call of a function of torch."""
+    """Reports every call of a torch function."""
 
     def __init__(self, tell: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], None]) -> None:
         super().__init__()
@@ -233,7 +233,7 @@ def measure(
     Args:
         model: see `EnergyMeter`.
         inputs: what the model takes.
-        samples: how many these are; None reads B off: `[B, C, H, W]`, else `[T, B, ...]`.
+        samples: their number; None takes B from the shape: `[B, C, H, W]`, else `[T, B, ...]`.
         forward: called with the model and the inputs, if it is not `model(inputs)`: a step loop.
         **options: of `EnergyMeter`.
     """

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def common_quantum(values: Tensor, quantum: float = math.inf) -> float:
-    """The largest number of which |values| and `quantum` are whole multiples, to a 20th of it.
+    """The largest number of which |values| and `quantum` are whole multiples, up to a 20th of it.
 
     Euclid's algorithm on near-integers, over all values at once.
 

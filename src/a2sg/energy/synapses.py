@@ -24,7 +24,7 @@ COUNTED: dict[Callable[..., Any], tuple[str, ...]] = {
     torch.conv_transpose2d: TRANSPOSED,
     torch.conv_transpose3d: TRANSPOSED,
 }
-"""The functions that every layer of torch with weights ends in, and the names of their arguments."""
+"""The functions that all torch layers with weights call in the end, and the names of their arguments."""
 
 PRODUCTS = {
     *("matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "addbmm", "baddbmm", "addmv"),
@@ -41,10 +41,10 @@ class Connection:
     """A call of a function of `COUNTED`.
 
     Attributes:
-        function: which.
+        function: its name.
         values: its input.
         weight: its weight.
-        options: stride, padding and so on, as far as they were given.
+        options: stride, padding and so on, those that were given.
     """
 
     function: Callable[..., Tensor]
@@ -59,7 +59,7 @@ class Connection:
 
     @property
     def key(self) -> Hashable:
-        """What its fan-out depends on."""
+        """Everything on which its fan-out depends."""
         return self.function, self.shape, self.weight.shape, repr(sorted(self.options.items()))
 
 
@@ -90,7 +90,7 @@ def fan_out(call: Connection) -> Tensor:
         outputs = len(weight) if weight.dim() == 2 else 1
         return torch.full(shape, outputs, dtype=torch.float64, device=device)
     groups = call.options.get("groups", 1)
-    # One output channel per group stands for all of them.
+    # One output channel per group represents all of them.
     if COUNTED[call.function] is TRANSPOSED:
         size, alike = (weight.shape[0], 1, *weight.shape[2:]), weight.shape[1]
     else:

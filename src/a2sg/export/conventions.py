@@ -58,7 +58,7 @@ class Convention:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a reader has to know, in words, for the metadata of a graph."""
+        """What a reader needs to know, in words, for the metadata of a graph."""
         return {"dt": self.dt, "step": STEPS[self.decay], "reset": RESETS[self.reset]}
 
     def share(self, decay: NDArray[Any]) -> NDArray[Any]:

@@ -23,7 +23,7 @@ class Graph(nn.Module):
     """Layers, each of which reads the sum of what others give.
 
     Args:
-        layers: by name, so that each comes after what it reads; the last is the output.
+        layers: by name, each after its sources; the last is the output.
         sources: the names of the layers that each reads; none is the input.
     """
 
@@ -101,7 +101,7 @@ def from_nir(
 
 
 def _convention(metadata: Mapping[str, Any], reader: str | Convention | None) -> Convention:
-    """The reader that was asked for, if it is the graph's; else the graph's."""
+    """The requested reader, if it is the graph's; or the graph's, if none was requested."""
     said = {name: metadata[name] for name in ("dt", "step", "reset") if name in metadata}
     if isinstance(reader, str):
         reader = READERS[require_choice("reader", reader, READERS)]
@@ -135,7 +135,7 @@ def _names(nodes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _in_order(graph: nir.NIRGraph, last: str) -> list[str]:
-    """The nodes, each after what it reads, and the output last."""
+    """The nodes, each after its sources, and the output last."""
     left = {name: {source for source, target in graph.edges if target == name} for name in graph.nodes}
     done: list[str] = []
     while left:

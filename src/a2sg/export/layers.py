@@ -1,4 +1,4 @@
-"""What each layer is in NIR."""
+"""How each layer is written in NIR."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REFUSED: dict[type[nn.Module], str] = {
     SpikeProduct: ATTENTION,
     TokenAttention: ATTENTION,
 }
-"""What NIR cannot say, and what would do instead."""
+"""What NIR cannot express, and what to use instead."""
 
 
 def visit(wiring: Wiring, module: nn.Module, layer: str, wire: Wire, leading: int) -> Wire:
@@ -89,7 +89,7 @@ def _is(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """Whether a module is added, or refused, as a whole."""
+    """Whether a module is added or refused as a whole."""
     of_torch = type(module).__module__.startswith("torch.nn.")
     return of_torch or isinstance(module, tuple(REFUSED)) or any(_is(module, kind) for kind in LAYERS)
 
@@ -265,7 +265,7 @@ LAYERS: dict[type[nn.Module], Callable[[Wiring, Any, str, Wire, int], Wire]] = {
     Scale: _scale,
     SpikingNeuron: _neuron,
 }
-"""How each kind of layer is added, by what its forward pass is known to do."""
+"""How to add each kind of layer, by its known forward pass."""
 
 
 class LayerError(InputError):
@@ -281,7 +281,7 @@ def _below(layer: str, name: str) -> str:
 
 
 def _weights(module: nn.Linear | nn.Conv1d | nn.Conv2d) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Weight and bias, which is 0 if there is none: not every reader knows layers without."""
+    """Weight and bias, 0 if there is none: not every reader supports layers without a bias."""
     weight = _array(module.weight)
     return weight, np.zeros(len(weight)) if module.bias is None else _array(module.bias)
 

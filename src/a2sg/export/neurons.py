@@ -1,4 +1,4 @@
-"""What a spiking neuron is in NIR."""
+"""How a spiking neuron is written in NIR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layer that each node of NIR is."""
+"""The layer for each node of NIR."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Scale(nn.Module):
         self.register_buffer("factor", factor)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[T, B, ...]`, as it came."""
+        """`[T, B, ...]`, in the shape of the input."""
         return x * self.factor
 
 
 def layer_of(
     node: Any, steps: int, convention: Convention, dtype: torch.dtype, options: dict[str, Any]
 ) -> nn.Module:
-    """A layer over `[T, B, ...]` that computes what a node does.
+    """A layer over `[T, B, ...]` that computes the same as a node.
 
     Args:
         node: of a `nir.NIRGraph`.
@@ -118,7 +118,7 @@ def _neuron(
     if convention.reset == "hard":
         reset = zero if node.v_reset is None else node.v_reset
         require(bool(np.all(reset == 0)), "it resets to another potential than 0, which no neuron here does")
-        # NIR fires above the threshold, ours at it.
+        # NIR fires above the threshold, our neurons at it.
         kind = np.float64 if dtype == torch.float64 else np.float32
         threshold = np.nextafter(threshold.astype(kind), kind(np.inf)).astype(float)
     shared = {"threshold": _constant("v_threshold", threshold), "reset": convention.reset, **options}
@@ -141,7 +141,7 @@ def _neuron(
 
 
 def _scaled(factor: NDArray[Any], neuron: nn.Module) -> nn.Module:
-    """The neuron behind a factor on its current, if that is not 1 up to rounding."""
+    """The neuron, preceded by a factor on its current if that is not 1 up to rounding."""
     if np.allclose(factor, 1, rtol=0, atol=1e-6):
         return neuron
     return nn.Sequential(Scale(torch.as_tensor(factor)), neuron)

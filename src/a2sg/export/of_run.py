@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run_to_nir(folder: Path, reader: str) -> nir.NIRGraph:
-    """`to_nir` of a run's network; the metadata say what it takes and how its decision is read.
+    """`to_nir` of a run's network; the metadata describe its input and how to read its decision.
 
     Args:
         folder: the run.
@@ -42,7 +42,7 @@ def run_to_nir(folder: Path, reader: str) -> nir.NIRGraph:
 
 
 def input_of(data: ImageData) -> str:
-    """What the network takes at each step, in words."""
+    """The network's input at each step, in words."""
     shown = "the image at every step" if data.steps is None else "frame t at step t"
     if not len(data.mean):
         return f"{shown}, its values as the data set gives them"

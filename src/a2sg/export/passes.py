@@ -15,7 +15,7 @@ Visit = Callable[[nn.Module, str, Wire, int], Wire]
 """Adds a layer: the module, its name, its input, and the leading dimensions of that."""
 
 FACTS = {"size", "dim", "shape", "ndim", "dtype", "device"}
-"""What is asked of a tensor without computing with it."""
+"""Properties of a tensor that are read without computing with it."""
 HINTS = {
     **dict.fromkeys(
         ("mean", "sum"), "leave the decision over the steps out of the network, and take it after export"
@@ -30,7 +30,7 @@ HINTS = {
         "make it a module, such as nn.Linear",
     ),
 }
-"""What would do instead of a function."""
+"""What to use instead of a function."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def follow(
 ) -> Wire:
     """Add everything that a module's forward pass computes.
 
-    Known are calls of layers, sums, factors, `flatten` and `unflatten`.
+    It may contain calls of layers, sums, factors, `flatten` and `unflatten`.
 
     Args:
         module: with a forward pass of one tensor.
@@ -60,7 +60,7 @@ def follow(
         signal: its input.
         wiring: the graph.
         visit: adds one of its layers.
-        is_layer: whether a module inside is one, which need not be looked into.
+        is_layer: whether a module inside is a layer, which is not traced into.
 
     Returns:
         Its output.
@@ -86,7 +86,7 @@ def follow(
 
 @dataclass
 class _Pass:
-    """A traced forward pass, and what `follow` is given for it."""
+    """A traced forward pass, and the arguments of `follow`."""
 
     module: nn.Module
     layer: str
@@ -95,7 +95,7 @@ class _Pass:
     visit: Visit
 
     def run(self, graph: fx.Graph) -> Any:
-        """What the pass returns: a `Signal` for a tensor of the network, None for what is none."""
+        """The result of the pass: a `Signal` for a tensor of the network, None for anything else."""
         values: dict[fx.Node, Any] = {}
         found: Any = None
         for node in graph.nodes:
@@ -128,7 +128,7 @@ class _Pass:
         return found
 
     def _between(self, function: str, name: str, first: Any, *rest: Any) -> Signal | None:
-        """What a function between layers gives; None if it cannot be exported."""
+        """The result of a function between layers; None if it cannot be exported."""
         second = rest[0] if rest else None
         if not isinstance(first, Signal):
             turned = function in ("add", "mul") and isinstance(second, Signal)

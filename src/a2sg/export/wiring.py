@@ -1,4 +1,4 @@
-"""A graph of NIR while it grows: nodes, and wires between them."""
+"""A NIR graph under construction: nodes, and wires between them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from a2sg.export.conventions import Convention
 
 @dataclass(frozen=True)
 class Wire:
-    """What flows between two layers: the sum of its sources' outputs, times `gain`."""
+    """The signal between two layers: the sum of its sources' outputs, times `gain`."""
 
     sources: tuple[str, ...]
     """Nodes."""
     shape: tuple[int, ...]
     """Of one sample at one step."""
     gain: float = 1.0
-    """What the next layer has yet to multiply with, such as 1/4 if a 2x2 sum stands for a mean."""
+    """A factor that the next layer must apply, such as 1/4 if a 2x2 sum stands for a mean."""
     shared: bool = False
     """Whether others read the sources too, now or later: then nothing may fold into them."""
 
@@ -42,10 +42,10 @@ class Wiring:
         self._weights: set[str] = set()
 
     def add(self, layer: str, node: Any, wire: Wire, shape: tuple[int, ...] | None = None) -> Wire:
-        """A node behind `wire`, named after its layer.
+        """Add a node after `wire`, named after its layer.
 
         Returns:
-            The wire behind it, of the same shape if none is given.
+            The wire after it, with the same shape if none is given.
         """
         name = layer
         while name in self.nodes:
@@ -55,17 +55,17 @@ class Wiring:
         return Wire((name,), wire.shape if shape is None else shape)
 
     def add_weights(self, layer: str, node: Any, wire: Wire, shape: tuple[int, ...]) -> Wire:
-        """A node with `weight` and `bias`, float64, which takes up the wire's gain."""
+        """Add a node with `weight` and `bias`, float64, which absorbs the wire's gain."""
         node.weight = node.weight * wire.gain
         behind = self.add(layer, node, wire, shape)
         self._weights.update(behind.sources)
         return behind
 
     def fold(self, wire: Wire, scale: NDArray[Any] | float, shift: NDArray[Any] | float) -> bool:
-        """Scale and shift, per channel, what comes along `wire`, by changing the weights it comes from.
+        """Scale and shift the signal of `wire`, per channel, by changing the weights that produce it.
 
         Returns:
-            Whether that could be done: not if the wire comes from anything else, or is shared.
+            Whether that was possible: not if it comes from anything else, or is shared.
         """
         if wire.gain != 1 or wire.shared or not self._weights.issuperset(wire.sources):
             return False
@@ -76,13 +76,13 @@ class Wiring:
         return True
 
     def join(self, layer: str, first: Wire, second: Wire) -> Wire:
-        """Their sum: both run into whatever comes next."""
+        """The sum of two wires: both lead to the next node."""
         if first.gain != second.gain or set(first.sources) & set(second.sources):
             first, second = self.scaled(f"{layer}.first", first), self.scaled(f"{layer}.second", second)
         return replace(first, sources=first.sources + second.sources, shared=first.shared or second.shared)
 
     def flat(self, layer: str, wire: Wire) -> Wire:
-        """The wire behind a node that makes a sample a vector, if it is none yet."""
+        """The wire after a node that flattens a sample to a vector, unless it is one already."""
         import nir
 
         if len(wire.shape) == 1:
@@ -91,7 +91,7 @@ class Wiring:
         return replace(self.add(layer, node, wire, (int(np.prod(wire.shape)),)), gain=wire.gain)
 
     def scaled(self, layer: str, wire: Wire) -> Wire:
-        """The wire behind a node that multiplies with the gain."""
+        """The wire after a node that multiplies by the gain."""
         import nir
 
         return self.add(layer, nir.Scale(scale=np.full(wire.shape, wire.gain, self.dtype)), wire)

@@ -12,7 +12,7 @@ from torch import Tensor
 from a2sg.kernels.triton_constants import available
 
 BLOCK = 1 << 18
-"""Elements coded at once on the CPU, where temporaries then stay in the cache; elsewhere 64 times that."""
+"""Elements coded at once on the CPU, so that temporaries stay in the cache; elsewhere 64 times as many."""
 
 PER_UNIT = 16
 """A byte counts sixteenths: average-pooled spikes and integer spikes are multiples of 1/2, 1/4 or 1/16."""
@@ -28,14 +28,14 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Code:
-    """How some floats are kept in bytes, and given back to the bit. Tensors here are flat."""
+    """How to store certain floats in bytes, and restore them to the bit. Tensors here are flat."""
 
     per_byte: int
     """Elements in a byte."""
     pack: Callable[[Tensor, bool], Tensor | None]
-    """The bytes of a block; None if it holds anything that they could not give back, unless that is known."""
+    """The bytes of a block; None if bytes cannot restore a value in it; not checked if `known`."""
     unpack: Callable[[Tensor, Tensor], object]
-    """Writes the elements of some bytes."""
+    """Writes the elements that some bytes stand for."""
 
     def encode(self, flat: Tensor, *, known: bool = False) -> Tensor | None:
         """All of `flat` in bytes; None if any element does not fit. What is `known` to fit is not checked."""
@@ -48,7 +48,7 @@ class Code:
         return data
 
     def decode(self, data: Tensor, dtype: torch.dtype) -> Tensor:
-        """What was encoded; it may end in elements that fill the last byte."""
+        """The encoded elements; there may be extra ones at the end, which fill the last byte."""
         flat = torch.empty(len(data) * self.per_byte, dtype=dtype, device=data.device)
         for at in self._blocks(data):
             self.unpack(data[at], flat[at.start * self.per_byte : at.stop * self.per_byte])

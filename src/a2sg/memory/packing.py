@@ -20,7 +20,7 @@ from a2sg.kernels import made
 from a2sg.memory.codes import BITS, BYTES, FORMATS, PER_UNIT, Code
 
 SAMPLE = 32
-"""Elements looked at before all of them are."""
+"""Size of the sample that is checked before all elements are."""
 
 
 def pack_spikes(*, least: int = 1 << 14, search: bool = True) -> Packing:
@@ -99,8 +99,8 @@ class Packing:
             self._made[storage.cdata] = _Made(spikes.dtype, spikes._version, storage)
 
     def pack(self, saved: Tensor) -> _View | _Kept:
-        """The hook that autograd calls with what it saves."""
-        # Detached, since to keep an output itself would be a reference cycle.
+        """The hook that autograd calls with each tensor it saves."""
+        # Detached, since keeping the output itself would create a reference cycle.
         tensor = saved.detach()
         span = self._span(tensor) if self._is_candidate(saved) else None
         if span is None:
@@ -113,7 +113,7 @@ class Packing:
         return packed.dense()
 
     def _is_candidate(self, tensor: Tensor) -> bool:
-        """Whether it is worth a look: large, float, no parameter, nothing that means more than its memory."""
+        """Whether a tensor may be packed: large, float, not a parameter, and only its memory matters."""
         return (
             tensor.numel() >= self.least
             and type(tensor) is Tensor
@@ -123,13 +123,13 @@ class Packing:
         )
 
     def _span(self, tensor: Tensor) -> _Span | None:
-        """What lies in memory from the first to the last element, packed if it can be."""
+        """The memory from the first to the last element, packed if possible."""
         ends = ((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
         length = 1 + sum(ends)
         if length > 2 * tensor.numel():  # mostly another tensor's elements
             return None
         storage = StorageWeakRef(tensor.untyped_storage())
-        # Views of one storage, such as [T, B, ...] and [T * B, ...], share what they were packed into.
+        # Views of one storage, such as [T, B, ...] and [T * B, ...], share one packed stretch.
         key = (storage.cdata, tensor._version, tensor.dtype, tensor.storage_offset(), length)
         span = self._spans.get(key)
         if span is None:
@@ -149,7 +149,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class _Made:
-    """A storage that a neuron filled with spikes, as long as its version is this one."""
+    """A storage that a neuron filled with spikes; valid while its version is this one."""
 
     dtype: torch.dtype
     version: int
@@ -164,7 +164,7 @@ class _Span:
     data: Tensor
     dtype: torch.dtype
     storage: StorageWeakRef
-    """Does not keep the storage's memory, but its address from being another's, by which it is found."""
+    """A reference that keeps no memory, but keeps the storage's address, its key, from being reused."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class _View:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A saved tensor as it is. Hooks switch autograd's check of its version off: it is done here."""
+    """A tensor saved unchanged. Hooks switch off autograd's check of its version, so it is done here."""
 
     tensor: Tensor
     version: int

@@ -1,6 +1,6 @@
 """Spikes to bits and back, one Triton kernel each way. Imports triton: `codes` imports this, late."""
 # mypy: ignore-errors
-# (A language of its own in Python's syntax.)
+# (Triton is a separate language in Python's syntax.)
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pack_kernel(values, data, odd, size, ONE: tl.constexpr, BLOCK: tl.constexpr)
     spikes = (found != 0).to(tl.int32)
     if odd is not None:
         other = tl.max(tl.max(tl.where(found == ONE, 0, spikes), 1), 0)
-        tl.store(odd, other, mask=other > 0)  # whoever writes, writes 1
+        tl.store(odd, other, mask=other > 0)  # every program that writes, writes 1
     tl.store(data + at, tl.sum(spikes << bit, 1).to(tl.uint8), mask=at * 8 < size)
 
 
@@ -56,7 +56,7 @@ def pack(integers: Tensor, one: int, *, check: bool) -> Tensor | None:
 
 
 def unpack(data: Tensor, integers: Tensor, one: int) -> None:
-    """Write what the bits of `data` say, 0 or `one`, to flat integers."""
+    """Write the values of the bits of `data`, 0 or `one`, to flat integers."""
     with torch.cuda.device_of(data):
         unpack_kernel[(-(-len(data) // BLOCK),)](
             data, integers, len(integers), ONE=one, BLOCK=BLOCK, num_warps=WARPS, enable_fp_fusion=False

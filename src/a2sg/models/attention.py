@@ -9,11 +9,11 @@ from a2sg.models.blocks import linear
 from a2sg.models.setting import Setting
 
 THRESHOLD = 0.5
-"""Of the neurons that attention drives, whatever the others have, as published."""
+"""Threshold of the neurons that attention drives, whatever the others have, as published."""
 
 
 class SpikeProduct(nn.Module):
-    """(q kᵀ) v · scale in every head and step, computed in the cheaper order: there is no softmax between.
+    """(q kᵀ) v · scale in every head and step, computed in the cheaper order, as there is no softmax between.
 
     Args:
         heads: into which the channels are divided.
@@ -35,7 +35,7 @@ class SpikeProduct(nn.Module):
         return (mixed * self.scale).reshape(value.shape)
 
     def per_head(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Each as `[T, B, heads, d, N]`: transposed to the formula, as channels come before tokens."""
+        """Each as `[T, B, heads, d, N]`: the transpose of the formula, since channels come before tokens."""
         q, k, v = (x.flatten(3).unflatten(2, (self.heads, -1)) for x in (query, key, value))
         return q, k, v
 

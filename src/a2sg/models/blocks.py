@@ -1,6 +1,6 @@
-"""What spiking transformers are built of, `[T, B, C, H, W]` in and out: a token is a pixel of a map.
+"""Building blocks of spiking transformers, `[T, B, C, H, W]` in and out: a token is a pixel of a map.
 
-Linear layers over tokens are 1x1 convolutions, so that batch norm finds its channels where it expects them.
+Linear layers over tokens are 1x1 convolutions, so that channels are where batch norm expects them.
 """
 
 from __future__ import annotations

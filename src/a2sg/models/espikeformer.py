@@ -126,8 +126,8 @@ def fire_then(setting: Setting, synapse: nn.Conv2d) -> nn.Sequential:
 def branch_end(setting: Setting, synapse: nn.Conv2d, neuron: nn.Module) -> ConvNorm:
     """The last weights of a residual branch, which starts at 0 and so leaves its input as it is.
 
-    This is ours, after MS-ResNet: with branches of full size gradients grow from block to block on their way
-    to the image, and small networks of this kind hardly begin to learn.
+    This is our choice, after MS-ResNet: with branches of full size, gradients grow from block to block on
+    their way to the image, and small networks of this kind hardly start to learn.
     """
     return current(setting, synapse, neuron, alpha=0.0)
 

@@ -19,7 +19,7 @@ from a2sg.models.setting import Setting, register_model
 
 
 class Pyramid(nn.Module):
-    """Maps of all levels, each told what the coarser ones see; currents in and out, finest first.
+    """Maps of all levels, each with information from the coarser ones; currents in and out, finest first.
 
     Laterals (neuron-1x1-BN) bring every level to `width` channels; from the coarsest on, each is enlarged to
     the next finer one (nearest pixel) and added; neuron-3x3-BN smooths the sums.

@@ -131,10 +131,10 @@ class TdBatchNorm(nn.Module):
     def fire(
         self, current: Tensor, size: Sequence[int], neuron: nn.Module, shortcut: Tensor | None = None
     ) -> Tensor:
-        """`neuron(self(current) + shortcut)`, where that can be in one pass that keeps neither sum.
+        """`neuron(self(current) + shortcut)`, if possible in one pass that stores neither sum.
 
         Args:
-            current: `[T·B, C, ...]`, as weights give it; `[B, C, ...]` is that of every step.
+            current: `[T·B, C, ...]`, as weights give it; or `[B, C, ...]` for every step.
             size: T and B.
             neuron: takes the normalised current `[T, B, C, ...]`.
             shortcut: added to it `[T, B, C, ...]`; None is 0.
@@ -152,7 +152,7 @@ class TdBatchNorm(nn.Module):
     def _merged(
         self, current: Tensor, held: tuple[int, int], steps: int, added: bool
     ) -> tuple[Tensor, Norm] | None:
-        """What the neuron is to normalise, and how; None if that must be done before it.
+        """The normalisation that the neuron does itself; None if it must be done before.
 
         Args:
             current: `[T·B, C, ...]`.
@@ -164,13 +164,13 @@ class TdBatchNorm(nn.Module):
 
 
 def threshold_of(neuron: nn.Module) -> float:
-    """Vth of a neuron, in the mean over channels; 1 of one that does not say."""
+    """Vth of a neuron, as the mean over channels; 1 if it has none."""
     threshold = getattr(neuron, "threshold", 1.0)
     return float(threshold.detach().mean() if isinstance(threshold, Tensor) else threshold)
 
 
 def watched(*modules: nn.Module) -> bool:
-    """Whether hooks look on as any of `modules` is called: merged into others, it would not be."""
+    """Whether any of `modules` has hooks, which would not run if it were merged into others."""
     for module in modules:  # noqa: SIM110  (any() of a generator takes twice as long)
         if module._forward_hooks or module._forward_pre_hooks:
             return True
@@ -185,7 +185,7 @@ def _plain(norm: TdBatchNorm, bn: nn.Module, neuron: SpikingNeuron) -> bool:
 
 
 def norm_of(bn: BatchNorm, current: Tensor, size: tuple[int, int], repeats: int = 1) -> Norm:
-    """The normalisation that `bn` does of a current, and its running statistics updated.
+    """The normalisation of a current by `bn`, whose running statistics are updated.
 
     Args:
         bn: a batch norm.
@@ -212,7 +212,7 @@ def norm_of(bn: BatchNorm, current: Tensor, size: tuple[int, int], repeats: int 
         seen.add_(1)
         share = bn.momentum if bn.momentum is not None else 1 / seen.item()
     if running_mean is None or running_var is None:
-        # Given wide places to write to, the sums are wide too.
+        # With outputs of a wide type, the sums are wide too.
         wide = x.new_zeros if weight is None else weight.detach().new_zeros
         running_mean, running_var = wide(channels), wide(channels)
         share = 0.0

@@ -1,4 +1,4 @@
-"""How maps of features `[N, C, H, W]` lie in memory, and pooling that keeps none of them."""
+"""Memory formats of feature maps `[N, C, H, W]`, and pooling that stores none of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LARGE_MAP = 8 * 8
-"""Pixels from which on channels-last pays on a CPU (`docs/decisions.md`)."""
+"""Pixels from which channels-last pays off on a CPU (`docs/decisions.md`)."""
 
 
 def format_of(x: Tensor) -> torch.memory_format:
-    """Channels-last or contiguous, as `x` lies in memory."""
+    """The memory format of `x`: channels-last or contiguous."""
     last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
 
@@ -42,7 +42,7 @@ def overruns(layer: nn.Conv2d) -> bool:
 
 
 class AveragePool(nn.AvgPool2d):
-    """Average pooling; for the backward pass it keeps the shape of its input, where torch keeps all of it."""
+    """Average pooling that keeps only its input's shape for the backward pass; torch keeps all the input."""
 
     def forward(self, input: Tensor) -> Tensor:
         pooled: Tensor = _AveragePool.apply(
@@ -70,10 +70,10 @@ class _AveragePool(torch.autograd.Function):
         height, width = ctx.shape[-2:]
         whole = (height % kernel[0], width % kernel[1], *padding) == (0, 0, 0, 0)
         if kernel == stride and whole and divisor is None:
-            # Every pixel is in one window: copies of its gradient, where torch clears first and then adds.
+            # Every pixel is in one window, so its gradient is copied; torch would clear first and then add.
             spread = F.interpolate(grad / math.prod(kernel), size=(height, width), mode="nearest")
             return spread, *(None for _ in ctx.options)
-        # Its shape and strides are looked at, its values not.
+        # Only its shape and strides are used, not its values.
         x = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=ctx.format)
         grad = grad.contiguous(memory_format=ctx.format)
         return torch.ops.aten.avg_pool2d_backward(grad, x, *ctx.options), *(None for _ in ctx.options)

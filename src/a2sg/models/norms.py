@@ -21,7 +21,7 @@ class TimeMeanBatchNorm(TdBatchNorm):
     def _merged(
         self, current: Tensor, held: tuple[int, int], steps: int, added: bool
     ) -> tuple[Tensor, Norm] | None:
-        if added:  # the sum differs from step to step, and would be normalised at each
+        if added:  # the sum differs from step to step, so it would be normalised at each step
             return None
         mean, size = current.unflatten(0, held).mean(0), (1, held[1])
         return mean, norm_of(self.bn, mean, size)

@@ -1,4 +1,4 @@
-"""What every network gets, whatever its architecture, and the registry of networks."""
+"""The settings that every network gets, whatever its architecture, and the registry of networks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def neuron_factory(
     window: float | None,
     options: Mapping[str, Any] | None,
 ) -> Callable[..., nn.Module]:
-    """What makes the neurons of a network; arguments as in `a2sg.create_model`.
+    """The function that makes the neurons of a network; arguments as in `a2sg.create_model`.
 
     Raises:
         InputError: for an unknown name, or an option that the neuron does not take.

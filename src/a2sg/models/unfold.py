@@ -22,9 +22,9 @@ from a2sg.neuron import IntegerLIF, SpikingNeuron
 from a2sg.window.site import require_module
 
 NOT_AFFINE = {f"torch.nn.modules.{name}" for name in ("activation", "normalization", "instancenorm")}
-"""Where torch has the layers that take the mean current."""
+"""Modules of torch with the layers that take the mean current."""
 LARGEST_CHANGE = 1e-3
-"""Of outputs, relative to their mean size: a spike at a threshold changes less, a wrong unfolding more."""
+"""Tolerance of outputs, relative to their mean size: a flipped spike changes less, a wrong unfolding more."""
 
 
 def unfold(model: nn.Module, example: Tensor | None = None) -> nn.Module:
@@ -157,7 +157,7 @@ class _Shown(nn.Module):
 
 
 def _replaced(module: nn.Module, substeps: int) -> nn.Module:
-    """`module` for T · D steps, changed in place where it need not be replaced itself."""
+    """`module` for T · D steps, changed in place unless it must itself be replaced."""
     if isinstance(module, IntegerLIF):
         return _Binary(module)
     if isinstance(module, Frames):

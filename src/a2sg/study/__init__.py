@@ -1,1 +1,1 @@
-"""What a network does: numbers (`measure`), one batch looked at (`inspect`), runs analysed (`report`)."""
+"""What a network does: numbers (`measure`), a look at one batch (`inspect`), analysis of runs (`report`)."""

@@ -1,4 +1,4 @@
-"""What all results share: when and with what they were made, pictures as bytes, files put into a folder."""
+"""Common to all results: date and versions, pictures as bytes, writing files into a folder."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def made() -> dict[str, Any]:
 
 
 def versions(facts: Mapping[str, Any]) -> str:
-    """Those of `made`, in words."""
+    """The date and versions of `made`, in words."""
     return ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
 
 
 def framed(
     rows: int, columns: int, width: float, height: float, dpi: int, **options: Any
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of so many inches with panels in a grid; options are those of `Figure.subplots`."""
+    """A figure, its size in inches, with panels in a grid; options are those of `Figure.subplots`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
@@ -60,12 +60,12 @@ def drawn(figure: Figure, kind: str) -> bytes:
 
 
 def as_json(content: Mapping[str, Any]) -> bytes:
-    """Plain data, for people to read, too."""
+    """Plain data as JSON that people can read too."""
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def put(folder: Path, content: Mapping[str, bytes]) -> list[Path]:
-    """Write files, by their names, into a folder that is made if it is not there: all of them or none.
+    """Write files, by name, into a folder, which is created if necessary: all of them or none.
 
     Raises:
         InputError: if the folder cannot be written.

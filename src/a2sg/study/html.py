@@ -54,12 +54,12 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def folded(summary: str, *parts: str) -> str:
-    """What is shown once it is asked for."""
+    """Content that is folded until it is clicked."""
     return f"<details><summary>{escape(summary)}</summary>{''.join(parts)}</details>"
 
 
 def table(heads: Iterable[str], lines: Iterable[Sequence[str]], longest: int | None = None) -> str:
-    """Cells below heads; scrolls by itself where it is wider than the page, folded if longer than that."""
+    """Headers and cells; scrolls if it is wider than the page, and is folded if it is longer than given."""
     lines = list(lines)
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)

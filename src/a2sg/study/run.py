@@ -1,4 +1,4 @@
-"""Trained runs, opened: the one place where a study meets training."""
+"""Opens trained runs: the only place where `study` uses `training`."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Run:
 
     @cached_property
     def epochs(self) -> list[int]:
-        """After which of them, from 1, the network can be looked at, ascending; the last is always there."""
+        """The epochs, counted from 1, whose weights were kept, ascending; the last one always is."""
         from a2sg.training.run import kept_epochs
 
         return sorted({*kept_epochs(self.folder), self.config.epochs})
 
     @contextmanager
     def at(self, epoch: int) -> Iterator[None]:
-        """The network as it was after one of the `epochs`, while the context lasts.
+        """The network as it was after one of the `epochs`, inside this context.
 
         Raises:
             InputError: if these weights cannot be read.
@@ -83,7 +83,7 @@ def run_history(folder: str | Path, searches: int = 1000) -> list[HistoryPoint]:
 
     Args:
         folder: of the run.
-        searches: of how many at most; of a run with more, evenly over its training.
+        searches: at most this many; if a run has more, they are evenly spread over its training.
 
     Raises:
         InputError: if the folder holds no `windows.csv`, or it has no rows.
@@ -101,7 +101,7 @@ def run_history(folder: str | Path, searches: int = 1000) -> list[HistoryPoint]:
 
 
 def usual_loss(task: str = "classification") -> Callable[[Tensor, Tensor], Tensor]:
-    """What a network without a run is judged by: cross-entropy of its mean output, or its squared error."""
+    """The loss of a network without a run: cross-entropy of its mean output, or its squared error."""
     from a2sg.training.losses import MeanLoss
     from a2sg.training.regression import MSELoss
 

@@ -1,4 +1,4 @@
-"""What `a2sg inspect` looks at: a run with its data, or a fresh network with data that fit."""
+"""The network that `a2sg inspect` inspects: a run with its data, or a fresh network with suitable data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, a batch for it, and how both are called."""
+    """A network, a batch for it, and the names of both."""
 
     model: nn.Module
     batch: Batch
@@ -37,7 +37,7 @@ class Subject:
     facts: dict[str, str]
 
     def inspect(self, device: torch.device) -> Inspection:
-        """Inspect it in training mode, as its gradients are those of training."""
+        """Inspect it in training mode, so that its gradients are those of training."""
         images, labels = self.batch
         model = self.model.to(device).train()
         found = inspect(model, (images.to(device), labels.to(device)), self.loss)
@@ -45,7 +45,7 @@ class Subject:
 
 
 def find_subject(name: str, data: str | None, size: int, steps: int | None, seed: int) -> Subject:
-    """What a name on the command line stands for.
+    """The network and batch that a name on the command line stands for.
 
     Args:
         name: a model of `a2sg.list_models()`, or a run folder.
@@ -76,7 +76,7 @@ def find_subject(name: str, data: str | None, size: int, steps: int | None, seed
 
 
 def _named(model: nn.Module, name: str, batch: Any, data: str, loss: Loss) -> Subject:
-    """A subject, and what it is called."""
+    """A subject, and its name."""
     samples = f"{len(batch[1])} training samples of {data}"
     return Subject(model, batch, loss, {"model": name, "batch": samples})
 
@@ -114,7 +114,7 @@ def _on_data(name: str, data_name: str, size: int, steps: int, seed: int) -> Sub
 
 
 def training_batches(data: ImageData, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Samples for training, as evaluation sees them and networks take them: one pass, in the order of a seed.
+    """Training samples, prepared as in evaluation, ready for a network: one pass, in the order of a seed.
 
     Args:
         data: a data set, such as that of `a2sg.training.run.load_run`.
@@ -133,7 +133,7 @@ def training_batches(data: ImageData, size: int, seed: int) -> Iterator[tuple[Te
 
 @torch.no_grad()
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    """What the model gives for one of the samples."""
+    """The model's output for one of the samples."""
     one = images[:1] if images.dim() == 4 else images[:, :1]
     logits: Tensor = model.eval()(one)
     return logits

@@ -1,4 +1,4 @@
-"""How numbers stand in tables."""
+"""Formats of numbers in tables."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def number(value: float | None) -> str:
 
 
 def with_error(value: float | None, error: float | None) -> str:
-    """A number and its standard error, where it has one that is not 0."""
+    """A number and its standard error, if it has one that is not 0."""
     return number(value) + (f" ± {number(error)}" if error else "")

@@ -1,4 +1,4 @@
-"""Small charts as text of SVG or HTML, which stands in a page as it is."""
+"""Small charts as SVG or HTML text, to be put into a page unchanged."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ COLOURS = {"boxcar": "#0072B2", "triangle": "#D55E00", "asymmetric": "#009E73"}
 
 
 def bars(rows: Iterable[tuple[str, str, float, str]], mark: float) -> str:
-    """A bar for each row, with words beside it; narrow screens show these below the bar.
+    """A bar for each row, with text beside it, or below it on narrow screens.
 
     Args:
         rows: name, kind (a class of the page's style), share from 0 to 1, and words.
-        mark: a share that every bar is marked at.
+        mark: a share at which every bar has a mark.
     """
     drawn = (
         f'<div class="bar {kind}"><b>{escape(name)}</b>'
@@ -33,8 +33,8 @@ def bars(rows: Iterable[tuple[str, str, float, str]], mark: float) -> str:
 def histogram(counts: Sequence[int], edges: Sequence[float], window: float, title: str) -> str:
     """Potentials about the threshold, with a window shaded.
 
-    The counts are those below the lowest edge, between the edges, which are ascending and stand on either
-    side of the threshold, and from the highest on: `2 len(edges) + 2` of them.
+    There are `2 len(edges) + 2` counts: below the lowest edge, between the edges, and from the highest on.
+    The edges are ascending distances, on either side of the threshold.
     """
     inner, reach, floor = counts[1:-1], edges[-1], HEIGHT - MARGIN
     top, across = max(*inner, 1), WIDTH / len(inner)
@@ -62,7 +62,7 @@ def curves(
     best: float | None,
     title: str,
 ) -> str:
-    """Scores by window, ascending, a line for each shape; the last is the layer's own, and others stand back.
+    """Scores by window, ascending, a line for each shape; the last, the layer's own, is emphasised.
 
     The window in use is marked, and the best one of the layer's own shape if there is one.
     """

@@ -1,4 +1,4 @@
-"""What an inspection found, as plain data: those who draw it, print it or write it know no more."""
+"""The results of an inspection as plain data: all that drawing, printing and writing them need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from a2sg.study.measure.gain import Gains
 
 @dataclass(frozen=True)
 class InspectionData:
-    """The data of an `Inspection`, where they are described."""
+    """The data of an `Inspection`, which describes them."""
 
     layers: dict[str, LayerDiagnosis]
     gains: Gains
@@ -27,7 +27,7 @@ class InspectionData:
         return answer(self.verdicts, self.gains)
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers as plain data, as `inspection.json` has them."""
+        """All numbers as plain data, as in `inspection.json`."""
         return {
             **self.facts,
             "answer": self.answer,

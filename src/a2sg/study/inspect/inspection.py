@@ -19,7 +19,7 @@ from a2sg.study.measure.objective import Batch, Forward, Loss
 from a2sg.study.measure.probe import Look, probe
 
 REACH = 2
-"""The histogram goes this many times as far as the widest window."""
+"""The histogram extends this many times as far as the widest window."""
 
 
 def inspect(

@@ -1,4 +1,4 @@
-"""What an inspection found, as a page that opens from the disk and loads nothing."""
+"""The results of an inspection as a page that opens from the disk and loads nothing."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _layer(found: InspectionData, layer: LayerDiagnosis, gain: LayerGain) -> str
 
 
 def _over_least(scores: Sequence[float | None]) -> list[float | None]:
-    """SGV as a multiple of its least, so that shapes of different heights can be put side by side."""
+    """SGV as a multiple of its least, so that shapes of different heights can be compared."""
     least = min((score for score in scores if score), default=None)
     return [None if score is None or least is None else score / least for score in scores]
 

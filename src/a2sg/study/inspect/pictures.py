@@ -1,4 +1,4 @@
-"""What an inspection found, as pictures: all layers at a glance."""
+"""The results of an inspection as pictures: all layers at a glance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an inspection found, as a table: plain text, and in colour for a terminal."""
+"""The results of an inspection as a table: plain text, and in colour for a terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEADERS = {
     "TGC": "of δ at the steps before T; the largest is best",
     "best": "best windows by SGV and TGC, of those tried",
 }
-"""Columns, and what they are."""
+"""Columns, and their descriptions."""
 
 MARKS: dict[Level, str] = {"problem": "!", "note": "-", "fine": "+"}
 STYLES: dict[Level, str] = {"problem": "red", "note": "yellow", "fine": "green"}
@@ -35,7 +35,7 @@ QUESTION = "Is the network all right?"
 GAP = 2
 """Characters between columns."""
 WIDTH = 110
-"""Columns where the output is no terminal."""
+"""Characters per line if the output is not a terminal."""
 
 
 def rows(found: InspectionData, by_step: bool = False) -> Iterator[list[str]]:
@@ -120,10 +120,10 @@ def show(found: InspectionData, by_step: bool = False) -> None:
 
 
 def fitting(lines: Sequence[Sequence[str]], width: int) -> list[list[int]]:
-    """Columns that fit beside each other, group by group; each group begins with the first column.
+    """Columns that fit side by side, group by group; each group begins with the first column.
 
     Args:
-        lines: cells, the heads among them.
+        lines: cells, including the headers.
         width: of the terminal, in characters.
     """
     first, *others = (max(map(len, column)) + GAP for column in zip(*lines, strict=True))

@@ -12,7 +12,7 @@ from a2sg.study.measure.gain import COURSES, Gains
 FEW = 0.1
 """Fewer elements than this with a gradient are a problem."""
 ENOUGH = 0.3
-"""The window that is proposed then is the smallest that holds this share of the potentials."""
+"""The window proposed in that case is the smallest that holds this share of the potentials."""
 SCARCE = 0.02
 """Fewer elements than this with a gradient at one step are worth a note."""
 DEAD = 0.5
@@ -24,10 +24,10 @@ ALL = 0.95
 SHRINKS, GROWS = 0.1, 10.0
 """Norms of the gradient, as a multiple of the next layer's, beyond which they vanish or explode."""
 LESS_SGV, MORE_TGC = 0.1, 0.05
-"""What another window has to gain, of SGV and in TGC, to be told."""
+"""Least improvement, of SGV and in TGC, for which another window is reported."""
 
 EFFECTS = ("nothing arrives",)
-"""Rules about what another layer has caused."""
+"""Rules about effects of another layer."""
 
 Level = Literal["problem", "note", "fine"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -167,7 +167,7 @@ def _flow(layer: LayerDiagnosis) -> Iterator[Rule]:
 
 
 def _scores(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Rule]:
-    """What SGV and TGC say of the windows: not that others train better."""
+    """What SGV and TGC say about the windows; not that others train better."""
     gains, best = [], []
     for step in layer.steps:
         own = step.own
