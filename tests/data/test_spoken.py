@@ -69,7 +69,7 @@ def test_other_files_and_options_are_told(tmp_path):
     for options, message in (
         ({"units": 701}, "units must be at most 700"),
         ({"by": "size"}, "unknown by 'size'"),
-        ({"source": str(tmp_path / "nowhere")}, "must be a folder"),
+        ({"source": str(tmp_path / "nowhere")}, "there is no folder"),
     ):
         with pytest.raises(InputError, match=message):
             create_data("shd", **{"source": str(tmp_path), **options})

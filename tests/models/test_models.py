@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 import a2sg
 from a2sg.errors import InputError
-from a2sg.models import create_model, describe_models, list_models
+from a2sg.models import MODELS, create_model, describe_models, list_models
 from a2sg.models.layers import Frames, PerStep, SpikingLayer, TdBatchNorm, per_step
 from a2sg.neuron import NEURONS, SpikingNeuron
 from a2sg.surrogate import Boxcar, Triangle
@@ -67,7 +67,8 @@ def test_images_need_not_be_square(name):
 def test_every_model_is_among_the_names_of_a_test_file():
     modules = [importlib.import_module(file.stem) for file in Path(__file__).parent.glob("test_*.py")]
     tested = {name for module in modules for name in getattr(module, "NAMES", ())}
-    assert tested == set(list_models())
+    ours = {name for name in list_models() if MODELS[name].__module__.startswith("a2sg.")}
+    assert tested == ours  # those of evidence/ are registered too, where its tests run in this process
 
 
 def by_hand(model, images):

@@ -103,7 +103,7 @@ def fit(config, callback, tmp_path):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_an_ordinary_iteration_asks_the_device_for_nothing(name, tmp_path, monkeypatch):
-    for module in ("training.task", "guard.buffers", "guard.steps", "guard.tally"):
+    for module in ("training.task", "training.losses", "guard.buffers", "guard.steps", "guard.tally"):
         monkeypatch.setattr(f"a2sg.{module}.answers_at_once", lambda device: False)
     monkeypatch.setattr(
         "a2sg.training.task.build_optimizer",

@@ -100,7 +100,7 @@ class LayerProbe(Observer):
     """An observer that keeps the statistics of each step during backward passes."""
 
     def __init__(self, site: Site, look: Look, seen: list[LayerProbe]) -> None:
-        super().__init__(site.steps, look.windows[:0], None, "spike")
+        super().__init__(site.steps, look.windows[:0], None, "full")
         self.look = look
         self.sees_time = not isinstance(site, SpikeSite)
         self.gate: Gate | None = None
