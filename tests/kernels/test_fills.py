@@ -5,7 +5,7 @@ import torch
 
 from a2sg.adopt.gates import Multiples
 from a2sg.adopt.sums import of_multiples
-from a2sg.kernels import Gate, compiled_sums, fills, sums, triton_sums
+from a2sg.kernels import Gate, compiled_sums, fills, sums, triton_bins, triton_sums
 from a2sg.kernels.compilers import missing
 from a2sg.kernels.fuse import FusionError
 from a2sg.kernels.sums import Observation, Sums
@@ -31,7 +31,14 @@ ALL = [
         id="triton",
         marks=pytest.mark.skipif(not available("cpu"), reason="triton is not interpreted"),
     ),
+    pytest.param(
+        triton_bins.fill,
+        id="triton by gap",
+        marks=pytest.mark.skipif(not available("cpu"), reason="triton is not interpreted"),
+    ),
 ]
+BY_GAP = (sums.binned, triton_bins.fill)
+"""For the spike path at one threshold."""
 
 
 def shown(size, dtype=torch.float32, *, carried=False, known=STEPS - 1, thresholds=(1.0,), shape=None):
@@ -59,8 +66,8 @@ def table(fill, seen, windows):
 @pytest.mark.parametrize(("carried", "levels"), [(False, (1.0,)), (True, (1.0,)), (False, LEVELS)])
 @pytest.mark.parametrize("fill", ALL)
 def test_every_step_has_the_sums_of_brute_force(fill, carried, levels, known):
-    if fill is sums.binned and (carried or len(levels) > 1):
-        pytest.skip("binned is for the spike path at one threshold")
+    if fill in BY_GAP and (carried or len(levels) > 1):
+        pytest.skip("for the spike path at one threshold")
     case = BY_NAME["asymmetric"]
     seen, windows = (
         shown(333, carried=carried, known=known, thresholds=levels, shape=case.shape),
@@ -77,9 +84,9 @@ def test_every_step_has_the_sums_of_brute_force(fill, carried, levels, known):
 @pytest.mark.parametrize("size", [1, 1000, 2048])
 @pytest.mark.parametrize("fill", ALL)
 def test_steps_at_once_are_steps_one_by_one_to_the_bit(fill, size):
-    """But for a matrix product, which torch may add up in another order for more of them."""
+    """But for a matrix product, which torch may add up in another order for more of them, and for queues."""
     seen, windows = shown(size), candidates()
-    rel = 1e-12 if fill is sums.blocked else 0
+    rel = {sums.blocked: 1e-12, triton_bins.fill: 1e-5}.get(fill, 0)
     together = table(fill, seen, windows)
     for k in range(STEPS):
         alone = seen.steps(slice(k, k + 1))
@@ -144,6 +151,7 @@ def called(monkeypatch):
     names = []
     for module, name in (
         (triton_sums, "fill"),
+        (triton_bins, "fill"),
         (compiled_sums, "fill"),
         (fills, "blocked"),
         (fills, "binned"),
@@ -186,6 +194,19 @@ def test_the_way_on_a_gpu_is_a_kernel_for_every_neuron(monkeypatch, way, gate):
     monkeypatch.setattr(fills, "missing", lambda _: "no compiler")
     table(way, seen, windows)
     assert names == ["triton_sums.fill", "compiled_sums.fill", "fills.blocked"]
+
+
+def test_on_a_gpu_many_windows_of_a_straight_line_are_summed_by_gap(monkeypatch):
+    monkeypatch.setattr(fills, "available", lambda device: device == "meta")
+    names = called(monkeypatch)
+    seen, windows = shown(10), candidates().to("meta")
+    seen = Observation(
+        Gate(Asymmetric(), (1.0,)), *(None if part is None else part.to("meta") for part in seen[1:])
+    )
+    table(fills.kernel, seen, windows)
+    table(fills.kernel, seen, windows[:, : fills.MANY - 1])
+    table(fills.kernel, seen._replace(gate=Gate(Arctan(), (1.0,))), windows)
+    assert names == ["triton_bins.fill", "triton_sums.fill", "triton_sums.fill"]
 
 
 def test_where_compiling_fails_it_is_told_once_and_not_tried_again(monkeypatch, caplog):

@@ -14,8 +14,17 @@ import pytest
 import torch
 
 import a2sg
-from a2sg.kernels import Dynamics, Gate, reference, sums, triton_constants, triton_neuron, triton_sums
-from a2sg.kernels.drive import POTENTIAL, Arriving, Drive
+from a2sg.kernels import (
+    Dynamics,
+    Gate,
+    reference,
+    sums,
+    triton_bins,
+    triton_constants,
+    triton_neuron,
+    triton_sums,
+)
+from a2sg.kernels.drive import POTENTIAL, Affine, Arriving, Drive
 from a2sg.kernels.reference import REFERENCE
 from a2sg.kernels.sums import Observation, Sums
 from a2sg.kernels.triton_neuron import TRITON
@@ -120,6 +129,76 @@ def test_every_neuron_is_the_reference(device, monkeypatch, reset, detach, order
     spikes, _, grads = check(Problem(reset, detach, order, steps), device)
     assert 0 < spikes.mean() < 1
     assert (grads.current != 0).any()
+
+
+FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
+
+
+@pytest.mark.parametrize("order", ["field", "scaled"])
+@pytest.mark.parametrize("held", [1, 3], ids=["shared", "own"])
+@pytest.mark.parametrize("addend", [None, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_input_is_normalised_and_the_shortcut_added_in_the_kernel(
+    device, form, dtype, addend, held, order
+):
+    if held == 1 and addend is not None:
+        pytest.skip("steps that share a current have no shortcut")
+    generator = torch.Generator().manual_seed(7)
+    wide, size = POTENTIAL[dtype], (2, 6, 3, 5)
+
+    def draw(*shape, dtype=wide):
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).to(device)
+
+    current = draw(held * size[0], *size[1:], dtype=dtype).contiguous(memory_format=FORMATS[form])
+    affine = Affine(1 + 0.3 * draw(6), 0.5 + 0.3 * draw(6), (held, size[0]))
+    shortcut = None if addend is None else draw(3, *size, dtype=addend)
+    decay = torch.tensor(0.9, dtype=wide, device=device)
+    drive = Drive(current, 3, decay, None, affine, shortcut)
+    window, dynamics = (0.3 + draw(3).abs()).float(), Problem(order=order).dynamics()
+    found, expected = TRITON.forward(drive, dynamics), REFERENCE.forward(drive, dynamics)
+    assert torch.equal(found.spikes, expected.spikes)
+    assert torch.equal(found.final, expected.final)
+    assert TRITON.forward(drive, dynamics, want_final=False).final is None
+    back = (Arriving(draw(3, *size, dtype=dtype)), drive._replace(plan=found.plan), window, dynamics)
+    grads = TRITON.backward(*back, decay_needs_grad=True)
+    wanted = REFERENCE.backward(*back[:1], drive, *back[2:], decay_needs_grad=True)
+    tolerance = {torch.bfloat16: 2e-2, torch.float32: 2e-5, torch.float64: 1e-11}[dtype]
+    torch.testing.assert_close(
+        grads.current.double().reshape(wanted.current.shape),
+        wanted.current.double(),
+        rtol=tolerance,
+        atol=tolerance,
+    )
+    torch.testing.assert_close(grads.decay, wanted.decay, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kept", [32, 0])
+@pytest.mark.parametrize("gradient", ["spike", "full"])
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_watcher_is_shown_what_the_reference_shows(device, monkeypatch, dtype, reset, gradient, kept):
+    monkeypatch.setattr(triton_neuron, "KEPT", kept)
+    problem = Problem(reset, dtype=dtype)
+    current, decay, initial, window, *arriving = problem.tensors(device)
+    drive, dynamics, shown = Drive(current, 3, decay, initial), problem.dynamics(), []
+
+    class Watcher:
+        def watch(self, gate, window, fill):
+            assert gate == dynamics.gate
+            return shown.append
+
+    watcher = Watcher()
+    watcher.gradient = gradient
+    for backend in (TRITON, REFERENCE):
+        backend.backward(Arriving(*arriving), drive, window, dynamics, watcher=watcher)
+    mine, wanted = shown
+    assert (mine.carry is None) == (gradient == "spike")
+    for found, expected in zip(mine, wanted, strict=True):
+        if isinstance(found, torch.Tensor):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        else:
+            assert found == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -293,12 +372,47 @@ def assert_same_sums(table, expected, rel):
     assert ((table - expected).abs() <= rel * size).all()
 
 
+def tables(seen, candidates):
+    """Of both ways to sum, where the second supports the observation."""
+    found = [table_of(triton_sums.fill, seen, candidates)]
+    return found + ([table_of(triton_bins.fill, seen, candidates)] if triton_bins.takes(seen) else [])
+
+
 def check_sums(gate, parts, candidates):
-    candidates = candidates.to(parts[0].device)
-    table = table_of(triton_sums.fill, Observation(gate, *parts), candidates)
+    candidates, seen = candidates.to(parts[0].device), Observation(gate, *parts)
+    expected = table_of(sums.blocked, seen, candidates)
     rel = 1e-11 if parts[0].dtype == torch.float64 else 1e-6
-    assert_same_sums(table, table_of(sums.blocked, Observation(gate, *parts), candidates), rel)
+    for table in tables(seen, candidates):
+        assert_same_sums(table, expected, rel)
     return table
+
+
+def test_straight_lines_are_summed_by_gap(device):
+    u, g, c, r = layer(device)
+    line = Gate(Asymmetric(), (1.0,))
+    assert triton_bins.takes(Observation(line, u, g, None, r))
+    assert not triton_bins.takes(Observation(line, u, g, c, r))
+    assert not triton_bins.takes(Observation(line, u.double(), g.double(), None, None))
+    assert not triton_bins.takes(Observation(Gate(Asymmetric(), LEVELS), u, g, None, r))
+    assert not triton_bins.takes(Observation(Gate(Sigmoid(), (1.0,)), u, g, None, r))
+
+
+@pytest.mark.parametrize("shape", [Boxcar(), Triangle(area="unit"), Asymmetric(bias=0.8), Valley()])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_gradients_of_any_type_are_summed_by_gap(device, shape, dtype):
+    u, g, _, r = layer(device, (40, 33))
+    check_sums(Gate(shape, (1.0,)), (u, g.to(dtype), None, r), CANDIDATES)
+
+
+def test_a_window_that_holds_only_its_edge(device):
+    """Where f almost vanishes on all that a window holds."""
+    u = torch.tensor([0.5005, 1.499, 5.0], device=device)
+    g = torch.tensor([1.0, -2.0, 3.0], device=device)
+    candidates = torch.tensor([0.5, 0.4], dtype=torch.float64).float().double().to(device)
+    seen = Observation(Gate(Triangle(), (1.0,)), u, g, None, None)
+    expected = table_of(sums.blocked, seen, candidates)
+    for table in tables(seen, candidates):
+        torch.testing.assert_close(table, expected, rtol=1e-2, atol=1e-12)
 
 
 @PROFILES
@@ -336,7 +450,10 @@ def test_layers_of_very_different_blocks_add_up(device):
 @pytest.mark.parametrize("programs", [1, 4096])
 def test_sums_of_any_number_of_elements(device, monkeypatch, size, programs):
     monkeypatch.setattr(triton_sums, "PROGRAMS", programs)  # one that goes through all blocks, or one each
-    check_sums(Gate(Asymmetric(bias=0.8), (1.0,)), layer(device, size), CANDIDATES)
+    monkeypatch.setattr(triton_bins, "PROGRAMS", programs)
+    u, g, c, r = layer(device, size)
+    for carry in (c, None):
+        check_sums(Gate(Asymmetric(bias=0.8), (1.0,)), (u, g, carry, r), CANDIDATES)
 
 
 @pytest.mark.parametrize("shape", [Boxcar(), Triangle(area="unit"), Sigmoid()])
@@ -346,6 +463,8 @@ def test_elements_wait_until_there_is_a_block_of_them(device, monkeypatch, shape
     """One program goes through many blocks, of which the widest window holds much, or little."""
     monkeypatch.setattr(triton_sums, "PROGRAMS", 1)
     monkeypatch.setattr(triton_sums, "BLOCK", 64)
+    for name, value in (("PROGRAMS", 1), ("FULL", 64), ("BLOCK", 32), ("TILE", 4)):
+        monkeypatch.setattr(triton_bins, name, value)
     u, g, _, r = layer(device, (64 * 21 + 5,))
     check_sums(Gate(shape, thresholds), (1 + spread * (u - 1), g, None, r), CANDIDATES)
 
@@ -371,11 +490,12 @@ def test_equal_gradients_give_equal_sums(device):
     u = 1 + (8 * (u - 1)).round() / 8
     candidates = torch.tensor([0.3, 0.31, 0.34, 0.4, 0.45], dtype=torch.float64).float().double().to(device)
     seen = Observation(Gate(Boxcar(), (1.0,)), u, g, c, r)
-    table = table_of(triton_sums.fill, seen, candidates)
-    assert torch.equal(table[:3], table[:1].expand(3, -1))
-    assert torch.equal(table[3:], table[3:4].expand(2, -1))
-    assert not torch.equal(table[0], table[3])
-    assert torch.equal(table_of(triton_sums.fill, seen, candidates), table)
+    for shown in (seen, seen._replace(carry=None)):
+        for table in tables(shown, candidates):
+            assert torch.equal(table[:3], table[:1].expand(3, -1))
+            assert torch.equal(table[3:], table[3:4].expand(2, -1))
+            assert not torch.equal(table[0], table[3])
+        assert all(map(torch.equal, tables(shown, candidates), tables(shown, candidates)))
 
 
 def test_all_zero_gradients(device):
@@ -391,9 +511,11 @@ def test_a_gradient_that_is_not_finite_shows_at_every_candidate(device, bad, whe
     parts = dict(zip(("potential", "upstream", "carry", "later"), layer(device), strict=True))
     parts["potential"][at] = 50.0  # far outside every window
     parts[where][at] = bad
-    table = table_of(triton_sums.fill, Observation(Gate(Triangle(), (1.0,)), **parts), CANDIDATES.to(device))
+    if where != "carry":
+        parts["carry"] = None
     shown = [Sums.CROSS, Sums.LATER] if where == "later" else [Sums.DELTA, Sums.ABS, Sums.SQUARE]
-    assert not table[:, shown].isfinite().any()
+    for table in tables(Observation(Gate(Triangle(), (1.0,)), **parts), CANDIDATES.to(device)):
+        assert not table[:, shown].isfinite().any()
 
 
 @pytest.fixture
@@ -402,8 +524,11 @@ def ahead(request, monkeypatch, tmp_path):
         pytest.skip("TRITON_INTERPRET=1 is set: nothing would be compiled")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     stand_ins = {}
-    neuron, sums_of = triton_constants.kernels(), triton_constants.sum_kernels()
-    names = {neuron: ("forward_kernel", "backward_kernel"), sums_of: ("sums_kernel", "add_kernel")}
+    names = {
+        triton_constants.kernels(): ("forward_kernel", "backward_kernel"),
+        triton_constants.sum_kernels(): ("sums_kernel", "add_kernel"),
+        triton_constants.bin_kernels(): ("moments_kernel", "windows_kernel"),
+    }
     for module, kernels in names.items():
         for name in kernels:
             stand_ins[name] = Ahead(getattr(module, name), request.param)
@@ -444,6 +569,18 @@ def test_the_sums_compile_for_a_gpu(ahead, dtype, shape):
         table_of(triton_sums.fill, Observation(Gate(shape, LEVELS), u, g, carry, later), CANDIDATES)
         assert ahead["sums_kernel"].made.asm["cubin"]
         assert ahead["add_kernel"].made.asm["cubin"]
+
+
+@pytest.mark.parametrize("shape", [Boxcar(), Asymmetric(area="unit")])
+@pytest.mark.parametrize("count", [1, 101, 112])
+@pytest.mark.parametrize("ahead", [80, 90], indirect=True)
+def test_the_sums_by_gap_compile_for_a_gpu(ahead, shape, count):
+    u, g, _, r = layer("cpu")
+    candidates = torch.linspace(0.2, 1.0, count, dtype=torch.float64)
+    for upstream, later in ((g, None), (g.bfloat16(), r)):
+        table_of(triton_bins.fill, Observation(Gate(shape, (1.0,)), u, upstream, None, later), candidates)
+        assert ahead["moments_kernel"].made.asm["cubin"]
+        assert ahead["windows_kernel"].made.asm["cubin"]
 
 
 def test_a_neuron_takes_the_kernels_when_asked_to(device):

@@ -12,11 +12,12 @@ from torch import Tensor
 from a2sg.errors import InputError
 from a2sg.kernels.backend import Backend
 from a2sg.kernels.compiled import COMPILED
-from a2sg.kernels.compilers import UNROLLED, missing
+from a2sg.kernels.compilers import missing
 from a2sg.kernels.drive import Drive
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import FusionError
 from a2sg.kernels.reference import REFERENCE
+from a2sg.kernels.triton_constants import available
 from a2sg.kernels.triton_neuron import TRITON
 from a2sg.kernels.work import Work
 
@@ -39,10 +40,10 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
 
     On a CPU `auto` starts to compile once a kind of neuron has done `WORTH_COMPILING`, so that a short run
     never waits for a compiler, and a long one loses no more than the time of a compilation. Both backends
-    give the same spikes there. On a GPU it compiles at once. The Triton kernels are used only on request;
-    neurons whose threshold is a tensor, or whose decay differs by channel, are compiled instead, and the log
-    says so once. Beyond `UNROLLED` steps nothing is compiled: `auto` uses the Triton kernels if they can run,
-    else the reference.
+    give the same spikes there. On a GPU it uses the Triton kernels for the neurons that they support, and
+    compiles the others at once. If `triton` was requested, neurons whose threshold is a tensor, or whose
+    decay differs by channel, are compiled instead, and the log says so once. Beyond `UNROLLED` steps nothing
+    is compiled.
 
     Raises:
         InputError: if `compiled` or `triton` was requested but cannot run.
@@ -54,19 +55,19 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
         done = work.add(dynamics, drive.steps, current.dtype, drive.neurons * drive.steps)
         if done < WORTH_COMPILING:
             return REFERENCE
+    broken = _broken.get(current.device.type, "")
+    on_gpu = name == "auto" and current.device.type != "cpu"
+    if on_gpu and not (broken or TRITON.obstacle(drive, window, dynamics)):
+        return TRITON
     backend: Backend = TRITON if name == "triton" else COMPILED
     if backend is TRITON and (drive.by_channel or drive.threshold is not None):
         _tell(NOT_IN_TRITON)
         backend = COMPILED
-    reason = backend.obstacle(drive, window, dynamics)
-    if backend is COMPILED:
-        reason = reason or _broken.get(current.device.type, "")
+    reason = backend.obstacle(drive, window, dynamics) or broken
     if not reason:
         return backend
     if name != "auto":
         raise _unusable(name, reason)
-    if drive.steps > UNROLLED and not TRITON.obstacle(drive, window, dynamics):
-        return TRITON  # its kernels loop over steps
     if window.dim() == 1:
         _tell(f"neurons run uncompiled: {reason}")
     return REFERENCE
@@ -81,6 +82,8 @@ def outlook(device: str) -> tuple[BackendName, str]:
     """The backend that `auto` ends up with on a kind of device, and why or when."""
     if obstacle := _broken.get(device) or missing(device):
         return "reference", obstacle
+    if device != "cpu" and available(device):
+        return "triton", "at once; neurons that its kernels do not support are compiled"
     if device == "cpu":
         return "compiled", f"once it has done {WORTH_COMPILING:,} elements times steps; reference until then"
     return "compiled", "at once"
@@ -90,10 +93,10 @@ def give_up(device: torch.device, error: FusionError, name: BackendName) -> Back
     """Stop compiling for a kind of device, since it failed; returns the backend to continue with.
 
     Raises:
-        InputError: if `compiled` was requested.
+        InputError: if `compiled` or `triton` was requested.
     """
     reason = f"compilation failed ({str(error).strip().splitlines()[0]})"
-    if name == "compiled":
+    if name in ("compiled", "triton"):
         raise _unusable(name, reason) from error
     _broken[device.type] = reason
     _tell(f"neurons run uncompiled: {reason}")

@@ -6,14 +6,17 @@ import logging
 
 from torch import Tensor
 
-from a2sg.kernels import compiled_sums, triton_sums
+from a2sg.kernels import compiled_sums, triton_bins, triton_sums
 from a2sg.kernels.compilers import missing
 from a2sg.kernels.fuse import FusionError
-from a2sg.kernels.sums import Observation, binned, blocked
+from a2sg.kernels.sums import Fill, Observation, binned, blocked
 from a2sg.kernels.triton_constants import available
 from a2sg.surrogate import WindowedAffine
 
 log = logging.getLogger("a2sg")
+
+MANY = 8
+"""Candidates from which on sorting the data into the gaps between them pays."""
 
 _broken: set[str] = set()
 """Kinds of devices for which compiling sums has failed in this process."""
@@ -29,15 +32,20 @@ def uncompiled(seen: Observation, candidates: Tensor, table: Tensor) -> None:
 
 
 def kernel(seen: Observation, candidates: Tensor, table: Tensor) -> None:
-    """The Triton kernel if triton is available and it supports the shape; else Inductor's; else `blocked`."""
+    """A Triton kernel if triton is available and one supports the shape; else Inductor's; else `blocked`."""
     device = seen.potential.device.type
-    if available(device) and triton_sums.takes(seen):
-        return triton_sums.fill(seen, candidates, table)
-    if not missing(device) and device not in _broken and compiled_sums.takes(seen):
+    if device not in _broken:
         try:
-            return compiled_sums.fill(seen, candidates, table)
+            return _fastest(seen, candidates.shape[1])(seen, candidates, table)
         except FusionError as error:
             _broken.add(device)
             reason = str(error).strip().splitlines()[0]
             log.warning("sums of candidate windows run uncompiled: %s", reason)
     return blocked(seen, candidates, table)
+
+
+def _fastest(seen: Observation, count: int) -> Fill:
+    device = seen.potential.device.type
+    if available(device) and triton_sums.takes(seen):
+        return triton_bins.fill if count >= MANY and triton_bins.takes(seen) else triton_sums.fill
+    return compiled_sums.fill if not missing(device) and compiled_sums.takes(seen) else blocked

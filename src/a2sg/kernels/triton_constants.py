@@ -57,6 +57,14 @@ def sum_kernels() -> ModuleType:
 
 
 @cache
+def bin_kernels() -> ModuleType:
+    """The kernels for the sums of straight lines; imports triton."""
+    from a2sg.kernels import triton_device_bins
+
+    return triton_device_bins
+
+
+@cache
 def shape_of(surrogate: Surrogate) -> Shape | None:
     """A surrogate's formula and numbers; None if the kernels do not know it, such as a user's own."""
     formula = surrogate.formula()

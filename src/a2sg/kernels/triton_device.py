@@ -96,9 +96,30 @@ def _decay(decay, CELL: tl.constexpr, DTYPE: tl.constexpr):
 
 
 @triton.jit
-def _forward_step(begin, last, v, decay, current, spikes, offsets, inside, CELL: tl.constexpr):
+def _channel(constant, offsets, inside, inner, channels, DTYPE: tl.constexpr):
+    """The number of each neuron's channel; None stays None. Channels change every `inner` neurons."""
+    if constant is None:
+        found = None
+    else:
+        found = tl.load(constant + offsets // inner % channels, mask=inside, other=0.0).to(DTYPE)
+    return found
+
+
+@triton.jit
+def _input(t, size, current, stride, scale, shift, addend, offsets, inside, DTYPE: tl.constexpr):
+    """The current of step t: normalised by `scale` and `shift`, `addend` added, where they are not None."""
+    x = _load(current, t * stride, offsets, inside, DTYPE)
+    if scale is not None:
+        x = x * scale + shift
+    if addend is not None:
+        x += _load(addend, t * size, offsets, inside, DTYPE)
+    return x
+
+
+@triton.jit
+def _forward_step(begin, last, v, x, decay, spikes, offsets, inside, CELL: tl.constexpr):
     """v[t] from v[t-1]; stores s[t], which on the last step is NaN where v[t] is broken (`Trace.output`)."""
-    u = _integrate(v, _load(current, begin, offsets, inside, v.dtype), decay, CELL)
+    u = _integrate(v, x, decay, CELL)
     s = _fire(u, CELL)
     v = _reset(u, s, CELL)
     shown = s + tl.where(last, 0 * v, 0.0)
@@ -109,37 +130,61 @@ def _forward_step(begin, last, v, decay, current, spikes, offsets, inside, CELL:
 @triton.jit
 def forward_kernel(
     current,
+    scale,
+    shift,
+    addend,
     initial,
     decay,
     spikes,
     final,
     size,
+    stride,
+    inner,
+    channels,
     CELL: tl.constexpr,
     STEPS: tl.constexpr,
     UNROLL: tl.constexpr,
     DTYPE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """T steps from `initial` (or None). `decay` is None unless trained."""
+    """T steps from `initial`, of N = `size` neurons.
+
+    Steps of `current` are `stride` apart: N, or 0 if all share one. `scale` and `shift` `[C]` normalise it;
+    `addend` `[T, N]` is added then. `scale` and `shift`, `addend`, `initial` and `final` may be None, and
+    `decay` is unless it is trained.
+    """
     offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = offsets < size
-    stride = tl.full((), size, tl.int64)  # T · N may exceed 32 bits
+    size = tl.full((), size, tl.int64)  # T · N may exceed 32 bits
+    stride = tl.full((), stride, tl.int64)
     decay = _decay(decay, CELL, DTYPE)
+    scale = _channel(scale, offsets, inside, inner, channels, DTYPE)
+    shift = _channel(shift, offsets, inside, inner, channels, DTYPE)
     v = _load(initial, 0, offsets, inside, DTYPE)
     if UNROLL:
         for t in tl.static_range(STEPS):
-            v = _forward_step(t * stride, t == STEPS - 1, v, decay, current, spikes, offsets, inside, CELL)
+            x = _input(t, size, current, stride, scale, shift, addend, offsets, inside, DTYPE)
+            v = _forward_step(t * size, t == STEPS - 1, v, x, decay, spikes, offsets, inside, CELL)
     else:
         for t in range(STEPS):
-            v = _forward_step(t * stride, t == STEPS - 1, v, decay, current, spikes, offsets, inside, CELL)
-    tl.store(final + offsets, v, mask=inside)
+            x = _input(t, size, current, stride, scale, shift, addend, offsets, inside, DTYPE)
+            v = _forward_step(t * size, t == STEPS - 1, v, x, decay, spikes, offsets, inside, CELL)
+    if final is not None:
+        tl.store(final + offsets, v, mask=inside)
 
 
 @triton.jit
-def _again(begin, v, decay, current, offsets, inside, CELL: tl.constexpr):
+def _again(v, x, decay, CELL: tl.constexpr):
     """u[t] and v[t] from v[t-1]."""
-    u = _integrate(v, _load(current, begin, offsets, inside, v.dtype), decay, CELL)
+    u = _integrate(v, x, decay, CELL)
     return u, _reset(u, _fire(u, CELL), CELL)
+
+
+@triton.jit
+def _show(shown, begin, offsets, values, inside):
+    """Store a block unless `shown` is None."""
+    if shown is not None:
+        tl.store(shown + begin + offsets, values, mask=inside)
 
 
 @triton.jit
@@ -151,19 +196,26 @@ def _backward_step(
     decay,
     grad_spikes,
     grad_current,
+    upstreams,
+    deltas,
+    carries,
     offsets,
     inside,
     CELL: tl.constexpr,
     SHAPE: tl.constexpr,
 ):
-    """dL/du[t] and dL/dv[t-1] from u[t] and dL/dv[t]; stores dL/dI[t]."""
+    """dL/du[t] and dL/dv[t-1] from u[t] and dL/dv[t]; stores dL/dI[t], and its parts where they are shown."""
     upstream = _load(grad_spikes, begin, offsets, inside, u.dtype)
     carry = grad_v
     if not CELL.detached:
         upstream -= (CELL.threshold if CELL.soft else u) * grad_v
     if not CELL.soft:
         carry = tl.where(_fire(u, CELL) > 0, 0.0, grad_v)
-    grad_u = upstream * _derivative(u, tl.load(window).to(u.dtype), CELL, SHAPE) + carry
+    delta = upstream * _derivative(u, tl.load(window).to(u.dtype), CELL, SHAPE)
+    _show(upstreams, begin, offsets, upstream, inside)
+    _show(deltas, begin, offsets, delta, inside)
+    _show(carries, begin, offsets, carry, inside)
+    grad_u = delta + carry
     grad_v = decay * grad_u
     grad = grad_v if CELL.scaled else grad_u
     tl.store(grad_current + begin + offsets, grad.to(grad_current.dtype.element_ty), mask=inside)
@@ -175,50 +227,69 @@ def backward_kernel(
     grad_spikes,
     grad_final,
     current,
+    scale,
+    shift,
+    addend,
     initial,
     decay,
     windows,
     potentials,
+    upstreams,
+    deltas,
+    carries,
     grad_current,
     grad_initial,
     grad_decay,
     size,
+    stride,
+    inner,
+    channels,
     CELL: tl.constexpr,
     SHAPE: tl.constexpr,
     STEPS: tl.constexpr,
+    UNROLL: tl.constexpr,
     DTYPE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Recompute u[t], then go back through the T steps.
+    """Recompute u[t], then go back through the T steps; the input is that of `forward_kernel`.
 
-    u[t] is kept in registers if `potentials` is None, else in `potentials` `[T, N]`. `grad_decay` is float64,
-    one number per program. Any of `grad_spikes`, `grad_final`, `initial`, `grad_initial` and `grad_decay` may
-    be None.
+    With UNROLL u[t] is kept in registers, else in `potentials`. What a watcher is shown goes to `potentials`,
+    `upstreams`, `deltas` and `carries` `[T, N]`, each unless it is None. `grad_current` is of the normalised
+    current; `grad_decay` is float64, one number per program. Any of `grad_spikes`, `grad_final`, `initial`,
+    `grad_initial` and `grad_decay` may be None.
     """
     offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = offsets < size
-    stride = tl.full((), size, tl.int64)
+    size = tl.full((), size, tl.int64)
+    stride = tl.full((), stride, tl.int64)
     decay = _decay(decay, CELL, DTYPE)
+    scale = _channel(scale, offsets, inside, inner, channels, DTYPE)
+    shift = _channel(shift, offsets, inside, inner, channels, DTYPE)
     first = _load(initial, 0, offsets, inside, DTYPE)
     grad_v = _load(grad_final, 0, offsets, inside, DTYPE)
     of_decay = tl.zeros([BLOCK], DTYPE)
     v = first
-    if potentials is None:
+    if UNROLL:
         kept = ()
         for t in tl.static_range(STEPS):
-            u, v = _again(t * stride, v, decay, current, offsets, inside, CELL)
+            x = _input(t, size, current, stride, scale, shift, addend, offsets, inside, DTYPE)
+            u, v = _again(v, x, decay, CELL)
             kept = kept + (u,)  # noqa: RUF005 (Triton knows no unpacking)
+            _show(potentials, t * size, offsets, u, inside)
         for back in tl.static_range(STEPS):
-            begin = (STEPS - 1 - back) * stride
+            t = STEPS - 1 - back
             u = kept[STEPS - 1 - back]
             grad_u, grad_v = _backward_step(
-                begin,
-                windows + (STEPS - 1 - back),
+                t * size,
+                windows + t,
                 u,
                 grad_v,
                 decay,
                 grad_spikes,
                 grad_current,
+                upstreams,
+                deltas,
+                carries,
                 offsets,
                 inside,
                 CELL,
@@ -231,16 +302,17 @@ def backward_kernel(
                 else:
                     held = first
                 if CELL.scaled:
-                    held += _load(current, begin, offsets, inside, DTYPE)
+                    held += _input(t, size, current, stride, scale, shift, addend, offsets, inside, DTYPE)
                 of_decay += grad_u * held
     else:
         for t in range(STEPS):
-            u, v = _again(t * stride, v, decay, current, offsets, inside, CELL)
-            tl.store(potentials + t * stride + offsets, u, mask=inside)
+            x = _input(t, size, current, stride, scale, shift, addend, offsets, inside, DTYPE)
+            u, v = _again(v, x, decay, CELL)
+            tl.store(potentials + t * size + offsets, u, mask=inside)
         tl.debug_barrier()  # one thread of the program may read what another wrote
         for back in range(STEPS):
             t = STEPS - 1 - back
-            begin = t * stride
+            begin = t * size
             grad_u, grad_v = _backward_step(
                 begin,
                 windows + t,
@@ -249,16 +321,19 @@ def backward_kernel(
                 decay,
                 grad_spikes,
                 grad_current,
+                upstreams,
+                deltas,
+                carries,
                 offsets,
                 inside,
                 CELL,
                 SHAPE,
             )
             if grad_decay is not None:
-                u = _load(potentials, tl.maximum(begin - stride, 0), offsets, inside, DTYPE)
+                u = _load(potentials, tl.maximum(begin - size, 0), offsets, inside, DTYPE)
                 held = tl.where(begin > 0, _reset(u, _fire(u, CELL), CELL), first)
                 if CELL.scaled:
-                    held += _load(current, begin, offsets, inside, DTYPE)
+                    held += _input(t, size, current, stride, scale, shift, addend, offsets, inside, DTYPE)
                 of_decay += grad_u * held
     if grad_initial is not None:
         tl.store(grad_initial + offsets, grad_v, mask=inside)

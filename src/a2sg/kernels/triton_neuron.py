@@ -7,16 +7,19 @@ multiply-add, exact division), so both give the same spikes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from a2sg.kernels import fills, reference
+from a2sg.kernels import fills
 from a2sg.kernels.drive import POTENTIAL, Arriving, Drive, Gradients, Spikes
 from a2sg.kernels.dynamics import Dynamics
-from a2sg.kernels.layout import layout_of
+from a2sg.kernels.layout import Layout, Place, layout_of
 from a2sg.kernels.triton_constants import Levels, available, kernels, shape_of
-from a2sg.kernels.watch import Watcher
+from a2sg.kernels.triton_launch import launch
+from a2sg.kernels.watch import Steps, Watcher
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -42,6 +45,31 @@ class Cell(Levels):
     scaled: bool
     decay: float | None
     """None for a trained one."""
+
+
+class Plan(NamedTuple):
+    """How one input lies in memory, and what the kernels are compiled for."""
+
+    layout: Layout
+    current: Place
+    """Of the current, and of its gradient unless steps share it."""
+    steps: int
+    inner: int
+    """Neurons next to each other that share a channel."""
+    channels: int
+    wide: torch.dtype
+    """Of potentials."""
+    block: int
+    constants: dict[str, Any]
+
+    @property
+    def programs(self) -> int:
+        """Programs that one launch takes."""
+        return -(-self.layout.size // self.block)
+
+    def buffer(self, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """Memory for `[T, B, ...]`, laid out like the current."""
+        return like.new_empty((self.steps, self.layout.size), dtype=dtype)
 
 
 class Triton:
@@ -71,31 +99,24 @@ class Triton:
         return "" if fits else f"it needs {needs}"
 
     def forward(self, drive: Drive, dynamics: Dynamics, *, want_final: bool = True) -> Spikes:
-        current, decay, initial = _step_by_step(drive)
-        layout = layout_of(current)
-        x = layout.flatten(current)
-        steps, size = x.shape
-        dtype = POTENTIAL[current.dtype]
-        spikes = torch.empty_like(x)
-        final = x.new_empty((1, size), dtype=dtype)
-        block = _block(steps, dtype)
-        with torch.cuda.device_of(x):
-            kernels().forward_kernel[(-(-size // block),)](
-                x,
-                None if initial is None else layout.flatten(initial[None]),
-                decay if isinstance(decay, Tensor) else None,
-                spikes,
-                final,
-                size,
-                CELL=_cell(decay, dynamics),
-                STEPS=steps,
-                UNROLL=steps <= KEPT,
-                DTYPE=_triton(dtype),
-                BLOCK=block,
-                num_warps=WARPS,
-                enable_fp_fusion=False,
-            )
-        return Spikes(layout.restore(spikes), layout.restore(final)[0], None)
+        plan: Plan = drive.plan or _plan(drive, dynamics)
+        current = drive.current
+        spikes = plan.buffer(current, current.dtype)
+        final = current.new_empty((1, plan.layout.size), dtype=plan.wide) if want_final else None
+        launch(
+            kernels().forward_kernel,
+            (plan.programs,),
+            current,
+            *_inputs(plan, drive),
+            spikes,
+            final,
+            *_sizes(plan, drive),
+            **plan.constants,
+            num_warps=WARPS,
+            enable_fp_fusion=False,
+        )
+        v = None if final is None else plan.layout.restore(final)[0]
+        return Spikes(plan.layout.restore(spikes), v, None, plan)
 
     def backward(
         self,
@@ -108,56 +129,49 @@ class Triton:
         threshold_needs_grad: bool = False,
         watcher: Watcher | None = None,
     ) -> Gradients:
-        if watcher is not None:  # the kernels do not keep every step's gradient, the reference does
-            look = watcher.watch(dynamics.gate, window, self.fill)
-            return reference.gradients(
-                arriving,
-                drive,
-                window,
-                dynamics,
-                decay_needs_grad=decay_needs_grad,
-                look=look,
-                watched=watcher.gradient,
-            )
+        plan: Plan = drive.plan or _plan(drive, dynamics)
+        current, layout, wide = drive.current, plan.layout, plan.wide
         grad_spikes, grad_final, _ = arriving
-        current, decay, initial = _step_by_step(drive)
-        layout = layout_of(current)
-        x = layout.flatten(current)
-        steps, size = x.shape
-        dtype = POTENTIAL[current.dtype]
-        block = _block(steps, dtype)
-        programs = -(-size // block)
+        carried = watcher is not None and watcher.gradient == "full"
+        shown = [plan.buffer(current, wide) if wanted else None for wanted in (watcher, watcher, carried)]
         # Not stored in the gradient's buffer: the thread that reads an element need not be the one that wrote
         # it, and a low-precision gradient could not hold it.
-        potentials = None if steps <= KEPT else torch.empty_like(x, dtype=dtype)
-        grad_current = torch.empty_like(x)
-        grad_initial = None if initial is None else x.new_empty((1, size), dtype=dtype)
-        grad_decay = x.new_empty(programs, dtype=torch.float64) if decay_needs_grad else None
-        with torch.cuda.device_of(x):
-            kernels().backward_kernel[(programs,)](
-                None if grad_spikes is None else layout.flatten(grad_spikes),
-                None if grad_final is None else layout.flatten(grad_final[None]),
-                x,
-                None if initial is None else layout.flatten(initial[None]),
-                decay if isinstance(decay, Tensor) else None,
-                window.contiguous(),
-                potentials,
-                grad_current,
-                grad_initial,
-                grad_decay,
-                size,
-                CELL=_cell(decay, dynamics),
-                SHAPE=shape_of(dynamics.gate.surrogate),
-                STEPS=steps,
-                DTYPE=_triton(dtype),
-                BLOCK=block,
-                num_warps=WARPS,
-                enable_fp_fusion=False,
-            )
-        found = layout.restore(grad_current)
+        kept = watcher is not None or plan.steps > KEPT
+        potentials = plan.buffer(current, wide) if kept else None
+        grad_current = plan.buffer(current, wide if drive.shared else current.dtype)
+        grad_initial = None if drive.initial is None else current.new_empty((1, layout.size), dtype=wide)
+        grad_decay = current.new_empty(plan.programs, dtype=torch.float64) if decay_needs_grad else None
+        launch(
+            kernels().backward_kernel,
+            (plan.programs,),
+            current,
+            None if grad_spikes is None else layout.flatten(grad_spikes),
+            None if grad_final is None else layout.flatten(grad_final[None]),
+            *_inputs(plan, drive),
+            window.contiguous(),
+            potentials,
+            *shown,
+            grad_current,
+            grad_initial,
+            grad_decay,
+            *_sizes(plan, drive),
+            **plan.constants,
+            SHAPE=shape_of(dynamics.gate.surrogate),
+            num_warps=WARPS,
+            enable_fp_fusion=False,
+        )
+        if watcher is not None:
+            assert potentials is not None
+            parts = (None if part is None else layout.restore(part) for part in (potentials, *shown))
+            potential, upstream, delta, carry = parts
+            assert potential is not None
+            assert upstream is not None
+            assert delta is not None
+            watcher.watch(dynamics.gate, window, self.fill)(Steps(0, potential, upstream, carry, delta))
+        found = grad_current.sum(0, keepdim=True) if drive.shared else grad_current
         return Gradients(
-            found.sum(0, keepdim=True) if drive.shared else found,
-            None if grad_decay is None else grad_decay.sum().to(dtype),
+            plan.current.restore(found),
+            None if grad_decay is None else grad_decay.sum().to(wide),
             None if grad_initial is None else layout.restore(grad_initial)[0],
         )
 
@@ -165,13 +179,71 @@ class Triton:
 TRITON = Triton()
 
 
-def _step_by_step(drive: Drive) -> tuple[Tensor, Tensor | float, Tensor | None]:
-    """The current of every step (normalised), decay and initial potential."""
-    drive = drive.normalized()
-    return drive.current.expand(drive.steps, *drive.current.shape[1:]), drive.decay, drive.initial
+def _plan(drive: Drive, dynamics: Dynamics) -> Plan:
+    current, decay = drive.current, drive.decay
+    joined = None if drive.affine is None else drive.affine.size
+    constant = None if isinstance(decay, Tensor) else float(decay)
+    return _planned(
+        current.shape, current.stride(), current.dtype, drive.steps, joined, constant, dynamics, KEPT
+    )
 
 
-def _cell(decay: Tensor | float, dynamics: Dynamics) -> Cell:
+@lru_cache(maxsize=4096)
+def _planned(
+    shape: torch.Size,
+    stride: tuple[int, ...],
+    dtype: torch.dtype,
+    steps: int,
+    joined: tuple[int, int] | None,
+    decay: float | None,
+    dynamics: Dynamics,
+    kept: int,
+) -> Plan:
+    current = torch.empty_strided(shape, stride, device="meta")
+    if joined is not None:
+        current = current.unflatten(0, joined)
+    layout, held = layout_of(current, channels=joined is not None), len(current)
+    _, channels, *space = (*layout.shape, 1)
+    inner = 1 if joined is None or layout.channels_last else torch.Size(space).numel()
+    wide = POTENTIAL[dtype]
+    block = _block(steps, wide)
+    constants = {
+        "CELL": _cell(decay, dynamics),
+        "STEPS": steps,
+        "UNROLL": steps <= kept,
+        "DTYPE": _triton(wide),
+        "BLOCK": block,
+    }
+    place = layout.steps(held) if joined is None else layout.joined(held)
+    return Plan(layout, place, steps, inner, channels, wide, block, constants)
+
+
+def _inputs(plan: Plan, drive: Drive) -> list[Tensor | None]:
+    """Current, scale, shift, addend, initial potential and trained decay; each may be None but the first."""
+    layout, affine, addend, initial, decay = (
+        plan.layout,
+        drive.affine,
+        drive.addend,
+        drive.initial,
+        drive.decay,
+    )
+    return [
+        plan.current.dense(drive.current),
+        None if affine is None else affine.scale.contiguous(),
+        None if affine is None else affine.shift.contiguous(),
+        None if addend is None else layout.flatten(addend),
+        None if initial is None else layout.flatten(initial[None]),
+        decay if isinstance(decay, Tensor) else None,
+    ]
+
+
+def _sizes(plan: Plan, drive: Drive) -> tuple[int, int, int, int]:
+    """N, the distance of two steps of the current, and `inner` and `channels` of the plan."""
+    size = plan.layout.size
+    return size, 0 if drive.shared else size, plan.inner, plan.channels
+
+
+def _cell(decay: float | None, dynamics: Dynamics) -> Cell:
     assert dynamics.threshold is not None
     return Cell(
         dynamics.gate.thresholds,
@@ -179,7 +251,7 @@ def _cell(decay: Tensor | float, dynamics: Dynamics) -> Cell:
         dynamics.reset == "soft",
         dynamics.detach_reset,
         dynamics.order == "scaled",
-        None if isinstance(decay, Tensor) else float(decay),
+        decay,
     )
 
 

@@ -9,6 +9,7 @@ from a2sg.kernels.compilers import LARGEST
 from a2sg.kernels.layout import layout_of
 from a2sg.kernels.sums import Observation, Sums
 from a2sg.kernels.triton_constants import Levels, shape_of, sum_kernels
+from a2sg.kernels.triton_launch import launch
 
 BLOCK = 512
 """Elements of a block: few enough to sum in float32 and to stay in the registers of one warp."""
@@ -45,48 +46,53 @@ def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
     known = 0 if r is None else len(r)
     groups = -(-count // SLOTS)
     each = -(-count // groups)
-    at_once = PROGRAMS * _multiprocessors(potential.device)
+    at_once = PROGRAMS * multiprocessors(potential.device)
     programs = min(-(-layout.size // BLOCK), max(1, at_once // (steps * groups)))
     slots = 1 << (each - 1).bit_length()
     partial = candidates.new_empty((steps, len(Sums) - 1, programs, groups * slots))
     bounded = gate.surrogate.bounded and c is None
     queues = u.new_empty((steps, groups, programs, 3, 2 * BLOCK)) if bounded else None
     tl = sum_kernels().tl
-    with torch.cuda.device_of(potential):
-        sum_kernels().sums_kernel[(programs, steps, groups)](
-            u,
-            g,
-            c,
-            r if known else None,
-            _in_groups(candidates, groups, each),
-            queues,
-            partial,
-            layout.size,
-            known,
-            groups * each,
-            LEVELS=Levels(gate.thresholds),
-            SHAPE=shape_of(gate.surrogate),
-            GROUP=each,
-            SLOTS=slots,
-            DTYPE=tl.float64 if potential.dtype == torch.float64 else tl.float32,
-            BLOCK=BLOCK,
-            num_warps=1,
-            enable_fp_fusion=True,
-        )
-        sum_kernels().add_kernel[(-(-count // COLUMNS), len(Sums), steps)](
-            partial,
-            table,
-            table.stride(0),
-            layout.size,
-            programs,
-            count,
-            GROUP=each,
-            SLOTS=slots,
-            ROWS=ROWS,
-            COLUMNS=COLUMNS,
-            num_warps=1,
-            enable_fp_fusion=False,
-        )
+    launch(
+        sum_kernels().sums_kernel,
+        (programs, steps, groups),
+        potential,
+        u,
+        g,
+        c,
+        r if known else None,
+        _in_groups(candidates, groups, each),
+        queues,
+        partial,
+        layout.size,
+        known,
+        groups * each,
+        LEVELS=Levels(gate.thresholds),
+        SHAPE=shape_of(gate.surrogate),
+        GROUP=each,
+        SLOTS=slots,
+        DTYPE=tl.float64 if potential.dtype == torch.float64 else tl.float32,
+        BLOCK=BLOCK,
+        num_warps=1,
+        enable_fp_fusion=True,
+    )
+    launch(
+        sum_kernels().add_kernel,
+        (-(-count // COLUMNS), len(Sums), steps),
+        potential,
+        partial,
+        table,
+        table.stride(0),
+        layout.size,
+        programs,
+        count,
+        GROUP=each,
+        SLOTS=slots,
+        ROWS=ROWS,
+        COLUMNS=COLUMNS,
+        num_warps=1,
+        enable_fp_fusion=False,
+    )
 
 
 def _in_groups(candidates: Tensor, groups: int, each: int) -> Tensor:
@@ -96,6 +102,6 @@ def _in_groups(candidates: Tensor, groups: int, each: int) -> Tensor:
     return filled.contiguous()
 
 
-def _multiprocessors(device: torch.device) -> int:
+def multiprocessors(device: torch.device) -> int:
     """Multiprocessors of a GPU; 1 for Triton's interpreter."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
