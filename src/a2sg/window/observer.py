@@ -20,6 +20,10 @@ from a2sg.window.later import Mail, Parcel
 from a2sg.window.sharing import Sharing
 
 
+COUNTED = 2**24
+"""Most elements that float32 counts exactly."""
+
+
 class Gated(Protocol):
     """Anything that an observer can watch."""
 
@@ -111,12 +115,12 @@ class Observer:
                 used = shown.delta if carry is None else shown.delta + carry
                 after = _shifted(used, later)
                 later = used[:1]
-                passing = used.flatten(1).count_nonzero(1)
+                passing = nonzero(used)
                 absent = self._absent(shown)
                 whole = Observation(gate, shown.potential, shown.upstream, carry, after)
                 for at, run in self._places(shown):
                     seen = whole if run is None else _as_one(whole.steps(run))
-                    self.passing[at].add_(passing if run is None else passing[run].sum())
+                    self.passing[at].add_(passing if run is None else passing[run].sum(dtype=torch.float64))
                     for shape, columns, windows in self._parts:
                         one = seen if shape is None else seen._replace(gate=replace(gate, surrogate=shape))
                         fill(one, self._candidates[at, windows], table[at, columns])
@@ -157,6 +161,19 @@ class Observer:
         steps = torch.arange(shown.first, shown.end, device=shown.potential.device)
         ended = self.lengths.to(steps.device) <= steps[:, None]
         return ended.sum(1) * (elements // batch)
+
+
+def nonzero(x: Tensor) -> Tensor:
+    """How many elements of each step of `[K, ...]` are not 0, NaN included, exactly `[K]`."""
+    flat = x.flatten(1)
+    return flat.count_nonzero(1) if flat.device.type == "cpu" else nonzero_by_norm(flat)
+
+
+def nonzero_by_norm(x: Tensor) -> Tensor:
+    """The same of `[K, N]`; only reads, where a GPU's count_nonzero writes two more tensors of this size."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    counts = [torch.linalg.vector_norm(part, 0, 1, dtype=wide) for part in x.split(COUNTED, 1)]
+    return counts[0] if len(counts) == 1 else torch.stack(counts).double().sum(0)
 
 
 def _parts(count: int, shapes: Sequence[Surrogate]) -> list[tuple[Surrogate | None, slice, slice]]:
