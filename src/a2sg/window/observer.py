@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from a2sg.devices import capturing
 from a2sg.errors import require
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Fill, Observation, Sums
@@ -18,7 +20,6 @@ from a2sg.kernels.watch import Gradient, Look, Steps
 from a2sg.surrogate import Surrogate
 from a2sg.window.later import Mail, Parcel
 from a2sg.window.sharing import Sharing
-
 
 COUNTED = 2**24
 """Most elements that float32 counts exactly."""
@@ -84,6 +85,19 @@ class Observer:
         self._parts = _parts(len(lattice), shapes)
         # The lattice for every group, followed by the window in use `[G, L + 1]`.
         self._candidates = torch.cat([lattice, lattice.new_zeros(1)]).repeat(count, 1)
+
+    @property
+    def kind(self) -> tuple[Any, ...] | None:
+        """What decides which operations a watched backward pass runs, and on which memory; equal if all is.
+
+        None: a CUDA graph cannot repeat the pass. So it is for lengths, which differ from batch to batch, and
+        for a `watch` that does more than add to `table` and `passing` on the device.
+        """
+        if self.lengths is not None:
+            return None
+        held = (self.table, self.passing, self._candidates)
+        places = (tensor.data_ptr() for tensor in held)
+        return self, self.gradient, self.fill, tuple(self.shapes), *places
 
     @property
     def current_gate(self) -> Gate:
@@ -211,15 +225,18 @@ def _nothing() -> None:
 
 
 class Clock:
-    """Adds up the seconds that a device spends on a piece of work, without waiting for it."""
+    """Adds up the seconds that a device spends on a piece of work, without waiting for it.
+
+    Work that is replayed as part of a CUDA graph is not counted: no event can be timed within a graph.
+    """
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
         self._mail = Mail()
 
-    def running(self, device: torch.device) -> _Lap:
-        """A context; the time spent in it is added."""
-        return _Lap(self, device)
+    def running(self, device: torch.device) -> AbstractContextManager[object]:
+        """A context; the time spent in it is added, unless a CUDA graph is being recorded."""
+        return nullcontext() if capturing(device) else _Lap(self, device)
 
     @property
     def seconds(self) -> float:
