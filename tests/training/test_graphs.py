@@ -198,6 +198,41 @@ def test_a_searched_shape_is_recorded_anew_and_nothing_else_changes(kind):
         assert torch.equal(mine, theirs)
 
 
+class Loop(nn.Module):
+    """One step at a time, with a `SpikeSite`."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.site, self.last = nn.Linear(6, 20), a2sg.SpikeSite(3), nn.Linear(20, 6)
+
+    def forward(self, x):
+        potential, found = 0, []
+        self.site.begin()
+        for _ in range(3):
+            potential = 0.9 * potential + self.first(x)
+            spikes = self.site(potential - 1)
+            potential = potential * (1 - spikes)
+            found.append(self.last(spikes))
+        return torch.stack(found)
+
+
+@pytest.mark.parametrize("every", [2, 5])
+def test_windows_that_the_host_reads_are_never_old_ones(every):
+    """A `SpikeSite` passes its windows as numbers: a graph would repeat those of its recording."""
+    given = [(images.flatten(1)[:, :6], labels) for images, labels in batches(30)]
+    plain, model, recorder = Loop(), Loop(), RepeatingRecorder()
+    options = {"every": every, "search": "grid", "candidates": 9}
+    with letting_through():
+        expected, searched = trained(compute_with(plain), plain, given, **options)
+        found, windows = trained(GraphedStep(model, compute_with(model), recorder), model, given, **options)
+    assert len({row["window"] for row in windows.history}) > 1
+    assert windows.history == searched.history
+    assert bool(recorder.replayed) == (every > WARM_UP)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert torch.equal(mine, theirs)
+
+
 @pytest.mark.parametrize("kind", [CallingRecorder, RepeatingRecorder])
 def test_cpng_is_repeated_too(kind):
     def run(step, model):

@@ -170,12 +170,13 @@ class GraphedStep:
             if seen is None:
                 return None
             watched.append(seen)
-        surrogates = tuple(site.surrogate for site in self._sites.values())
+        sites = tuple(site.kind for site in self._sites.values())
         places = tuple(tensor.data_ptr() for tensor in self._held)
-        return surrogates, places, tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs), watched
+        return sites, places, tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs), watched
 
     def _recorded(self, turn: _Turn, inputs: Sequence[Tensor], kind: tuple[Any, ...]) -> _Graphs | None:
-        changed = list(self.model.buffers())
+        windows = {id(site.window) for site in self._sites.values()}  # only a search changes them
+        changed = [buffer for buffer in self.model.buffers() if id(buffer) not in windows]
         for observer in self._observers():
             observer.settle()
             changed += [observer.table, observer.passing]
