@@ -77,8 +77,8 @@ class SpikeSite(Site):
         self.gate = replace(self.gate, surrogate=shape)
 
     @property
-    def kind(self) -> tuple[Any, ...]:
-        """See `Site.kind`; a ramp's windows are numbers on the host, so each search makes another kind."""
+    def graph_kind(self) -> tuple[Any, ...]:
+        """See `Site.graph_kind`; a ramp's windows are numbers on the host: each search makes another kind."""
         return self.gate, self.window._version
 
     def begin(self) -> None:

@@ -166,11 +166,11 @@ class GraphedStep:
         watched = []
         for site in self._sites.values():
             # An observer of another class may do anything.
-            seen = () if site.observer is None else getattr(site.observer, "kind", None)
+            seen = () if site.observer is None else getattr(site.observer, "graph_kind", None)
             if seen is None:
                 return None
             watched.append(seen)
-        sites = tuple(site.kind for site in self._sites.values())
+        sites = tuple(site.graph_kind for site in self._sites.values())
         places = tuple(tensor.data_ptr() for tensor in self._held)
         return sites, places, tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs), watched
 

@@ -87,7 +87,7 @@ class Observer:
         self._candidates = torch.cat([lattice, lattice.new_zeros(1)]).repeat(count, 1)
 
     @property
-    def kind(self) -> tuple[Any, ...] | None:
+    def graph_kind(self) -> tuple[Any, ...] | None:
         """What decides which operations a watched backward pass runs, and on which memory; equal if all is.
 
         None: a CUDA graph cannot repeat the pass. So it is for lengths, which differ from batch to batch, and

@@ -83,7 +83,7 @@ class Site(nn.Module):
         return Sharing(self.steps, self.steps if self.groups is None else self.groups)
 
     @property
-    def kind(self) -> tuple[Any, ...]:
+    def graph_kind(self) -> tuple[Any, ...]:
         """What decides, besides its input, which operations its passes run: a CUDA graph is of one kind."""
         return (self.surrogate,)
 

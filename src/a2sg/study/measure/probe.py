@@ -110,7 +110,7 @@ class LayerProbe(Observer):
         self._uses: list[tuple[Tensor, Tensor]] = []
 
     @property
-    def kind(self) -> None:
+    def graph_kind(self) -> None:
         """None: the statistics are lists on the host."""
         return None
 
