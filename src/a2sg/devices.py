@@ -43,6 +43,11 @@ def with_float64(device: torch.device) -> torch.device:
     return device if _has_float64(device.type) else torch.device("cpu")
 
 
+def capturing(device: torch.device) -> bool:
+    """Whether a CUDA graph is being recorded, in which the host can read no value and no clock."""
+    return device.type == "cuda" and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
 @cache
 def _has_float64(kind: str) -> bool:
     try:

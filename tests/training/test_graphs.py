@@ -1,6 +1,6 @@
 """Steps as graphs: what is recorded, replayed and left as it is, and that nothing else changes.
 
-A recorder that calls again what it recorded stands in for CUDA.
+Recorders that do again what they recorded stand in for CUDA.
 """
 
 import copy
@@ -12,11 +12,14 @@ from torch import nn
 
 import a2sg
 from a2sg.errors import InputError
+from a2sg.kernels.broken import letting_through
+from a2sg.study.measure.probe import LayerProbe, Look
 from a2sg.training import graphs, task
 from a2sg.training.graphs import WARM_UP, GraphedStep, obstacle, wanted
 from a2sg.training.recipe import load_recipe
 from a2sg.training.run import train
-from recorder import CallingRecorder
+from a2sg.window.site import sites_of
+from recorder import CallingRecorder, RepeatingRecorder
 from saved import metrics, timeless
 
 
@@ -50,11 +53,11 @@ def compute_with(model):
     return compute
 
 
-def trained(step, model, given, *, accumulate=1, every=4, scale=1.0, set_to_none=True):
+def trained(step, model, given, *, accumulate=1, every=4, scale=1.0, set_to_none=True, **options):
     """Losses, outputs, and everything the model has after training by `step`; seeded."""
     torch.manual_seed(7)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    windows = a2sg.AdaptiveWindows(model, every=every, start=every)
+    windows = a2sg.AdaptiveWindows(model, every=every, start=every, **options)
     seen = []
     for number, batch in enumerate(given):
         if number % accumulate == 0:
@@ -71,18 +74,33 @@ def trained(step, model, given, *, accumulate=1, every=4, scale=1.0, set_to_none
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"accumulate": 3}, {"scale": 1024.0}, {"set_to_none": False}, {"accumulate": 2, "every": 1}],
+    ("options", "recorded"),
+    [
+        ({}, 2 + 2),  # forward and backward, of an ordinary and of an observed step
+        ({"accumulate": 3}, 2),  # too few observed steps
+        ({"scale": 1024.0}, 2 + 2),
+        ({"set_to_none": False}, 2 + 2),
+        ({"accumulate": 2, "every": 1}, 2),  # too few ordinary steps
+        ({"every": 1}, 2),
+        ({"every": 3}, 2 + 2),
+        ({"every": 2, "accumulate": 2}, 2 + 2),
+        ({"every": 2, "batches": 2, "search": "grid", "candidates": 5}, 2),
+        ({"every": 3, "gradient": "full"}, 2 + 2),
+        ({"every": 2, "smoothing": 0.5, "spatial_steps": "all"}, 2 + 2),
+    ],
     ids=str,
 )
-def test_training_is_the_same_to_the_bit(options):
+@pytest.mark.parametrize("kind", [CallingRecorder, RepeatingRecorder])
+def test_training_is_the_same_to_the_bit(options, recorded, kind):
     given = batches(18)
     plain = network()
-    expected, _ = trained(compute_with(plain), plain, given, **options)
-    model, recorder = network(), CallingRecorder()
-    found, windows = trained(GraphedStep(model, compute_with(model), recorder), model, given, **options)
+    with letting_through():  # else a check reads values
+        expected, searched = trained(compute_with(plain), plain, given, **options)
+        model, recorder = network(), kind()
+        found, windows = trained(GraphedStep(model, compute_with(model), recorder), model, given, **options)
     assert windows.history
-    assert recorder.recorded == (0 if options.get("every") == 1 and options["accumulate"] == 2 else 2)
+    assert windows.history == searched.history
+    assert recorder.recorded == recorded
     for mine, theirs in zip(found, expected, strict=True):
         assert torch.equal(mine, theirs)
 
@@ -99,19 +117,187 @@ def test_which_calls_are_recorded_replayed_and_left():
     assert recorder.recorded == 2
 
 
-def test_observed_iterations_are_left_and_none_is_recorded():
+def test_observed_iterations_have_graphs_of_their_own():
     model, recorder = network(), CallingRecorder()
-    step = GraphedStep(model, compute_with(model), recorder, after=0)
+    step = GraphedStep(model, compute_with(model), recorder, after=1)
     windows = a2sg.AdaptiveWindows(model, every=2, start=1)
     replays = []
-    for batch in batches(5):
+    for batch in batches(7):
         before = recorder.replayed
         step(*batch)[1].backward()
         replays.append(recorder.replayed - before)
         windows.step()
-    assert replays == [2, 0, 2, 0, 2]
-    assert recorder.recorded == 2
-    assert len({row["iteration"] for row in windows.history}) == 2
+    assert replays == [0, 0, 2, 2, 2, 2, 2], "the first of each runs as it is"
+    assert recorder.recorded == 4
+    assert len({row["iteration"] for row in windows.history}) == 3
+
+
+@pytest.mark.parametrize("change", ["another search", "fewer layers", "nothing"])
+def test_another_search_is_recorded_anew(change):
+    model, recorder = network(), CallingRecorder()
+    step = GraphedStep(model, compute_with(model), recorder, after=0)
+    a2sg.AdaptiveWindows(model, every=1, start=0)
+    given = batches(2)
+    step(*given[0])
+    if change == "another search":
+        a2sg.AdaptiveWindows(model, every=1, start=0)
+    elif change == "fewer layers":
+        next(site for site in model.modules() if isinstance(site, a2sg.LIF)).observer = None
+    step(*given[1])
+    assert recorder.recorded == (2 if change == "nothing" else 4)
+
+
+@pytest.mark.parametrize("reason", ["lengths", "a probe", "a stranger"])
+def test_what_cannot_be_repeated_is_left(reason):
+    model, recorder = network(), CallingRecorder()
+    step = GraphedStep(model, compute_with(model), recorder, after=0)
+    windows = a2sg.AdaptiveWindows(model, every=1, start=0)
+    site = next(iter(windows.sites.values()))
+    seen = []
+    if reason == "lengths":
+        windows.lengths = torch.full((4,), 3)
+    elif reason == "a probe":
+        site.observer = LayerProbe(site, Look.evenly(1.0, 3, []), seen)
+    else:
+        site.observer = Stranger(seen)
+    for batch in batches(2):
+        step(*batch)[1].backward()
+        seen.append("an iteration")
+    assert recorder.recorded == 0
+    if reason == "a stranger":
+        assert seen == ["a pass", "an iteration"] * 2
+
+
+class Stranger:
+    """A watcher that keeps what it sees on the host."""
+
+    gradient = "spike"
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def watch(self, gate, window, fill):
+        return lambda steps: self.seen.append("a pass")
+
+
+@pytest.mark.parametrize("kind", [CallingRecorder, RepeatingRecorder])
+def test_a_searched_shape_is_recorded_anew_and_nothing_else_changes(kind):
+    options = {"every": 2, "biases": 3, "spatial": "std", "candidates": 8}
+    given = batches(16)
+    plain, model, recorder = network(), network(), kind()
+    for site in [*sites_of(plain).values(), *sites_of(model).values()]:
+        site.surrogate = a2sg.surrogate.Asymmetric(bias=0.5)
+    with letting_through():
+        expected, searched = trained(compute_with(plain), plain, given, **options)
+        step = GraphedStep(model, compute_with(model), recorder, after=0)
+        found, windows = trained(step, model, given, **options)
+    assert any(row["bias"] != 0.5 for row in windows.history)
+    assert windows.history == searched.history
+    assert recorder.recorded > 4
+    for mine, theirs in zip(found, expected, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+class Loop(nn.Module):
+    """One step at a time, with a `SpikeSite`."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.site, self.last = nn.Linear(6, 20), a2sg.SpikeSite(3), nn.Linear(20, 6)
+
+    def forward(self, x):
+        potential, found = 0, []
+        self.site.begin()
+        for _ in range(3):
+            potential = 0.9 * potential + self.first(x)
+            spikes = self.site(potential - 1)
+            potential = potential * (1 - spikes)
+            found.append(self.last(spikes))
+        return torch.stack(found)
+
+
+@pytest.mark.parametrize("every", [2, 5])
+def test_windows_that_the_host_reads_are_never_old_ones(every):
+    """A `SpikeSite` passes its windows as numbers: a graph would repeat those of its recording."""
+    given = [(images.flatten(1)[:, :6], labels) for images, labels in batches(30)]
+    plain, model, recorder = Loop(), Loop(), RepeatingRecorder()
+    options = {"every": every, "search": "grid", "candidates": 9}
+    with letting_through():
+        expected, searched = trained(compute_with(plain), plain, given, **options)
+        found, windows = trained(GraphedStep(model, compute_with(model), recorder), model, given, **options)
+    assert len({row["window"] for row in windows.history}) > 1
+    assert windows.history == searched.history
+    assert bool(recorder.replayed) == (every > WARM_UP)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("kind", [CallingRecorder, RepeatingRecorder])
+def test_cpng_is_repeated_too(kind):
+    def run(step, model):
+        policy = a2sg.baselines.CPNG(model, every=2, start=0)
+        with letting_through():
+            for batch in batches(8):
+                step(*batch)[1].backward()
+                policy.step()
+        return policy.history
+
+    plain, model, recorder = network(), network(), kind()
+    expected = run(compute_with(plain), plain)
+    assert run(GraphedStep(model, compute_with(model), recorder, after=1), model) == expected
+    assert recorder.recorded == 4
+
+
+@pytest.mark.parametrize("kind", [CallingRecorder, RepeatingRecorder])
+def test_a_guarded_step_is_skipped_as_without_graphs(kind):
+    """An observed step with a broken sample: the search keeps its windows, and the next ones go on."""
+
+    def run(step, model):
+        torch.manual_seed(7)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        windows = a2sg.AdaptiveWindows(model, every=2, start=1)
+        guard = a2sg.StepGuard(model, windows)
+        for number, (images, labels) in enumerate(batches(14)):
+            optimizer.zero_grad()
+            with guard:
+                _, loss = step(images * (torch.nan if number in (4, 9) else 1), labels)
+            loss.backward()
+            guard.check(optimizer, loss)
+            optimizer.step()
+            windows.step()
+        return guard.skipped, windows.kept, windows.history, model.state_dict()
+
+    plain, model, recorder = network(), network(), kind()
+    *expected, theirs = run(compute_with(plain), plain)
+    *found, mine = run(GraphedStep(model, compute_with(model), recorder), model)
+    assert str(found) == str(expected)  # NaN is equal to itself as text
+    assert found[0] == 2
+    assert found[1]["not finite"] > 0
+    assert recorder.recorded == 4
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+
+
+def test_an_observed_step_that_cannot_be_recorded_leaves_the_ordinary_ones(caplog):
+    class Picky(CallingRecorder):
+        def record(self, work):
+            if windows.observing:
+                self.error = RuntimeError("a layer reads a value")
+            return super().record(work)
+
+    model, recorder = network(), Picky()
+    step = GraphedStep(model, compute_with(model), recorder, after=0)
+    windows = a2sg.AdaptiveWindows(model, every=2, start=1)
+    replays = []
+    for batch in batches(4):
+        before = recorder.replayed
+        step(*batch)[1].backward()
+        replays.append(recorder.replayed - before)
+        windows.step()
+    assert replays == [2, 0, 2, 0]
+    assert [record.getMessage() for record in caplog.records] == [
+        "observed steps run without CUDA graphs: RuntimeError: a layer reads a value"
+    ]
 
 
 def test_a_new_window_needs_no_new_graph():
@@ -154,7 +340,7 @@ def test_a_parameter_that_lies_elsewhere_is_noticed():
     assert recorder.replayed == replayed
 
 
-def test_recording_leaves_statistics_and_random_numbers_as_they_were():
+def test_recording_leaves_statistics_sums_and_random_numbers_as_they_were():
     model = network()
     before = copy.deepcopy(model.state_dict())
     torch.manual_seed(5)
@@ -162,7 +348,15 @@ def test_recording_leaves_statistics_and_random_numbers_as_they_were():
     torch.manual_seed(5)
     step = GraphedStep(model, compute_with(model), CallingRecorder(), after=0)
     inputs = batches(1)[0]
-    step._recorded(step.recorder, inputs, ())
+    windows = a2sg.AdaptiveWindows(model, every=1, start=0)
+    compute_with(model)(*inputs)[1].backward()  # a micro-batch before: its sums stay
+    model.zero_grad()
+    model.load_state_dict(before)
+    sums = windows.store.flat.clone()
+    assert sums.any()
+    torch.manual_seed(5)
+    step._recorded(step._observed, inputs, ())
+    assert torch.equal(windows.store.flat, sums)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.rand(3), following)
     assert all(parameter.grad is None for parameter in model.parameters())

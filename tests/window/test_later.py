@@ -90,6 +90,17 @@ def test_a_clock_adds_what_a_device_took_and_waits_when_it_is_read(monkeypatch):
     assert clock.seconds == 1.875, "each once"
 
 
+def test_a_clock_stands_still_while_a_graph_is_recorded(monkeypatch):
+    """No event can be timed, or asked whether it has come, on a stream that is being captured."""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    monkeypatch.setattr(torch.cuda, "Event", lambda **_: pytest.fail("made an event"))
+    clock = Clock(1.0)
+    with clock.running(torch.device("cuda")):
+        pass
+    assert clock.seconds == 1.0
+
+
 def test_a_clock_holds_no_more_events_than_may_be_on_their_way(monkeypatch):
     monkeypatch.setattr(later, "WAITING", 2)
     made = []

@@ -76,6 +76,11 @@ class SpikeSite(Site):
     def surrogate(self, shape: Surrogate) -> None:
         self.gate = replace(self.gate, surrogate=shape)
 
+    @property
+    def graph_kind(self) -> tuple[Any, ...]:
+        """See `Site.graph_kind`; a ramp's windows are numbers on the host: each search makes another kind."""
+        return self.gate, self.window._version
+
     def begin(self) -> None:
         """Start a sequence with the next step.
 

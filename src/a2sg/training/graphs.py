@@ -1,21 +1,23 @@
 """A training step as two CUDA graphs, forward and backward: the host replays each with one call.
 
 A graph repeats the same kernels on the same memory. So inputs are copied to the memory that was recorded, and
-windows and weights are read from where they always are. Whatever changes the kernels themselves runs without
-a graph: another batch size, an observed iteration, another surrogate until it has been used often enough to
-be recorded.
+windows and weights are read from where they always are. Ordinary and observed iterations have graphs of their
+own. Whatever changes the kernels themselves runs without a graph until it has been used often enough to be
+recorded: another batch size, another surrogate, another search.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError
+from a2sg.window.observer import Observer
 from a2sg.window.site import sites_of
 
 log = logging.getLogger("a2sg")
@@ -64,7 +66,12 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """Records CUDA graphs, which share their memory."""
+    """Records CUDA graphs, which share their memory.
+
+    Sharing is safe as long as no graph is replayed between the forward and the backward pass of another one:
+    nothing that a graph leaves in this memory is read after its backward pass, since outputs are cloned and
+    gradients are copied out.
+    """
 
     def __init__(self) -> None:
         self.pool = torch.cuda.graph_pool_handle()
@@ -78,20 +85,38 @@ class CudaRecorder:
 
     def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], object]]:
         graph = torch.cuda.CUDAGraph()
-        # The outer context puts the stream back if recording fails; threads that pin memory may go on.
-        with (
-            torch.cuda.stream(torch.cuda.current_stream()),
-            torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"),
-        ):
-            found = work()
+        try:
+            # The outer context puts the stream back if recording fails; threads that pin memory may go on.
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),
+                torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"),
+            ):
+                found = work()
+        except BaseException:  # torch lets nobody else record into a pool that was left like this
+            self.pool = torch.cuda.graph_pool_handle()
+            raise
         return found, graph.replay
+
+
+@dataclass
+class _Turn:
+    """Ordinary iterations, or observed ones: the graphs of their last kind that was recorded."""
+
+    name: str
+    graphs: _Graphs | None = None
+    kind: tuple[Any, ...] = ()
+    """Of the last call that ran without a graph."""
+    seen: int = 0
+    """How many such calls in a row were of this kind."""
+    failed: bool = False
 
 
 class GraphedStep:
     """Computes an output and its loss, with graphs where they have been recorded.
 
     Its results can be used like those of `compute`: `backward` of the loss adds to the gradients of the
-    model's parameters.
+    model's parameters, and to the sums of the observers if the iteration is observed. Call it before the next
+    call.
 
     Args:
         model: the loss is differentiated with respect to its parameters.
@@ -105,57 +130,69 @@ class GraphedStep:
     ) -> None:
         self.model = model
         self.compute = compute
-        self.recorder: Recorder | None = recorder
+        self.recorder = recorder
         self.after = after
         self._sites = sites_of(model)
         self._held = [*model.parameters(), *model.buffers()]
-        self._graphs: _Graphs | None = None
-        self._kind: tuple[Any, ...] = ()
-        self._seen = 0
+        self._ordinary, self._observed = _Turn("steps"), _Turn("observed steps")
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Output and loss of `inputs`.
 
-        While anything in the model is observed, or after recording has failed, no graph is used.
+        No graph is used after recording has failed, or while something is observed that cannot be recorded.
         """
-        if self.recorder is None or any(site.observer is not None for site in self._sites.values()):
+        observers = self._observers()
+        turn = self._observed if observers else self._ordinary
+        kind = None if turn.failed else self._kind_of(inputs)
+        if kind is None:
             return self.compute(*inputs)
-        kind = self._kind_of(inputs)
-        if self._graphs is not None and self._graphs.kind == kind:
-            self._seen = 0
-            return self._graphs(inputs)
-        self._seen = self._seen + 1 if kind == self._kind else 1
-        self._kind = kind
-        if self._seen > self.after:
-            self._graphs = None  # frees its memory before the next one is allocated
-            self._graphs = self._recorded(self.recorder, inputs, kind)
-            if self._graphs is not None:
-                return self._graphs(inputs)
+        if turn.graphs is not None and turn.graphs.kind == kind:
+            turn.seen = 0
+            return turn.graphs(inputs)
+        turn.seen = turn.seen + 1 if kind == turn.kind else 1
+        turn.kind = kind
+        if turn.seen > self.after:
+            turn.graphs = None  # leaves its memory to the next one
+            turn.graphs = self._recorded(turn, inputs, kind)
+            if turn.graphs is not None:
+                return turn.graphs(inputs)
         return self.compute(*inputs)
 
-    def _kind_of(self, inputs: Sequence[Tensor]) -> tuple[Any, ...]:
-        """Everything that decides which kernels run, and where."""
-        surrogates = tuple(site.surrogate for site in self._sites.values())
-        places = tuple(tensor.data_ptr() for tensor in self._held)
-        return surrogates, places, tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs)
+    def _observers(self) -> list[Observer]:
+        return [site.observer for site in self._sites.values() if site.observer is not None]
 
-    def _recorded(
-        self, recorder: Recorder, inputs: Sequence[Tensor], kind: tuple[Any, ...]
-    ) -> _Graphs | None:
-        buffers = list(self.model.buffers())
-        kept = [buffer.clone() for buffer in buffers]
+    def _kind_of(self, inputs: Sequence[Tensor]) -> tuple[Any, ...] | None:
+        """Everything that decides which kernels run, and where; None if no graph can repeat them."""
+        watched = []
+        for site in self._sites.values():
+            # An observer of another class may do anything.
+            seen = () if site.observer is None else getattr(site.observer, "graph_kind", None)
+            if seen is None:
+                return None
+            watched.append(seen)
+        sites = tuple(site.graph_kind for site in self._sites.values())
+        places = tuple(tensor.data_ptr() for tensor in self._held)
+        return sites, places, tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs), watched
+
+    def _recorded(self, turn: _Turn, inputs: Sequence[Tensor], kind: tuple[Any, ...]) -> _Graphs | None:
+        windows = {id(site.window) for site in self._sites.values()}  # only a search changes them
+        changed = [buffer for buffer in self.model.buffers() if id(buffer) not in windows]
+        for observer in self._observers():
+            observer.settle()
+            changed += [observer.table, observer.passing]
+        kept = [tensor.clone() for tensor in changed]
         device = inputs[0].device
         try:
             with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                return _Graphs(self.model, self.compute, recorder, inputs, kind)
+                return _Graphs(self.model, self.compute, self.recorder, inputs, kind)
         except Exception as error:  # a compiler, a library or the user's layer may not support it
             first = (str(error).strip() or "no reason given").splitlines()[0]
-            log.warning("steps run without CUDA graphs: %s: %s", type(error).__name__, first)
-            self.recorder = None
+            log.warning("%s run without CUDA graphs: %s: %s", turn.name, type(error).__name__, first)
+            turn.failed = True
             return None
-        finally:  # recording has changed the statistics of batch norm
-            for buffer, value in zip(buffers, kept, strict=True):
-                buffer.copy_(value)
+        finally:  # recording has changed the statistics of batch norm, and added to the sums
+            for tensor, value in zip(changed, kept, strict=True):
+                tensor.copy_(value)
 
 
 class _Graphs:

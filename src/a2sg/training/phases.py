@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.profilers import Profiler
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from a2sg.devices import capturing
 from a2sg.window import WindowPolicy
 from a2sg.window.observer import Clock
 
@@ -193,15 +194,18 @@ class SampleCount(pl.Callback):
 
 
 class _PhaseClock(Clock):
-    """An observer's clock that makes the sums a separate phase within the backward pass."""
+    """An observer's clock that makes the sums a separate phase within the backward pass.
+
+    In a CUDA graph they remain part of it.
+    """
 
     def __init__(self, phases: PhaseProfiler) -> None:
         super().__init__()
         self.phases = phases
 
     @contextmanager
-    def running(self, device: torch.device) -> Iterator[None]:  # type: ignore[override]
-        with self.phases.profile(SUMS), super().running(device):
+    def running(self, device: torch.device) -> Iterator[None]:
+        with nullcontext() if capturing(device) else self.phases.profile(SUMS), super().running(device):
             yield
 
 

@@ -33,15 +33,15 @@ from a2sg.training.phases import AUGMENTATION, PHASES, Iteration, PhaseProfiler,
 from a2sg.training.task import SpikingTask
 from a2sg.training.trainer import make_trainer
 
-WARM_UP, TRACED = 5, 4
+WARM_UP, TRACED = 6, 4
 EVERY, START = 4, 1
-"""Observed iterations: one in the warm-up, one of those recorded, and a quarter of those between."""
+"""Observed iterations: two in the warm-up, one of those recorded, and a quarter of those between."""
 
 
 def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any]:
     """Train for a few iterations of a run, and find out where their time goes.
 
-    After a warm-up of 5 iterations come those that are timed by phase, and then 4 that `torch.profiler`
+    After a warm-up of 6 iterations come those that are timed by phase, and then 4 that `torch.profiler`
     records, which slows them down. Every fourth is observed, whatever the run's setting; shares are those of
     a run that observes one in `windows.every`. There is no validation or saving, and the time between epochs
     does not count.
@@ -64,6 +64,7 @@ def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any
     observed: dict[str, Any] = {"every": EVERY, "start": START, "batches": 1}
     watched = replace(config, windows=replace(config.windows, **observed))
     task = SpikingTask(watched, build_data(config))
+    task.graphs_after = 1  # so that both kinds of steps are CUDA graphs once the warm-up is over
     task.most_ahead = iterations  # so that work done for several at once is divided among those timed
     updates = _updates(task)
     _compile_early(task, updates, device)

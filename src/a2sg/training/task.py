@@ -41,7 +41,7 @@ from a2sg.training.build import (
     build_windows,
 )
 from a2sg.training.config import RunConfig
-from a2sg.training.graphs import CudaRecorder, GraphedStep, obstacle, wanted
+from a2sg.training.graphs import WARM_UP, CudaRecorder, GraphedStep, obstacle, wanted
 from a2sg.training.losses import require_outputs
 from a2sg.training.metrics import Mean, build_metric
 from a2sg.training.midway import Saver, random_state, set_random_state
@@ -82,6 +82,7 @@ class SpikingTask(pl.LightningModule):
         self.most_ahead = sys.maxsize
         self.saver: Saver | None = None
         self.graphed: GraphedStep | None = None
+        self.graphs_after = WARM_UP
         self._optimizer_steps = self._epochs = 0
         self._losses_of_step: list[Tensor] = []
         self._done = 0
@@ -172,7 +173,12 @@ class SpikingTask(pl.LightningModule):
 
     def on_train_start(self) -> None:
         if wanted(self.config.graphs, self.graphs_obstacle(self.device, self.trainer.world_size)):
-            self.graphed = GraphedStep(self.model, lambda *batch: self._losses(*batch)[:2], CudaRecorder())
+            self.graphed = GraphedStep(
+                self.model,
+                lambda *batch: self._losses(*batch)[:2],
+                CudaRecorder(),
+                after=self.graphs_after,
+            )
         if self.saver is not None:
             self.saver.listen()
         if self._random is not None:  # resumed in the middle of an epoch, which was seeded at its start

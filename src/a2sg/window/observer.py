@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from a2sg.devices import capturing
 from a2sg.errors import require
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Fill, Observation, Sums
@@ -18,6 +20,9 @@ from a2sg.kernels.watch import Gradient, Look, Steps
 from a2sg.surrogate import Surrogate
 from a2sg.window.later import Mail, Parcel
 from a2sg.window.sharing import Sharing
+
+COUNTED = 2**24
+"""Most elements that float32 counts exactly."""
 
 
 class Gated(Protocol):
@@ -82,6 +87,19 @@ class Observer:
         self._candidates = torch.cat([lattice, lattice.new_zeros(1)]).repeat(count, 1)
 
     @property
+    def graph_kind(self) -> tuple[Any, ...] | None:
+        """What decides which operations a watched backward pass runs, and on which memory; equal if all is.
+
+        None: a CUDA graph cannot repeat the pass. So it is for lengths, which differ from batch to batch, and
+        for a `watch` that does more than add to `table` and `passing` on the device.
+        """
+        if self.lengths is not None:
+            return None
+        held = (self.table, self.passing, self._candidates)
+        places = (tensor.data_ptr() for tensor in held)
+        return self, self.gradient, self.fill, tuple(self.shapes), *places
+
+    @property
     def current_gate(self) -> Gate:
         """See `a2sg.kernels.watch.Watcher`."""
         assert self.site is not None
@@ -111,12 +129,12 @@ class Observer:
                 used = shown.delta if carry is None else shown.delta + carry
                 after = _shifted(used, later)
                 later = used[:1]
-                passing = used.flatten(1).count_nonzero(1)
+                passing = nonzero(used)
                 absent = self._absent(shown)
                 whole = Observation(gate, shown.potential, shown.upstream, carry, after)
                 for at, run in self._places(shown):
                     seen = whole if run is None else _as_one(whole.steps(run))
-                    self.passing[at].add_(passing if run is None else passing[run].sum())
+                    self.passing[at].add_(passing if run is None else passing[run].sum(dtype=torch.float64))
                     for shape, columns, windows in self._parts:
                         one = seen if shape is None else seen._replace(gate=replace(gate, surrogate=shape))
                         fill(one, self._candidates[at, windows], table[at, columns])
@@ -159,6 +177,19 @@ class Observer:
         return ended.sum(1) * (elements // batch)
 
 
+def nonzero(x: Tensor) -> Tensor:
+    """How many elements of each step of `[K, ...]` are not 0, NaN included, exactly `[K]`."""
+    flat = x.flatten(1)
+    return flat.count_nonzero(1) if flat.device.type == "cpu" else nonzero_by_norm(flat)
+
+
+def nonzero_by_norm(x: Tensor) -> Tensor:
+    """The same of `[K, N]`; only reads, where a GPU's count_nonzero writes two more tensors of this size."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    counts = [torch.linalg.vector_norm(part, 0, 1, dtype=wide) for part in x.split(COUNTED, 1)]
+    return counts[0] if len(counts) == 1 else torch.stack(counts).double().sum(0)
+
+
 def _parts(count: int, shapes: Sequence[Surrogate]) -> list[tuple[Surrogate | None, slice, slice]]:
     """Shapes (None: the one in use), each with its columns of the table and its of `count` + 1 candidates."""
     whole = slice(None)
@@ -194,15 +225,18 @@ def _nothing() -> None:
 
 
 class Clock:
-    """Adds up the seconds that a device spends on a piece of work, without waiting for it."""
+    """Adds up the seconds that a device spends on a piece of work, without waiting for it.
+
+    Work that is replayed as part of a CUDA graph is not counted: no event can be timed within a graph.
+    """
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
         self._mail = Mail()
 
-    def running(self, device: torch.device) -> _Lap:
-        """A context; the time spent in it is added."""
-        return _Lap(self, device)
+    def running(self, device: torch.device) -> AbstractContextManager[object]:
+        """A context; the time spent in it is added, unless a CUDA graph is being recorded."""
+        return nullcontext() if capturing(device) else _Lap(self, device)
 
     @property
     def seconds(self) -> float:

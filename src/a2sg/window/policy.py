@@ -109,7 +109,7 @@ class WindowPolicy(JoinableWindows):
 
     @property
     def seconds(self) -> float:
-        """Seconds spent observing and solving so far."""
+        """Seconds spent observing and solving so far, without the sums of passes replayed as CUDA graphs."""
         return self._clock.seconds + sum(observer.clock.seconds for observer in self.observers.values())
 
     @property

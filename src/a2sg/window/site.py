@@ -82,6 +82,11 @@ class Site(nn.Module):
         """Which steps share a window."""
         return Sharing(self.steps, self.steps if self.groups is None else self.groups)
 
+    @property
+    def graph_kind(self) -> tuple[Any, ...]:
+        """What decides, besides its input, which operations its passes run: a CUDA graph is of one kind."""
+        return (self.surrogate,)
+
     def windows(self, first: int, count: int) -> Tensor:
         """The windows of `count` steps from `first` on, from 0: `[count, ...]`; also of steps beyond T."""
         return self.sharing.windows(self.window, first, count)

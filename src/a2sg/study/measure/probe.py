@@ -109,6 +109,11 @@ class LayerProbe(Observer):
         self._seen = seen
         self._uses: list[tuple[Tensor, Tensor]] = []
 
+    @property
+    def graph_kind(self) -> None:
+        """None: the statistics are lists on the host."""
+        return None
+
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> See:
         """As `Observer.watch`, for one use of the layer."""
         if self.gate is None:
