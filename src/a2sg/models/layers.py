@@ -12,7 +12,7 @@ from a2sg.errors import InputError, require
 from a2sg.kernels import Norm
 from a2sg.kernels.drive import Joined
 from a2sg.kernels.normalization import joined_statistics, normalize
-from a2sg.models.maps import best_format
+from a2sg.models.synapses import before_norm
 from a2sg.neuron import SpikingNeuron
 from a2sg.ranks import distributed
 
@@ -41,25 +41,10 @@ class PerStep(nn.Module):
         return per_step(self.layer, x)
 
 
-def synapses(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
-    """Weights over every step at once, convolutions in the memory format that suits them.
-
-    Args:
-        layer: the weights.
-        x: `[T, B, ...]`.
-
-    Returns:
-        Their output `[T·B, ...]`.
-    """
-    folded = x.flatten(0, 1)
-    if isinstance(layer, nn.Conv2d):
-        folded = folded.contiguous(memory_format=best_format(folded, layer))
-    current: Tensor = layer(folded)
-    return current
-
-
 class BatchNorm(nn.BatchNorm1d):
     """Batch norm of any rank: `[N, C, ...]`."""
+
+    centres: ClassVar[bool] = True
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
@@ -78,6 +63,8 @@ class RankBatchNorm(BatchNorm):
 
     `torch.nn.SyncBatchNorm` for CPUs too, and such that a neuron normalises and fires in one pass.
     """
+
+    centres: ClassVar[bool] = True
 
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training and distributed()):
@@ -118,6 +105,7 @@ class TdBatchNorm(nn.Module):
         alpha: further scale of the initial weight.
     """
 
+    centres: ClassVar[bool] = True
     kind: ClassVar[type[BatchNorm]] = BatchNorm
 
     def __init__(self, channels: int, threshold: float = 1.0, alpha: float = 1.0) -> None:
@@ -252,7 +240,9 @@ class SpikingLayer(nn.Module):
         size = x.shape[:2]
         if size[0] > 1 and x.stride(0) == 0:  # one image at all steps: one current at all steps
             x = x[:1]
-        return self.norm.fire(synapses(self.synapse, x), size, self.neuron)
+        return before_norm(
+            self.synapse, x, self.norm, lambda current: self.norm.fire(current, size, self.neuron)
+        )
 
 
 class Frames(nn.Module):
