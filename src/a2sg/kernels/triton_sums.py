@@ -8,7 +8,7 @@ from torch import Tensor
 from a2sg.kernels.compilers import LARGEST
 from a2sg.kernels.layout import layout_of
 from a2sg.kernels.sums import Observation, Sums
-from a2sg.kernels.triton_constants import Levels, shape_of, sum_kernels
+from a2sg.kernels.triton_constants import Levels, multiprocessors, shape_of, sum_kernels
 
 BLOCK = 512
 """Elements of a block: few enough to sum in float32 and to stay in the registers of one warp."""
@@ -45,7 +45,7 @@ def fill(seen: Observation, candidates: Tensor, table: Tensor) -> None:
     known = 0 if r is None else len(r)
     groups = -(-count // SLOTS)
     each = -(-count // groups)
-    at_once = PROGRAMS * _multiprocessors(potential.device)
+    at_once = PROGRAMS * multiprocessors(potential.device)
     programs = min(-(-layout.size // BLOCK), max(1, at_once // (steps * groups)))
     slots = 1 << (each - 1).bit_length()
     partial = candidates.new_empty((steps, len(Sums) - 1, programs, groups * slots))
@@ -94,8 +94,3 @@ def _in_groups(candidates: Tensor, groups: int, each: int) -> Tensor:
     missing = groups * each - candidates.shape[1]
     filled = torch.cat([candidates, candidates[:, -1:].expand(-1, missing)], 1) if missing else candidates
     return filled.contiguous()
-
-
-def _multiprocessors(device: torch.device) -> int:
-    """Multiprocessors of a GPU; 1 for Triton's interpreter."""
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from a2sg.errors import InputError, require
 from a2sg.kernels import Norm
 from a2sg.kernels.drive import Joined
-from a2sg.kernels.normalization import joined_statistics, normalize
+from a2sg.kernels.normalization import batch_statistics, joined_statistics, normalize
 from a2sg.models.synapses import before_norm
 from a2sg.neuron import SpikingNeuron
 from a2sg.ranks import distributed
@@ -54,7 +54,7 @@ class BatchNorm(nn.BatchNorm1d):
         self, x: Tensor, running_mean: Tensor, running_var: Tensor, share: float
     ) -> tuple[Tensor, Tensor, Joined | None]:
         """Mean and population variance of each channel; the running ones are moved by a share."""
-        mean, variance = torch.batch_norm_update_stats(x, running_mean, running_var, share)
+        mean, variance = batch_statistics(x, running_mean, running_var, share)
         return mean, variance, None
 
 
@@ -84,7 +84,7 @@ class RankBatchNorm(BatchNorm):
     ) -> tuple[Tensor, Tensor, Joined | None]:
         if not distributed():
             return super().statistics(x, running_mean, running_var, share)
-        own = torch.batch_norm_update_stats(x, running_mean.clone(), running_var.clone(), 0.0)
+        own = batch_statistics(x, running_mean.clone(), running_var.clone(), 0.0)
         mean, variance, joined = joined_statistics(*own, x.numel() // x.shape[1])
         running_mean.lerp_(mean.to(running_mean.dtype), share)
         unbiased = variance * (joined.total / (joined.total - 1)).to(variance.dtype)
