@@ -34,6 +34,7 @@ TOGETHER = {
     "kernels/test_fills.py": "watch",
     "kernels/test_triton.py": "drive triton_constants triton_device triton_device_sums triton_neuron"
     " triton_sums",
+    "kernels/test_triton_moments.py": "triton_device_moments",
     "memory/test_packing.py": "codes",
     "models/test_espikeformer.py": "blocks",
     "models/test_layers_fused.py": "maps residual setting",

@@ -52,7 +52,7 @@ def test_observed_steps_are_replayed_as_they_are(every, precision, device, caplo
     model = network().to(device)
     expected, rows = trained(copy.deepcopy(model), device, precision, every, None)
     found, mine = trained(model, device, precision, every, CudaRecorder())
-    assert not caplog.records, "everything was recorded"
+    assert not [record for record in caplog.records if "CUDA graphs" in record.message]
     assert found == pytest.approx(expected, rel=1e-3)
     assert [row[0] for row in mine] == [row[0] for row in rows]
     same = sum(a[1] == pytest.approx(b[1], abs=1e-6) for a, b in zip(mine, rows, strict=True))

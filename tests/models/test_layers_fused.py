@@ -10,11 +10,12 @@ from torch import nn
 import a2sg
 from a2sg.errors import InputError
 from a2sg.kernels.compilers import missing
-from a2sg.models.layers import SpikingLayer, TdBatchNorm, per_step, synapses
+from a2sg.models.layers import SpikingLayer, TdBatchNorm, per_step
 from a2sg.models.maps import AveragePool, best_format, format_of
 from a2sg.models.norms import NORMS, TimeMeanBatchNorm
 from a2sg.models.residual import BasicBlock
 from a2sg.models.setting import Setting
+from a2sg.models.synapses import synapses
 
 T, B, INPUTS, OUTPUTS = 3, 4, 5, 6
 SHAPES = {

@@ -236,7 +236,8 @@ def test_the_gradient_reaches_every_parameter(name):
     model = stir(tiny(name, width=1 / 8))
     model(torch.randn(16, 2, 8, 8)).square().sum().backward()
     for weight, parameter in model.named_parameters():
-        assert parameter.grad.abs().sum() > 0, weight
+        # A norm subtracts the bias before it again, so that has a gradient of 0.
+        assert (parameter.grad.abs().sum() > 0) != weight.endswith("synapse.bias"), weight
 
 
 @pytest.mark.parametrize("name", SMALL)

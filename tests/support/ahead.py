@@ -17,7 +17,14 @@ class Ahead:
         assert all(isinstance(size, int) and size > 0 for size in grid)
         return self.compile
 
-    def compile(self, *data: object, num_warps: int, enable_fp_fusion: bool, **constants: object) -> None:
+    def compile(
+        self,
+        *data: object,
+        num_warps: int,
+        enable_fp_fusion: bool,
+        maxnreg: int | None = None,
+        **constants: object,
+    ) -> None:
         import triton
         from triton.backends.compiler import GPUTarget
         from triton.compiler import ASTSource
@@ -30,7 +37,7 @@ class Ahead:
         source = ASTSource(
             self.kernel, signature, constexprs={(names.index(name),): given[name] for name in fixed}
         )
-        options = {"num_warps": num_warps, "enable_fp_fusion": enable_fp_fusion}
+        options = {"num_warps": num_warps, "enable_fp_fusion": enable_fp_fusion, "maxnreg": maxnreg}
         self.made: Any = triton.compile(
             source, target=GPUTarget("cuda", self.capability, 32), options=options
         )

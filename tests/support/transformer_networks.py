@@ -162,11 +162,12 @@ def tells_the_order_of_frames(make: Make, options: Options) -> None:
 
 def learns_in_every_layer(make: Make, options: Options) -> None:
     # Nowhere 0: no weight is left out because a neuron is far off, or because a branch starts at 0.
+    # Only a bias before a norm, which subtracts it again, has none.
     model = stirred(make(surrogate="sigmoid"))
     model(images(options, 16).double()).square().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
+        assert (parameter.grad.abs().sum() > 0) != name.endswith("synapse.bias"), name
 
 
 def adapts_its_windows(make: Make, options: Options) -> None:

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from a2sg.kernels import triton_moments
 from a2sg.kernels.drive import Joined, Norm
+from a2sg.kernels.fuse import FusionError
 from a2sg.ranks import add_up, idles
 
+LARGE = 2**20
+"""Values from which Triton's kernels on a GPU make up for two launches instead of one of torch's."""
+
+log = logging.getLogger("a2sg")
+
+_broken: list[str] = []
+"""Why compiling its kernels has failed in this process."""
+
 _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
+
+
+def batch_statistics(
+    x: Tensor, running_mean: Tensor, running_var: Tensor, share: float
+) -> tuple[Tensor, Tensor]:
+    """Mean and population variance of each channel of `[N, C, ...]`; moves the running ones by a share."""
+    if x.is_cuda and not _broken and x.numel() >= LARGE and triton_moments.takes(x):
+        try:
+            return triton_moments.statistics(x, running_mean, running_var, share)
+        except FusionError as error:
+            _broken.append(str(error).strip().splitlines()[0])
+            log.warning("batch statistics are torch's own: %s", *_broken)
+    return torch.batch_norm_update_stats(x, running_mean, running_var, share)
 
 
 def joined_statistics(mean: Tensor, variance: Tensor, count: int) -> tuple[Tensor, Tensor, Joined]:

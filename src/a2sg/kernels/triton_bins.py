@@ -8,7 +8,7 @@ from torch import Tensor
 from a2sg.kernels import triton_sums
 from a2sg.kernels.layout import layout_of
 from a2sg.kernels.sums import Observation
-from a2sg.kernels.triton_constants import bin_kernels, shape_of
+from a2sg.kernels.triton_constants import bin_kernels, multiprocessors, shape_of
 from a2sg.kernels.triton_launch import launch
 from a2sg.surrogate import WindowedAffine
 
@@ -24,7 +24,13 @@ FULL = 512
 BLOCK = 256
 """Elements read at once."""
 
-PROGRAMS = 8
+PASSES = 2
+"""Over a full queue: with two, each needs half of the registers, so that twice as many programs fit."""
+
+REGISTERS = 128
+"""Most registers of a thread; what does not fit is spilled outside the innermost loops."""
+
+PROGRAMS = 16
 """Programs per multiprocessor: as many as fit in its registers at once."""
 
 COLUMNS = 16
@@ -67,13 +73,13 @@ def _fill(
     assert shape is not None
     edges = candidates.new_full((steps, width), torch.inf, dtype=torch.float32)
     edges[:, :count] = candidates.to(torch.float32).sort(1).values
-    at_once = PROGRAMS * triton_sums.multiprocessors(u.device)
+    at_once = PROGRAMS * multiprocessors(u.device)
     programs = min(-(-size // BLOCK), max(1, at_once // steps))
     partial = candidates.new_zeros((steps, programs, queues, 9, TILE))
     others = candidates.new_empty((steps, programs, 2))
     space = u.new_empty((steps, programs, queues, 3, 2 * FULL), dtype=torch.float32)
     launch(
-        bin_kernels().moments_kernel,
+        bin_kernels().gaps_kernel,
         (programs, steps),
         u,
         u,
@@ -95,7 +101,9 @@ def _fill(
         FULL=FULL,
         BLOCK=BLOCK,
         LANES=32,
+        PASSES=PASSES,
         num_warps=1,
+        maxnreg=REGISTERS,
         enable_fp_fusion=True,
     )
     launch(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
+import torch
+
 from a2sg.surrogate import Surrogate
 
 
@@ -62,6 +64,20 @@ def bin_kernels() -> ModuleType:
     from a2sg.kernels import triton_device_bins
 
     return triton_device_bins
+
+
+@cache
+def moment_kernels() -> ModuleType:
+    """The kernels for batch statistics; imports triton."""
+    from a2sg.kernels import triton_device_moments
+
+    return triton_device_moments
+
+
+@cache
+def multiprocessors(device: torch.device) -> int:
+    """Multiprocessors of a GPU; 1 for Triton's interpreter."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
 @cache

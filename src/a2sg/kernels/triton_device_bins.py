@@ -15,16 +15,10 @@ from a2sg.kernels.triton_device_sums import _scaled
 
 
 @triton.jit
-def _largest(values, length, LANES: tl.constexpr):
+def _largest(values, length, FULL: tl.constexpr):
     """The largest |value| of a queue, and its inverse; 1 if nothing is above the smallest normal number."""
-    lanes = tl.arange(0, LANES)
-    size = tl.zeros([LANES], tl.float32)
-    begin = tl.full((), 0, tl.int32)
-    while begin < length:
-        block = tl.load(values + begin + lanes, mask=begin + lanes < length, other=0.0)
-        size = tl.maximum(size, tl.abs(block))
-        begin += LANES
-    largest = tl.max(size)
+    places = tl.arange(0, FULL)
+    largest = tl.max(tl.abs(tl.load(values + places, mask=places < length, other=0.0)))
     largest = tl.where(largest < 1e-37, 1.0, largest)
     return largest.to(tl.float64), _ratio(tl.full([1], 1, tl.float32), largest)
 
@@ -36,22 +30,25 @@ def _tally(
     edges,
     group,
     partial,
+    FIRST: tl.constexpr,
+    SECOND: tl.constexpr,
     TEMPORAL: tl.constexpr,
     ABSOLUTE: tl.constexpr,
-    RING: tl.constexpr,
+    FULL: tl.constexpr,
     TILE: tl.constexpr,
     LANES: tl.constexpr,
 ):
-    """Add the moments of `length` elements of a queue to `partial` `[9, TILE]`, gap by gap."""
+    """Add the FIRST five or the SECOND four moments of a queue, or both, to `partial` `[9, TILE]`, by gap."""
+    RING: tl.constexpr = 2 * FULL
     lanes = tl.arange(0, LANES)
     gaps = tl.arange(0, TILE)
     edges += group * TILE
     upper = tl.load(edges + gaps)
     lower = tl.load(edges + gaps - 1, mask=gaps + group > 0, other=-1.0)
-    wide, inverse = _largest(queue + RING, length, LANES)
+    wide, inverse = _largest(queue + RING, length, FULL)
     wide_r, inverse_r = wide, inverse
-    if TEMPORAL:
-        wide_r, inverse_r = _largest(queue + 2 * RING, length, LANES)
+    if TEMPORAL and SECOND:
+        wide_r, inverse_r = _largest(queue + 2 * RING, length, FULL)
     zeros = tl.zeros([TILE, LANES], tl.float32)
     m0, m1, m2, m3, m4, m5, m6, m7, m8 = zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros
     begin = tl.full((), 0, tl.int32)
@@ -64,31 +61,56 @@ def _tally(
         mine = here.to(tl.float32)
         y = tl.abs(x) if ABSOLUTE else x
         gy = g * y
-        square = g * g
-        square_y = square * y
-        m0 += mine * g[None, :]
-        m1 += mine * gy[None, :]
-        m2 += mine * tl.abs(g)[None, :]
-        m3 += mine * (tl.abs(g) * y)[None, :]
-        m4 += mine * square[None, :]
-        m5 += mine * square_y[None, :]
-        m6 += mine * (square_y * y)[None, :]
-        if TEMPORAL:
-            r = tl.load(queue + 2 * RING + begin + lanes, mask=inside, other=0.0) * inverse_r
-            m7 += mine * (g * r)[None, :]
-            m8 += mine * (gy * r)[None, :]
+        square_y = g * gy
+        if FIRST:
+            m0 += mine * g[None, :]
+            m1 += mine * gy[None, :]
+            m2 += mine * tl.abs(g)[None, :]
+            m3 += mine * (tl.abs(g) * y)[None, :]
+            m4 += mine * (g * g)[None, :]
+        if SECOND:
+            m5 += mine * square_y[None, :]
+            m6 += mine * (square_y * y)[None, :]
+            if TEMPORAL:
+                r = tl.load(queue + 2 * RING + begin + lanes, mask=inside, other=0.0) * inverse_r
+                m7 += mine * (g * r)[None, :]
+                m8 += mine * (gy * r)[None, :]
         begin += LANES
     partial += gaps
-    _raise(partial + 0 * TILE, m0, wide)
-    _raise(partial + 1 * TILE, m1, wide)
-    _raise(partial + 2 * TILE, m2, wide)
-    _raise(partial + 3 * TILE, m3, wide)
-    _raise(partial + 4 * TILE, m4, wide * wide)
-    _raise(partial + 5 * TILE, m5, wide * wide)
-    _raise(partial + 6 * TILE, m6, wide * wide)
-    if TEMPORAL:
-        _raise(partial + 7 * TILE, m7, wide * wide_r)
-        _raise(partial + 8 * TILE, m8, wide * wide_r)
+    if FIRST:
+        _raise(partial + 0 * TILE, m0, wide)
+        _raise(partial + 1 * TILE, m1, wide)
+        _raise(partial + 2 * TILE, m2, wide)
+        _raise(partial + 3 * TILE, m3, wide)
+        _raise(partial + 4 * TILE, m4, wide * wide)
+    if SECOND:
+        _raise(partial + 5 * TILE, m5, wide * wide)
+        _raise(partial + 6 * TILE, m6, wide * wide)
+        if TEMPORAL:
+            _raise(partial + 7 * TILE, m7, wide * wide_r)
+            _raise(partial + 8 * TILE, m8, wide * wide_r)
+
+
+@triton.jit
+def _both(
+    queue,
+    length,
+    edges,
+    group,
+    partial,
+    PASSES: tl.constexpr,
+    TEMPORAL: tl.constexpr,
+    ABSOLUTE: tl.constexpr,
+    FULL: tl.constexpr,
+    TILE: tl.constexpr,
+    LANES: tl.constexpr,
+):
+    """All moments, in one pass over the queue or, with half of the registers, in two."""
+    if PASSES == 1:
+        _tally(queue, length, edges, group, partial, True, True, TEMPORAL, ABSOLUTE, FULL, TILE, LANES)
+    else:
+        _tally(queue, length, edges, group, partial, True, False, TEMPORAL, ABSOLUTE, FULL, TILE, LANES)
+        _tally(queue, length, edges, group, partial, False, True, TEMPORAL, ABSOLUTE, FULL, TILE, LANES)
 
 
 @triton.jit
@@ -98,7 +120,7 @@ def _raise(place, moment, factor):
 
 
 @triton.jit
-def moments_kernel(
+def gaps_kernel(
     potential,
     upstream,
     later,
@@ -118,6 +140,7 @@ def moments_kernel(
     FULL: tl.constexpr,
     BLOCK: tl.constexpr,
     LANES: tl.constexpr,
+    PASSES: tl.constexpr,
 ):
     """Moments of every `programs(0)`-th block of one step `[N]`, by gap between candidates.
 
@@ -177,15 +200,16 @@ def moments_kernel(
             for queue in range(QUEUES):
                 if tl.sum(tl.where(slots == queue, ready, 0)) > 0:
                     half_of = tl.sum(tl.where(slots == queue, before // FULL % 2, 0))
-                    _tally(
+                    _both(
                         queues + queue * (3 * RING) + half_of * FULL,
                         FULL,
                         edges,
                         queue,
                         partial + queue * (9 * TILE),
+                        PASSES,
                         later is not None,
                         ABSOLUTE,
-                        RING,
+                        FULL,
                         TILE,
                         LANES,
                     )
@@ -194,15 +218,16 @@ def moments_kernel(
     tl.debug_barrier()
     for queue in range(QUEUES):
         total = tl.sum(tl.where(slots == queue, filled, 0))
-        _tally(
+        _both(
             queues + queue * (3 * RING) + total // FULL % 2 * FULL,
             total % FULL,
             edges,
             queue,
             partial + queue * (9 * TILE),
+            PASSES,
             later is not None,
             ABSOLUTE,
-            RING,
+            FULL,
             TILE,
             LANES,
         )

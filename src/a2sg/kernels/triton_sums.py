@@ -8,7 +8,7 @@ from torch import Tensor
 from a2sg.kernels.compilers import LARGEST
 from a2sg.kernels.layout import layout_of
 from a2sg.kernels.sums import Observation, Sums
-from a2sg.kernels.triton_constants import Levels, shape_of, sum_kernels
+from a2sg.kernels.triton_constants import Levels, multiprocessors, shape_of, sum_kernels
 from a2sg.kernels.triton_launch import launch
 
 BLOCK = 512
@@ -100,8 +100,3 @@ def _in_groups(candidates: Tensor, groups: int, each: int) -> Tensor:
     missing = groups * each - candidates.shape[1]
     filled = torch.cat([candidates, candidates[:, -1:].expand(-1, missing)], 1) if missing else candidates
     return filled.contiguous()
-
-
-def multiprocessors(device: torch.device) -> int:
-    """Multiprocessors of a GPU; 1 for Triton's interpreter."""
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1

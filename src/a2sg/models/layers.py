@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from a2sg.errors import InputError, require
 from a2sg.kernels import Norm
 from a2sg.kernels.drive import Joined
-from a2sg.kernels.normalization import joined_statistics, normalize
-from a2sg.models.maps import best_format
+from a2sg.kernels.normalization import batch_statistics, joined_statistics, normalize
+from a2sg.models.synapses import before_norm
 from a2sg.neuron import SpikingNeuron
 from a2sg.ranks import distributed
 
@@ -41,25 +41,10 @@ class PerStep(nn.Module):
         return per_step(self.layer, x)
 
 
-def synapses(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
-    """Weights over every step at once, convolutions in the memory format that suits them.
-
-    Args:
-        layer: the weights.
-        x: `[T, B, ...]`.
-
-    Returns:
-        Their output `[T·B, ...]`.
-    """
-    folded = x.flatten(0, 1)
-    if isinstance(layer, nn.Conv2d):
-        folded = folded.contiguous(memory_format=best_format(folded, layer))
-    current: Tensor = layer(folded)
-    return current
-
-
 class BatchNorm(nn.BatchNorm1d):
     """Batch norm of any rank: `[N, C, ...]`."""
+
+    centres: ClassVar[bool] = True
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
@@ -69,7 +54,7 @@ class BatchNorm(nn.BatchNorm1d):
         self, x: Tensor, running_mean: Tensor, running_var: Tensor, share: float
     ) -> tuple[Tensor, Tensor, Joined | None]:
         """Mean and population variance of each channel; the running ones are moved by a share."""
-        mean, variance = torch.batch_norm_update_stats(x, running_mean, running_var, share)
+        mean, variance = batch_statistics(x, running_mean, running_var, share)
         return mean, variance, None
 
 
@@ -78,6 +63,8 @@ class RankBatchNorm(BatchNorm):
 
     `torch.nn.SyncBatchNorm` for CPUs too, and such that a neuron normalises and fires in one pass.
     """
+
+    centres: ClassVar[bool] = True
 
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training and distributed()):
@@ -97,7 +84,7 @@ class RankBatchNorm(BatchNorm):
     ) -> tuple[Tensor, Tensor, Joined | None]:
         if not distributed():
             return super().statistics(x, running_mean, running_var, share)
-        own = torch.batch_norm_update_stats(x, running_mean.clone(), running_var.clone(), 0.0)
+        own = batch_statistics(x, running_mean.clone(), running_var.clone(), 0.0)
         mean, variance, joined = joined_statistics(*own, x.numel() // x.shape[1])
         running_mean.lerp_(mean.to(running_mean.dtype), share)
         unbiased = variance * (joined.total / (joined.total - 1)).to(variance.dtype)
@@ -118,6 +105,7 @@ class TdBatchNorm(nn.Module):
         alpha: further scale of the initial weight.
     """
 
+    centres: ClassVar[bool] = True
     kind: ClassVar[type[BatchNorm]] = BatchNorm
 
     def __init__(self, channels: int, threshold: float = 1.0, alpha: float = 1.0) -> None:
@@ -252,7 +240,9 @@ class SpikingLayer(nn.Module):
         size = x.shape[:2]
         if size[0] > 1 and x.stride(0) == 0:  # one image at all steps: one current at all steps
             x = x[:1]
-        return self.norm.fire(synapses(self.synapse, x), size, self.neuron)
+        return before_norm(
+            self.synapse, x, self.norm, lambda current: self.norm.fire(current, size, self.neuron)
+        )
 
 
 class Frames(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from a2sg.kernels import Norm
@@ -14,6 +16,8 @@ class TimeMeanBatchNorm(TdBatchNorm):
     Arguments and initial weights as for `TdBatchNorm`. The neuron gets a constant current, so when
     something came within the T steps is lost, and the gradients of its steps are alike (method, section 2).
     """
+
+    centres: ClassVar[bool] = True
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.mean(0, keepdim=True)).expand_as(x)
@@ -33,6 +37,7 @@ class SyncTdBatchNorm(TdBatchNorm):
     Alone, as in one process, it is `TdBatchNorm`, with the same parameters.
     """
 
+    centres: ClassVar[bool] = True
     kind = RankBatchNorm
 
 

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from a2sg.models.layers import SpikingLayer, TdBatchNorm, synapses, threshold_of, watched
+from a2sg.models.layers import SpikingLayer, TdBatchNorm, threshold_of, watched
 from a2sg.models.setting import Setting
+from a2sg.models.synapses import before_norm
 
 
 class ConvNorm(nn.Module):
@@ -29,7 +30,9 @@ class ConvNorm(nn.Module):
             nn.init.zeros_(synapse.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(synapses(self.synapse, x).unflatten(0, x.shape[:2]))
+        return before_norm(
+            self.synapse, x, self.norm, lambda current: self.norm(current.unflatten(0, x.shape[:2]))
+        )
 
 
 class Residual(nn.Module):
@@ -66,7 +69,7 @@ class BasicBlock(Residual):
     """
 
     bias: ClassVar[bool] = True
-    """Whether convolutions have a (redundant) bias, as in the published counts."""
+    """Whether convolutions have a (redundant) bias, as in the published counts; see `before_norm`."""
     fires: ClassVar[bool] = True
     """Whether blocks take and give spikes; if not, currents."""
 
@@ -91,7 +94,12 @@ class BasicBlock(Residual):
         assert isinstance(last, ConvNorm)
         # The branch's last normalisation, the sum and the neuron in one pass.
         size = current.shape[:2]
-        return last.norm.fire(synapses(last.synapse, current), size, self.neuron, self.shortcut(x))
+        return before_norm(
+            last.synapse,
+            current,
+            last.norm,
+            lambda current: last.norm.fire(current, size, self.neuron, self.shortcut(x)),
+        )
 
 
 class SEWBlock(Residual):

@@ -8,8 +8,9 @@ recorded: another batch size, another surrogate, another search.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -208,7 +209,11 @@ class _Graphs:
     ) -> None:
         self.kind = kind
         self.compute = compute
+        self.model = model
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        # Their own leaves over the same memory. A parameter whose last loss is still alive keeps a node of
+        # autograd on the stream of that loss, which would have to wait while another stream is recorded.
+        self.leaves = [p.detach().requires_grad_() for p in self.parameters]
         self.inputs = [x.detach().clone() for x in inputs]
         device = self.inputs[0].device
         self.arriving = torch.ones((), device=device)
@@ -225,14 +230,15 @@ class _Graphs:
     def _forward(self) -> Sequence[Tensor]:
         enabled, dtype = self.cast
         kind = self.inputs[0].device.type
-        with torch.enable_grad(), torch.autocast(kind, dtype, enabled=enabled, cache_enabled=False):
+        precision = torch.autocast(kind, dtype, enabled=enabled, cache_enabled=False)
+        with _in_place_of(self.model, self.parameters, self.leaves), torch.enable_grad(), precision:
             output, self._loss = self.compute(*self.inputs)
         return output.detach(), self._loss.detach()
 
     def _backward(self) -> Sequence[Tensor]:
         with torch.autocast(self.inputs[0].device.type, enabled=False):
             found = torch.autograd.grad(
-                self._loss, self.parameters, self.arriving.to(self._loss.dtype), allow_unused=True
+                self._loss, self.leaves, self.arriving.to(self._loss.dtype), allow_unused=True
             )
         self.used = [grad is not None for grad in found]
         for place, grad in zip(self.grads, found, strict=True):
@@ -245,6 +251,25 @@ class _Graphs:
             place.copy_(x)
         found: tuple[Tensor, Tensor] = _Replay.apply(self, *self.parameters)
         return found
+
+
+@contextlib.contextmanager
+def _in_place_of(model: nn.Module, old: Sequence[Tensor], new: Sequence[Tensor]) -> Iterator[None]:
+    """Within it the modules of a model have other parameters."""
+    swapped = dict(zip(map(id, old), new, strict=True))
+    places = [
+        (module._parameters, name, parameter)
+        for module in model.modules()
+        for name, parameter in module._parameters.items()
+        if id(parameter) in swapped
+    ]
+    try:
+        for parameters, name, parameter in places:
+            parameters[name] = swapped[id(parameter)]  # type: ignore[assignment]
+        yield
+    finally:
+        for parameters, name, parameter in places:
+            parameters[name] = parameter
 
 
 class _Replay(torch.autograd.Function):

@@ -14,6 +14,7 @@ from torch import Tensor
 from a2sg.devices import capturing
 from a2sg.errors import require
 from a2sg.kernels.gate import Gate
+from a2sg.kernels.layout import layout_of
 from a2sg.kernels.sums import Fill, Observation, Sums
 from a2sg.kernels.traced import enlist
 from a2sg.kernels.watch import Gradient, Look, Steps
@@ -179,8 +180,9 @@ class Observer:
 
 def nonzero(x: Tensor) -> Tensor:
     """How many elements of each step of `[K, ...]` are not 0, NaN included, exactly `[K]`."""
-    flat = x.flatten(1)
-    return flat.count_nonzero(1) if flat.device.type == "cpu" else nonzero_by_norm(flat)
+    if x.device.type == "cpu":
+        return x.flatten(1).count_nonzero(1)
+    return nonzero_by_norm(layout_of(x).flatten(x))  # in memory order: nothing is copied
 
 
 def nonzero_by_norm(x: Tensor) -> Tensor:
