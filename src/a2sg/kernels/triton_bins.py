@@ -25,12 +25,12 @@ BLOCK = 256
 """Elements read at once."""
 
 PASSES = 2
-"""Over a full queue: with two, each needs half of the registers, so that twice as many programs fit."""
+"""Over a full queue: with two, each needs half of the registers, so that more programs fit."""
 
-REGISTERS = 128
+REGISTERS = 168
 """Most registers of a thread; what does not fit is spilled outside the innermost loops."""
 
-PROGRAMS = 16
+PROGRAMS = 12
 """Programs per multiprocessor: as many as fit in its registers at once."""
 
 COLUMNS = 16
