@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ log = logging.getLogger("a2sg")
 
 LINE = 1 << 20
 """Bytes that a line of a table may have."""
+JSON = 1 << 26
+"""Bytes that a JSON file may have; ours have some thousands."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,6 +41,20 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content that `write_json` wrote.
+
+    Raises:
+        InputError: if the file is missing, damaged, too large or empty, or holds something else.
+    """
+    with told(f"{path} is damaged"), path.open("rb") as file:
+        text = file.read(JSON + 1)
+        require(len(text) <= JSON, f"{path} is damaged (it has more than {JSON >> 20} MB)")
+        found = json.loads(text)
+    require(isinstance(found, dict) and bool(found), f"{path} is damaged (it holds no names with values)")
+    return dict(found)
 
 
 class GrowingTable:
@@ -168,7 +185,8 @@ def _opened(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
         yield iter(())
         return
     with told(f"{path} is damaged"), path.open(newline="", encoding="utf-8") as file:
-        yield ({name: _typed(name, cell) for name, cell in row.items()} for row in csv.DictReader(file))
+        lines = iter(partial(file.readline, LINE), "")
+        yield ({name: _typed(name, cell) for name, cell in row.items()} for row in csv.DictReader(lines))
 
 
 def _typed(name: str, cell: str) -> Any:

@@ -62,13 +62,19 @@ def test_what_is_not_finite_shows_at_every_candidate(value, where):
     assert not table.isfinite().all(1).any()
 
 
-def test_layouts_that_differ_between_the_tensors():
+@pytest.mark.parametrize("size", [4 * 5 * 6, 32 * 4 * 8], ids=["a padded block", "whole blocks"])
+@pytest.mark.parametrize("last", ["u", "g", "u and g"])
+def test_layouts_that_differ_between_the_tensors(size, last):
     case = BY_NAME["asymmetric"]
-    u, g, _, r = (tensor.reshape(2, 3, 4, 5) for tensor in layer(120, dtype=torch.float32, seed=8))
-    g = g.to(memory_format=torch.channels_last)
-    r = r.transpose(0, 3).contiguous().transpose(0, 3)
+    u, g, _, r = (tensor.reshape(-1, 2, 4, size // 8) for tensor in layer(size, dtype=torch.float32, seed=8))
     expected = brute_force(case, [1.0], u, g, None, r, FEW)
-    assert_same(table_of(fill, Observation(Gate(case.shape, (1.0,)), u, g, None, r), FEW), expected)
+    u, g = (
+        tensor.to(memory_format=torch.channels_last) if name in last else tensor
+        for name, tensor in (("u", u), ("g", g))
+    )
+    for later in (r, r.transpose(0, 3).contiguous().transpose(0, 3)):
+        seen = Observation(Gate(case.shape, (1.0,)), u, g, None, later)
+        assert_same(table_of(fill, seen, FEW), expected)
 
 
 def test_the_same_windows_as_in_float64():

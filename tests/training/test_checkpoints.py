@@ -173,7 +173,12 @@ def test_a_full_disk_loses_nothing(run, monkeypatch):
         "pathlib.Path.open",
         lambda path, *a, **k: Full(opens(path, *a, **k)) if path.suffix == ".part" else opens(path, *a, **k),
     )
-    with pytest.raises(InputError, match=r"cannot write the checkpoint .*last\.ckpt \(.*\): the one before"):
+    full = r"cannot write the checkpoint .*last\.ckpt \(No space left on device\): the "
+    with pytest.raises(InputError, match=full + "one before is kept"):
         write_checkpoint({**STATE, "epoch": 4}, run / CHECKPOINT)
     assert names(run) == ["last-1.ckpt", "last.ckpt"]
     assert read_checkpoint(run / CHECKPOINT)["epoch"] == 3
+    for name in names(run):
+        (run / CHECKPOINT).with_name(name).unlink()
+    with pytest.raises(InputError, match=full + "run has none yet"):
+        write_checkpoint({**STATE, "epoch": 4}, run / CHECKPOINT)

@@ -1,15 +1,22 @@
 """Run folders of strangers: a whole checkpoint that holds something else, damaged tables, odd summaries."""
 
+import json
 import shutil
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
 
 from a2sg import cli
+from a2sg.analysis import arm_points, run_history
+from a2sg.files import JSON
+from a2sg.study.report.runs import find_runs
 from a2sg.training import run as runs
 from a2sg.training.arms import apply_arm, parse_arm
 from a2sg.training.checkpoints import CHECKPOINT
+from a2sg.training.folders import read_summary
 from a2sg.training.recipe import load_recipe
+from mutations import changes, mutated, read_or_told
 
 QUICK = {
     "epochs": 1,
@@ -101,3 +108,44 @@ def test_damaged_tables_of_a_run_are_told(run, content, tmp_path, capsys):
     said = one_line(capsys, [*words, "--out", str(tmp_path / "out")])
     assert "damaged" in said
     assert str(run) in said
+
+
+def read_tables(run):
+    """What is read of the text files in the folder of a comparison that holds `run`."""
+    read_summary(run)
+    _, points, _ = find_runs([run.parent])
+    arm_points(points)
+    run_history(run)
+
+
+@pytest.mark.parametrize("count", [25, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["summary.json", "metrics.csv", "windows.csv", "../comparison.csv"])
+def test_changed_tables_are_read_or_told(run, name, count):
+    (run.parent / "comparison.csv").write_text("arm,folder\na2sg,a2sg-s0\n", encoding="utf-8")
+    content = (run / name).read_bytes()
+    outcomes = []
+
+    @settings(max_examples=count, suppress_health_check=list(HealthCheck))
+    @given(changes)
+    def look(changed):
+        (run / name).write_bytes(mutated(content, changed))
+        outcomes.append(read_or_told(lambda: read_tables(run)))
+
+    look()
+    assert False in outcomes
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "x", 10**400, [[1]]])
+def test_odd_values_in_a_summary_are_read_or_told(run, value):
+    path = run / "summary.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for name in content:
+        path.write_text(json.dumps({**content, name: value}), encoding="utf-8")
+        read_or_told(lambda: read_tables(run))
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b" " * JSON + b"{}", b"\xff"])
+def test_a_summary_beyond_measure_counts_as_none(run, content):
+    (run / "summary.json").write_bytes(content)
+    assert read_summary(run) is None
+    assert not read_or_told(lambda: find_runs([run]))

@@ -1,5 +1,7 @@
 """Which rank a process is, as torchrun, SLURM or nobody says."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -78,4 +80,21 @@ def test_others_that_do_not_come_are_told():
     message = r"rank 1 of 2 did not find the others by 127\.0\.0\.1:9: did all start, and can they reach it"
     alone = joined(World(1, 2, 1, 2, "127.0.0.1", 9), torch.device("cpu"), patience=1.0)
     with pytest.raises(InputError, match=message), alone:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("connected", "device", "fits"),
+    [
+        ("cuda:nccl", "cuda:0", False),  # as init_process_group("nccl") connects them
+        ("cpu:gloo", "cuda:0", False),
+        ("cpu:gloo,cuda:nccl", "cuda:0", True),
+        ("cpu:gloo,cuda:gloo", "cpu", True),
+    ],
+)
+def test_ranks_that_are_connected_for_other_devices_are_told(monkeypatch, connected, device, fits):
+    monkeypatch.setattr("a2sg.training.world.distributed", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_backend_config", lambda: connected)
+    expected = nullcontext() if fits else pytest.raises(InputError, match="only: connect them by")
+    with expected, joined(World(0, 2, 0, 2), torch.device(device)):
         pass

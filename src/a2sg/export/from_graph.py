@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, require, require_choice, require_count
+from a2sg.errors import InputError, require, require_choice, require_count, told
 from a2sg.export.conventions import READERS, Convention
 from a2sg.export.nodes import layer_of
 
 if TYPE_CHECKING:
     import nir
+
+LONGEST = 100_000
+"""Steps that the metadata of a graph may ask for."""
 
 
 class Graph(nn.Module):
@@ -66,7 +69,7 @@ def from_nir(
         A module over `[T, B, ...]`, in float64 if the weights of the graph are.
 
     Raises:
-        InputError: for a node that no layer here does the work of; the message names it.
+        InputError: for a node that no layer here does the work of, or that is damaged; the message names it.
         ModuleNotFoundError: if the package nir is not installed (`a2sg[export]`).
     """
     import nir
@@ -77,24 +80,28 @@ def from_nir(
     )
     found = graph.metadata.get("steps") if steps is None else steps
     require(found is not None, "steps must be given: the graph's metadata do not say how many there are")
-    count = require_count("steps", int(found) if isinstance(found, np.integer) else found)
-    convention = _convention(graph.metadata, reader)
+    require(np.ndim(found) == 0, f"steps must be a whole number, not {type(found).__name__}")
+    most = LONGEST if steps is None else None
+    count = require_count("steps", int(found) if isinstance(found, np.integer) else found, most=most)
+    with told("the metadata of the graph are damaged"):
+        convention = _convention(graph.metadata, reader)
     for kind in (nir.Input, nir.Output):
         ends = [name for name, node in graph.nodes.items() if isinstance(node, kind)]
         require(len(ends) == 1, f"a graph must have one {kind.__name__} to be read, not {len(ends)}: {ends}")
-    order = _in_order(graph, last=ends[0])
+    with told("the edges of the graph are damaged"):
+        order = _in_order(graph, last=ends[0])
     names = _names(graph.nodes)
     weights = (getattr(node, "weight", None) for node in graph.nodes.values())
-    double = any(weight is not None and weight.dtype == np.float64 for weight in weights)
+    double = any(getattr(weight, "dtype", None) == np.float64 for weight in weights)
     layers, sources = {}, {}
     for name in order:
-        try:
-            layer = layer_of(
-                graph.nodes[name], count, convention, torch.float64 if double else torch.float32, options
-            )
-        except InputError as error:
-            kind_name = type(graph.nodes[name]).__name__
-            raise InputError(f"node {name!r} (nir.{kind_name}) cannot be read: {error}") from None
+        node = graph.nodes[name]
+        what = f"node {name!r} (nir.{type(node).__name__}) cannot be read"
+        with told(what):
+            try:
+                layer = layer_of(node, count, convention, torch.float64 if double else torch.float32, options)
+            except InputError as error:
+                raise InputError(f"{what}: {error}") from None
         layers[names[name]] = layer
         sources[names[name]] = [names[source] for source, target in graph.edges if target == name]
     return Graph(layers, sources)

@@ -26,6 +26,8 @@ class Plan(NamedTuple):
     """The memory layout of steps of one kind, and the kernel for them."""
 
     layout: Layout
+    plain: bool
+    """Whether that is the layout of contiguous tensors, which then need no flattening."""
     block: int
     """Elements of a block."""
     blocks: int
@@ -38,7 +40,7 @@ class Plan(NamedTuple):
         """`[K, B, ...]` as the kernel reads it: in blocks, the last padded with zeros."""
         if self.missing:
             return F.pad(self.layout.flatten(part), (0, self.missing))
-        return part if part.is_contiguous() else self.layout.flatten(part)
+        return part if self.plain and part.is_contiguous() else self.layout.flatten(part)
 
 
 def takes(seen: Observation) -> bool:
@@ -86,10 +88,11 @@ def _planned(
     device: torch.device,
 ) -> Plan:
     layout = layout_of(torch.empty_strided(shape, stride, device="meta"))
+    plain = torch.empty_strided(layout.shape, layout.stride, device="meta").is_contiguous()
     block = min(BLOCK, max(SMALL, 1 << (layout.size - 1).bit_length()))
     blocks = -(-layout.size // block)
     kernel = _sums(gate, shape[0], carried, known, block, dtype, device)
-    return Plan(layout, block, blocks, blocks * block - layout.size, kernel)
+    return Plan(layout, plain, block, blocks, blocks * block - layout.size, kernel)
 
 
 @cache

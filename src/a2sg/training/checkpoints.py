@@ -57,10 +57,10 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         _sync(path.parent)
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError when the disk is full
         part.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        kept = "the one before is kept" if has_checkpoint(path.parent.parent) else "the run has none yet"
         raise InputError(
-            f"cannot write the checkpoint {path} ({reason}): the one before is kept; mend that, then go on "
-            f"with a2sg train --resume {path.parent.parent}"
+            f"cannot write the checkpoint {path} ({_reason(error)}): {kept}; mend that, then go on with "
+            f"a2sg train --resume {path.parent.parent}"
         ) from error
 
 
@@ -147,6 +147,16 @@ def _look_through(path: Path) -> None:
         require(all(part.compress_type == zipfile.ZIP_STORED for part in parts), "it is compressed")
         bad = archive.testzip()
         require(bad is None, f"the checksum of {bad} differs")
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, which torch's own error hides."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error).partition("\n")[0]
 
 
 def _why(error: Exception) -> str:

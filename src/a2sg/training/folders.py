@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from a2sg.errors import InputError, require
+from a2sg.files import read_json
 from a2sg.training.checkpoints import newest_checkpoint
 from a2sg.training.config import RunConfig
 from a2sg.training.recipe import read_config, write_config
@@ -54,12 +54,9 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = None
-    if isinstance(found, dict) and found:
-        return found
-    log.warning("%s is damaged, so its run counts as unfinished", path)
+        return read_json(path)
+    except InputError as error:
+        log.warning("%s, so its run counts as unfinished", error)
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from a2sg.colours import COLOURS, GREY
 from a2sg.errors import InputError
-from a2sg.files import read_rows, read_searches
+from a2sg.files import read_json, read_rows, read_searches
 from a2sg.score import score_in
 from a2sg.statistics import mean
 from a2sg.training.tables import ArmResult
@@ -292,7 +291,7 @@ def _label(folder: Path) -> str:
 
 def _summary(folder: Path) -> dict[str, Any]:
     path = folder / "summary.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _filled(by_label: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ LOST = 3
 """Exit status of a command that lost one of its ranks; its run can be resumed."""
 LOST_MARKS = ("gloo", "nccl", "pair closure", "timed out waiting", "closed by peer", "connection reset")
 """Parts of torch's messages when a rank does not answer; not all of these errors have their own type."""
+BACKENDS = "cpu:gloo,cuda:nccl"
+"""For ranks with GPUs: some numbers, such as those of metrics, are added up on the host."""
 PATIENCE = 600.0
 """Seconds that a rank waits for the others."""
 
@@ -133,10 +135,12 @@ def joined(world: World, device: torch.device, patience: float = PATIENCE) -> It
         patience: seconds that it waits for the others.
 
     Raises:
-        InputError: if it does not find the others.
+        InputError: if it does not find the others, or they are connected for other devices.
         Lost: if another one has ended, or has not answered for that long.
     """
     if world.size == 1 or distributed():
+        if distributed():
+            _require_backends(device)
         yield
         return
     cuda = device.type == "cuda"
@@ -144,7 +148,7 @@ def joined(world: World, device: torch.device, patience: float = PATIENCE) -> It
         torch.cuda.set_device(device)
     try:
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            BACKENDS if cuda else "gloo",
             init_method=f"tcp://{world.address}:{world.port}",
             rank=world.rank,
             world_size=world.size,
@@ -170,6 +174,16 @@ def joined(world: World, device: torch.device, patience: float = PATIENCE) -> It
     finally:
         with suppress(RuntimeError):  # the group may be in any state
             dist.destroy_process_group()
+
+
+def _require_backends(device: torch.device) -> None:
+    """Require that ranks which are connected already can send what is on the host and on the device."""
+    there = {pair.partition(":")[0] for pair in dist.get_backend_config().split(",")}
+    require(
+        {"cpu", device.type} <= there,
+        f"the ranks are connected for {' and '.join(sorted(there))} only: connect them by "
+        f"torch.distributed.init_process_group({BACKENDS!r})",
+    )
 
 
 def _is_of_ranks(error: BaseException | None) -> bool:

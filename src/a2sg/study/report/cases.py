@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import require, require_count, require_positive
+from a2sg.files import read_json
 from a2sg.modes import in_mode
 from a2sg.progress import progress
 from a2sg.study.measure.curvature import empirical_fisher
@@ -234,9 +234,7 @@ def open_study(
             f"the budget is {options.budget:g} s per run (and {FEWEST_BATCHES} batches the least)."
         )
     cases = [
-        Case(
-            label, run, json.loads((run.folder / "summary.json").read_text(encoding="utf-8")), objective, few
-        )
+        Case(label, run, read_json(run.folder / "summary.json"), objective, few)
         for label, run, objective in zip(_labels(runs), runs, objectives, strict=True)
     ]
     named = [point if point.arm else replace(point, arm=first.config.recipe) for point in points]

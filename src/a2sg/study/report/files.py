@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from a2sg.errors import require
-from a2sg.files import csv_text
+from a2sg.errors import InputError, require
+from a2sg.files import csv_text, read_json
 from a2sg.study.files import as_json, drawn, put
 from a2sg.study.report.page import page
 from a2sg.study.report.panel import AnalysisData, plain
@@ -61,7 +60,9 @@ def _written_before(folder: Path) -> set[str]:
     if not path.is_file():
         return set()
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))["files"]
-    except (KeyError, TypeError, ValueError):
+        names = read_json(path).get("files")
+    except InputError:
+        return set()
+    if not isinstance(names, list):
         return set()
     return {name for name in names if isinstance(name, str) and Path(name).name == name}

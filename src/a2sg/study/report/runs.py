@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from a2sg.errors import InputError, require
+from a2sg.errors import require, told
+from a2sg.files import read_json
 from a2sg.score import score_in
 from a2sg.statistics import deviation, mean
 from a2sg.study.measure.result import Result
@@ -100,15 +100,11 @@ def arm_points(points: Sequence[RunPoint]) -> list[ArmPoint]:
 
 
 def _point(path: Path) -> RunPoint:
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+    summary = read_json(path)
+    with told(f"{path} is no summary of a finished run: delete it and train the run again"):
         name = score_in(summary).name
-        costs = summary["energy_nj_per_sample"], summary["spikes_per_sample"]
-        return RunPoint(summary["arm"], summary["seed"], name, summary[name], *costs)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no summary of a finished run: delete it and train the run again"
-        ) from error
+        score, *costs = (float(summary[one]) for one in (name, "energy_nj_per_sample", "spikes_per_sample"))
+        return RunPoint(str(summary["arm"] or ""), int(summary["seed"]), name, score, *costs)
 
 
 def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], list[str]]:
@@ -167,5 +163,5 @@ def _order(folder: Path) -> dict[str, int]:
     path = folder / "comparison.csv"
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
+    with told(f"{path} is damaged"), path.open(newline="", encoding="utf-8") as file:
         return {row["folder"]: at for at, row in enumerate(csv.DictReader(file))}
