@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2sg.adopt.gates import Multiples
+from a2sg.adopt.gates import Multiples, Stairs
 from a2sg.adopt.sums import of_multiples
 from a2sg.kernels import Gate, compiled_sums, fills, sums, triton_bins, triton_sums
 from a2sg.kernels.compilers import missing
@@ -166,10 +166,12 @@ def called(monkeypatch):
     [
         (fills.uncompiled, Gate(Asymmetric(), (1.0,)), False, "fills.binned"),
         (fills.uncompiled, Gate(Asymmetric(), (1.0,)), True, "fills.blocked"),
-        (fills.uncompiled, Gate(Boxcar(), LEVELS), False, "fills.blocked"),
+        (fills.uncompiled, Gate(Boxcar(), LEVELS), False, "fills.binned"),
         (fills.uncompiled, Gate(Arctan(), (1.0,)), False, "fills.blocked"),
         (fills.kernel, Gate(Arctan(), (1.0,)), True, "compiled_sums.fill"),
         (fills.kernel, Multiples(Boxcar()), False, "fills.blocked"),
+        (fills.plain, Stairs(Boxcar(), LEVELS, (0.5,) * len(LEVELS)), False, "fills.binned"),
+        (fills.plain, Stairs(Boxcar(), LEVELS, (0.5,) * len(LEVELS)), True, "fills.blocked"),
     ],
 )
 def test_the_way_on_a_cpu(monkeypatch, way, gate, carried, expected):
