@@ -158,7 +158,7 @@ def test_a_state_of_another_t_is_taken_and_the_search_goes_on(saved, steps, capl
     assert len(caplog.messages) == 1
     assert f"for {saved} steps or groups" in caplog.text
     assert f"here there are {steps}" in caplog.text
-    assert "anew" not in caplog.text, "there was nothing to lose"
+    assert "again" not in caplog.text, "there was nothing to lose"
     fresh = Net(Plan(steps=steps))
     fresh.load_state_dict(theirs.state_dict())
     for one, search in ((net, windows), (fresh, AdaptiveWindows(fresh, **options))):
@@ -175,7 +175,7 @@ def test_the_sums_of_a_search_that_had_begun_with_another_t_are_not_mixed_in(ste
     theirs.loss(torch.cat([x, x])[:3], y).backward()
     net.loss(x, y).backward()  # must not stay either
     windows.load_state_dict(reload(before.state_dict()))
-    assert "the search that had begun starts anew" in caplog.text
+    assert "the search that had begun starts again" in caplog.text
     assert not windows.store.flat.any()
     net.zero_grad()
     observe(net, windows, x, y)
@@ -210,7 +210,7 @@ def test_a_state_of_other_candidates_says_which_sums_differ():
     windows = AdaptiveWindows(nn.Sequential(LIF(4)), candidates=5)
     other = AdaptiveWindows(nn.Sequential(LIF(4)), candidates=6).state_dict()
     with pytest.raises(
-        InputError, match=r"layer '0', \[T, candidates \+ 1, .*\(4, 7, 6\), here \(4, 6, 6\).*starts anew"
+        InputError, match=r"layer '0', \[T, candidates \+ 1, .*\(4, 7, 6\), here \(4, 6, 6\).*starts again"
     ):
         windows.load_state_dict(other)
 

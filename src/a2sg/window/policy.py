@@ -274,7 +274,7 @@ class WindowPolicy(JoinableWindows):
         """Continue from `state`.
 
         A state of another T or G is taken too: windows are assigned in order (see `Site`), the history stays
-        as it is, and a search that had begun starts anew.
+        as it is, and a search that had begun starts again.
 
         Raises:
             InputError: if it was saved with other layers or options.

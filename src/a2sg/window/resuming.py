@@ -13,7 +13,7 @@ log = logging.getLogger("a2sg")
 
 WAY_OUT = (
     "make the windows with the options that they were saved with; or leave this state out, and the search "
-    "starts anew from the windows of the model"
+    "starts again from the windows of the model"
 )
 """What to do about a state that does not fit."""
 
@@ -51,6 +51,6 @@ def same_steps(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool
         len(theirs[other[0]]),
         called(other[0]),
         len(mine[other[0]]),
-        ", and the search that had begun starts anew" if begun else "",
+        ", and the search that had begun starts again" if begun else "",
     )
     return False
