@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from a2sg.cli import COMMANDS
+from a2sg.cli import COMMANDS, main
 from a2sg.listing import TOPICS
 from a2sg.terminal import plain_output, spelled
 from places import ROOT
@@ -98,6 +98,49 @@ def test_lists_and_help_in_ascii(tmp_path):
     text = run(commands, "ascii", tmp_path, LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
     assert "usage: a2sg train" in text
     assert "vgg_small" in text
+
+
+def c_locale(folder, *words):
+    """A command in the C locale, with Python's UTF-8 mode off."""
+    known = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "a2sg", *words],
+        cwd=folder,
+        env=known
+        | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no C locale")
+def test_names_in_any_script_in_the_c_locale(tmp_path):
+    """Where Python takes names of files to be ASCII; also that of the folder, and one inside a recipe."""
+    folder = tmp_path / NAME
+    folder.mkdir()
+    (folder / "réc.yaml").write_text(RECIPE, encoding="utf-8")
+    for words in (
+        ["train", "réc.yaml", "--out", f"{NAME}1"],
+        ["inspect", f"{NAME}1", "--out", f"{NAME} inspected"],
+    ):
+        done = c_locale(folder, *words)
+        assert not done.returncode, done.stderr
+        assert done.stdout.isascii()
+    page = (folder / f"{NAME} inspected" / "inspection.html").read_text(encoding="utf-8")
+    assert f"{NAME}1" in page
+    done = c_locale(folder, "evaluate", "β")
+    assert done.returncode == 2
+    assert (
+        done.stderr.decode("ascii").strip()
+        == "a2sg: error: beta is no run folder: there is nothing of that name"
+    )
+
+
+@pytest.mark.parametrize("words", [["train", "digits", "--out", "w\udcfcr"], ["evaluate", "\udcff"]])
+def test_names_that_are_not_utf_8_are_told_before_anything_runs(words, capsys):
+    assert main(words) == 2
+    assert "is not UTF-8: rename" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("page", ["cp1252", "gbk"])

@@ -24,7 +24,7 @@ from a2sg.commands.train import train_command
 from a2sg.errors import InputError, one_line, require_choice
 from a2sg.imports import import_modules, split_imports
 from a2sg.ranks import Lost
-from a2sg.terminal import plain_output
+from a2sg.terminal import names_in_utf8, plain_output, require_text
 
 EXTRAS = {
     **dict.fromkeys(
@@ -49,10 +49,14 @@ EXTRAS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
+    if arguments is None:
+        names_in_utf8()
     words = list(sys.argv[1:] if arguments is None else arguments)
     plain_output()
     try:
         follow()
+        if words[:1] != ["predict"]:  # which only reads, and prints names
+            require_text(words)
         names, words = split_imports(words)
         import_modules(names)
         return _dispatch(words)

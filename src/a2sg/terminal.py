@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 import unicodedata
+from collections.abc import Sequence
+
+from a2sg.errors import require
 
 HANDLER = "a2sg.plain"
 
@@ -41,6 +45,28 @@ def plain_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=HANDLER)
+
+
+def names_in_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode, where names of files are taken to be ASCII.
+
+    That is so in the C locale if PYTHONUTF8=0 turns the mode off. A name like `über` is then no text that a
+    page or a recipe could hold, and one from a recipe cannot be opened. What is printed stays ASCII.
+    """
+    again = [sys.executable, "-X", "utf8"]
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and sys.orig_argv[1:3] != again[1:]:
+        os.environ["PYTHONUTF8"] = "1"  # for child processes
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+        os.execv(sys.executable, [*again, *sys.orig_argv[1:]])
+
+
+def require_text(words: Sequence[str]) -> None:
+    """Raise `InputError` for a word that is not UTF-8: neither recipes, pages nor pictures can hold it."""
+    for word in words:
+        require(
+            word.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in word),
+            f"{word!r} is not UTF-8: rename that file or folder, as `convmv` does for many at once",
+        )
 
 
 def spelled(letter: str) -> str:

@@ -320,6 +320,25 @@ def test_training_goes_on_from_a_saved_state():
         continued.load_state_dict(saved["windows"])
 
 
+def test_a_model_adapted_for_another_t_takes_its_windows_in_order(caplog):
+    net = build(Attention, Looped)
+    windows = a2sg.adapt(net, steps=2, functions={Looped: "act"}, **NOW)
+    x, y = draw(Attention, 2)
+    nn.functional.cross_entropy(net(x), y).backward()
+    windows.step()
+    again = build(Attention, Looped)
+    again.load_state_dict(net.state_dict())
+    continued = a2sg.adapt(again, steps=T, functions={Looped: "act"}, **NOW)
+    continued.load_state_dict(windows.state_dict())
+    assert len([message for message in caplog.messages if "taken in order" in message]) == 1
+    assert len({site.window[-1].item() for site in windows.sites.values()}) > 1
+    for name, site in continued.sites.items():
+        assert torch.equal(site.window, windows.sites[name].window[[0, 1, 1, 1]])
+    assert continued.history == windows.history
+    train(again, continued, Attention, iterations=2)
+    assert {row["iteration"] for row in continued.history} == {0, 1, 2}
+
+
 def test_windows_follow_the_model_to_another_device():
     net = nn.Sequential(nn.Linear(3, 3), Looped())
     windows = a2sg.adapt(net, steps=2, surrogate=Dspike(), functions={Looped: "act"})

@@ -85,6 +85,48 @@ def test_integer_neuron(name, full):
         assert_same(table_of(way, Observation(gate, 2 * u, g, c, r), FEW), expected)
 
 
+THRESHOLDS = {
+    "levels": (0.5, 1.5, 2.5, 3.5),
+    "two": (1.0, 1.25),
+    "uneven": (-0.5, 0.3, 0.35, 1.0, 4.0),
+}
+
+
+@pytest.mark.parametrize("thresholds", THRESHOLDS.values(), ids=THRESHOLDS.keys())
+@pytest.mark.parametrize("name", AFFINE_NAMES)
+def test_windows_of_several_thresholds_may_hold_the_same_elements(name, thresholds):
+    """Up to windows that hold all thresholds, in no order, and more elements than a block."""
+    case = BY_NAME[name]
+    candidates = torch.cat([3 * FEW, FEW])
+    u, g, _, r = layer(501, dtype=torch.float32, seed=11)
+    expected = brute_force(case, thresholds, 2 * u, g, None, r, candidates)
+    seen = Observation(Gate(case.shape, thresholds), 2 * u, g, None, r)
+    assert_same(table_of(sums.binned, seen, candidates), expected)
+
+
+@pytest.mark.parametrize("name", AFFINE_NAMES)
+def test_the_edge_between_two_windows_belongs_to_the_lower_one(name):
+    """Potentials, thresholds and windows on eighths, which floats hold: the gate says what is inside."""
+    gate = Gate(BY_NAME[name].shape, (0.5, 1.0, 1.5, 2.5))
+    u = torch.arange(-8, 33) / 8
+    _, g, _, r = layer(len(u), dtype=torch.float32, seed=12)
+    seen = Observation(gate, u, g, None, r)
+    candidates = torch.arange(1, 17, dtype=torch.float64) / 8
+    torch.testing.assert_close(
+        table_of(sums.binned, seen, candidates), table_of(sums.each, seen, candidates), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_binned_sums_do_not_depend_on_blocks(monkeypatch):
+    u, g, _, r = layer(1000, seed=13)
+    for thresholds in ((1.0,), (0.5, 1.5, 2.5)):
+        seen = Observation(Gate(BY_NAME["asymmetric"].shape, thresholds), u, g, None, r)
+        monkeypatch.undo()
+        whole = table_of(sums.binned, seen, FEW)
+        monkeypatch.setattr(sums, "TOGETHER", 17)
+        torch.testing.assert_close(table_of(sums.binned, seen, FEW), whole, rtol=1e-11, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["triangle", "asymmetric", "pinned", "boxcar-unit", "sigmoid"])
 @pytest.mark.parametrize("way", ["uncompiled", "each"])
 def test_tables_add_up_over_parts_and_time_has_none_at_the_last_step(name, way):

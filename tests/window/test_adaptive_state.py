@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from a2sg import LIF, AdaptiveWindows, InputError
+from a2sg import LIF, AdaptiveWindows, InputError, SpikeSite
 from networks import NOW, Net, Plan, assert_alike, batch, lists, observe
 from saved import reload
 
@@ -124,7 +124,6 @@ def test_keeping_is_counted_on_after_loading():
 @pytest.mark.parametrize(
     ("plan", "options"),
     [
-        (Plan(steps=3), {}),
         (Plan(), {"candidates": 6}),
         (Plan(), {"search": "bayes"}),
         (Plan(), {"low": 0.2}),
@@ -142,6 +141,65 @@ def test_a_state_of_another_search_is_refused_and_changes_nothing(plan, options)
     assert windows.history == []
 
 
+@pytest.mark.parametrize(("saved", "steps"), [(1, 4), (4, 1), (2, 5)])
+def test_a_state_of_another_t_is_taken_and_the_search_goes_on(saved, steps, caplog):
+    theirs, net = Net(Plan(steps=saved)), Net(Plan(steps=steps))
+    options = {"every": 2, "start": 0, "candidates": 5}
+    before, windows = AdaptiveWindows(theirs, **options), AdaptiveWindows(net, **options)
+    x, y = batch(5)
+    observe(theirs, before, x[:saved], y)
+    before.step()
+    assert before.observing
+    net.load_state_dict(theirs.state_dict())
+    windows.load_state_dict(reload(before.state_dict()))
+    assert windows.iteration == 2
+    assert windows.history == before.history
+    assert windows.kept == before.kept
+    assert len(caplog.messages) == 1
+    assert f"for {saved} steps or groups" in caplog.text
+    assert f"here there are {steps}" in caplog.text
+    assert "again" not in caplog.text, "there was nothing to lose"
+    fresh = Net(Plan(steps=steps))
+    fresh.load_state_dict(theirs.state_dict())
+    for one, search in ((net, windows), (fresh, AdaptiveWindows(fresh, **options))):
+        observe(one, search, x[:steps], y)
+    assert lists(net) == lists(fresh), "the search is that of the other T, from the windows in order"
+    assert {row["iteration"] for row in windows.history} == {0, 2}
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_the_sums_of_a_search_that_had_begun_with_another_t_are_not_mixed_in(steps, caplog):
+    theirs, net = Net(Plan(steps=3)), Net(Plan(steps=steps))
+    before, windows = (AdaptiveWindows(one, **NOW, candidates=5) for one in (theirs, net))
+    x, y = batch(steps)
+    theirs.loss(torch.cat([x, x])[:3], y).backward()
+    net.loss(x, y).backward()  # must not stay either
+    windows.load_state_dict(reload(before.state_dict()))
+    assert "the search that had begun starts again" in caplog.text
+    assert not windows.store.flat.any()
+    net.zero_grad()
+    observe(net, windows, x, y)
+    assert windows.kept == {}
+    assert max(row["step"] for row in windows.history) == steps
+
+
+def test_windows_that_only_the_search_saves_follow_the_rule_of_buffers():
+    def build(steps, **options):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(2, 3), SpikeSite(steps, **options))
+        return net, AdaptiveWindows(net, **NOW, candidates=5)
+
+    _, before = build(2, window=[0.25, 0.5])
+    for steps, groups, expected in (
+        (4, None, [0.25, 0.5, 0.5, 0.5]),
+        (1, None, [0.25]),
+        (9, 3, [0.25, 0.5, 0.5]),
+    ):
+        net, windows = build(steps, groups=groups)
+        windows.load_state_dict(reload(before.state_dict()))
+        assert net[1].window.tolist() == expected
+
+
 def test_a_state_of_other_layers_is_refused():
     windows = AdaptiveWindows(Net(Plan()), candidates=5)
     with pytest.raises(InputError, match=r"only they have the layers '0', only this one 'neurons\.0'"):
@@ -151,7 +209,9 @@ def test_a_state_of_other_layers_is_refused():
 def test_a_state_of_other_candidates_says_which_sums_differ():
     windows = AdaptiveWindows(nn.Sequential(LIF(4)), candidates=5)
     other = AdaptiveWindows(nn.Sequential(LIF(4)), candidates=6).state_dict()
-    with pytest.raises(InputError, match=r"layer '0', \[T, candidates \+ 1, .*\(4, 7, 6\), here \(4, 6, 6\)"):
+    with pytest.raises(
+        InputError, match=r"layer '0', \[T, candidates \+ 1, .*\(4, 7, 6\), here \(4, 6, 6\).*starts again"
+    ):
         windows.load_state_dict(other)
 
 

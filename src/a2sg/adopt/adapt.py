@@ -186,11 +186,7 @@ class Adapted(AdaptiveWindows):
         return self.sites
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`.
-
-        Raises:
-            InputError: if it was saved for other layers, steps or candidates.
-        """
+        """Continue from `state`, also one of another T; see `WindowPolicy.load_state_dict`."""
         require("in_use" in state, "the saved windows lack in_use: load the state_dict() of adapted windows")
         super().load_state_dict(state)
 

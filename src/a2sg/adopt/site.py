@@ -18,7 +18,7 @@ from a2sg.adopt.sums import of_multiples
 from a2sg.errors import require
 from a2sg.kernels import fills
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.sums import Fill, blocked
+from a2sg.kernels.sums import Fill
 from a2sg.kernels.watch import Look, Steps
 from a2sg.surrogate import Asymmetric, Surrogate
 from a2sg.window.observer import Observer
@@ -176,7 +176,7 @@ class SpikeSite(Site):
         """The fastest way to compute sums that supports the gate."""
         if isinstance(self.gate, Multiples):
             return of_multiples
-        return blocked if isinstance(self.gate, Stairs) else fills.uncompiled
+        return fills.plain if isinstance(self.gate, Stairs) else fills.uncompiled
 
     def forget(self) -> None:
         """Release what the last backward pass left behind."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from a2sg.adopt.gates import Distance, Multiples
-from a2sg.kernels.sums import Observation, Sums, adding, binned, blocked, held
+from a2sg.adopt.gates import Multiples
+from a2sg.kernels.sums import Edge, Observation, Sums, adding, blocked, windowed
 from a2sg.surrogate import WindowedAffine
 
 
 def of_multiples(seen: Observation, candidates: Tensor, table: Tensor) -> None:
     """Like `a2sg.kernels.sums.binned` for windows up to the threshold; like `blocked` for wider ones.
 
-    With y and z the distances to the two nearest multiples, δ = g (f(y) + f(z)). All sums but one are those
-    of y plus those of z. Σδ² also has 2 Σ g² f(y) f(z), over the elements inside both windows.
+    Up to the threshold, a potential is only in the windows of the two nearest multiples.
     """
     gate = seen.gate
     assert isinstance(gate, Multiples)
@@ -30,22 +28,11 @@ def of_multiples(seen: Observation, candidates: Tensor, table: Tensor) -> None:
 
 @adding
 def _near(seen: Observation, candidates: Tensor) -> Tensor:
-    gate, shape = seen.gate, seen.gate.surrogate
+    gate = seen.gate
     assert isinstance(gate, Multiples)
-    assert isinstance(shape, WindowedAffine)
-    reached, above = gate.nearest(seen.potential.flatten(1).double())
-    # The lower edge of the upper window belongs to the lower one: here it is just outside.
-    above = torch.nextafter(above, above.new_tensor(-torch.inf))
-    one = seen._replace(gate=Distance(shape), potential=reached)
-    table, other = candidates.new_zeros((2, *candidates.shape, len(Sums)))
-    binned(one, candidates, table)
-    binned(one._replace(potential=above), candidates, other)
-    both = slice(Sums.DELTA, Sums.LATER)
-    table[..., both] += other[..., both]
-    square = seen.upstream.flatten(1).double() ** 2
-    y, z = shape.ordinate(reached), shape.ordinate(above)
-    moments = [square, square * (y + z), square * y * z]
-    inside = held(torch.maximum(reached.abs(), above.abs()), moments, candidates)
-    p, q = shape.coefficients(candidates)
-    table[..., Sums.SQUARE] += 2 * (p * p * inside[0] + p * q * inside[1] + q * q * inside[2])
-    return table
+
+    def edges(potential: Tensor) -> list[Edge]:
+        reached, above = gate.nearest(potential)
+        return [Edge(reached), Edge(above, lower_edge=False)]
+
+    return windowed(seen, candidates, edges)

@@ -23,11 +23,16 @@ _broken: set[str] = set()
 
 
 def uncompiled(seen: Observation, candidates: Tensor, table: Tensor) -> None:
-    """For uncompiled neurons: on a CPU `binned` if it applies, else `blocked`; elsewhere `kernel`."""
-    if seen.potential.device.type != "cpu":
-        return kernel(seen, candidates, table)
-    affine = isinstance(seen.gate.surrogate, WindowedAffine) and len(seen.gate.thresholds) == 1
-    fill = binned if affine and seen.carry is None else blocked
+    """For uncompiled neurons: `plain` on a CPU, elsewhere `kernel`."""
+    fill = plain if seen.potential.device.type == "cpu" else kernel
+    return fill(seen, candidates, table)
+
+
+def plain(seen: Observation, candidates: Tensor, table: Tensor) -> None:
+    """In plain torch: on a CPU `binned` if it applies, else `blocked`."""
+    gate = seen.gate
+    affine = isinstance(gate.surrogate, WindowedAffine) and bool(gate.thresholds) and seen.carry is None
+    fill = binned if affine and seen.potential.device.type == "cpu" else blocked
     return fill(seen, candidates, table)
 
 

@@ -20,6 +20,11 @@ class Gate:
     surrogate: Surrogate
     thresholds: tuple[float, ...]
 
+    @property
+    def heights(self) -> tuple[float, ...]:
+        """By how much the spikes rise at each threshold."""
+        return (1.0,) * len(self.thresholds)
+
     def fire(self, potential: Tensor) -> Tensor:
         """Spikes (or levels) in the dtype and shape of `potential`."""
         level = (potential >= self.thresholds[0]).to(potential.dtype)

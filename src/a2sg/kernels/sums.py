@@ -132,8 +132,34 @@ def blocked(seen: Observation, candidates: Tensor) -> Tensor:
     return table
 
 
+class Edge(NamedTuple):
+    """A threshold, as the elements of `[K, N]` see it."""
+
+    distance: Tensor
+    """Potential minus threshold `[K, N]`."""
+    lower_edge: bool = True
+    """Whether the lower edge of a window is inside it."""
+    height: float = 1.0
+    """By how much spikes rise there."""
+
+
+Edges = Callable[[Tensor], Sequence[Edge]]
+"""From potentials to all thresholds whose windows may hold them."""
+
+
 @adding
 def binned(seen: Observation, candidates: Tensor) -> Tensor:
+    """`windowed`, with the thresholds of the gate."""
+    gate = seen.gate
+
+    def edges(potential: Tensor) -> list[Edge]:
+        levels = zip(gate.thresholds, gate.heights, strict=True)
+        return [Edge(potential - level, at == 0, height) for at, (level, height) in enumerate(levels)]
+
+    return windowed(seen, candidates, edges)
+
+
+def windowed(seen: Observation, candidates: Tensor, edges: Edges) -> Tensor:
     """Sort the data into the gaps between candidates once; running sums of moments give every window.
 
     With f = p + q·y inside the window, Σδ = p Σg + q Σgy, and so on for the other sums.
@@ -141,27 +167,24 @@ def binned(seen: Observation, candidates: Tensor) -> Tensor:
     shape, later = seen.gate.surrogate, seen.later
     assert isinstance(shape, WindowedAffine)
     assert seen.carry is None
-    distance = seen.potential.flatten(1).double() - seen.gate.thresholds[0]
-    y = shape.ordinate(distance)
-    g = seen.upstream.flatten(1).double()
-    size = g.abs()
-    square = g * g
-    moments = [g, g * y, size, size * y, square, square * y, square * y * y]
-    if later is not None:
-        cross = g * later.flatten(1).double()
-        moments += [cross, cross * y]
-    inside = held(distance.abs(), moments, candidates)
-    p, q = shape.coefficients(candidates)
+    u, g = seen.potential.flatten(1), seen.upstream.flatten(1)
+    r = None if later is None else later.flatten(1)
+    inside = candidates.new_zeros((7 if r is None else 9, *candidates.shape))
+    for start in range(0, u.shape[1], TOGETHER):
+        at = (..., slice(start, start + TOGETHER))
+        block = g[at].double(), None if r is None else r[at].double()
+        inside += _inside(edges(u[at].double()), *block, shape, candidates)
     table = candidates.new_zeros((*candidates.shape, len(Sums)))
+    p, q = shape.coefficients(candidates)
     table[..., Sums.COUNT] = g.shape[1]
     table[..., Sums.DELTA] = p * inside[0] + q * inside[1]
     table[..., Sums.ABS] = p * inside[2] + q * inside[3]
     table[..., Sums.SQUARE] = p * p * inside[4] + 2 * p * q * inside[5] + q * q * inside[6]
-    if later is not None:
+    if r is not None:
         table[..., Sums.CROSS] = p * inside[7] + q * inside[8]
-        table[..., Sums.LATER] = (later.flatten(1).double() ** 2).sum(1, keepdim=True)
+        table[..., Sums.LATER] = (r.double() ** 2).sum(1, keepdim=True)
     # 0 · Σg is 0, or NaN if any gradient is not finite, inside a window or not: as δ itself would be.
-    table[..., Sums.DELTA :] += (0 * g.sum(1))[:, None, None]
+    table[..., Sums.DELTA :] += (0 * g.double().sum(1))[:, None, None]
     # Where f almost vanishes on every element of a window, the moments cancel and only rounding is left.
     doubtful = table[..., Sums.SQUARE] < CANCELLED * (p * p * inside[4])
     for k in doubtful.any(1).nonzero()[:, 0].tolist():
@@ -169,6 +192,43 @@ def binned(seen: Observation, candidates: Tensor) -> Tensor:
         blocked(seen.steps(slice(k, k + 1)), candidates[k, doubtful[k]][None], again)
         table[k, doubtful[k]] = again[0]
     return table
+
+
+def _inside(
+    edges: Sequence[Edge], g: Tensor, r: Tensor | None, shape: WindowedAffine, candidates: Tensor
+) -> Tensor:
+    """Moments over the elements inside each window `[7, K, C]`, with r `[9, K, C]`, added up over thresholds.
+
+    |δ| is |g| Σ f, since no f is negative; but δ² = g² (Σ f)² also has the products of two windows that hold
+    the same element. The product belongs to the gap of the window that reaches the element last.
+    """
+    size, square = g.abs(), g * g
+    cross = None if r is None else g * r
+    total = candidates.new_zeros((7 if r is None else 9, *candidates.shape))
+    levels = [(_reach(edge), shape.ordinate(edge.distance), edge.height) for edge in edges]
+    for at, (reach, y, height) in enumerate(levels):
+        # (p + q y)² + 2 (p + q y) (p n + q z), with n others inside already, whose y add up to z.
+        n: Tensor | float = 0.0
+        z: Tensor | float = 0.0
+        for other, (earlier, ordinate, weight) in enumerate(levels):
+            if other != at:
+                there = weight * (earlier <= reach if other < at else earlier < reach)
+                n, z = n + there, z + there * ordinate
+        alone, mixed, of_y = height + 2 * n, y * (height + n) + z, y * (height * y + 2 * z)
+        moments = [g, g * y, size, size * y, square * alone, square * mixed, square * of_y]
+        if cross is not None:
+            moments += [cross, cross * y]
+        total += height * held(reach, moments, candidates)
+    return total
+
+
+def _reach(edge: Edge) -> Tensor:
+    """The smallest window that holds each element."""
+    reach = edge.distance.abs()
+    if edge.lower_edge:
+        return reach
+    wider = torch.nextafter(reach, reach.new_tensor(torch.inf))
+    return torch.where(edge.distance < 0, wider, reach)
 
 
 def held(distance: Tensor, moments: Sequence[Tensor], candidates: Tensor) -> Tensor:

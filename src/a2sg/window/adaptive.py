@@ -22,6 +22,7 @@ from a2sg.window.later import Later
 from a2sg.window.objectives import SGV, TGC, Objective, find_objective
 from a2sg.window.observer import Observer
 from a2sg.window.policy import Loss, WindowPolicy
+from a2sg.window.resuming import WAY_OUT
 from a2sg.window.search import SEARCHES, SearchName
 from a2sg.window.site import Site
 from a2sg.window.solve import Rows, solve, with_behind
@@ -210,14 +211,8 @@ class AdaptiveWindows(WindowPolicy):
             add_up(passing)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`, including its biases if they are searched.
-
-        Raises:
-            InputError: if it was saved with other layers, steps or options.
-        """
+        """Continue from `state`, with its biases if they are searched; see `WindowPolicy.load_state_dict`."""
         super().load_state_dict(state)
-        for name, passing in state.get("passing", {}).items():
-            self.observers[name].passing.copy_(passing)
         for name, bias in state.get("biases", {}).items():
             self.sites[name].surrogate = replace(self.sites[name].surrogate, bias=bias)  # type: ignore[call-arg]
 
@@ -226,12 +221,12 @@ class AdaptiveWindows(WindowPolicy):
             torch.equal(state["windows"], self.search.lattice),
             "the saved windows belong to another model or search: they were searched from "
             f"{state['windows'][0]:g} to {state['windows'][-1]:g}, not from {self.search.lattice[0]:g} to "
-            f"{self.search.lattice[-1]:g}",
+            f"{self.search.lattice[-1]:g}; {WAY_OUT}",
         )
         searched = {name for name, shapes in self.shapes.items() if shapes}
         require(
             state.get("biases", {}).keys() == searched,
-            "the saved windows belong to another search: only one of the two searches biases",
+            f"the saved windows belong to another search: only one of the two searches biases; {WAY_OUT}",
         )
 
     def _shapes(self, biases: int) -> dict[str, list[Asymmetric]]:

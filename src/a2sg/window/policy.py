@@ -13,13 +13,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import called, require, require_count, require_gradient
+from a2sg.errors import require, require_count, require_gradient
 from a2sg.modes import as_it_was
 from a2sg.ranks import add_up
 from a2sg.window.joining import JoinableWindows, Reduction
 from a2sg.window.later import Mail
 from a2sg.window.observer import Clock, Observer
 from a2sg.window.records import Records, Row
+from a2sg.window.resuming import same_steps
+from a2sg.window.sharing import fitted
 from a2sg.window.silence import hint, silence
 from a2sg.window.site import Site, find_sites
 from a2sg.window.store import Store
@@ -271,8 +273,11 @@ class WindowPolicy(JoinableWindows):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`.
 
+        A state of another T or G is taken too: windows are assigned in order (see `Site`), the history stays
+        as it is, and a search that had begun starts again.
+
         Raises:
-            InputError: if it was saved with other layers, steps or options.
+            InputError: if it was saved with other layers or options.
         """
         missing = self.saved - state.keys()
         require(
@@ -280,22 +285,25 @@ class WindowPolicy(JoinableWindows):
             f"the saved windows lack {', '.join(sorted(missing))}: load the whole state_dict() of "
             "windows, not that of the model",
         )
-        tables = state["tables"]
-        mine = {name: tuple(observer.table.shape) for name, observer in self.observers.items()}
-        theirs = {name: tuple(table.shape) for name, table in tables.items()}
-        _require_same(mine, theirs)
+        tables, passing = state["tables"], state.get("passing", {})
+        same = same_steps({name: observer.table for name, observer in self.observers.items()}, tables)
         self._check(state)
         with torch.no_grad():
             for name, window in state.get("in_use", {}).items():
-                self.sites[name].window.copy_(window)
+                held = self.sites[name].window
+                held.copy_(fitted(window, len(held)))
         self.iteration = int(state["iteration"])
         self._mail.drop()
         self._records.load(state["history"])
         self._kept = Counter(state["kept"])
         self._clock = Clock(float(state["seconds"]))
         for name, observer in self.observers.items():
-            observer.table.copy_(tables[name])
+            if same:
+                observer.table.copy_(tables[name])
+                observer.passing.copy_(passing.get(name, observer.passing))
             observer.clock = Clock()
+        if not same:
+            self.store.clear()
         self._arm()
 
     @property
@@ -354,19 +362,3 @@ class WindowPolicy(JoinableWindows):
                 ", ".join(f"{reason}: {count}" for reason, count in bad.items()),
                 f"; {hint(bad)}" if all(reasons) else "",
             )
-
-
-def _require_same(mine: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ...]]) -> None:
-    """Raise `InputError` unless tables, by layer, have the same layers and shapes as the saved ones."""
-    of = "the saved windows belong to another model or search"
-    ours, others = (
-        ", ".join(repr(name) for name in one if name not in other) or "none"
-        for one, other in ((mine, theirs), (theirs, mine))
-    )
-    require(mine.keys() == theirs.keys(), f"{of}: only they have the layers {others}, only this one {ours}")
-    for name, shape in mine.items():
-        require(
-            shape == theirs[name],
-            f"{of}: the sums of {called(name)}, [T, candidates + 1, …], have the shape {theirs[name]}, here "
-            f"{shape}: use the steps and options that they were saved with",
-        )
