@@ -1,20 +1,16 @@
-"""The law of the backward gain beside gradients that are measured at the start of training, for docs/gain.md.
+"""The law of the backward gain and gradients measured at the start of training, for docs/gain.md.
 
     python evidence/gain_law.py [--seeds 0,1,2] [--out FILE.json]
 
-Networks have fresh weights and look at 64 random images of N(0, 1), so nothing has to be downloaded. Printed
-are the law for potentials of N(0, 1), and for each network the norm of δ of the first spiking layer over that
-of the last at the last step and at the first, beside the product of the law over its layers.
+Networks have fresh weights and get 64 random images of N(0, 1), so nothing has to be downloaded. The table
+has the law for potentials of N(0, 1), and for each network the norm of δ of the first spiking layer over that
+of the last, at the last step and at the first, next to the product of the law over its layers.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,8 +18,8 @@ from torch import nn
 import a2sg
 import deep_nets  # noqa: F401 - registers plain_conv
 from a2sg.analysis import layer_gains
-from a2sg.progress import progress
 from a2sg.surrogate import Asymmetric, Boxcar, Surrogate, Triangle
+from fresh import Row, geometric_mean, run
 
 STEPS, BATCH, SIDE = 4, 64, 16
 SHAPES: dict[str, tuple[Surrogate, float]] = {
@@ -64,10 +60,10 @@ def law(surrogate: Surrogate, window: float) -> float:
     return math.sqrt(square / (rate * (1 - rate)))
 
 
-def measured(make: Make, surrogate: Surrogate, window: float, seed: int) -> dict[str, float]:
-    """Over depth: at the last step, at the first, and by the law."""
+def measured(network: str, shape: str, seed: int) -> dict[str, float]:
+    """Gain over depth: at the last step, at the first, and by the law."""
     torch.manual_seed(seed)
-    net = make(surrogate, window)
+    net = NETWORKS[network](*SHAPES[shape])
     images, labels = torch.randn(BATCH, 3, SIDE, SIDE), torch.randint(0, 10, (BATCH,))
     found = layer_gains(net, (images, labels), lambda out, y: nn.functional.cross_entropy(out.mean(0), y))
     first = found.layers[0].steps
@@ -79,12 +75,8 @@ def measured(make: Make, surrogate: Surrogate, window: float, seed: int) -> dict
     }
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """Markdown: geometric means over seeds."""
-
-    def mean(values: Sequence[float]) -> str:
-        return f"{math.exp(sum(map(math.log, values)) / len(values)):.2g}"
-
     lines = [
         "| shape, window | law | "
         + " | ".join(f"{name}: step {STEPS} / 1 (law)" for name in NETWORKS)
@@ -95,37 +87,12 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cells = []
         for network in NETWORKS:
             own = [row for row in rows if row["shape"] == shape and row["network"] == network]
-            last, first, by_law = (mean([row[name] for row in own]) for name in ("last", "first", "law"))
-            cells.append(f"{last} / {first} ({by_law})")
+            means = [geometric_mean([row[name] for row in own]) for name in ("last", "first", "law")]
+            cells.append("{:.2g} / {:.2g} ({:.2g})".format(*means))
         lines.append(f"| {shape} | {law(surrogate, window):.2f} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Measure, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--out", type=Path, help="every number, as JSON")
-    options = parser.parse_args()
-    every = [
-        (network, shape, seed)
-        for network in NETWORKS
-        for shape in SHAPES
-        for seed in map(int, options.seeds.split(","))
-    ]
-    rows = [
-        {
-            "network": network,
-            "shape": shape,
-            "seed": seed,
-            **measured(NETWORKS[network], *SHAPES[shape], seed),
-        }
-        for network, shape, seed in progress(every, "gains", len(every))
-    ]
-    print(table(rows))
-    if options.out:
-        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    cases = [{"network": network, "shape": shape} for network in NETWORKS for shape in SHAPES]
+    run(__doc__, cases, measured, table)

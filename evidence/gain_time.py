@@ -2,18 +2,15 @@
 
     python evidence/gain_time.py [--seeds 0,1,2] [--out FILE.json]
 
-20 dense layers with fresh weights look at 64 random images of N(0, 1). Printed is the norm of δ of the first
-spiking layer over that of the last, at the last step, at the first and over all, and by how much paths
-through time multiply the gradient in a layer.
+20 dense layers with fresh weights get 64 random images of N(0, 1). The table has the norm of δ of the first
+spiking layer over that of the last, at the last step, at the first and over all, and the factor by which
+paths through time multiply the gradient in a layer.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,9 +18,9 @@ from torch.nn.functional import cross_entropy
 
 import a2sg
 from a2sg.analysis import Gains, layer_gains
-from a2sg.progress import progress
 from a2sg.surrogate import Asymmetric
 from a2sg.window.site import find_sites
+from fresh import Row, geometric_mean, run
 
 LAYERS, WIDTH, SIDE, BATCH = 20, 64, 8, 64
 BIAS = 0.8
@@ -31,7 +28,7 @@ LENGTHS = 4, 16
 """T."""
 
 Windows = tuple[float, float]
-"""At the last step, and at all before it."""
+"""The window at the last step, and at all steps before it."""
 
 VARIANTS: dict[str, tuple[str, dict[str, Any], Windows]] = {
     "leak 0.9, soft reset": ("lif", {}, (2.0, 2.0)),
@@ -48,8 +45,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], Windows]] = {
 }
 
 
-def gains(neuron: str, options: dict[str, Any], windows: Windows, steps: int, seed: int) -> Gains:
-    """Those of a network with fresh weights."""
+def gains(variant: str, steps: int, seed: int) -> Gains:
+    """The gains of a network with fresh weights."""
+    neuron, options, (at_end, before) = VARIANTS[variant]
     torch.manual_seed(seed)
     net = a2sg.create_model(
         "mlp_small",
@@ -61,26 +59,26 @@ def gains(neuron: str, options: dict[str, Any], windows: Windows, steps: int, se
         neuron_options=options,
         surrogate=Asymmetric(bias=BIAS),
     )
-    at_end, before = windows
     for site in find_sites(net).values():
         site.window = torch.tensor([before] * (steps - 1) + [at_end])
     images, labels = torch.randn(BATCH, 1, SIDE, SIDE), torch.randint(0, 10, (BATCH,))
     return layer_gains(net, (images, labels), lambda out, y: cross_entropy(out.mean(0), y), candidates=2)
 
 
-def measured(found: Gains) -> dict[str, float]:
-    """Over depth, and the part of time per layer."""
+def measured(variant: str, steps: int, seed: int) -> dict[str, float]:
+    """Gain over depth, and the part of time per layer."""
+    found = gains(variant, steps, seed)
     first = found.layers[0]
     times = [layer.whole.time for layer in found.layers if layer.whole.time]
     return {
         "last": first.steps[-1].depth or math.nan,
         "first": first.steps[0].depth or math.nan,
         "whole": found.depth or math.nan,
-        "time": math.exp(sum(map(math.log, times)) / len(times)),
+        "time": geometric_mean(times),
     }
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """Markdown: geometric means over seeds."""
     columns = ("last", "first", "whole", "time")
     heads = [f"T = {steps}: step T / 1 / all; time" for steps in LENGTHS]
@@ -89,33 +87,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cells = []
         for steps in LENGTHS:
             own = [row for row in rows if row["variant"] == variant and row["steps"] == steps]
-            means = [math.exp(sum(math.log(row[name]) for row in own) / len(own)) for name in columns]
+            means = [geometric_mean([row[name] for row in own]) for name in columns]
             cells.append("{:.2g} / {:.2g} / {:.2g}; {:.2f}".format(*means))
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Measure, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--out", type=Path, help="every number, as JSON")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    every = [
-        (variant, steps, seed)
-        for variant in VARIANTS
-        for steps in LENGTHS
-        for seed in map(int, options.seeds.split(","))
-    ]
-    rows = [
-        {"variant": variant, "steps": steps, "seed": seed, **measured(gains(*VARIANTS[variant], steps, seed))}
-        for variant, steps, seed in progress(every, "gains", len(every))
-    ]
-    print(table(rows))
-    if options.out:
-        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    cases = [{"variant": variant, "steps": steps} for variant in VARIANTS for steps in LENGTHS]
+    run(__doc__, cases, measured, table)

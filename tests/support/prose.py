@@ -44,6 +44,8 @@ INSTEAD = {
     r"\bin grad mode alone\b": "only while gradients are enabled",
     r"\bare told (?!apart)": "you are told, or name who gets it",
     r"\bto be had\b": "available",
+    r"\bwhat is drawn from\b": "the random generator",
+    r"\bas everybody does\b": "as is usual",
 }
 """What must not be written, as a pattern, and what to write instead."""
 

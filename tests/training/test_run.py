@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +165,19 @@ def test_a_loaded_run_has_its_windows_and_weights(whole):
     task = load_run(out)
     assert {name: site.window.tolist() for name, site in task.windows.sites.items()} == summary["windows"]
     assert task.windows.iteration == 30
+
+
+def test_a_run_of_0_1_opens_and_goes_on(whole, tmp_path):
+    """Its checkpoints contain neither what neurons had computed nor which steps were skipped."""
+    out, summary = whole
+    old = tmp_path / "old"
+    shutil.copytree(out, old, ignore=shutil.ignore_patterns("summary.json", "last-1.ckpt"))
+    checkpoint = read_checkpoint(old / CHECKPOINT)
+    for name in ("work_done", "guard"):
+        del checkpoint[name]
+    torch.save(checkpoint, old / CHECKPOINT)
+    assert load_run(old).windows.iteration == 30
+    assert train(quick(), old, resume=True, quiet=True)["windows"] == summary["windows"]
 
 
 def small(epochs, **overrides):

@@ -36,7 +36,7 @@ def create_data(name: str, **options: Any) -> ImageData:
 
     Args:
         name: one of `list_data()`.
-        **options: what the data set's entry function takes.
+        **options: options of the data set's entry function.
 
     Raises:
         InputError: for an unknown name or option, or a package or file that is missing.
@@ -53,10 +53,10 @@ def create_data(name: str, **options: Any) -> ImageData:
 
 
 def list_data(pattern: str = "*") -> list[str]:
-    """Names of data sets that match a shell pattern, sorted."""
+    """Names of the data sets that match a shell pattern, sorted."""
     return DATA.names(pattern)
 
 
 def describe_data() -> dict[str, str]:
-    """A line on every data set, by name."""
+    """One line about each data set, by name."""
     return dict(sorted(DATA.describe().items()))

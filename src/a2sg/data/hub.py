@@ -61,7 +61,8 @@ def open_hub(name: str, instead: str) -> Any:
         reason = trouble or error
         first_line = (str(reason).strip().splitlines() or [""])[0]
         raise InputError(
-            f"cannot get {name!r} from its hub or cache ({type(reason).__name__}: {first_line}): {instead}"
+            f"there is no file or folder {name!r}, and it cannot be fetched from the hub or its cache "
+            f"({type(reason).__name__}: {first_line}): {instead}"
         ) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = offline

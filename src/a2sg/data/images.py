@@ -30,11 +30,11 @@ FASHION = (
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a network gets of the images.
+    """How images are prepared for a network.
 
     Attributes:
         channels: 1 (grey) or 3 (RGB).
-        mean: by channel, of pixels from 0 to 1; empty to take it from the training images.
+        mean: per channel, of pixels scaled to 0 .. 1; empty computes it from the training images.
         std: standard deviation, likewise.
     """
 
@@ -55,11 +55,11 @@ def in_memory(
 
     Args:
         known: the data set.
-        given: channels and how to standardise them.
+        given: number of channels, and how to standardise them.
         source: see `a2sg.data.sources.find_source`.
-        image_size: height and width that images are scaled to; None leaves them.
-        limit: how many images of each split, all classes in proportion; None is all.
-        holdout: share of the training images to evaluate on, in place of the test images.
+        image_size: height and width that images are scaled to; None leaves them as they are.
+        limit: number of images per split, with all classes in proportion; None takes all.
+        holdout: share of the training images to evaluate on instead of the test images.
 
     Raises:
         InputError: for an option out of range, a source that cannot be read, or a damaged image.
@@ -101,14 +101,14 @@ def in_memory(
 
 
 def check_part(limit: int | None, holdout: float) -> float:
-    """Return `holdout`; raise `InputError` unless both options are in range."""
+    """Return `holdout`, or raise `InputError` if one of the options is out of range."""
     if limit is not None:
         require_count("limit", limit)
     return require_holdout(holdout)
 
 
 def limited(splits: Splits, limit: int | None) -> Splits:
-    """At most `limit` images of each split."""
+    """At most `limit` images per split."""
 
     def part(images: Encoded) -> Encoded:
         return images if limit is None else images.take(spread(images.labels, limit))
@@ -117,16 +117,16 @@ def limited(splits: Splits, limit: int | None) -> Splits:
 
 
 def described(known: Published, source: str | None, holdout: float) -> str:
-    """A line on the data set as it is used."""
+    """One line about the data set as it is used."""
     held = f"; evaluated on {holdout:.0%} of the training images, held out" if holdout else ""
     return f"{known.name} from {source}{held}"
 
 
 def moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation by channel of uint8 images `[N, C, H, W]`, scaled to 0 .. 1.
+    """Mean and standard deviation per channel of uint8 images `[N, C, H, W]`, scaled to 0 .. 1.
 
     Raises:
-        InputError: if a channel has one value everywhere.
+        InputError: if all pixels of a channel have the same value.
     """
     levels = np.arange(256) / 255
     means, deviations = [], []
@@ -152,10 +152,10 @@ def cifar10(
     """CIFAR-10: colour images of 32x32 pixels in 10 classes, 50,000 for training, 10,000 for test.
 
     Args:
-        source: a hub's name, or a folder or archive, see `a2sg.data.sources`.
+        source: a name on the Hugging Face hub, or a folder or archive, see `a2sg.data.sources`.
         image_size: height and width that images are scaled to.
-        limit: how many images of each split, all classes in proportion; None is all.
-        holdout: share of the training images to evaluate on, in place of the test images; to choose by.
+        limit: number of images per split, with all classes in proportion; None takes all.
+        holdout: share of the training images to evaluate on instead of the test images, to choose settings.
     """
     given = Pixels(3, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
     return in_memory(Published("cifar10", 10), given, source, image_size, limit, holdout)
@@ -185,7 +185,7 @@ def fashion_mnist(
 ) -> ImageData:
     """Fashion-MNIST: grey images of 28x28 pixels in 10 classes, 60,000 for training, 10,000 for test.
 
-    Args: see `cifar10`. A folder may also hold the four IDX files it is published as.
+    Args: see `cifar10`. A folder may also hold the four IDX files in which the set is published.
     """
     known = Published("fashion_mnist", len(FASHION), names=FASHION)
     return in_memory(known, Pixels(1, (0.2860,), (0.3530,)), source, image_size, limit, holdout)
@@ -200,7 +200,7 @@ def tiny_imagenet(
 ) -> ImageData:
     """Tiny ImageNet: colour images of 64x64 pixels in 200 classes, 100,000 for training, 10,000 for test.
 
-    Evaluated on its validation images, since the labels of its test images are not published.
+    It is evaluated on its validation images, because the labels of its test images are not published.
 
     Args: see `cifar10`.
     """
@@ -219,13 +219,13 @@ def image_folder(
 ) -> ImageData:
     """Your own images in folders train/CLASS and test/CLASS, an archive, or parquet; held in memory.
 
-    They are standardised by the training images' mean and deviation.
+    They are standardised with the mean and standard deviation of the training images.
 
     Args:
         source: the folder or archive, see `a2sg.data.sources`.
-        image_size: height and width that the middle squares of images are scaled to; None leaves images
-            that have one size already.
-        channels: 3, or 1 to have them grey.
+        image_size: height and width to which the central square of each image is scaled; None if all images
+            have the same size already.
+        channels: 3, or 1 for grey images.
         limit: see `cifar10`.
         holdout: see `cifar10`.
     """

@@ -1,4 +1,4 @@
-"""Labels and names of classes, as files give them: checked before anything is made as large as they say."""
+"""Checks of labels and class names from files, before memory is allocated for as many as they claim."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 from a2sg.errors import InputError, require
 
 CLASSES = 100_000
-"""Of a data set: ImageNet's largest version has 21,841."""
+"""Most classes of a data set; ImageNet's largest version has 21,841."""
 LONGEST = 255
-"""Characters of a name."""
+"""Most characters of a name."""
 DIGITS = 18
 CONTROLS = {"Cc", "Cs"}
-"""Kinds of characters that no name has: those that steer a terminal or end a text, and halves of others."""
+"""Unicode categories that a name must not contain: control characters and surrogates."""
 
 
 def number_in(word: str | None) -> int | None:
-    """The whole number of at least 0 that a word of digits means; None if it means none."""
+    """The whole number, at least 0, that a word of digits stands for; None for any other word."""
     return int(word) if word and word.isdecimal() and len(word) <= DIGITS else None
 
 
 def require_labels(parts: Sequence[np.ndarray], source: str, classes: int | None = None) -> int:
-    """Return how many classes labels stand for; raise `InputError` unless they are numbers of them.
+    """The number of classes of some labels; raises `InputError` for labels that are not class numbers.
 
     Args:
-        parts: labels `[N]`, whole numbers, of every split.
-        source: what they are of, for errors.
-        classes: how many there are; None takes one for each label, and then none may be missing.
+        parts: labels of each split, `[N]`, whole numbers.
+        source: where they come from, for errors.
+        classes: number of classes; None counts the labels, none of which may then be missing.
     """
     require(all(part.size for part in parts), f"{source} has a split without labels")
     found = np.unique(np.concatenate([np.unique(part) for part in parts]))
@@ -51,7 +51,7 @@ def require_labels(parts: Sequence[np.ndarray], source: str, classes: int | None
 
 
 def require_names(names: Iterable[object], source: str) -> tuple[str, ...]:
-    """Return names of classes; raise `InputError` for one that is no text of a reasonable length."""
+    """The names of classes; raises `InputError` for a name that is not text of a reasonable length."""
     known = tuple(map(str, names))
     for name in known:
         fits = 0 < len(name) <= LONGEST and not any(unicodedata.category(one) in CONTROLS for one in name)

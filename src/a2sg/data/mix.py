@@ -1,7 +1,7 @@
-"""Rectangles that are erased or come from another image (CutMix), and images blended as a whole (MixUp).
+"""Erasing rectangles, replacing them by another image's (CutMix), and blending whole images (MixUp).
 
-Images are `[..., B, C, H, W]`, so that event frames `[T, B, C, H, W]` are changed alike at every step.
-What is drawn for them is apart from what is done: see `a2sg.data.draws`.
+Images are `[..., B, C, H, W]`; event frames `[T, B, C, H, W]` are changed in the same way at every step.
+Drawing random numbers and applying them are separate functions: see `a2sg.data.draws`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 from a2sg.data.draws import PARTNER, Drawn, Draws, by_sample
 
 ERASED = (0.02, 1 / 3)
-"""Least and greatest share of an image that is erased."""
+"""Smallest and largest share of an image that is erased."""
 ASPECT = 3.3
-"""Greatest aspect of an erased rectangle, either way."""
+"""Largest aspect ratio of an erased rectangle, in either direction."""
 
 
 def probabilities(labels: Tensor, classes: int) -> Tensor:
@@ -26,7 +26,7 @@ def probabilities(labels: Tensor, classes: int) -> Tensor:
 
 
 def draw_partner(random: np.random.Generator, batch: int) -> Drawn:
-    """For `cutmix` and `mixup`: another image of the batch for each, or itself; how far on it is."""
+    """For `cutmix` and `mixup`: the partner of each image in the batch, as an offset (0 is itself)."""
     return {PARTNER: random.permutation(batch) - np.arange(batch)}
 
 
@@ -34,8 +34,8 @@ def draw_cutmix(random: np.random.Generator, batch: int, size: tuple[int, int], 
     """For `cutmix`: a rectangle for each image.
 
     Args:
-        random: what is drawn from.
-        batch: images.
+        random: the random generator.
+        batch: number of images.
         size: their height and width.
         alpha: of the Beta distribution, above 0.
     """
@@ -48,10 +48,10 @@ def draw_cutmix(random: np.random.Generator, batch: int, size: tuple[int, int], 
 
 
 def cutmix(images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Puts into each image a rectangle of another one (Yun et al., CutMix, ICCV 2019).
+    """Images in which a rectangle comes from another image (Yun et al., CutMix, ICCV 2019).
 
-    The rectangle has the image's aspect and about 1 - λ of its area, λ ~ Beta(alpha, alpha), and its centre
-    anywhere; what lies outside is cut off. Each image has a rectangle and a partner of its own.
+    The rectangle has the image's aspect ratio and about 1 - λ of its area, λ ~ Beta(alpha, alpha). Its centre
+    may be anywhere; parts outside the image are cut off. Rectangle and partner are drawn per image.
 
     Args:
         images: `[..., B, C, H, W]`.
@@ -59,7 +59,7 @@ def cutmix(images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor
         draws: of `draw_partner` and `draw_cutmix`.
 
     Returns:
-        The images, and labels mixed exactly by the pixels that each image gave.
+        The images, and labels mixed by the exact share of pixels from each image.
     """
     inside = _rectangles(images, draws, "cut")
     partner = _partner(labels, draws)
@@ -68,12 +68,12 @@ def cutmix(images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor
 
 
 def draw_mixup(random: np.random.Generator, batch: int, alpha: float) -> Drawn:
-    """For `mixup`: λ for each image; `alpha` above 0 is of the Beta distribution."""
+    """For `mixup`: λ for each image, from Beta(alpha, alpha) with `alpha` above 0."""
     return {"mix_kept": random.beta(alpha, alpha, batch)}
 
 
 def mixup(images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-    """λ · image + (1 - λ) · another, λ ~ Beta(alpha, alpha) for each (Zhang et al., mixup, ICLR 2018).
+    """λ · image + (1 - λ) · partner, λ ~ Beta(alpha, alpha) per image (Zhang et al., mixup, ICLR 2018).
 
     Args and result: see `cutmix`; draws of `draw_partner` and `draw_mixup`.
     """
@@ -84,15 +84,16 @@ def mixup(images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]
 
 
 def draw_erased(random: np.random.Generator, batch: int, size: tuple[int, int], probability: float) -> Drawn:
-    """For `erase`: a rectangle for each image, one of no height where none is erased.
+    """For `erase`: a rectangle for each image, of height 0 where nothing is erased.
 
-    Its share of the area is uniform in `ERASED`, the logarithm of its aspect in that of `ASPECT`, either way.
+    Its share of the area is uniform in `ERASED`; the logarithm of its aspect ratio is uniform between those
+    of 1 / `ASPECT` and `ASPECT`.
 
     Args:
-        random: what is drawn from.
-        batch: images.
+        random: the random generator.
+        batch: number of images.
         size: their height and width.
-        probability: of every image to be changed, 0 to 1.
+        probability: of an image to be changed, 0 to 1.
     """
     height, width = size
     area = random.uniform(*ERASED, batch) * height * width
@@ -106,11 +107,11 @@ def draw_erased(random: np.random.Generator, batch: int, size: tuple[int, int], 
 
 
 def draw_cutout(random: np.random.Generator, batch: int, size: tuple[int, int], side: int) -> Drawn:
-    """For `cutout`: a square for each image, its centre anywhere; what lies outside is cut off.
+    """For `cutout`: a square for each image, centred anywhere; parts outside the image are cut off.
 
     Args:
-        random: what is drawn from.
-        batch: images.
+        random: the random generator.
+        batch: number of images.
         size: their height and width.
         side: of the squares.
     """
@@ -120,16 +121,19 @@ def draw_cutout(random: np.random.Generator, batch: int, size: tuple[int, int], 
 
 
 def cutout(images: Tensor, fill: Tensor, draws: Draws) -> Tensor:
-    """Fills a square (DeVries and Taylor, Cutout, 2017). Args: see `erase`; draws of `draw_cutout`."""
+    """Images with a filled square (DeVries and Taylor, Cutout, 2017).
+
+    Args: see `erase`; draws of `draw_cutout`.
+    """
     return _filled(images, fill, draws, "out")
 
 
 def erase(images: Tensor, fill: Tensor, draws: Draws) -> Tensor:
-    """Fills a random rectangle (Zhong et al., Random erasing, AAAI 2020).
+    """Images with a filled random rectangle (Zhong et al., Random erasing, AAAI 2020).
 
     Args:
         images: `[..., B, C, H, W]`.
-        fill: value by channel, `[C]`, on their device.
+        fill: value per channel, `[C]`, on the images' device.
         draws: of `draw_erased`.
     """
     return _filled(images, fill, draws, "erase")
@@ -164,7 +168,7 @@ def rectangles(top: Tensor, left: Tensor, heights: Tensor, widths: Tensor, heigh
 
 
 def _rectangles(images: Tensor, draws: Draws, name: str) -> Tensor:
-    """`rectangles` of the images by what was drawn for them under `name`."""
+    """`rectangles` of the images, from the numbers drawn under `name`."""
     top, left, heights, widths = (draws[f"{name}_{part}"] for part in ("top", "left", "heights", "widths"))
     return rectangles(top, left, heights, widths, images.shape[-2], images.shape[-1])
 
@@ -175,6 +179,6 @@ def _partner(labels: Tensor, draws: Draws) -> Tensor:
 
 
 def _blended(labels: Tensor, partner: Tensor, kept: Tensor) -> Tensor:
-    """`kept` `[N]` of each image's label, the rest of its partner's."""
+    """A share `kept` `[N]` of each image's label, and the rest of its partner's."""
     share = kept[:, None].to(labels.dtype)
     return share * labels + (1 - share) * labels[partner]

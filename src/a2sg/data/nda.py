@@ -18,18 +18,19 @@ ROLL, ROTATE, SHEAR, CUTOUT = OPERATIONS = range(4)
 
 @dataclass(frozen=True)
 class NDA:
-    """Mirrors a sample with a probability, then does one of four things to it, each as likely.
+    """Mirrors a sample with some probability, then applies one of four operations, all equally likely.
 
-    It is rolled (what leaves at one border enters at the other), rotated, sheared along x, or has a square
-    cut out; all frames of a sample alike. Pixels are taken as they are, from the nearest place, so counts
-    stay counts. How far is uniform up to a limit; the limits are those of public code for 48x48 pixels.
+    The sample is rolled (what leaves at one border enters at the opposite one), rotated, sheared along x, or
+    a square is cut out; all frames of a sample are changed in the same way. Pixels are taken from the nearest
+    place without interpolation, so counts stay counts. Amounts are uniform up to a limit; the limits are
+    those of public code for 48x48 pixels.
 
     Args:
         flip: probability of the mirror, left to right.
-        roll: pixels at most, along y and along x.
-        rotate: degrees at most.
-        shear: degrees at most.
-        cutout: side of the square in pixels; its centre is anywhere.
+        roll: most pixels, along y and along x.
+        rotate: most degrees.
+        shear: most degrees.
+        cutout: side of the square in pixels; its centre may be anywhere.
 
     Raises:
         InputError: for a value out of range.
@@ -50,11 +51,11 @@ class NDA:
             require(0 <= degrees < 90, f"{name} must be from 0 to below 90 degrees, not {degrees}")
 
     def draw(self, random: np.random.Generator, batch: int, size: tuple[int, int]) -> Drawn:
-        """What is done to each recording, and how far.
+        """The operation for each recording, and its amount.
 
         Args:
-            random: what is drawn from.
-            batch: recordings.
+            random: the random generator.
+            batch: number of recordings.
             size: height and width of their frames.
         """
         operation = random.integers(len(OPERATIONS), size=batch)
@@ -94,7 +95,7 @@ class NDA:
         turn, slant, side = drawn("turn"), drawn("slant"), drawn("side")
         mirror = 1 - 2 * drawn("mirror").float()
 
-        # Where each pixel of the result comes from: turned and sheared about the centre, mirrored, rolled.
+        # Where each pixel of the result comes from: rotated and sheared about the centre, mirrored, rolled.
         row, column = (torch.arange(length, device=frames.device) for length in (height, width))
         row = row[:, None]
         y, x = row - (height - 1) / 2, column - (width - 1) / 2
@@ -110,11 +111,11 @@ class NDA:
 
 @dataclass(frozen=True)
 class RecordingAugment:
-    """NDA, then what is done to images too.
+    """NDA, followed by image augmentation.
 
     Args:
-        nda: comes first.
-        images: erasing and mixing; what it does to an image it does to all frames of a recording.
+        nda: is applied first.
+        images: erasing and mixing; all frames of a recording are changed in the same way.
     """
 
     nda: NDA

@@ -1,4 +1,4 @@
-"""Images of strangers, decoded: of a few kinds, and of no more pixels than a camera takes."""
+"""Decoding of untrusted images: a few file formats only, and no more pixels than a camera takes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from a2sg.data.untrusted import require_file
 from a2sg.errors import InputError, told
 
 PIXELS = 100_000_000
-"""Of an image; its header says how many there are before any is read."""
+"""Most pixels of an image; its header says how many there are before any is read."""
 FILE = 512 << 20
-"""Bytes of an image's file."""
+"""Most bytes of an image file."""
 KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""Whatever a file's name says. Of the others that Pillow knows, one starts a program (Ghostscript)."""
+"""Formats that are read, whatever a file is called. Among Pillow's others, one starts Ghostscript."""
 
 
 class UnreadableImage(InputError):
     """An image that cannot be decoded.
 
-    A loader hands a worker's error on with the worker's traceback written into its message: the last line
-    is what was said.
+    A data loader passes on a worker's error with the worker's traceback in its message; only the last line,
+    the original message, is kept.
     """
 
     def __init__(self, message: str) -> None:
@@ -31,19 +31,19 @@ class UnreadableImage(InputError):
 
 
 def decoded_image(item: bytes | str | Path, name: str) -> Image.Image:
-    """The image in a file, the first one if it moves.
+    """The image in a file; of an animation, its first frame.
 
     Args:
         item: the content of the file, or its path.
         name: of the image, for errors.
 
     Raises:
-        UnreadableImage: if it is damaged, missing, none of `KINDS`, or has too many pixels.
+        UnreadableImage: if it is damaged, missing, not one of `KINDS`, or has too many pixels.
     """
     wrong = f"image {name} is damaged or missing"
     large = f"image {name} has more than {PIXELS:,} pixels: scale it down"
     with told(wrong, UnreadableImage), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is wrong is told, and the rest is shown as it can be
+        warnings.simplefilter("ignore")  # faults raise; whatever decodes is used as it is
         source = io.BytesIO(item) if isinstance(item, bytes) else _file(Path(item))
         try:
             picture = Image.open(source, formats=KINDS)

@@ -1,4 +1,4 @@
-"""RandAugment (Cubuk et al., 2020), batched on the device: every image gets operations of its own."""
+"""RandAugment (Cubuk et al., 2020), batched on the device; operations are drawn per image."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from a2sg.data.draws import Drawn, Draws, by_sample
 from a2sg.errors import require, require_count, require_share
 
 STRONGEST = 10.0
-"""Magnitudes go from 0 to this."""
+"""Largest magnitude; the smallest is 0."""
 
 Operation = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From images `[N, C, H, W]` (0 to 1), strength by image (-1 to 1; 0 is weakest), and fill by channel."""
+"""Takes images `[N, C, H, W]` (0 to 1), a strength per image (-1 to 1; 0 is weakest), a fill per channel."""
 
 
 def _sampled(images: Tensor, x: Tensor, y: Tensor, fill: Tensor) -> Tensor:
-    """The image at other places, bilinear; `x` and `y` `[N, H, W]` are pixels from the centre."""
+    """The image sampled bilinearly at other places; `x` and `y` `[N, H, W]` are pixels from the centre."""
     height, width = images.shape[-2:]
     grid = torch.stack(torch.broadcast_tensors(2 / width * x, 2 / height * y), 3)
     fill = fill[:, None, None]
-    # Outside, `grid_sample` gives 0.
+    # Outside the image, `grid_sample` gives 0.
     return F.grid_sample(images - fill, grid, mode="bilinear", align_corners=False) + fill
 
 
 def _centred(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Where pixels are from the centre, x `[1, W]` and y `[H, 1]`."""
+    """Coordinates of the pixels from the centre: x `[1, W]` and y `[H, 1]`."""
     y, x = (torch.arange(side, device=images.device) - (side - 1) / 2 for side in images.shape[-2:])
     return x[None], y[:, None]
 
@@ -41,7 +41,7 @@ def _by_image(numbers: Tensor) -> Tensor:
     return numbers[:, None, None]
 
 
-# Where the pixels of a moved image come from: the inverse of what is done to it.
+# Where the pixels of a moved image come from: the inverse of the operation.
 
 
 def _rotate(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def _translate_y(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
 
 
 def _factor(strength: Tensor) -> Tensor:
-    """Of an enhancement: above 1 strengthens, below 1 weakens, by up to 0.9."""
+    """Factor of an enhancement: above 1 strengthens, below 1 weakens, by up to 0.9."""
     return 1 + 0.9 * strength
 
 
@@ -105,7 +105,7 @@ def _invert(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
 
 def _posterize(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
     bits = 4 - (4 * strength.abs()).long()
-    return enhance.posterize(images, bits.clamp(min=1))  # none left would be a black image
+    return enhance.posterize(images, bits.clamp(min=1))  # 0 bits would be a black image
 
 
 def _solarize(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
@@ -134,20 +134,20 @@ OPERATIONS: dict[str, Operation] = {
     "translate_x": _translate_x,
     "translate_y": _translate_y,
 }
-"""What is drawn from, with the ranges of timm's "increasing" RandAugment; but shears are about the centre."""
+"""Operations, with the ranges of timm's "increasing" RandAugment; but shears are about the centre."""
 NONE = len(OPERATIONS)
-"""The number that stands for no operation."""
+"""Stands for no operation."""
 
 
 @dataclass(frozen=True)
 class RandAugment:
-    """Draws `count` operations for every image, each done with a probability, one after the other.
+    """Draws `count` operations for each image, and applies each with some probability, in order.
 
     Args:
-        count: n, 1 or more.
+        count: n, at least 1.
         magnitude: m, mean strength, 0 to 10.
-        spread: standard deviation of the strength, which stays within 0 to 10; at least 0.
-        probability: of each operation drawn to be done, 0 to 1.
+        spread: standard deviation of the strength, at least 0; strengths are clipped to 0 .. 10.
+        probability: of applying a drawn operation, 0 to 1.
 
     Raises:
         InputError: for a value out of range.
@@ -168,11 +168,11 @@ class RandAugment:
         require_share("augment.randaugment_share", self.probability)
 
     def draw(self, random: np.random.Generator, batch: int) -> Drawn:
-        """An operation and its strength, as often as `count` says.
+        """`count` operations and their strengths for each image.
 
         Args:
-            random: what is drawn from.
-            batch: images.
+            random: the random generator.
+            batch: number of images.
         """
         drawn: Drawn = {}
         for turn in range(self.count):
@@ -188,7 +188,7 @@ class RandAugment:
 
         Args:
             images: `[B, C, H, W]`, floating point from 0 to 1.
-            fill: what comes in where an image is moved, by channel `[C]`, on their device.
+            fill: value of the pixels that a moved image uncovers, per channel `[C]`, on the images' device.
             draws: of `draw`.
         """
         for turn in range(self.count):
@@ -197,7 +197,7 @@ class RandAugment:
 
     def _once(self, images: Tensor, fill: Tensor, draws: Draws, turn: int) -> Tensor:
         drawn = draws.host[f"operation_{turn}"]
-        # Images of one operation go through it together; how many, is known without asking the device.
+        # Images with the same operation go through it together; the host knows how many without a GPU sync.
         sizes = np.bincount(drawn, minlength=NONE + 1)[:NONE].tolist()
         chosen = draws[f"operation_{turn}"].argsort(stable=True)[: sum(sizes)]
         strengths = draws[f"strength_{turn}"][chosen].to(images.dtype).split(sizes)

@@ -1,4 +1,4 @@
-"""Data sets that lie on the training device whole: no loader, no copy from the host."""
+"""Data sets held entirely on the training device, without a loader and without copies from the host."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from a2sg.data.sets import Held
 from a2sg.errors import InputError
 
 SHARE = 0.25
-"""Of a GPU's free memory a split may take so much by itself: the rest is for training."""
+"""Share of a GPU's free memory that `auto` lets a split take; the rest is for training."""
 
 Resident = bool | Literal["auto"]
 
 
 class ResidentBatches:
-    """Batches of a data set on a device, in the order of a sampler: what a loader gives, without a loader.
+    """Batches of a data set on a device, in the order of a sampler: the same batches as a loader gives.
 
     Args:
-        data: the samples; they are copied to the device at once.
-        sampler: gives their numbers, again for each pass.
-        batch_size: samples of a batch; the last one has what is left. None: the sampler gives whole batches.
-        device: where they shall lie.
+        data: the samples; they are copied to the device immediately.
+        sampler: yields their indices, again for each pass.
+        batch_size: samples per batch; the last one has the rest. None: the sampler yields whole batches.
+        device: to hold them on.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class ResidentBatches:
 
 
 def held(data: Dataset[object], wish: Resident, device: torch.device) -> Held | None:
-    """The data set, if it shall lie on the device; else None.
+    """The data set if the device should hold it, else None.
 
     Args:
-        data: any.
-        wish: true or false, or `"auto"`: where it takes no more than `SHARE` of a GPU's free memory. On a CPU
-            that is so for samples that are in memory already.
-        device: where the network is.
+        data: any data set.
+        wish: true or false, or `"auto"`: if it takes no more than `SHARE` of a GPU's free memory; on a CPU,
+            if the samples are in memory already.
+        device: of the network.
 
     Raises:
-        InputError: if it shall, but is read sample by sample.
+        InputError: if the device should hold a data set that is read sample by sample.
     """
     if not isinstance(data, Held):
         if wish is True:

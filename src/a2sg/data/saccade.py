@@ -1,10 +1,10 @@
-"""What an event camera would see of a picture that moves: the pixel model of a dynamic vision sensor.
+"""Events of a moving picture, from the pixel model of a dynamic vision sensor.
 
-Every pixel remembers the brightness of its last event. Whenever the brightness has risen by a threshold it
-sends an ON event, whenever it has fallen by one an OFF event (Lichtsteiner et al., A 128x128 120 dB 15 µs
-latency asynchronous temporal contrast vision sensor, 2008). Brightness itself is taken, not its logarithm,
-and there is no noise. The picture moves along a triangle, as for N-MNIST (Orchard et al., Converting static
-image datasets to spiking neuromorphic datasets using saccades, 2015).
+Every pixel remembers the brightness of its last event. It sends an ON event whenever the brightness has risen
+by a threshold, and an OFF event whenever it has fallen by one (Lichtsteiner et al., A 128x128 120 dB 15 µs
+latency asynchronous temporal contrast vision sensor, 2008). The model uses brightness itself, not its
+logarithm, and has no noise. The picture moves along a triangle, as for N-MNIST (Orchard et al., Converting
+static image datasets to spiking neuromorphic datasets using saccades, 2015).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from itertools import pairwise
 import numpy as np
 
 CORNERS = ((0.0, -1.0), (-1.0, 1.0), (1.0, 1.0), (0.0, -1.0))
-"""(x, y) of the path: three straight movements, in units of its reach."""
+"""(x, y) of the path's corners: three straight movements, in units of its reach."""
 
 
 def saccade_path(reach: float, moments: int) -> np.ndarray:
-    """Offsets of the picture, the start included.
+    """Offsets of the picture along the path, including the start.
 
     Args:
-        reach: how far it goes to each side, in pixels.
-        moments: steps of each of the three movements.
+        reach: how far the path goes to each side, in pixels.
+        moments: number of steps in each of the three movements.
 
     Returns:
         `[3 · moments + 1, 2]`, (x, y) in pixels.
@@ -36,14 +36,14 @@ def saccade_path(reach: float, moments: int) -> np.ndarray:
 def saccade_frames(
     images: np.ndarray, steps: int, reach: float = 2.0, threshold: float = 0.2, moments: int = 32
 ) -> np.ndarray:
-    """Event counts of pictures that are moved along the path.
+    """Event counts of pictures that move along the path.
 
     Args:
-        images: `[N, H, W]`, brightness from 0 to 1; around them it is dark. Leave a margin of `reach`.
-        steps: T; the time of the path is cut into T equal parts.
+        images: `[N, H, W]`, brightness from 0 to 1, on a dark background. Leave a margin of `reach`.
+        steps: T; the duration of the path is cut into T equal parts.
         reach: of the path, in pixels.
-        threshold: change of brightness that makes an event, above 0.
-        moments: how finely each movement is sampled.
+        threshold: change of brightness that triggers an event, above 0.
+        moments: number of samples of each movement.
 
     Returns:
         `[N, T, 2, H, W]`, float32: counts of OFF (0) and ON (1) events.
@@ -54,7 +54,7 @@ def saccade_frames(
     remembered = shifted(images, *path[0])
     for moment, offset in enumerate(path[1:]):
         change = (shifted(images, *offset) - remembered) / threshold
-        events = np.trunc(change + np.copysign(1e-9, change))  # a change of one threshold is one event
+        events = np.trunc(change + np.copysign(1e-9, change))  # a change of exactly one threshold counts
         frame = frames[moment * steps // (len(path) - 1)]
         frame[0] += np.maximum(-events, 0)
         frame[1] += np.maximum(events, 0)
@@ -63,7 +63,7 @@ def saccade_frames(
 
 
 def shifted(images: np.ndarray, x: float, y: float) -> np.ndarray:
-    """Pictures moved right by `x` and down by `y` pixels: bilinear between pixels, dark where they leave.
+    """Pictures moved right by `x` and down by `y` pixels: bilinear between pixels, dark where uncovered.
 
     Args:
         images: `[N, H, W]`.
@@ -78,7 +78,7 @@ def shifted(images: np.ndarray, x: float, y: float) -> np.ndarray:
 
 
 def _moved(images: np.ndarray, pixels: int, axis: int) -> np.ndarray:
-    """Moved by whole pixels, filled with 0."""
+    """Images moved by whole pixels, filled up with 0."""
     moved = np.zeros_like(images)
     length = images.shape[axis]
     kept = max(0, length - abs(pixels))

@@ -20,18 +20,19 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class SceneAugment:
-    """Resizes each scene by a random factor, cuts its own size out, mirrors it, and changes its colours.
+    """Resizes each scene by a random factor, crops it to its old size, mirrors it, and varies its colours.
 
-    The usual pipeline of ADE20K, in one sampling: images bilinear, masks by the nearest pixel. A scene that
-    got smaller than the window lies anywhere in it; around it the image is black and the mask `IGNORE`.
-    Brightness is added, contrast and saturation (of RGB) are factors, each for half of the images by chance.
+    This is the usual pipeline for ADE20K, in one resampling: bilinear for images, nearest pixel for masks. A
+    scene that became smaller than the crop is placed in it at random; around it the image is black and the
+    mask is `IGNORE`. Brightness is added, contrast and saturation (of RGB) are factors; each applies to a
+    random half of the images.
 
     Args:
-        smallest: least factor of size.
-        largest: greatest factor of size.
+        smallest: smallest size factor.
+        largest: largest size factor.
         flip: probability of the mirror, left to right.
-        brightness: added at most, where images reach from 0 to 1.
-        contrast: factors reach from 1 - contrast to 1 + contrast.
+        brightness: largest amount that is added, for images from 0 to 1.
+        contrast: factors range from 1 - contrast to 1 + contrast.
         saturation: the same for saturation.
 
     Raises:
@@ -54,12 +55,12 @@ class SceneAugment:
             require_share(name, getattr(self, name))
 
     def draw(self, random: np.random.Generator, batch: int, size: tuple[int, int], epoch: int) -> Drawn:
-        """The numbers for a batch, see `Augmentation`; scenes are changed in every epoch alike."""
+        """The numbers for a batch, see `Augmentation`; scenes are changed in the same way in every epoch."""
 
         def amount(most: float) -> np.ndarray:
             return random.uniform(-most, most, batch) * (random.random(batch) < 0.5)
 
-        # Factors as likely below 1 as above it are uniform in their logarithm.
+        # Uniform in the logarithm, so that shrinking is as likely as enlarging for a symmetric range.
         factor = np.exp(random.uniform(math.log(self.smallest), math.log(self.largest), batch))
         room = np.abs(1 - 1 / factor)
         return {
@@ -87,12 +88,12 @@ class SceneAugment:
         height, width = images.shape[-2:]
         scale = (1 / draws["factor"])[:, None, None]
         mirror = 1 - 2 * draws["mirror"][:, None, None].float()
-        # From the window to the scene, both from -1 to 1.
+        # Coordinates of the crop to those of the scene, both from -1 to 1.
         y, x = ((2 * torch.arange(side, device=images.device) + 1) / side - 1 for side in (height, width))
         x = mirror * scale * x + draws["right"][:, None, None]
         y = scale * y[:, None] + draws["down"][:, None, None]
         grid = torch.stack(torch.broadcast_tensors(x, y), 3).to(images.dtype)
-        # Outside, `grid_sample` gives 0: classes are moved so that 0 means IGNORE.
+        # Outside the scene, `grid_sample` gives 0, so classes are shifted to make 0 mean IGNORE.
         classes = (masks - IGNORE).to(images.dtype)[:, None]
         moved = F.grid_sample(classes, grid, mode="nearest", align_corners=False)[:, 0]
         placed = F.grid_sample(images, grid, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Scenes: images with a class for every pixel, in memory or read from files one by one."""
+"""Scenes: images with a class for every pixel, held in memory or read from files one by one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Pairs = Sequence[tuple[Picture, Picture]]
 
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, of red, green and blue: how scenes are usually standardised."""
+"""ImageNet's, for red, green and blue: the usual ones for scenes."""
 
 
 class ArrayScenes(Held):
@@ -37,12 +37,12 @@ class ArrayScenes(Held):
 
 
 class SceneFiles(Dataset[tuple[Tensor, Tensor]]):
-    """Scenes that are read, and fitted to one size, when they are asked for.
+    """Scenes that are read and fitted to one size on demand.
 
     Args:
-        pairs: image and mask of each.
-        size: (height, width) that they are fitted to, see `fit`.
-        classes: the class, or `IGNORE`, that each value of a mask stands for.
+        pairs: image and mask of each scene.
+        size: (height, width) to fit them to, see `fit`.
+        classes: the class, or `IGNORE`, for each value of a mask.
     """
 
     def __init__(self, pairs: Pairs, size: tuple[int, int], classes: Mapping[int, int]) -> None:
@@ -57,7 +57,7 @@ class SceneFiles(Dataset[tuple[Tensor, Tensor]]):
         """The image, uint8 `[3, H, W]`, and its classes, int64 `[H, W]`.
 
         Raises:
-            InputError: for a file that is no image, a mask of another size, or a value that is no class.
+            InputError: for a file that is not an image, a mask of another size, or a value without a class.
         """
         pair = self.pairs[index]
         image, mask = (_opened(picture) for picture in pair)
@@ -83,7 +83,7 @@ class SceneFiles(Dataset[tuple[Tensor, Tensor]]):
         return labels
 
     def loaded(self) -> ArrayScenes:
-        """All of them, read into memory: 4 bytes a pixel."""
+        """All scenes, read into memory: 5 bytes per pixel."""
         images, masks = zip(*(self[index] for index in range(len(self))), strict=True)
         return ArrayScenes(torch.stack(images).numpy(), torch.stack(masks).to(torch.int16).numpy())
 
@@ -91,13 +91,13 @@ class SceneFiles(Dataset[tuple[Tensor, Tensor]]):
 def fit(
     picture: Image.Image, size: tuple[int, int], resample: Image.Resampling, fill: int = 0
 ) -> Image.Image:
-    """Resize to fit into `size`, with the same aspect, and fill up at the right and the bottom.
+    """A picture resized to fit into `size` with the same aspect ratio, and filled up at the right and bottom.
 
     Args:
         picture: of any size.
         size: (height, width).
-        resample: how pixels are found between pixels.
-        fill: value of what is added.
+        resample: interpolation between pixels.
+        fill: value of the added pixels.
     """
     height, width = size
     ratio = min(height / picture.height, width / picture.width)

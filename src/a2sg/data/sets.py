@@ -1,4 +1,4 @@
-"""What a data set is, and the registry of them. An entry is called with the data set's own options."""
+"""What a data set is, and the registry of data sets."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Entry = TypeVar("Entry", bound=Callable[..., "ImageData"])
 DATA: Registry[Callable[..., ImageData]] = Registry("data set")
 
 IGNORE = -100
-"""The label of pixels that neither train nor count: what torch's cross-entropy leaves out."""
+"""The label of pixels that are used neither in training nor in scores: torch's cross-entropy ignores it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageData:
-    """Images with a class each or a class per pixel, split for training and test."""
+    """Images with a class each, a class per pixel, or numbers, split for training and test."""
 
     train: Dataset[Any]
     """Images `[C, H, W]`, or `[T, C, H, W]` with `steps`, and their labels: a class number, a mask `[H, W]`
-    of class numbers and `IGNORE`, or for regression K numbers `[K]`, float32. Images in uint8 are pixels;
-    others are what networks take."""
+    of class numbers and `IGNORE`, or for regression K numbers `[K]`, float32. Images in uint8 are raw pixels;
+    others go into networks as they are."""
     test: Dataset[Any]
     classes: tuple[str, ...]
     """Their names, by label; for regression the names of the K numbers."""
@@ -38,17 +38,17 @@ class ImageData:
     """(C, H, W)."""
     description: str
     mean: tuple[float, ...] = ()
-    """By channel, of uint8 images scaled to 0 .. 1: what they are standardised by, on the device."""
+    """Per channel, of uint8 images scaled to 0 .. 1, to standardise them on the device."""
     std: tuple[float, ...] = ()
     """Standard deviation, likewise."""
     task: Literal["classification", "segmentation", "regression"] = "classification"
-    """What is asked about an image: its class, the class of every pixel, or K numbers."""
+    """What to predict for an image: its class, the class of every pixel, or K numbers."""
     steps: int | None = None
-    """T, where a sample has a time of its own."""
+    """T, if samples have a time dimension."""
     padded: bool = False
-    """Whether recordings are of different lengths, with empty frames after their ends; see `ends_of`."""
+    """Whether recordings have different lengths, with empty frames after their ends; see `ends_of`."""
     reader: Callable[[Path], np.ndarray] | None = None
-    """Makes of another file a sample as `test` holds them, for `a2sg predict`; None: no file can be read."""
+    """Reads a file into a sample like those of `test`, for `a2sg predict`; None: no file can be read."""
 
 
 def register_data(name: str) -> Callable[[Entry], Entry]:
@@ -64,7 +64,7 @@ def register_data(name: str) -> Callable[[Entry], Entry]:
 
 
 class Held(Dataset[Any]):
-    """Samples at hand as a whole: a loader takes a whole batch in one go, and a device may hold them all.
+    """Samples that are available all at once: a loader takes whole batches, and a device may hold them all.
 
     Args:
         images: `[N, ...]`.
@@ -82,21 +82,21 @@ class Held(Dataset[Any]):
         return self.images[index], _as_labels(self.labels[index])
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The batch, as `batch` gives it: the loader calls this, so nothing is done sample by sample."""
+        """The same as `batch`; loaders call it, so that nothing is done sample by sample."""
         return self.batch(torch.as_tensor(indices))
 
     def batch(self, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and labels of the samples `at`, `[B]`: numbers that lie where the samples do."""
+        """Images and labels of the samples with the indices `at`, `[B]`, on the device of the samples."""
         return self.images[at], _as_labels(self.labels[at])
 
     @property
     def nbytes(self) -> int:
-        """How much memory they take."""
+        """Bytes that the samples take."""
         return self.images.nbytes + self.labels.nbytes
 
     @property
     def in_memory(self) -> bool:
-        """Whether they take memory already, and no more if the CPU is to hold them."""
+        """Whether they are in memory already, so that holding them on the CPU costs nothing more."""
         return True
 
     def on(self, device: torch.device) -> Held:
@@ -108,11 +108,11 @@ class ArrayImages(Held):
     """Images held in memory.
 
     Args:
-        images: `[N, C, H, W]` or `[N, T, C, H, W]`; uint8 stays, all else becomes float32.
+        images: `[N, C, H, W]` or `[N, T, C, H, W]`; uint8 stays, other types become float32.
         labels: `[N]`, whole numbers from 0; for regression `[N, K]`, floating point.
 
     Raises:
-        InputError: for labels `[N]` that are no whole numbers.
+        InputError: for labels `[N]` that are not whole numbers.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
@@ -140,7 +140,7 @@ def _as_labels(labels: Tensor) -> Tensor:
 
 
 class Draw(NamedTuple):
-    """A sample as one epoch of one run sees it: all that a data set may draw its view from."""
+    """A sample in one epoch of one run: everything that its random view may depend on."""
 
     sample: int
     epoch: int
@@ -148,9 +148,9 @@ class Draw(NamedTuple):
 
 
 class DrawnImages(Dataset[tuple[Tensor, int]]):
-    """Images of which every epoch gets another view, made in the loader's workers.
+    """Images that have another random view in every epoch, computed in the loader's workers.
 
-    An index alone asks for the view that evaluation sees, a `Draw` for a random one.
+    A plain index gives the view for evaluation, a `Draw` gives a random one.
     """
 
     def __len__(self) -> int:
@@ -158,19 +158,19 @@ class DrawnImages(Dataset[tuple[Tensor, int]]):
 
 
 class DrawSampler(DistributedSampler[Any]):
-    """A `DistributedSampler` whose indices bring epoch and seed, so that a resumed run draws alike."""
+    """A `DistributedSampler` that adds epoch and seed to each index, so that a resumed run draws the same."""
 
     def __iter__(self) -> Iterator[Any]:
         return (Draw(index, self.epoch, self.seed) for index in super().__iter__())
 
 
 def ends_of(recordings: Tensor) -> Tensor:
-    """How many frames padded recordings `[T, B, ...]` have, up to the last that is not empty: `[B]`."""
+    """Lengths `[B]` of padded recordings `[T, B, ...]`: frames up to the last one that is not empty."""
     there = recordings.flatten(2).any(2)
     number = torch.arange(1, len(there) + 1, device=there.device)[:, None]
     return (there * number).amax(0).clamp(min=1)
 
 
 def collate(samples: Any) -> Any:
-    """A batch as its data set gave it whole, or made of its samples."""
+    """A batch: as the data set gave it, or collated from samples."""
     return samples if isinstance(samples, tuple) else default_collate(samples)

@@ -1,4 +1,4 @@
-"""How the ranks of a distributed run share the batches of an epoch: each takes a part of every one."""
+"""How the ranks of a distributed run share batches: each rank takes a part of every batch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from a2sg.data.draws import Changes
 
 @dataclass(frozen=True)
 class Shares:
-    """Which samples of each batch are one rank's: a contiguous part; sizes differ by one at most.
+    """Which samples of each batch belong to a rank: a contiguous part; sizes differ by one at most.
 
     Args:
-        samples: of an epoch.
-        batch_size: samples of a batch of all ranks together; the last one has what is left.
-        rank: this one, from 0.
-        ranks: how many there are.
+        samples: number of samples in an epoch.
+        batch_size: samples per batch, over all ranks; the last batch has the rest.
+        rank: number of this rank, from 0.
+        ranks: how many ranks there are.
     """
 
     samples: int
@@ -29,29 +29,29 @@ class Shares:
     ranks: int = 1
 
     def __len__(self) -> int:
-        """How many batches there are."""
+        """Number of batches."""
         return -(-self.samples // self.batch_size)
 
     def size(self, batch: int) -> int:
-        """Samples of a batch, by its number in the epoch."""
+        """Number of samples in a batch, given its number in the epoch."""
         return min(self.batch_size, self.samples - batch * self.batch_size)
 
     def own(self, batch: int) -> range:
-        """The places of this rank's samples in a batch; there may be none."""
+        """Positions of this rank's samples in a batch; there may be none."""
         each, rest = divmod(self.size(batch), self.ranks)
         start = self.rank * each + min(self.rank, rest)
         return range(start, start + each + (self.rank < rest))
 
     def rows(self, batch: int) -> range:
-        """The places of the samples that this rank computes with.
+        """Positions of the samples that this rank computes with.
 
-        One that has none takes all of them, so that it takes part in what ranks do together; they do not
-        count for it, since their `part` is 0.
+        A rank without samples of its own takes all of them, so that it joins the collective operations; they
+        do not count, since its `part` is 0.
         """
         return self.own(batch) or range(self.size(batch))
 
     def part(self, batch: int) -> float:
-        """The share of a batch that is this rank's, from 0 to 1: what its mean counts for in the batch's."""
+        """This rank's share of a batch, from 0 to 1: the weight of its mean in the batch's mean."""
         return len(self.own(batch)) / self.size(batch)
 
 
@@ -59,10 +59,10 @@ class SharedBatches(Sampler[list[Any]]):
     """The samples that one rank reads, batch by batch.
 
     Args:
-        order: gives all samples of an epoch; its `epoch`, if it has one, is the present one.
-        shares: which of them are this rank's.
-        changes: augmentation, if there is any: an image may be mixed with one that is another rank's.
-        done: batches that the first pass leaves out, as `order` does.
+        order: yields all samples of an epoch; its `epoch`, if it has one, is the current epoch.
+        shares: which samples belong to this rank.
+        changes: augmentation, if any: an image may be mixed with one of another rank.
+        done: batches to skip in the first pass, as `order` does.
     """
 
     def __init__(self, order: Sampler[Any], shares: Shares, changes: Changes | None, done: int = 0) -> None:
@@ -73,12 +73,12 @@ class SharedBatches(Sampler[list[Any]]):
 
     @property
     def epoch(self) -> int:
-        """The present one, from 0."""
+        """The current epoch, from 0."""
         epoch: int = getattr(self.order, "epoch", 0)
         return epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Go on to another epoch."""
+        """Switch to another epoch."""
         if hasattr(self.order, "set_epoch"):
             self.order.set_epoch(epoch)
 

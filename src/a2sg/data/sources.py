@@ -1,4 +1,4 @@
-"""Where the images of a data set come from: a name on a hub, or local files in one of several layouts."""
+"""Where the images of a data set come from: the Hugging Face hub, or local files in known layouts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of a data set wherever its files lie.
+    """What is known about a data set, wherever its files are.
 
     Attributes:
-        name: as it is registered.
-        classes: how many; None takes what the source has.
-        evaluated: names of the split to evaluate on; the first that a source has counts.
+        name: its registered name.
+        classes: number of classes; None takes those of the source.
+        evaluated: possible names of the split to evaluate on; the first that a source has is used.
         names: of the classes, for sources that only have numbers.
     """
 
@@ -35,7 +35,7 @@ class Published:
     names: tuple[str, ...] = ()
 
     def layouts(self) -> str:
-        """What a local source may be, for errors."""
+        """The layouts that a local source may have, for errors."""
         test = self.evaluated[0]
         idx = f"; or of the files {', '.join(sum(FILES.values(), ()))}" if self.names else ""
         return (
@@ -46,22 +46,22 @@ class Published:
 
 @dataclass(frozen=True)
 class Source:
-    """Where images are, found but not read."""
+    """A place with images, found but not yet read."""
 
     identity: Callable[[], object]
-    """What changes when its content does: part of the key of what is cached."""
+    """Changes when the content does: part of the cache key."""
     read: Callable[[], Splits]
 
 
 def find_source(source: str | None, known: Published) -> Source:
-    """The source that the user means.
+    """The source for a path or name given by the user.
 
     Args:
         source: a path, or a name on the hub.
         known: the data set.
 
     Raises:
-        InputError: if there is no such path, or nothing in it that is known.
+        InputError: if there is no such path, or it has no known layout.
     """
     instead = f"set data.options.source to {known.layouts()}"
     if source is None:
@@ -75,7 +75,7 @@ def find_source(source: str | None, known: Published) -> Source:
         return _checked(partial(fingerprint, path), read, known, source)
     is_name = source.count("/") <= 1 and not source.startswith((".", "/", "~"))
     require(is_name and not source.endswith(ARCHIVES), f"there is no {path}: {instead}")
-    # A published data set does not change: its name will do, also where the hub is out of reach later.
+    # A published data set does not change, so its name is enough, even when the hub is out of reach later.
     read = partial(read_hub, source, known.evaluated, known.classes, instead)
     return _checked(lambda: source, read, known, source)
 

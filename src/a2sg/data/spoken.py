@@ -1,7 +1,7 @@
 """Spoken words as spikes: SHD and SSC, from the files that tonic downloads.
 
-Files lie where tonic puts them: `SOURCE/SHD/shd_train.h5` and so on. Spikes are counted into frames once; the
-frames are kept in the cache.
+Files are where tonic puts them: `SOURCE/SHD/shd_train.h5` and so on. Spikes are counted into frames once, and
+the frames are cached.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from a2sg.data.untrusted import require_file
 from a2sg.errors import InputError, require, require_choice, require_count, require_positive, told
 
 UNITS = 700
-"""Of the model of a cochlea that made the spikes: bands of frequency, from low to high."""
+"""Frequency bands, from low to high, of the cochlea model that made the spikes."""
 MICROSECONDS = 1e6
 LONGEST = 3600.0
-"""Seconds of a recording: the longest has 1.4."""
+"""Most seconds of a recording; the longest real one has 1.4."""
 
 
 @register_data("shd")
@@ -41,18 +41,18 @@ def shd(
 
     Cramer et al., The Heidelberg spiking data sets for the systematic evaluation of spiking neural networks,
     IEEE TNNLS 2020. Ten digits in English and in German, 700 units. Two speakers of the test
-    recordings are not among those of training.
+    recordings do not appear in the training recordings.
 
     Args:
-        source: folder that holds, or is to hold, `SHD`; None is in the cache.
-        steps: T, the frames of a recording.
-        units: rows that the 700 units are summed to, at most 700.
-        by: `time` for frames of equal duration, `count` for frames of equally many spikes.
-        frame_ms: milliseconds of a frame, so that a recording has as many as it lasts, T at most: its later
-            spikes are left out. None cuts every recording into T frames.
+        source: folder that contains, or will contain, `SHD`; None uses the cache.
+        steps: T, frames per recording.
+        units: number of rows into which the 700 units are summed, at most 700.
+        by: `time` for frames of equal duration, `count` for frames with equally many spikes.
+        frame_ms: milliseconds per frame, so that longer recordings have more frames, at most T; later spikes
+            are dropped. None cuts every recording into T frames.
 
     Raises:
-        InputError: if files are missing and cannot be downloaded, cannot be read, or an option is unfit.
+        InputError: if files are missing and cannot be downloaded, cannot be read, or an option is invalid.
     """
     sets = tonic_sets().SHD
     splits = {"train": {"train": True}, "test": {"train": False}}
@@ -73,7 +73,7 @@ def ssc(
     Cramer et al., see `shd`. A third split of 9,981 recordings, `valid`, is for choosing settings.
 
     Args:
-        source: folder that holds, or is to hold, `SSC`; None is in the cache.
+        source: folder that contains, or will contain, `SSC`; None uses the cache.
         steps: see `shd`.
         units: see `shd`.
         by: see `shd`.
@@ -98,7 +98,7 @@ def _spoken(
     by: str,
     frame_ms: float | None,
 ) -> ImageData:
-    """A data set whose splits are the arguments by which tonic knows them."""
+    """A data set, given the arguments by which tonic selects each of its splits."""
     require_count("steps", steps)
     require_count("units", units, most=UNITS)
     require_choice("by", by, SLICINGS)
@@ -132,7 +132,7 @@ def _spoken(
 
 
 def _labels(file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels `[N]` and the names of classes in a file."""
+    """Labels `[N]` and class names in a file."""
     import h5py
 
     with told(f"{file} is damaged"), h5py.File(require_file(file), "r") as content:
@@ -146,7 +146,7 @@ def _labels(file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
 def _frames(
     file: Path, steps: int, units: int, by: str, duration: int | None
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and frames `[T, 1, 1, units]` of each recording in a file, in their order."""
+    """Name and frames `[T, 1, 1, units]` of each recording in a file, in order."""
     import h5py
 
     with told(f"{file} is damaged"), h5py.File(file, "r") as content:

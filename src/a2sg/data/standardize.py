@@ -1,4 +1,4 @@
-"""From pixels to what a network takes, on the device."""
+"""Standardisation of pixels, on the device."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class Standardize(nn.Module):
-    """Scales uint8 pixels to 0 .. 1, then takes away `mean` and divides by `std`.
+    """Scales uint8 pixels to 0 .. 1, then subtracts `mean` and divides by `std`.
 
     Args:
-        mean: by channel; empty leaves values as they are.
+        mean: per channel; empty leaves values as they are.
         std: likewise.
     """
 
@@ -21,7 +21,7 @@ class Standardize(nn.Module):
 
     def __init__(self, mean: Sequence[float] = (), std: Sequence[float] = ()) -> None:
         super().__init__()
-        # The data set knows them: no checkpoint needs to.
+        # The data set provides them, so they are not stored in checkpoints.
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
@@ -36,5 +36,5 @@ class Standardize(nn.Module):
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """Pixels in uint8 as float32 from 0 to 1; images of another type as they are."""
+    """uint8 pixels as float32 from 0 to 1; images of another type unchanged."""
     return images.float() / 255 if images.dtype == torch.uint8 else images

@@ -1,4 +1,4 @@
-"""The folder of a data set, and what is in it, for errors that miss something else."""
+"""What the folder of a data set contains, for errors about missing files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ SHOWN, COUNTED = 5, 10_000
 
 
 def holds(folder: Path) -> str:
-    """Such as "it holds train/ (2 folders, 0 files), README.md and 3 more"; "it is empty" if it is.
+    """The content in words: "it holds train/ (2 folders, 0 files), README.md and 3 more", or "it is empty".
 
-    Of what lies in each of its folders only the numbers are told, so that a reader sees where the files
-    are that were looked for elsewhere.
+    For inner folders it gives counts only, which is enough to see where the files are.
     """
     entries = sorted(islice(folder.iterdir(), COUNTED), key=lambda path: (not path.is_dir(), path.name))
     if not entries:
@@ -28,7 +27,7 @@ def found_folder(source: str) -> Path:
     """The folder that `data.options.source` names.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is no such folder.
     """
     folder = Path(source).expanduser()
     require(folder.exists(), f"there is no folder {source}: set data.options.source to one that is there")

@@ -1,6 +1,6 @@
-"""Bytes of strangers, read with limits.
+"""Untrusted bytes, read with limits.
 
-Each limit is far above what real data has, and stops what claims more than any computer holds.
+Each limit is far above real data, and stops files that claim more than any computer can hold.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 from a2sg.errors import InputError, require, told
 
 FILE = 4 << 30
-"""Bytes of a file that is read whole."""
+"""Most bytes of a file that is read at once."""
 ROOM, RATIO = 256 << 20, 100
-"""What an archive may unpack to: so many bytes, or so many times its own size if that is more.
+"""How far an archive may unpack: to this many bytes, or this many times its own size if that is more.
 
-Images and recordings shrink by a factor of 1 to 40; zeros by 1,000, and archives in archives without end.
+Images and recordings compress by a factor of 1 to 40, zeros by 1,000, and nested archives without limit.
 """
 CHUNK = 1 << 20
 
@@ -32,10 +32,10 @@ HEADERS = {
 
 
 class Readable(Protocol):
-    """What bytes are read from."""
+    """A stream of bytes."""
 
     def read(self, count: int, /) -> bytes:
-        """At most so many; none at the end."""
+        """At most `count` bytes; none at the end."""
         ...
 
 
@@ -43,8 +43,8 @@ def require_file(path: Path, most: int = FILE) -> Path:
     """Return the path of a file that may be read; raise `InputError` for anything else.
 
     Args:
-        path: of a regular file: a pipe or a device may have no end.
-        most: bytes that it may have.
+        path: of a regular file; pipes and devices are refused, since they may never end.
+        most: largest size in bytes.
     """
     with told(f"{path} cannot be read"):
         found = path.stat()
@@ -66,7 +66,7 @@ def read_text(path: Path, most: int = FILE) -> str:
 
     Args:
         path: of a regular file.
-        most: bytes that it may have.
+        most: largest size in bytes.
 
     Raises:
         InputError: as `require_file` does, and for another encoding.
@@ -84,7 +84,7 @@ class Allowance:
     """How many bytes an archive may still unpack to.
 
     Args:
-        path: of the archive, whose size says how many.
+        path: of the archive; its size sets the limit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,10 +92,10 @@ class Allowance:
         self.most = self.left = max(ROOM, RATIO * path.stat().st_size)
 
     def all_of(self, stream: Readable) -> bytes:
-        """What is left in a stream.
+        """The rest of a stream.
 
         Raises:
-            InputError: if it is more than may be.
+            InputError: if that is more than the archive may still unpack to.
         """
         return b"".join(iter(lambda: self.some_of(stream, CHUNK), b""))
 
@@ -106,7 +106,7 @@ class Allowance:
         return content
 
     def spend(self, count: int) -> None:
-        """Count bytes that are unpacked, or are to be. Errors: see `all_of`."""
+        """Count bytes that were or will be unpacked. Errors: see `all_of`."""
         self.left -= count
         require(
             self.left >= 0,
@@ -116,10 +116,10 @@ class Allowance:
 
 
 def gunzip(path: Path) -> bytes:
-    """The content of a file packed with gzip.
+    """The content of a gzip file.
 
     Raises:
-        InputError: if it is missing, damaged, or unpacks to more than it may.
+        InputError: if it is missing, damaged, or unpacks to too many bytes.
     """
     require(path.is_file(), f"there is no file {path}")
     with told(f"{path} is damaged"), gzip.open(path) as packed:
@@ -134,7 +134,7 @@ def numbers(content: bytes, name: str) -> np.ndarray:
         name: of the file, for errors.
 
     Raises:
-        InputError: if it is damaged, holds anything but numbers, or fewer than its header says.
+        InputError: if it is damaged, holds anything but numbers, or holds fewer than its header says.
     """
     with told(f"{name} is no .npy array"):
         file = io.BytesIO(content)
@@ -151,7 +151,7 @@ def numbers(content: bytes, name: str) -> np.ndarray:
 
 
 def size(count: int) -> str:
-    """A number of bytes in words."""
+    """A number of bytes with its unit."""
     for unit, power in (("GB", 30), ("MB", 20), ("kB", 10)):
         if count >= 1 << power:
             return f"{count / (1 << power):,.4g} {unit}"

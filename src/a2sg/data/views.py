@@ -1,4 +1,4 @@
-"""ImageNet: too large for memory, so images are decoded, cut out and scaled when a loader asks."""
+"""ImageNet: too large for memory, so images are decoded, cropped and scaled when a loader asks for them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from a2sg.data.splits import hold_out
 from a2sg.errors import SIDE, require, require_count
 
 MIDDLE = 224 / 256
-"""Share of the shorter side that evaluation looks at."""
+"""Share of the shorter side that evaluation uses."""
 ASPECTS = (3 / 4, 4 / 3)
 TRIES = 10
 
 
 class ImageViews(DrawnImages):
-    """Square views of images: the middle, or for a `Draw` a random part.
+    """Square views of images: the centre, or for a `Draw` a random part.
 
     Args:
-        images: of any sizes.
+        images: of any size.
         size: height and width of a view.
-        crop_scale: smallest share of an image's area that a random part has.
+        crop_scale: smallest share of an image's area in a random part.
     """
 
     def __init__(self, images: Encoded, size: int, crop_scale: float) -> None:
@@ -46,21 +46,21 @@ class ImageViews(DrawnImages):
         picture = self.images.picture(at)
         box = middle(picture.size, MIDDLE)
         if isinstance(index, Draw) and self.crop_scale < 1:
-            # Seeded by what is drawn for: no worker's own state counts.
+            # Seeded by sample, epoch and run, so that the worker's own state does not matter.
             box = random_box(picture.size, self.crop_scale, np.random.default_rng(tuple(index)))
         return torch.from_numpy(pixels(picture, 3, self.size, box)), int(self.labels[at])
 
 
 def random_box(size: tuple[int, int], scale: float, random: np.random.Generator) -> Box:
-    """A random part of an image, as Inception was trained on (Szegedy et al., 2015).
+    """A random part of an image, as in the training of Inception (Szegedy et al., 2015).
 
-    Its share of the area is uniform from `scale` to 1, the logarithm of its aspect uniform between those
-    of `ASPECTS`, and its place uniform; after ten parts that do not fit, the middle square.
+    Its share of the area is uniform from `scale` to 1, the logarithm of its aspect ratio is uniform between
+    those of `ASPECTS`, and its place is uniform. If ten draws do not fit, it is the central square.
 
     Args:
         size: width and height of the image.
         scale: smallest share of the area, above 0.
-        random: what is drawn from.
+        random: the random generator.
     """
     width, height = size
     low, high = (math.log(aspect) for aspect in ASPECTS)
@@ -84,15 +84,16 @@ def imagenet(
 ) -> ImageData:
     """ImageNet: 1,281,167 colour images for training, 50,000 for test, in 1,000 classes, read as needed.
 
-    Images are decoded by the loader's processes (`data.workers`). Training sees random parts of them,
-    evaluation the middle; evaluated on the validation images, as everybody does.
+    Images are decoded by the loader's processes (`data.workers`). Training uses random parts of them,
+    evaluation the centre. The validation images are the test split, as is usual.
 
     Args:
-        source: a hub's name, or a folder train/CLASS and val/CLASS; some of the classes will do.
+        source: a name on the Hugging Face hub, or a folder with train/CLASS and val/CLASS; a part of the
+            classes is enough.
         image_size: height and width that views are scaled to.
-        crop_scale: smallest share of an image's area that training sees; 1 shows it the middle too.
-        limit: how many images of each split, all classes in proportion; None is all.
-        holdout: share of the training images to evaluate on, in place of the test images; to choose by.
+        crop_scale: smallest share of an image's area that training uses; 1 uses the centre, like evaluation.
+        limit: number of images per split, with all classes in proportion; None takes all.
+        holdout: share of the training images to evaluate on instead of the test images, to choose settings.
 
     Raises:
         InputError: for an option out of range, or a source that cannot be read.

@@ -16,7 +16,7 @@ def with_steps(state: dict[str, Any], model: nn.Module) -> dict[str, Any]:
     """The `state_dict` of a network of other steps, with windows that fit `model`.
 
     No longer needed: `load_state_dict` itself takes windows of another T, by the same rule (step t has window
-    t; beyond the last one it has the last). This function goes with the next release.
+    t; beyond the last one it has the last). 0.3.0 removes this function.
 
     Args:
         state: what `state_dict()` gave; it is left as it is.
@@ -27,7 +27,7 @@ def with_steps(state: dict[str, Any], model: nn.Module) -> dict[str, Any]:
         `load_state_dict` to judge.
     """
     warnings.warn(
-        "load_state_dict takes windows of another T by itself: with_steps goes with the next release",
+        "load_state_dict takes windows of another T by itself: 0.3.0 removes with_steps",
         FutureWarning,
         stacklevel=2,
     )

@@ -1,14 +1,13 @@
-"""Surrogate shapes: what stands in for ds/du, as pure formulas of distance and window.
+"""Surrogate shapes: replacements for ds/du, as pure formulas of distance and window.
 
-Every shape answers one question, `derivative(distance, window)`, with `distance = u - threshold`.
-Both arguments broadcast, so a window may differ per step, per layer or per channel. Nothing here
-knows about autograd: training, search, analysis and kernels all read the same formula. Its integral,
-`primitive`, is the smooth spike of which the shape is the true derivative; analysis alone asks for it.
+The main method of a shape is `derivative(distance, window)`, with `distance = u - threshold`. Both arguments
+broadcast, so a window may differ per step, per layer or per channel. Nothing here knows about autograd:
+training, search, analysis and kernels all use the same formula. Its integral, `primitive`, is the smooth
+spike whose true derivative is the shape; only analyses use it.
 
-A shape is a profile of z = distance / window: the window only stretches it.
+A shape is a profile of z = distance / window, so the window only stretches it.
 
-It comes with its published height (`area="free"`) or with integral 1 (`area="unit"`); `scale` multiplies
-either.
+It has its published height (`area="free"`) or integral 1 (`area="unit"`); `scale` multiplies either.
 """
 
 from a2sg.surrogate.affine import Asymmetric, Boxcar, PinnedAsymmetric, Triangle

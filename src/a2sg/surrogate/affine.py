@@ -22,7 +22,7 @@ class Boxcar(WindowedAffine):
 @register_surrogate("triangle")
 @dataclass(frozen=True)
 class Triangle(WindowedAffine):
-    """f = 1 - |x|/β: least variation among symmetric shapes (A2SG, theorem 4.1). Area β."""
+    """f = 1 - |x|/β: the least variation among symmetric shapes (A2SG, theorem 4.1). Area β."""
 
     offset: ClassVar[float] = 1.0
     slope: ClassVar[float] = -1.0
@@ -34,7 +34,7 @@ class Asymmetric(WindowedAffine):
     """f = x/(2β) + h: a ramp that rises with the potential (A2SG). Values h-½ .. h+½, area 2βh.
 
     Args:
-        bias: h, the paper's gradient bias, at least 1/2. Lower h: less gradient at low potentials.
+        bias: h, the paper's gradient bias, at least 1/2. A lower h gives less gradient at low potentials.
         area: see `Surrogate`, as for `scale`.
     """
 
@@ -63,14 +63,14 @@ class PinnedAsymmetric(WindowedAffine):
     """f = (1-b) x/(2β) + (1+b)/2: a ramp from `floor` to a top pinned at 1. Area (1+b)β.
 
     Args:
-        floor: b, the value at the low edge, 0 to 1. 0.6 and 0.8 are the values of later code of the
-            paper's lab (VGG and Spikformer, ResNet).
+        floor: b, the value at the lower edge, 0 to 1. Later code of the paper's lab uses 0.6 (VGG and
+            Spikformer) and 0.8 (ResNet).
         area: see `Surrogate`, as for `scale`.
     """
 
     floor: float = 0.6
     symmetric: ClassVar[bool] = False
-    examples: ClassVar = ()  # the same ramps as `Asymmetric`, of other heights
+    examples: ClassVar = ()  # the same ramps as `Asymmetric`, with other heights
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Shapes by name."""
+"""Surrogate shapes by name."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def register_surrogate(name: str) -> Callable[[Shape], Shape]:
 
 
 def side_by_side(area: Area = "free", close: bool = False) -> dict[str, Surrogate]:
-    """The shapes that analyses compare, by name: "asymmetric 0.5" is that of bias 0.5.
+    """The shapes that analyses compare, by name: "asymmetric 0.5" has bias 0.5.
 
     Args:
         area: of all of them.
-        close: whether by `Surrogate.grid` rather than by `Surrogate.examples`.
+        close: whether to take the variants in `Surrogate.grid` instead of `Surrogate.examples`.
     """
     return {
         " ".join([name.replace("_", " "), *map(str, options.values())]): shape(area=area, **options)
@@ -41,7 +41,7 @@ def side_by_side(area: Area = "free", close: bool = False) -> dict[str, Surrogat
 
 
 def create_surrogate(name: str, **options: float | str) -> Surrogate:
-    """A surrogate by its name in `SURROGATES`.
+    """A surrogate, by its name in `SURROGATES`.
 
     Raises:
         InputError: for an unknown name, or an option that the shape does not take.

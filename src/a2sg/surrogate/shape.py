@@ -1,4 +1,4 @@
-"""What a shape is: a profile of z = distance / window, which the window only stretches."""
+"""Base classes of surrogate shapes: profiles of z = distance / window, which the window only stretches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Area = Literal["free", "unit"]
 
 
 class Formula(NamedTuple):
-    """A profile as kernels know it, with two numbers.
+    """A profile in the form that kernels take: a kind and two numbers.
 
     `affine`: a + bz; `affine_abs`: a + b|z|; `sech2`: a sech²(bz/2); `arctan`; `fast_sigmoid`.
     """
@@ -32,7 +32,7 @@ class Surrogate(ABC):
 
     Args:
         area: `"free"` keeps the shape's own height, `"unit"` scales it to integral 1.
-        scale: a factor on all of it, above 0. It multiplies the gradient of a layer, whatever the window.
+        scale: a factor on the whole shape, above 0. It multiplies the gradient of a layer, for any window.
 
     Raises:
         InputError: for an unknown `area` or a shape parameter out of range.
@@ -43,11 +43,11 @@ class Surrogate(ABC):
     bounded: ClassVar[bool]
     """Whether the derivative is 0 outside |distance| <= window."""
     symmetric: ClassVar[bool] = True
-    """Whether it is the same on either side of the threshold."""
+    """Whether it is the same on both sides of the threshold."""
     examples: ClassVar[tuple[Mapping[str, float], ...]] = ({},)
-    """Arguments of the variants that analyses put side by side; () leaves the shape out."""
+    """Arguments of the variants that analyses compare; () leaves the shape out."""
     grid: ClassVar[tuple[Mapping[str, float], ...]] = ()
-    """Likewise where one network is looked at closely; () is `examples`."""
+    """Likewise for detailed analyses of one network; () means `examples`."""
 
     def __post_init__(self) -> None:
         require_choice("area", self.area, ("free", "unit"))
@@ -62,7 +62,7 @@ class Surrogate(ABC):
             distance: membrane potential minus threshold, any shape and floating dtype.
             window: half-width (the paper's β), above 0; a number or a tensor that broadcasts.
             lower_edge: whether the lower edge is inside the window of a bounded shape. Windows around
-                neighbouring thresholds may touch: their common edge belongs to the lower one alone.
+                neighbouring thresholds may touch; their common edge then belongs only to the lower one.
 
         Returns:
             The derivative in the dtype of `distance`.
@@ -83,7 +83,7 @@ class Surrogate(ABC):
     def primitive(self, distance: Tensor, window: Tensor | float) -> Tensor:
         """F(distance; window), the integral of f from minus infinity: 0 far below, `integral` far above.
 
-        Differentiable by `distance`, and then it is `derivative`, the edges of a bounded shape included.
+        Its derivative by `distance` is `derivative`, also at the edges of a bounded shape.
 
         Args:
             distance: as for `derivative`.
@@ -94,7 +94,7 @@ class Surrogate(ABC):
         """
         window = torch.as_tensor(window, dtype=distance.dtype, device=distance.device)
         if self.bounded:
-            # Not torch.clamp: its gradient at the edges changes from one torch to another.
+            # Not torch.clamp: its gradient at the edges differs between versions of torch.
             distance = torch.where(distance > window, window, distance)
             distance = torch.where(distance < -window, -window, distance)
         value = self.cumulative(distance * (1 / window))
@@ -108,18 +108,18 @@ class Surrogate(ABC):
     @property
     @abstractmethod
     def mass(self) -> float:
-        """The integral of the free-height shape at window 1 and scale 1; it grows with the window."""
+        """The integral of the free-height shape at window 1 and scale 1; it is proportional to the window."""
 
     @abstractmethod
     def profile(self, z: Tensor) -> Tensor:
-        """The free-height shape at z = distance / window; of a bounded one what counts is |z| <= 1."""
+        """The free-height shape at z = distance / window; for a bounded shape only |z| <= 1 matters."""
 
     @abstractmethod
     def cumulative(self, z: Tensor) -> Tensor:
         """The integral of `profile` up to z: from -1 for a bounded shape, else from minus infinity."""
 
     def formula(self) -> Formula | None:
-        """`profile` for the kernels of the `triton` backend; None if it is none of theirs."""
+        """`profile` for the kernels of the `triton` backend; None if they do not support it."""
         return None
 
 
@@ -127,7 +127,7 @@ class Surrogate(ABC):
 class WindowedAffine(Surrogate):
     """f = offset + slope · z inside the window, |z| for a symmetric shape; at least 0 everywhere.
 
-    Because f is affine, its sums over a layer follow from a few moments for every window at once
+    Because f is affine, its sums over a layer follow from a few moments, for all windows at once
     (`a2sg.kernels.sums`).
     """
 
@@ -136,12 +136,12 @@ class WindowedAffine(Surrogate):
     @property
     @abstractmethod
     def offset(self) -> float:
-        """Value at the threshold."""
+        """The value at the threshold."""
 
     @property
     @abstractmethod
     def slope(self) -> float:
-        """How f changes from the threshold to the upper edge."""
+        """The change of f from the threshold to the upper edge."""
 
     @property
     def mass(self) -> float:
@@ -158,11 +158,11 @@ class WindowedAffine(Surrogate):
         return Formula("affine_abs" if self.symmetric else "affine", self.offset, self.slope)
 
     def ordinate(self, distance: Tensor) -> Tensor:
-        """What f is affine in: |distance| or distance."""
+        """The variable in which f is affine: |distance| or distance."""
         return distance.abs() if self.symmetric else distance
 
     def coefficients(self, window: Tensor) -> tuple[Tensor, Tensor]:
-        """(p, q), each in the shape of `window`, of f = p + q · ordinate(distance) inside the window."""
+        """(p, q), each with the shape of `window`: f = p + q · ordinate(distance) inside the window."""
         height = 1 / (self.mass * window) if self.area == "unit" else torch.ones_like(window)
         height = height * self.scale
         return self.offset * height, self.slope * height / window

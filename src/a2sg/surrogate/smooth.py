@@ -1,4 +1,4 @@
-"""Curved shapes: Dspike, and those that reach beyond their window."""
+"""Curved shapes: Dspike, and shapes that extend beyond their window."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from a2sg.surrogate.shape import Formula, Surrogate
 class Dspike(Surrogate):
     """f = b sech²(b x/(2β)) / (2 tanh(b/2)) inside the window (Li et al., Dspike, 2021). Area 2β.
 
-    As published the window is 0.5, where the area is 1 whatever b.
+    The published window is 0.5, where the area is 1 for every b.
 
     Args:
-        temperature: b, above 0; towards 0 a boxcar, towards infinity a spike.
+        temperature: b, above 0; near 0 the shape is a boxcar, for large b a narrow peak.
         area: see `Surrogate`, as for `scale`.
     """
 
@@ -55,7 +55,7 @@ class Dspike(Surrogate):
 class Sigmoid(Surrogate):
     """f = sech²(x/(2β)), the derivative of a logistic function scaled to height 1. Area 4β.
 
-    The Sigmoid(α) of other libraries is `Sigmoid(area="unit")` at window 1/α.
+    The Sigmoid(α) of other libraries is `Sigmoid(area="unit")` with window 1/α.
     """
 
     bounded: ClassVar[bool] = False
@@ -76,7 +76,7 @@ class Sigmoid(Surrogate):
 class Arctan(Surrogate):
     """f = 1 / (1 + (x/β)²), the derivative of an arctangent. Area πβ.
 
-    The ATan(α) of other libraries is `Arctan(area="unit")` at window 2/(πα).
+    The ATan(α) of other libraries is `Arctan(area="unit")` with window 2/(πα).
     """
 
     bounded: ClassVar[bool] = False
@@ -97,7 +97,7 @@ class Arctan(Surrogate):
 class FastSigmoid(Surrogate):
     """f = 1 / (1 + |x|/β)² (Zenke and Ganguli, SuperSpike, 2018). Area 2β.
 
-    The fast sigmoid of slope k of other libraries is window 1/k.
+    The fast sigmoid with slope k of other libraries has window 1/k.
     """
 
     bounded: ClassVar[bool] = False
@@ -108,7 +108,7 @@ class FastSigmoid(Surrogate):
 
     def cumulative(self, z: Tensor) -> Tensor:
         most = torch.finfo(z.dtype).max
-        z = z.clamp(-most, most)  # infinity over infinity has no value
+        z = z.clamp(-most, most)  # infinity divided by infinity would be NaN
         return 1 + z / (1 + z.abs())
 
     def formula(self) -> Formula | None:

@@ -289,7 +289,7 @@ class SpikingTask(pl.LightningModule):
         self.windows.load_state_dict(checkpoint["windows"])
         if rank() > 0:
             self.windows.store.clear()  # the first one has the sums of all
-        self.work.load_state_dict(checkpoint["work_done"])
+        self.work.load_state_dict(checkpoint.get("work_done", {}))
         self.guard.load_state_dict(checkpoint.get("guard", {}))
         self._optimizer_steps = checkpoint["global_step"]
         midway = checkpoint.get("midway")

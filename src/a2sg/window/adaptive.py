@@ -78,7 +78,7 @@ class AdaptiveWindows(WindowPolicy):
             shape as it is.
         smoothing: share of the old window that is kept, from 0 to below 1: new = smoothing · old +
             (1 - smoothing) · best.
-        spread: the old name for `spatial="sgv"` or `"std"`; will be removed in the next release.
+        spread: the old name for `spatial="sgv"` or `"std"`; will be removed in 0.3.0.
 
     Attributes:
         iteration: how many iterations are done.
@@ -122,7 +122,7 @@ class AdaptiveWindows(WindowPolicy):
         require(smoothing < 1, "smoothing must be below 1, not 1: windows would never move")
         if spread is not None:
             warnings.warn(
-                f"spread={spread!r} is now spatial={spread!r}; the next release removes the old name",
+                f"spread={spread!r} is now spatial={spread!r}; 0.3.0 removes the old name",
                 FutureWarning,
                 stacklevel=2,
             )

@@ -105,9 +105,9 @@ def test_layers_are_more_than_their_steps(case):
         norms.append(
             torch.stack([step.delta(row.window) for row, step in zip(layer.steps, steps, strict=True)])
         )
-    near(first.gradient_ratio, (norms[0].norm() / norms[1].norm()).item())
-    assert (first.next_layer, last.next_layer, last.gradient_ratio) == (last.name, None, None)
-    near(first.steps[0].gradient_ratio, (norms[0][0].norm() / norms[1][0].norm()).item())
+    near(first.gain, (norms[0].norm() / norms[1].norm()).item())
+    assert (first.next_layer, last.next_layer, last.gain) == (last.name, None, None)
+    near(first.steps[0].gain, (norms[0][0].norm() / norms[1][0].norm()).item())
 
 
 def test_variation_of_every_shape_at_the_window_in_use(case):

@@ -30,7 +30,7 @@ def healthy():
         shares = {"inside": 0.5, "arriving": 1.0, "passing": 0.5, "held": [0.2, 0.5, 0.7, 0.9]}
         spread = replace(step.potential, mean=-0.5)
         steps.append(replace(step, **shares, own=numbers, potential=spread, firing_rate=0.2))
-    ratio = {"gradient_ratio": 1.0, "next_layer": "next", "gradient_norm": 1.0}
+    ratio = {"gain": 1.0, "next_layer": "next", "gradient_norm": 1.0}
     return replace(found, **ratio, dead=0.1, saturated=0.0, steps=steps)
 
 
@@ -103,11 +103,11 @@ def test_neurons_that_never_or_always_fire(healthy, share, rule, limit):
 
 
 def test_gradients_that_vanish_or_explode(healthy):
-    assert rules(replace(healthy, gradient_ratio=0.1)) == ["fine"]
-    assert "to 0.09 times that of next" in text(replace(healthy, gradient_ratio=0.09), "vanishes")
-    assert rules(replace(healthy, gradient_ratio=10.0)) == ["fine"]
-    assert "to 11 times that of next" in text(replace(healthy, gradient_ratio=11.0), "explodes")
-    assert rules(replace(healthy, gradient_ratio=None)) == ["fine"]
+    assert rules(replace(healthy, gain=0.1)) == ["fine"]
+    assert "to 0.09 times that of next" in text(replace(healthy, gain=0.09), "vanishes")
+    assert rules(replace(healthy, gain=10.0)) == ["fine"]
+    assert "to 11 times that of next" in text(replace(healthy, gain=11.0), "explodes")
+    assert rules(replace(healthy, gain=None)) == ["fine"]
 
 
 def test_windows_that_hold_everything(healthy):

@@ -159,11 +159,11 @@ def _spikes(layer: LayerDiagnosis) -> Iterator[Rule]:
 
 
 def _flow(layer: LayerDiagnosis) -> Iterator[Rule]:
-    ratio, that = layer.gradient_ratio, f"times that of {layer.next_layer}"
-    if ratio is not None and 0 < ratio < SHRINKS:
-        yield "problem", "vanishes", f"the gradient shrinks to {ratio:.2g} {that}: it vanishes"
-    if ratio is not None and ratio > GROWS:
-        yield "problem", "explodes", f"the gradient grows to {ratio:.3g} {that}: it explodes"
+    gain, that = layer.gain, f"times that of {layer.next_layer}"
+    if gain is not None and 0 < gain < SHRINKS:
+        yield "problem", "vanishes", f"the gradient shrinks to {gain:.2g} {that}: it vanishes"
+    if gain is not None and gain > GROWS:
+        yield "problem", "explodes", f"the gradient grows to {gain:.3g} {that}: it explodes"
 
 
 def _scores(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Rule]:

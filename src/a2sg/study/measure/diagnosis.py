@@ -94,7 +94,7 @@ class StepDiagnosis:
         saturated: share of neurons that fire in every sample.
         upstream_norm: ‖dL/ds‖.
         gradient_norm: ‖δ‖.
-        gradient_ratio: ‖δ‖ over that of the next layer; None for the last one.
+        gain: ‖δ‖ over that of the layer behind; None for the last one.
         potential: see `Potential`.
         histogram: elements by distance to the nearest threshold: below the lowest of the edges, between them,
             from the highest on.
@@ -113,7 +113,7 @@ class StepDiagnosis:
     saturated: float
     upstream_norm: float | None
     gradient_norm: float | None
-    gradient_ratio: float | None
+    gain: float | None
     potential: Potential
     own: Variation
     shapes: dict[str, Variation]
@@ -133,7 +133,7 @@ class LayerDiagnosis:
         dead: share of neurons that fire in no sample at any step.
         saturated: share of neurons that fire in every sample at every step.
         gradient_norm: ‖δ‖ over all steps.
-        gradient_ratio: ‖δ‖ over that of the next layer; None for the last one.
+        gain: ‖δ‖ over that of the layer behind; None for the last one.
         next_layer: the spiking layer that ran after it; None for the last one.
         steps: in order; without those that no backward pass came to.
     """
@@ -145,7 +145,7 @@ class LayerDiagnosis:
     dead: float
     saturated: float
     gradient_norm: float | None
-    gradient_ratio: float | None
+    gain: float | None
     next_layer: str | None
     steps: list[StepDiagnosis]
 
@@ -180,7 +180,7 @@ def diagnose(probed: Probed, look: Look, names: Sequence[str]) -> list[LayerDiag
                 dead=silent / neurons,
                 saturated=busy / neurons,
                 gradient_norm=_number(square.sum().sqrt()),
-                gradient_ratio=_number((square.sum() / later.sum()).sqrt()),
+                gain=_number((square.sum() / later.sum()).sqrt()),
                 next_layer=after,
                 steps=_steps(layer, look, names, square, later),
             )
@@ -202,7 +202,7 @@ def _steps(
         name: _variations(deltas[:, at], values[:, at], last, look.windows) for at, name in enumerate(names)
     }
     of_own = _variations(own, own_value, last, look.windows)
-    ratio = (square / later).sqrt() if square.shape == later.shape else torch.full_like(square, torch.nan)
+    gains = (square / later).sqrt() if square.shape == later.shape else torch.full_like(square, torch.nan)
     return [
         StepDiagnosis(
             step=t + 1,
@@ -215,7 +215,7 @@ def _steps(
             saturated=(sums.busy / sums.neurons).item(),
             upstream_norm=_number(sums.upstream.sqrt()),
             gradient_norm=_number(square[t].sqrt()),
-            gradient_ratio=_number(ratio[t]),
+            gain=_number(gains[t]),
             potential=_potential(sums, layer, t),
             own=of_own[row],
             shapes={name: rows[row] for name, rows in shapes.items()},
