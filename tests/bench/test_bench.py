@@ -206,10 +206,10 @@ def test_networks_train_in_mixed_precision_if_asked(monkeypatch):
     assert seen == [torch.float32, torch.bfloat16]
 
 
-def test_cuda_graphs_are_left_out_on_a_cpu():
-    options = replace(OPTIONS, ways=("a2sg", train.GRAPHS))
+def test_what_needs_a_gpu_is_left_out_on_a_cpu():
+    options = replace(OPTIONS, ways=("a2sg", *train.ON_A_GPU), peers=("spikingjelly",))
     assert train.chosen(options) == ["a2sg"]
-    assert train.chosen(replace(options, device="cuda")) == ["a2sg", train.GRAPHS]
+    assert train.chosen(replace(options, device="cuda")) == ["a2sg", *train.ON_A_GPU]
 
 
 def test_without_peers_it_says_how_to_get_them(tmp_path, monkeypatch, capsys):

@@ -87,14 +87,14 @@ def _spikingjelly(options: Options) -> dict[str, Layer]:
         return forward
 
     if options.device == "cuda":
-        bindings = _spikingjelly_bindings()
+        bindings = spikingjelly_bindings()
         layers = {f"SpikingJelly {name}": layer(False, bind) for name, bind in bindings.items()}
     else:
         layers = {"SpikingJelly torch": layer(False)}
     return layers | {"SpikingJelly compiled": layer(True)}
 
 
-def _spikingjelly_bindings() -> dict[str, Callable[[], object]]:
+def spikingjelly_bindings() -> dict[str, Callable[[], object]]:
     """Functions that select each of its CUDA implementations.
 
     SpikingJelly reads SJ_LIF_CUDA_IMPLEMENTATION once per process; to time them all in one run, each is

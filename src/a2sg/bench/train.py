@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from a2sg.bench import report
 from a2sg.bench.networks import NETWORKS
 from a2sg.bench.options import CLASSES, IMAGE, Options
+from a2sg.bench.peers import spikingjelly_bindings
 from a2sg.bench.timing import interleave
 from a2sg.kernels.backends import fastest
 from a2sg.memory import pack_spikes
@@ -20,8 +21,12 @@ from a2sg.neuron import SpikingNeuron
 from a2sg.training.graphs import CudaRecorder, GraphedStep, Recorder
 from a2sg.window import AdaptiveWindows
 
-ORDINARY, OBSERVED, GRAPHS = "a2sg", "a2sg observed", "a2sg CUDA graphs"
-BASELINE = "SpikingJelly torch"
+ORDINARY, OBSERVED = "a2sg", "a2sg observed"
+GRAPHS, OBSERVED_GRAPHS = "a2sg CUDA graphs", "a2sg observed CUDA graphs"
+BASELINE, TRITON = "SpikingJelly torch", "SpikingJelly Triton"
+ON_A_GPU = (GRAPHS, OBSERVED_GRAPHS, "a2sg packed CUDA graphs", TRITON)
+BESIDE = {OBSERVED: ORDINARY, OBSERVED_GRAPHS: GRAPHS}
+"""What an observed way is compared with."""
 NEVER = 2**31
 IN_WORDS = {"32": "float32", "bf16": "bfloat16 by autocast"}
 """Description of the number format, by `Options.precision`."""
@@ -45,8 +50,8 @@ def measure(options: Options) -> report.Report:
             "images_per_second": options.batch / timing.median,
             "ratio": timing.speed(timings[baseline]),
             "ratio_to": baseline,
-            "observed_to_ordinary": timings[ORDINARY].speed(timing)
-            if name == OBSERVED and ORDINARY in timings
+            "observed_to_ordinary": timings[BESIDE[name]].speed(timing)
+            if BESIDE.get(name) in timings
             else None,
             "first_seconds": timing.first,
             "samples": timing.samples,
@@ -81,7 +86,7 @@ def measure(options: Options) -> report.Report:
 def chosen(options: Options) -> list[str]:
     """The ways in `options.ways` whose library and device are available."""
     there = [name for name in options.ways if name.startswith(ORDINARY) or "spikingjelly" in options.peers]
-    return [name for name in there if name != GRAPHS or options.device == "cuda"]
+    return [name for name in there if name not in ON_A_GPU or options.device == "cuda"]
 
 
 def baseline_of(names: Collection[str]) -> str:
@@ -145,21 +150,30 @@ def ours(
     return _step(run, model, options, windows.step, forward, CudaRecorder() if graphs else None)
 
 
-def spikingjelly(options: Options, steps: int, *, neurons: bool = False, whole: bool = False) -> Step:
-    """SpikingJelly's, with each neuron or the whole network compiled."""
+def spikingjelly(
+    options: Options, steps: int, *, neurons: bool = False, whole: bool = False, kernels: str = "torch"
+) -> Step:
+    """SpikingJelly's, with each neuron or the whole network compiled; on a GPU with its kernels of a name."""
     from spikingjelly.activation_based import functional
     from spikingjelly.activation_based.neuron import LIFNode
 
     torch.manual_seed(0)
-    network = NETWORKS[options.network]
-    model = network.spikingjelly(network.ours(options, steps), options.reset).to(options.device)
+    both = NETWORKS[options.network]
+    model = both.spikingjelly(both.ours(options, steps), options.reset).to(options.device)
     if neurons:
         # All nodes share one code object, of which Dynamo compiles 8 versions and then gives up.
         torch._dynamo.config.recompile_limit = 64
         for module in model.modules():
             if isinstance(module, LIFNode):
                 module.compile(dynamic=False)
-    run = torch.compile(model, dynamic=False) if whole else model
+    network = torch.compile(model, dynamic=False) if whole else model
+    bind = spikingjelly_bindings()[kernels] if options.device == "cuda" else None
+
+    def run(images: Tensor) -> Any:
+        if bind is not None:
+            bind()  # another way may have chosen other kernels
+        return network(images)
+
     return _step(run, model, options, lambda: functional.reset_net(model))
 
 
@@ -168,8 +182,11 @@ WAYS: dict[str, Callable[[Options, int], Step]] = {
     OBSERVED: lambda options, steps: ours(options, steps, observed=True),
     "a2sg packed": lambda options, steps: ours(options, steps, packed=True),
     GRAPHS: lambda options, steps: ours(options, steps, graphs=True),
+    OBSERVED_GRAPHS: lambda options, steps: ours(options, steps, observed=True, graphs=True),
+    "a2sg packed CUDA graphs": lambda options, steps: ours(options, steps, packed=True, graphs=True),
     "a2sg network compiled": lambda options, steps: ours(options, steps, compiled=True),
     BASELINE: spikingjelly,
+    TRITON: lambda options, steps: spikingjelly(options, steps, kernels="triton"),
     "SpikingJelly neurons compiled": lambda options, steps: spikingjelly(options, steps, neurons=True),
     "SpikingJelly network compiled": lambda options, steps: spikingjelly(options, steps, whole=True),
 }
