@@ -11,7 +11,7 @@ from torch import Tensor
 from a2sg.bench import report
 from a2sg.bench.options import THRESHOLD, Options
 from a2sg.bench.timing import first_call, interleave
-from a2sg.kernels import Gate, compiled_sums, sums, triton_sums
+from a2sg.kernels import Gate, compiled_sums, sums, triton_bins, triton_sums
 from a2sg.kernels.backends import fastest
 from a2sg.kernels.triton_constants import available
 from a2sg.surrogate import Asymmetric
@@ -89,10 +89,10 @@ def eager(u: Tensor, upstream: Tensor, later: Tensor | None, windows: Tensor) ->
 def fills(device: str) -> dict[str, sums.Fill]:
     """Every way to fill the table, including those backends' that run here."""
     found: dict[str, sums.Fill] = {"each": sums.each, "blocked": sums.blocked, "binned": sums.binned}
-    if fastest(device) == "compiled":
+    if fastest(device) != "reference":
         found["compiled"] = compiled_sums.fill
     if available(device):
-        found["triton"] = triton_sums.fill
+        found |= {"triton": triton_sums.fill, "triton by gap": triton_bins.fill}
     return found
 
 

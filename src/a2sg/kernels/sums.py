@@ -71,8 +71,9 @@ class Observation(NamedTuple):
 
     def steps(self, at: slice) -> Observation:
         """Some of the steps."""
-        cut = (None if part is None else part[at] for part in self[1:])
-        return Observation(self.gate, *cut)  # type: ignore[arg-type]
+        gate, u, g, c, r = self
+        carry, later = None if c is None else c[at], None if r is None else r[at]
+        return Observation(gate, u[at], g[at], carry, later)
 
 
 Fill = Callable[[Observation, Tensor, Tensor], None]

@@ -133,7 +133,7 @@ class Observer:
                 passing = nonzero(used)
                 absent = self._absent(shown)
                 whole = Observation(gate, shown.potential, shown.upstream, carry, after)
-                for at, run in self._places(shown):
+                for at, run in self._places(shown.first, len(shown.potential)):
                     seen = whole if run is None else _as_one(whole.steps(run))
                     self.passing[at].add_(passing if run is None else passing[run].sum(dtype=torch.float64))
                     for shape, columns, windows in self._parts:
@@ -154,13 +154,14 @@ class Observer:
             for group, run in self.sharing.runs(0, len(window)):
                 self._candidates[group, -1] = window[run.start]
 
-    def _places(self, shown: Steps) -> Iterator[tuple[slice, slice | None]]:
+    def _places(self, first: int, count: int) -> Iterator[tuple[slice, slice | None]]:
         """Groups, and which of the shown steps belong to each; None: one step to each group, in order."""
         steps, groups = self.sharing
-        if groups == steps and shown.end <= steps:
-            yield slice(shown.first, shown.end), None
+        end = first + count
+        if groups == steps and end <= steps:
+            yield slice(first, end), None
         else:
-            for group, run in self.sharing.runs(shown.first, shown.end):
+            for group, run in self.sharing.runs(first, end):
                 yield slice(group, group + 1), run
 
     def _absent(self, shown: Steps) -> Tensor | None:
@@ -238,7 +239,8 @@ class Clock:
 
     def running(self, device: torch.device) -> AbstractContextManager[object]:
         """A context; the time spent in it is added, unless a CUDA graph is being recorded."""
-        return nullcontext() if capturing(device) else _Lap(self, device)
+        recorded = device.type != "cpu" and capturing(device)
+        return nullcontext() if recorded else _Lap(self, device)
 
     @property
     def seconds(self) -> float:
