@@ -8,9 +8,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as torch_module
 
 from a2sg.models.maps import best_format
+
+# Private to torch: without it, every layer counts as one that somebody looks at.
+_any_global_hook: Callable[[], bool] = getattr(torch_module, "_has_any_global_hook", lambda: True)
 
 
 def synapses(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
@@ -68,7 +71,7 @@ def _folded(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
 
 def _known(layer: nn.Module) -> bool:
     """Whether calling `layer` is no more than torch's convolution or product."""
-    return type(layer) in (nn.Conv2d, nn.Linear) and _untouched(layer) and not _has_any_global_hook()
+    return type(layer) in (nn.Conv2d, nn.Linear) and _untouched(layer) and not _any_global_hook()
 
 
 def _subtracts(norm: nn.Module) -> bool:
