@@ -34,9 +34,9 @@ test-all: $(READY)  ## every test, the slow ones too
 	$(MAKE) --no-print-directory lint
 	A2SG_GPU_TESTS=$${A2SG_GPU_TESTS:-auto} OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-# The processor waits for the card most of the time: more tests at once than cores.
-test-gpu: $(READY)  ## the tests for a CUDA card, in three minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 -m gpu
+# Compiling kernels takes most of the time, so there is a process for each core.
+test-gpu: $(READY)  ## the tests for a CUDA card
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 12 -m gpu
 
 # Processes that tests start count too. Of the figures, the files with most lines that nothing ran stand first.
 coverage: $(READY)  ## the share of src that the everyday tests run

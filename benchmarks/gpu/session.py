@@ -99,7 +99,7 @@ def bench(only: str, real: str, tiny: str) -> Words:
 def suite(place: Place, _: float) -> list[str]:
     """The tests for a card."""
     which = place.sizes("tests -m gpu", "tests/gpu/test_gpu_windows.py -k nothing_usable -m gpu")
-    workers = place.sizes("-n 6", "-n 0")
+    workers = place.sizes("-n auto --maxprocesses 12", "-n 0")
     return [PYTHON, "-m", "pytest", "-q", "-rfE", *workers, *which, f"--junitxml={place.out / 'suite.xml'}"]
 
 
