@@ -103,7 +103,7 @@ def _fill(
         LANES=32,
         PASSES=PASSES,
         num_warps=1,
-        maxnreg=REGISTERS,
+        **({} if torch.version.hip else {"maxnreg": REGISTERS}),
         enable_fp_fusion=True,
     )
     launch(
