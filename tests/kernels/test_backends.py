@@ -29,6 +29,7 @@ from a2sg.kernels import (
     triton_constants,
 )
 from a2sg.kernels.compilers import UNROLLED, missing
+from a2sg.kernels.drive import Drive
 from a2sg.kernels.layout import layout_of
 from a2sg.neuron.whole import share_work
 from a2sg.surrogate import (
@@ -458,20 +459,27 @@ def test_long_sequences_are_not_unrolled_into_a_kernel(monkeypatch):
         a2sg.LIF(len(x), backend="compiled")(x)
 
 
-def test_long_sequences_take_the_kernels_that_loop(monkeypatch):
-    """Where they run; here they are stood in for."""
-    monkeypatch.setattr(backends, "WORTH_COMPILING", 0)
-    x = torch.randn(UNROLLED + 1, 2, 3)
-    expected = a2sg.LIF(len(x), backend="reference")(x)
-    asked = []
+@pytest.mark.parametrize("steps", [4, UNROLLED + 1])
+def test_a_gpu_takes_the_triton_kernels_for_what_they_support(monkeypatch, steps):
+    """Here they are stood in for, and so is the GPU."""
+    neuron = a2sg.LIF(steps)
+    drive = Drive(torch.empty(steps, 2, 3, device="meta"), steps, 0.9, None)
 
-    class Loops:
-        obstacle = staticmethod(lambda *_: "")
+    def chosen(name="auto"):
+        return backends.choose(name, drive, neuron.window, neuron.dynamics(), neuron.work)
 
-        def forward(self, drive, dynamics, want_final=True):
-            asked.append(drive.steps)
-            return backends.REFERENCE.forward(drive, dynamics)
+    class Kernels:
+        reason = ""
 
-    monkeypatch.setattr(backends, "TRITON", Loops())
-    assert torch.equal(a2sg.LIF(len(x))(x), expected)
-    assert asked == [UNROLLED + 1]
+        def obstacle(self, *_):
+            return self.reason
+
+    kernels = Kernels()
+    monkeypatch.setattr(backends, "TRITON", kernels)
+    assert chosen() is kernels
+    drive = drive._replace(current=torch.empty(steps, 2, 3))
+    assert chosen() is not kernels, "on a CPU they would be interpreted"
+    assert chosen("triton") is kernels, "but if they are asked for"
+    kernels.reason = "not here"
+    drive = drive._replace(current=torch.empty(steps, 2, 3, device="meta"))
+    assert chosen() is backends.REFERENCE, "nor are kernels compiled for such a device"

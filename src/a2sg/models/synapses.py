@@ -106,5 +106,9 @@ class _NoBias(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
-        zeros = grad.new_zeros(ctx.size, dtype=ctx.dtype) if ctx.needs_input_grad[1] else None
+        if not ctx.needs_input_grad[1]:
+            return grad, None
+        zeros = grad.new_zeros(ctx.size, dtype=ctx.dtype)
+        if torch.is_grad_enabled():  # differentiated again: as every other gradient, a function of this one
+            zeros = zeros + 0 * grad.sum()
         return grad, zeros
