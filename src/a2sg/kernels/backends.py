@@ -63,7 +63,9 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
     if backend is TRITON and (drive.by_channel or drive.threshold is not None):
         _tell(NOT_IN_TRITON)
         backend = COMPILED
-    reason = backend.obstacle(drive, window, dynamics) or broken
+    reason = backend.obstacle(drive, window, dynamics)
+    if backend is COMPILED:
+        reason = reason or broken
     if not reason:
         return backend
     if name != "auto":

@@ -24,9 +24,6 @@ FULL = 512
 BLOCK = 256
 """Elements read at once."""
 
-PASSES = 2
-"""Over a full queue: with two, each needs half of the registers, so that more programs fit."""
-
 REGISTERS = 168
 """Most registers of a thread; what does not fit is spilled outside the innermost loops."""
 
@@ -101,7 +98,6 @@ def _fill(
         FULL=FULL,
         BLOCK=BLOCK,
         LANES=32,
-        PASSES=PASSES,
         num_warps=1,
         **({} if torch.version.hip else {"maxnreg": REGISTERS}),
         enable_fp_fusion=True,

@@ -10,17 +10,15 @@ every candidate: it is put in the queue of its group of TILE gaps, and a full qu
 import triton
 import triton.language as tl
 
-from a2sg.kernels.triton_device import _load, _ratio
-from a2sg.kernels.triton_device_sums import _scaled
+from a2sg.kernels.triton_device import _load
+from a2sg.kernels.triton_device_sums import _scaled, _unit
 
 
 @triton.jit
 def _largest(values, length, FULL: tl.constexpr):
-    """The largest |value| of a queue, and its inverse; 1 if nothing is above the smallest normal number."""
+    """The largest |value| of a queue, and its inverse; see `_unit`."""
     places = tl.arange(0, FULL)
-    largest = tl.max(tl.abs(tl.load(values + places, mask=places < length, other=0.0)))
-    largest = tl.where(largest < 1e-37, 1.0, largest)
-    return largest.to(tl.float64), _ratio(tl.full([1], 1, tl.float32), largest)
+    return _unit(tl.abs(tl.load(values + places, mask=places < length, other=0.0)))
 
 
 @triton.jit
@@ -30,7 +28,6 @@ def _tally(
     edges,
     group,
     partial,
-    FIRST: tl.constexpr,
     SECOND: tl.constexpr,
     TEMPORAL: tl.constexpr,
     ABSOLUTE: tl.constexpr,
@@ -38,7 +35,7 @@ def _tally(
     TILE: tl.constexpr,
     LANES: tl.constexpr,
 ):
-    """Add the FIRST five or the SECOND four moments of a queue, or both, to `partial` `[9, TILE]`, by gap."""
+    """Add the first five or the SECOND four moments of a queue to `partial` `[9, TILE]`, by gap."""
     RING: tl.constexpr = 2 * FULL
     lanes = tl.arange(0, LANES)
     gaps = tl.arange(0, TILE)
@@ -62,13 +59,13 @@ def _tally(
         y = tl.abs(x) if ABSOLUTE else x
         gy = g * y
         square_y = g * gy
-        if FIRST:
+        if not SECOND:
             m0 += mine * g[None, :]
             m1 += mine * gy[None, :]
             m2 += mine * tl.abs(g)[None, :]
             m3 += mine * (tl.abs(g) * y)[None, :]
             m4 += mine * (g * g)[None, :]
-        if SECOND:
+        else:
             m5 += mine * square_y[None, :]
             m6 += mine * (square_y * y)[None, :]
             if TEMPORAL:
@@ -77,13 +74,13 @@ def _tally(
                 m8 += mine * (gy * r)[None, :]
         begin += LANES
     partial += gaps
-    if FIRST:
+    if not SECOND:
         _raise(partial + 0 * TILE, m0, wide)
         _raise(partial + 1 * TILE, m1, wide)
         _raise(partial + 2 * TILE, m2, wide)
         _raise(partial + 3 * TILE, m3, wide)
         _raise(partial + 4 * TILE, m4, wide * wide)
-    if SECOND:
+    else:
         _raise(partial + 5 * TILE, m5, wide * wide)
         _raise(partial + 6 * TILE, m6, wide * wide)
         if TEMPORAL:
@@ -98,19 +95,15 @@ def _both(
     edges,
     group,
     partial,
-    PASSES: tl.constexpr,
     TEMPORAL: tl.constexpr,
     ABSOLUTE: tl.constexpr,
     FULL: tl.constexpr,
     TILE: tl.constexpr,
     LANES: tl.constexpr,
 ):
-    """All moments, in one pass over the queue or, with half of the registers, in two."""
-    if PASSES == 1:
-        _tally(queue, length, edges, group, partial, True, True, TEMPORAL, ABSOLUTE, FULL, TILE, LANES)
-    else:
-        _tally(queue, length, edges, group, partial, True, False, TEMPORAL, ABSOLUTE, FULL, TILE, LANES)
-        _tally(queue, length, edges, group, partial, False, True, TEMPORAL, ABSOLUTE, FULL, TILE, LANES)
+    """All moments, in two passes over the queue: each needs half of the registers, so more programs fit."""
+    _tally(queue, length, edges, group, partial, False, TEMPORAL, ABSOLUTE, FULL, TILE, LANES)
+    _tally(queue, length, edges, group, partial, True, TEMPORAL, ABSOLUTE, FULL, TILE, LANES)
 
 
 @triton.jit
@@ -140,7 +133,6 @@ def gaps_kernel(
     FULL: tl.constexpr,
     BLOCK: tl.constexpr,
     LANES: tl.constexpr,
-    PASSES: tl.constexpr,
 ):
     """Moments of every `programs(0)`-th block of one step `[N]`, by gap between candidates.
 
@@ -206,7 +198,6 @@ def gaps_kernel(
                         edges,
                         queue,
                         partial + queue * (9 * TILE),
-                        PASSES,
                         later is not None,
                         ABSOLUTE,
                         FULL,
@@ -224,7 +215,6 @@ def gaps_kernel(
             edges,
             queue,
             partial + queue * (9 * TILE),
-            PASSES,
             later is not None,
             ABSOLUTE,
             FULL,

@@ -9,11 +9,18 @@ from a2sg.kernels.triton_device import _derivative, _load, _ratio
 
 
 @triton.jit
+def _unit(size):
+    """The largest of `size` in float64, and its inverse; 1 where that would overflow. NaN stays NaN."""
+    largest = tl.max(size)
+    largest = tl.where(largest < 1e-37, 1.0, largest).to(size.dtype)
+    return largest.to(tl.float64), _ratio(tl.full([1], 1, size.dtype), largest)
+
+
+@triton.jit
 def _scaled(block, size):
     """A block divided by the largest of `size`, and that; NaN stays NaN, and so does infinity, as inf · 0."""
-    largest = tl.max(size)
-    largest = tl.where(largest < 1e-37, 1.0, largest).to(block.dtype)  # else its inverse would overflow
-    return block * _ratio(tl.full([1], 1, block.dtype), largest), largest.to(tl.float64)
+    largest, inverse = _unit(size)
+    return block * inverse, largest
 
 
 @triton.jit

@@ -136,7 +136,7 @@ class Triton:
         shown = [plan.buffer(current, wide) if wanted else None for wanted in (watcher, watcher, carried)]
         # Not stored in the gradient's buffer: the thread that reads an element need not be the one that wrote
         # it, and a low-precision gradient could not hold it.
-        kept = watcher is not None or plan.steps > KEPT
+        kept = watcher is not None or not plan.constants["UNROLL"]
         potentials = plan.buffer(current, wide) if kept else None
         grad_current = plan.buffer(current, wide if drive.shared else current.dtype)
         grad_initial = None if drive.initial is None else current.new_empty((1, layout.size), dtype=wide)
