@@ -103,3 +103,15 @@ def test_recordings_that_end_the_process_of_their_reader_are_told(tmp_path):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
             with pytest.raises(InputError):
                 apart.read(path)
+
+
+def test_several_arrays_and_further_arguments_pass(tmp_path):
+    """The function is given by its file, which lies in no folder of modules."""
+    script = tmp_path / "other.py"
+    script.write_text(
+        "import numpy as np\ndef both(path, count):\n    return [np.ones(count, np.float16), np.array(2)]\n",
+        encoding="utf-8",
+    )
+    with Apart(str(script), "both") as apart:
+        ones, two = apart.read_all(tmp_path, 3)
+    assert (ones.dtype, ones.tolist(), two.tolist()) == (np.float16, [1, 1, 1], 2)

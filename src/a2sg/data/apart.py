@@ -6,15 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Timer
-from types import TracebackType
+from typing import IO
 
 import numpy as np
 
 from a2sg.data import apart_child
 from a2sg.data.untrusted import FILE, numbers, size
-from a2sg.errors import InputError, one_line, require
+from a2sg.errors import LONGEST, InputError, one_line, require
 
 MEMORY = 4 << 30
 """Bytes that the process may allocate."""
@@ -28,8 +29,8 @@ class Apart:
     The process starts with the first file, and ends with the context.
 
     Args:
-        module: of the function.
-        function: takes a path and returns a structured array.
+        module: of the function: its name, or its file.
+        function: takes a path, and returns an array or a list of arrays.
         memory: bytes that the process may allocate, if the system can limit that.
         patience: seconds for a file.
     """
@@ -42,19 +43,34 @@ class Apart:
     def __enter__(self) -> Apart:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process; the next file starts another."""
         if self.process is not None:
             self.process.kill()
             self.process.communicate()
             self.process = None
 
     def read(self, path: Path) -> np.ndarray:
-        """The columns `[N, columns]` of a file, int64.
+        """The one array that the function returns; the columns of a table are `[N, columns]`, int64.
 
         Raises:
             InputError: if the function fails, ends its process, or takes too long.
+        """
+        (array,) = self.read_all(path)
+        return array
+
+    def read_all(self, path: Path, *arguments: object) -> list[np.ndarray]:
+        """All arrays that the function returns.
+
+        Args:
+            path: of the file.
+            *arguments: further ones of the function, as JSON can write them.
+
+        Raises:
+            InputError: see `read`.
         """
         if self.process is None:
             places = os.pathsep.join(filter(None, sys.path))
@@ -68,27 +84,44 @@ class Apart:
         timer = Timer(self.patience, self.process.kill)
         timer.start()
         try:
-            kind, answer = self._asked(self.process, path)
+            kind, parts = self._asked(self.process, (str(path), *arguments))
+        except BaseException:
+            self.close()  # what is left of the answer is not the next one's
+            raise
         finally:
             timer.cancel()
-        require(kind == b"A", f"its reader fails ({one_line(answer.decode(errors='replace'))})")
-        return numbers(answer, "what its reader gives")
+        if kind != b"A":
+            said = one_line(b"".join(parts).decode(errors="replace"))
+            raise InputError(f"its reader fails ({said[:LONGEST]})")
+        return [numbers(part, "what its reader gives") for part in parts]
 
-    def _asked(self, process: subprocess.Popen[bytes], path: Path) -> tuple[bytes, bytes]:
+    def _asked(self, process: subprocess.Popen[bytes], words: Sequence[object]) -> tuple[bytes, list[bytes]]:
+        """The kind and the parts of an answer."""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(json.dumps(str(path)).encode() + b"\n")
+            process.stdin.write(json.dumps(words).encode() + b"\n")
             process.stdin.flush()
-            kind, length = process.stdout.read(1), int.from_bytes(process.stdout.read(8))
-            require(length <= FILE, f"its reader gives {size(length)}")
-            answer = process.stdout.read(length)
+            kind = self._some(process.stdout, 1)
+            count, left = int.from_bytes(self._some(process.stdout, 8)), FILE
+            parts = []
+            for _ in range(count):
+                length = int.from_bytes(self._some(process.stdout, 8))
+                left -= length
+                require(left >= 0, f"its reader gives more than {size(FILE)}")
+                parts.append(self._some(process.stdout, length))
         except BrokenPipeError:
-            kind = b""
-        if not kind or len(answer) < length:
-            self.__exit__(None, None, None)
-            raise InputError(
-                f"it ends the process that reads it, asks for more than {size(MEMORY)} of memory, or takes "
-                f"longer than {self.patience:g} s"
-            )
-        return kind, answer
+            raise self._ended() from None
+        return kind, parts
+
+    def _some(self, stream: IO[bytes], count: int) -> bytes:
+        content = stream.read(count)
+        if len(content) < count:
+            raise self._ended()
+        return content
+
+    def _ended(self) -> InputError:
+        return InputError(
+            f"it ends the process that reads it, asks for more than {size(MEMORY)} of memory, or takes "
+            f"longer than {self.patience:g} s"
+        )

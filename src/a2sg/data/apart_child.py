@@ -6,6 +6,7 @@ Run as a file, so that nothing else of the package is imported.
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,37 +25,42 @@ def limit_memory(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
-def columns(read: Callable[[str], Any], path: str) -> bytes:
-    """The result of a function for a file, a table with named columns, as `.npy` `[N, columns]` in int64."""
-    events = read(path)
-    table = np.stack([events[name].astype(np.int64) for name in events.dtype.names], axis=1)
+def packed(array: np.ndarray) -> bytes:
+    """An array as `.npy`; a table with named columns becomes `[N, columns]` in int64."""
+    if array.dtype.names:
+        array = np.stack([array[name].astype(np.int64) for name in array.dtype.names], axis=1)
     file = BytesIO()
-    np.save(file, table, allow_pickle=False)
+    np.save(file, array, allow_pickle=False)
     return file.getvalue()
 
 
-def parquet_size(path: str) -> np.ndarray:
-    """The unpacked size of a parquet file: one row with its `rows` and `bytes`, all columns together."""
-    from pyarrow.parquet import ParquetFile
-
-    rows = size = 0
-    with ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=64):
-            rows += batch.num_rows
-            size += batch.nbytes
-    return np.array([(rows, size)], dtype=[("rows", np.int64), ("bytes", np.int64)])
+def found(module: str, function: str) -> Callable[..., Any]:
+    """A function of a module that can be imported, or of a file."""
+    read: Callable[..., Any]
+    read = (
+        runpy.run_path(module)[function]
+        if module.endswith(".py")
+        else getattr(import_module(module), function)
+    )
+    return read
 
 
 def serve(module: str, function: str, memory: str) -> None:
-    """Answer each path on standard input: one letter, the length of the content, and the content."""
-    read = getattr(import_module(module), function)
+    """Answer each line on standard input, the arguments of the function.
+
+    An answer is one letter, the number of its parts, and for each its length and its content.
+    """
+    read = found(module, function)
     limit_memory(int(memory))
     for line in sys.stdin:
         try:
-            kind, answer = b"A", columns(read, json.loads(line))
+            arrays = read(*json.loads(line))
+            kind, parts = b"A", [packed(one) for one in (arrays if isinstance(arrays, list) else [arrays])]
         except BaseException as error:  # includes panics of a library in Rust
-            kind, answer = b"E", f"{type(error).__name__}: {error}".encode(errors="replace")
-        sys.stdout.buffer.write(kind + len(answer).to_bytes(8) + answer)
+            kind, parts = b"E", [f"{type(error).__name__}: {error}".encode(errors="replace")]
+        sys.stdout.buffer.write(kind + len(parts).to_bytes(8))
+        for part in parts:
+            sys.stdout.buffer.write(len(part).to_bytes(8) + part)
         sys.stdout.buffer.flush()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from a2sg.data import parquet_child
 from a2sg.data.apart import PATIENCE as LEAST
 from a2sg.data.apart import Apart
 from a2sg.data.archives import MEMBERS
@@ -91,29 +92,18 @@ def read_parquet(folder: Path, evaluated: Sequence[str], classes: int | None) ->
 
 
 def require_modest(paths: Sequence[Path]) -> None:
-    """Raise `InputError` for a parquet file that has more rows, or unpacks to more, than it may.
-
-    First by its own metadata, then, since these may be wrong, by unpacking it in a separate process.
-    """
-    from pyarrow.parquet import read_metadata
-
-    for path in paths:
-        said = read_metadata(path)
-        groups = (said.row_group(at).total_byte_size for at in range(said.num_row_groups))
-        _require_size(path, said.num_rows, sum(groups))
+    """Raise `InputError` for a parquet file that has more rows, or unpacks to more, than it may."""
     largest = max((path.stat().st_size for path in paths), default=0)
-    with Apart("__main__", "parquet_size", patience=LEAST + largest / SLOWEST) as apart:
+    with Apart(parquet_child.__file__, "parquet_size", patience=LEAST + largest / SLOWEST) as apart:
         for path in paths:
+            allowance = Allowance(path)
             try:
-                ((rows, size),) = apart.read(path).tolist()
+                (counts,) = apart.read_all(path, MEMBERS, allowance.most)
             except InputError as error:
                 raise InputError(f"{path} cannot be unpacked: {error}") from error
-            _require_size(path, rows, size)
-
-
-def _require_size(path: Path, rows: int, size: int) -> None:
-    Allowance(path).spend(size)
-    require(rows <= MEMBERS, f"{path} has {rows:,} rows, more than {MEMBERS:,}")
+            rows, size = counts.tolist()
+            allowance.spend(size)
+            require(rows <= MEMBERS, f"{path} has {rows:,} rows or more: at most {MEMBERS:,} are read")
 
 
 class Contents(Sequence[bytes]):
