@@ -23,6 +23,7 @@ TOGETHER = {
     "data/test_digits_events.py": "saccade",
     "data/test_events.py": "frame_cache",
     "data/test_feed.py": "resident",
+    "data/test_hdf5.py": "hdf5_child",
     "data/test_images.py": "__init__ encoded folders sources",
     "data/test_untrusted.py": "labels picture",
     "data/test_scenes.py": "ade20k camvid scene_augment",

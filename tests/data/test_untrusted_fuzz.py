@@ -20,7 +20,7 @@ from a2sg.data.idx import FILES, read_idx_splits
 from a2sg.data.images import FASHION
 from a2sg.data.picture import decoded_image
 from a2sg.data.scenes import SceneFiles
-from mutations import changes, mutated, read_or_told
+from mutations import changes, mutated, one_process, read_or_told
 from places import EVENT_SAMPLES
 
 KINDS = {
@@ -174,6 +174,14 @@ def gesture(folder):
     return Files(path, lambda: create_data("dvs_gesture", source=str(folder), steps=2, image_size=8))
 
 
+def spoken(folder):
+    pytest.importorskip("h5py", reason="needs a2sg[events]")
+    pytest.importorskip("tonic", reason="needs a2sg[events]")
+    layouts.write_spoken(folder, "shd", 2, times=[0.1, 0.2, 0.9], units=[3, 70, 699])
+    path = folder / "SHD" / "shd_train.h5"
+    return Files(path, lambda: create_data("shd", source=str(folder), steps=2))
+
+
 def parquet(folder):
     datasets = pytest.importorskip("datasets", reason="needs a2sg[train]")
     content = io.BytesIO()
@@ -190,7 +198,7 @@ QUICK = {
     made.__name__: made
     for made in (
         *(packed_idx, unpacked_idx, labels_idx, plain_tar, packed_tar, unpacked_tar),
-        *(zip_of_arrays, packed_zip_of_arrays, array, scene, classes_of_ade20k, nmnist, gesture),
+        *(zip_of_arrays, packed_zip_of_arrays, array, scene, classes_of_ade20k, nmnist, gesture, spoken),
     )
 }
 QUICK |= {kind: image(kind) for kind in KINDS}
@@ -210,7 +218,8 @@ def fuzzed(files, count):
     def run(changed):
         outcomes.append(files(changed))
 
-    run()
+    with one_process():
+        run()
     return outcomes
 
 

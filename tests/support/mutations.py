@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import strategies as st
 
+from a2sg.data.apart import Apart
 from a2sg.errors import InputError
 
 Change = tuple[str, int, int]
@@ -87,3 +89,23 @@ def read_or_told(read: Callable[[], object], memory: int = 1 << 30) -> bool:
         assert not isinstance(cause, MemoryError), f"asks for more than {memory} bytes: {told}"
         cause = cause.__cause__ or cause.__context__
     return told is None
+
+
+@contextmanager
+def one_process() -> Iterator[None]:
+    """Inside, one process for each function reads all HDF5 files, so that thousands can be tried."""
+    started: dict[tuple[str, str], Apart] = {}
+
+    class Kept(Apart):
+        def __exit__(self, *reason: object) -> None:
+            pass
+
+    def kept(module: str, function: str) -> Apart:
+        return started.setdefault((module, function), Kept(module, function))
+
+    with patch("a2sg.data.hdf5.Apart", kept):
+        try:
+            yield
+        finally:
+            for apart in started.values():
+                apart.close()

@@ -17,14 +17,16 @@ from a2sg.data.cache import fingerprint
 from a2sg.data.events import event_table, events_root, found_recordings, tonic_sets
 from a2sg.data.frame_cache import FrameArrays, kept_frames
 from a2sg.data.frames import SLICINGS, event_frames
+from a2sg.data.hdf5 import RowReader
 from a2sg.data.labels import require_labels, require_names
 from a2sg.data.sets import ImageData, register_data
-from a2sg.data.untrusted import require_file
 from a2sg.errors import InputError, require, require_choice, require_count, require_positive, told
 
 UNITS = 700
 """Frequency bands, from low to high, of the cochlea model that made the spikes."""
 MICROSECONDS = 1e6
+AT_ONCE = 256
+"""Recordings that are read together."""
 LONGEST = 3600.0
 """Most seconds of a recording; the longest real one has 1.4."""
 
@@ -108,15 +110,17 @@ def _spoken(
         duration = max(1, round(require_positive("frame_ms", frame_ms) * MICROSECONDS / 1000))
     root = events_root(source) / sets.__name__
     parts, known = [], []
-    for split, arguments in splits.items():
-        stem = f"{name}_{split}.h5"
-        archive = {f"{stem}.zip": f"{sets.base_url}{stem}.zip"}
-        (file,) = found_recordings(root, stem, 1, archive, partial(sets, str(root.parent), **arguments))
-        labels, classes = _labels(file)
-        key = (steps, units, by, *([duration] if duration else []), fingerprint(file))
-        frames = kept_frames(f"{name}-{split}", key, _frames(file, steps, units, by, duration), len(labels))
-        parts.append(FrameArrays(frames, labels.tolist()))
-        known.append(classes)
+    with RowReader() as reader:
+        for split, arguments in splits.items():
+            stem = f"{name}_{split}.h5"
+            archive = {f"{stem}.zip": f"{sets.base_url}{stem}.zip"}
+            (file,) = found_recordings(root, stem, 1, archive, partial(sets, str(root.parent), **arguments))
+            labels, classes = _labels(reader, file)
+            key = (steps, units, by, *([duration] if duration else []), fingerprint(file))
+            made = _frames(_recordings(reader, file, len(labels)), file, steps, units, by, duration)
+            frames = kept_frames(f"{name}-{split}", key, made, len(labels))
+            parts.append(FrameArrays(frames, labels.tolist()))
+            known.append(classes)
     require(known[0] == known[1], f"{root} has files of different classes: {known[0]} and {known[1]}")
     return ImageData(
         train=parts[0],
@@ -131,38 +135,48 @@ def _spoken(
     )
 
 
-def _labels(file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def _labels(reader: RowReader, file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels `[N]` and class names in a file."""
-    import h5py
+    labels, keys = reader.read(file, ("labels", "extra/keys"))
+    with told(f"{file} has class names that are no text"):
+        words = [key.astype(np.uint8).tobytes().decode("utf-8") for key in keys.each()]
+    classes = require_names(words, str(file))
+    found = labels.values.astype(np.int64)
+    require_labels((found,), str(file), len(classes))
+    return found, classes
 
-    with told(f"{file} is damaged"), h5py.File(require_file(file), "r") as content:
-        keys = [key.decode("utf-8") for key in content["extra/keys"][()]]
-        labels = np.asarray(content["labels"][()]).astype(np.int64)
-    classes = require_names(keys, str(file))
-    require_labels((labels,), str(file), len(classes))
-    return labels, classes
+
+def _recordings(reader: RowReader, file: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Times and units of each recording in a file, in order."""
+    left = file.stat().st_size
+    for first in range(0, count, AT_ONCE):
+        parts = reader.read(file, ("spikes/times", "spikes/units"), first, min(first + AT_ONCE, count))
+        left -= sum(part.values.nbytes for part in parts)
+        require(left >= 0, f"{file} has more spikes than it has room for: recordings share them")
+        yield from zip(*(part.each() for part in parts), strict=True)
 
 
 def _frames(
-    file: Path, steps: int, units: int, by: str, duration: int | None
+    recordings: Iterator[tuple[np.ndarray, np.ndarray]],
+    file: Path,
+    steps: int,
+    units: int,
+    by: str,
+    duration: int | None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Name and frames `[T, 1, 1, units]` of each recording in a file, in order."""
-    import h5py
-
-    with told(f"{file} is damaged"), h5py.File(file, "r") as content:
-        times, places = content["spikes/times"], content["spikes/units"]
-        for at in range(len(content["labels"])):
-            name = f"recording {at} of {file}"
-            seconds = np.asarray(times[at]).astype(np.float64)
-            require(
-                bool((np.isfinite(seconds) & (np.abs(seconds) < LONGEST)).all()),
-                f"{name} has times that are no seconds of a recording",
-            )
-            x = np.asarray(places[at]).astype(np.int64)
-            require(x.shape == seconds.shape, f"{name} has {seconds.size} times, but {x.size} units")
-            t = (seconds * MICROSECONDS).astype(np.int64)
-            table = event_table(np.stack([t, x, np.zeros_like(t), np.zeros_like(t)], 1), "txyp")
-            try:
-                yield name, event_frames(table, steps, (1, UNITS, 1), (1, units), by, duration)
-            except InputError as error:
-                raise InputError(f"{name}: {error}") from error
+    for at, (times, places) in enumerate(recordings):
+        name = f"recording {at} of {file}"
+        seconds = times.astype(np.float64)
+        require(
+            bool((np.isfinite(seconds) & (np.abs(seconds) < LONGEST)).all()),
+            f"{name} has times that are no seconds of a recording",
+        )
+        x = places.astype(np.int64)
+        require(x.shape == seconds.shape, f"{name} has {seconds.size} times, but {x.size} units")
+        t = (seconds * MICROSECONDS).astype(np.int64)
+        table = event_table(np.stack([t, x, np.zeros_like(t), np.zeros_like(t)], 1), "txyp")
+        try:
+            yield name, event_frames(table, steps, (1, UNITS, 1), (1, units), by, duration)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
