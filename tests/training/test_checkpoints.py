@@ -88,6 +88,30 @@ def test_a_compressed_archive_is_refused_before_it_unpacks(tmp_path):
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("module", ["builtins", "__builtin__"])
+def test_one_that_asks_for_memory_is_refused(tmp_path, module):
+    """`bytearray(2**30)`, which `weights_only` allows."""
+    path = tmp_path / "x.ckpt"
+    torch.save({}, tmp_path / "plain.ckpt")
+    pickled = b"\x80\x02c" + module.encode() + b"\nbytearray\nJ" + (1 << 30).to_bytes(4, "little") + b"\x85R."
+    with zipfile.ZipFile(tmp_path / "plain.ckpt") as plain, zipfile.ZipFile(path, "w") as changed:
+        for part in plain.infolist():
+            is_pickle = part.filename.endswith("data.pkl")
+            changed.writestr(part.filename, pickled if is_pickle else plain.read(part))
+    with pytest.raises(InputError, match="it asks for a bytearray, which no run writes"):
+        read_checkpoint(path)
+
+
+def test_one_of_torchs_older_format_is_refused(tmp_path):
+    """Behind whose bytes an archive may lie."""
+    path = tmp_path / "x.ckpt"
+    torch.save({}, path, _use_new_zipfile_serialization=False)
+    torch.save({}, tmp_path / "plain.ckpt")
+    path.write_bytes(path.read_bytes() + (tmp_path / "plain.ckpt").read_bytes())
+    with pytest.raises(InputError, match=r"damaged .it is no archive"):
+        read_checkpoint(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", b"text", b"\0" * 5000])
 def test_what_is_no_checkpoint_is_told(tmp_path, content):
     path = tmp_path / "x.ckpt"

@@ -22,6 +22,8 @@ log = logging.getLogger("a2sg")
 
 FOLDER = "checkpoints"
 CHECKPOINT = f"{FOLDER}/last.ckpt"
+ARCHIVE = b"PK\x03\x04"
+"""What a file of torch begins with."""
 KEPT = 2
 """Number of last checkpoints that a run keeps."""
 
@@ -141,12 +143,18 @@ def _make_room(folder: Path) -> None:
 
 
 def _look_through(path: Path) -> None:
-    """Compare every part of an archive with its checksum, which torch itself does not check."""
+    """Compare every part of an archive with its checksum, and look for what torch itself would not refuse."""
+    with path.open("rb") as file:  # torch takes a file that begins otherwise for one of its older format
+        require(file.read(len(ARCHIVE)) == ARCHIVE, "it is no archive")
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         require(all(part.compress_type == zipfile.ZIP_STORED for part in parts), "it is compressed")
         bad = archive.testzip()
         require(bad is None, f"the checksum of {bad} differs")
+        for part in parts:
+            # `bytearray(10**12)`, which `weights_only` allows, would fill all memory.
+            asks = part.filename.lower().endswith(".pkl") and b"bytearray" in archive.read(part)
+            require(not asks, "it asks for a bytearray, which no run writes")
 
 
 def _reason(error: BaseException) -> str:
