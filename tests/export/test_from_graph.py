@@ -158,9 +158,9 @@ def test_what_no_neuron_here_does_is_named(changes, options, message):
         from_nir(lif_graph(changes)[1], **{"steps": T, **options})
 
 
-def test_a_path_is_no_graph():
-    with pytest.raises(InputError, match=r"one of NIR, such as nir.read\(path\) gives, not 'net.nir'"):
-        from_nir("net.nir")
+def test_another_object_is_no_graph():
+    with pytest.raises(InputError, match=r"one of NIR, such as nir.read\(path\) gives, not of the type dict"):
+        from_nir({})
 
 
 def test_a_network_without_neurons_has_no_steps():

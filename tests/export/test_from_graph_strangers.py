@@ -5,9 +5,12 @@ from itertools import pairwise
 import nir
 import numpy as np
 import pytest
+import torch
 
 from a2sg.export import from_nir
+from a2sg.export.from_graph import _names
 from mutations import read_or_told
+from nir_graphs import graph
 
 ODD = [
     None,
@@ -27,24 +30,6 @@ ODD = [
     np.full(3, np.inf),
 ]
 EDGES = [None, [], [1], [("input",)], [("x", "y")], [("input", "input")], [("input", "output")] * 2]
-
-
-def graph():
-    """One node of each kind that is read."""
-    one = np.ones((4, 4, 4))
-    nodes = {
-        "input": nir.Input(np.array([2, 8, 8])),
-        "conv": nir.Conv2d(None, np.ones((4, 2, 3, 3)), 1, (1, 1), (1, 1), 1, np.zeros(4)),
-        "pool": nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])),
-        "if": nir.IF(r=one, v_threshold=one, v_reset=0 * one),
-        "flat": nir.Flatten(np.array([4, 4, 4]), 0, -1),
-        "fc": nir.Affine(np.ones((3, 64)), np.zeros(3)),
-        "scale": nir.Scale(np.ones(3)),
-        "lif": nir.LIF(np.full(3, 1e-3), np.ones(3), np.zeros(3), np.ones(3), np.zeros(3)),
-        "output": nir.Output(np.array([3])),
-    }
-    names = list(nodes)
-    return nir.NIRGraph(nodes, list(pairwise(names)), metadata={"steps": 4})
 
 
 def test_it_is_read_as_it_is():
@@ -70,6 +55,28 @@ def test_odd_metadata_are_read_or_told(name):
         changed.metadata[name] = value
         outcomes.append(read_or_told(lambda changed=changed: from_nir(changed)))
     assert outcomes.count(True) <= 1  # `True` is the number 1
+
+
+@pytest.mark.parametrize("name", ["keys", "type", "training", "forward", "a.b", "_modules", ".", "ü"])
+def test_nodes_may_have_any_name(name):
+    changed = graph()
+    changed.nodes[name] = changed.nodes.pop("fc")
+    changed.edges = [tuple(name if end == "fc" else end for end in edge) for edge in changed.edges]
+    assert from_nir(changed)(torch.ones(4, 1, 2, 8, 8, dtype=torch.float64)).shape == (4, 1, 3)
+
+
+def test_names_that_would_be_equal_are_not():
+    names = _names(dict.fromkeys(["a.b", "a_b", "a_b_", "keys", ""]))
+    assert len(set(names.values())) == 5
+
+
+def test_a_long_chain_is_read():
+    """In time that grows with its length, not with the third power of it."""
+    ends = {"input": nir.Input(np.array([2])), "output": nir.Output(np.array([2]))}
+    scales = {str(at): nir.Scale(np.ones(2)) for at in range(3000)}
+    edges = list(pairwise(["input", *scales, "output"]))
+    network = from_nir(nir.NIRGraph({**ends, **scales}, edges, type_check=False), steps=1)
+    assert list(network.layers)[1:4] == ["0", "1", "2"]
 
 
 def test_odd_edges_are_read_or_told():

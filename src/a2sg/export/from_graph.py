@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_choice, require_count, told
 from a2sg.export.conventions import READERS, Convention
+from a2sg.export.graph_file import read_graph
 from a2sg.export.nodes import layer_of
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Graph(nn.Module):
 
 
 def from_nir(
-    graph: nir.NIRGraph,
+    graph: nir.NIRGraph | str | Path,
     steps: int | None = None,
     *,
     reader: str | Convention | None = None,
@@ -59,7 +61,8 @@ def from_nir(
     Source: Pedersen et al., Neuromorphic intermediate representation, Nature Communications, 2024.
 
     Args:
-        graph: such as `nir.read(path)` gives, without loops, with one input and one output.
+        graph: without loops, with one input and one output; or the path of a file with one, which may come
+            from a stranger: a separate process reads it first.
         steps: T; None takes it from the graph's metadata.
         reader: how its equations become steps: a name of `READERS`, or a convention. None takes it from the
             metadata, and `"nir"` for a graph without.
@@ -70,13 +73,16 @@ def from_nir(
 
     Raises:
         InputError: for a node that no layer here does the work of, or that is damaged; the message names it.
+            Also for a file that is damaged or no graph.
         ModuleNotFoundError: if the package nir is not installed (`a2sg[export]`).
     """
     import nir
 
+    if isinstance(graph, (str, Path)):
+        graph = read_graph(Path(graph))
     require(
         isinstance(graph, nir.NIRGraph),
-        f"the graph must be one of NIR, such as nir.read(path) gives, not {graph!r}",
+        f"the graph must be one of NIR, such as nir.read(path) gives, not of the type {type(graph).__name__}",
     )
     found = graph.metadata.get("steps") if steps is None else steps
     require(found is not None, "steps must be given: the graph's metadata do not say how many there are")
@@ -89,7 +95,8 @@ def from_nir(
         ends = [name for name, node in graph.nodes.items() if isinstance(node, kind)]
         require(len(ends) == 1, f"a graph must have one {kind.__name__} to be read, not {len(ends)}: {ends}")
     with told("the edges of the graph are damaged"):
-        order = _in_order(graph, last=ends[0])
+        read = _sources(graph)
+        order = _in_order(read, last=ends[0])
     names = _names(graph.nodes)
     weights = (getattr(node, "weight", None) for node in graph.nodes.values())
     double = any(getattr(weight, "dtype", None) == np.float64 for weight in weights)
@@ -103,7 +110,7 @@ def from_nir(
             except InputError as error:
                 raise InputError(f"{what}: {error}") from None
         layers[names[name]] = layer
-        sources[names[name]] = [names[source] for source, target in graph.edges if target == name]
+        sources[names[name]] = [names[source] for source in read[name]]
     return Graph(layers, sources)
 
 
@@ -133,26 +140,47 @@ def _words(facts: Mapping[str, Any]) -> str:
 def _names(nodes: Mapping[str, Any]) -> dict[str, str]:
     """Names that modules may have, by those of nodes."""
     names: dict[str, str] = {}
+    taken = set(dir(nn.ModuleDict()))  # such as "keys"
     for node in nodes:
-        name = node.replace(".", "_")
-        while name in names.values():
+        name = node.replace(".", "_") or "_"
+        while name in taken:
             name += "_"
+        taken.add(name)
         names[node] = name
     return names
 
 
-def _in_order(graph: nir.NIRGraph, last: str) -> list[str]:
+def _sources(graph: nir.NIRGraph) -> dict[str, list[str]]:
+    """What each node reads."""
+    sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    for source, target in graph.edges:
+        sources[target].append(source)
+    return sources
+
+
+def _in_order(sources: Mapping[str, Sequence[str]], last: str) -> list[str]:
     """The nodes, each after its sources, and the output last."""
-    left = {name: {source for source, target in graph.edges if target == name} for name in graph.nodes}
+    place = {name: at for at, name in enumerate(sources)}
+    readers: dict[str, list[str]] = {name: [] for name in sources}
+    waits = {name: set(found) for name, found in sources.items()}
+    for name, found in waits.items():
+        for source in found:
+            readers[source].append(name)
     done: list[str] = []
-    while left:
-        ready = [name for name, sources in left.items() if sources <= set(done)]
-        require(
-            bool(ready),
-            f"the nodes {', '.join(sorted(left))} read each other in a loop: recurrent connections cannot be "
-            "read, build them with a2sg.Recurrent",
-        )
+    ready = [name for name, found in waits.items() if not found]
+    while ready:
         done += ready
+        now = []
         for name in ready:
-            del left[name]
+            for reader in readers[name]:
+                waits[reader].remove(name)
+                if not waits[reader]:
+                    now.append(reader)
+        ready = sorted(now, key=place.__getitem__)
+    left = sorted(sources.keys() - set(done))
+    require(
+        not left,
+        f"the nodes {', '.join(left)} read each other in a loop: recurrent connections cannot be read, build "
+        "them with a2sg.Recurrent",
+    )
     return [name for name in done if name != last] + [last]
