@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,26 +162,17 @@ def _sources(graph: nir.NIRGraph) -> dict[str, list[str]]:
 def _in_order(sources: Mapping[str, Sequence[str]], last: str) -> list[str]:
     """The nodes, each after its sources, and the output last."""
     place = {name: at for at, name in enumerate(sources)}
-    readers: dict[str, list[str]] = {name: [] for name in sources}
-    waits = {name: set(found) for name, found in sources.items()}
-    for name, found in waits.items():
-        for source in found:
-            readers[source].append(name)
+    sorter = TopologicalSorter(sources)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise InputError(
+            f"the graph has a loop, {' -> '.join(error.args[1])}: recurrent connections cannot be read, "
+            "build them with a2sg.Recurrent"
+        ) from None
     done: list[str] = []
-    ready = [name for name, found in waits.items() if not found]
-    while ready:
-        done += ready
-        now = []
-        for name in ready:
-            for reader in readers[name]:
-                waits[reader].remove(name)
-                if not waits[reader]:
-                    now.append(reader)
-        ready = sorted(now, key=place.__getitem__)
-    left = sorted(sources.keys() - set(done))
-    require(
-        not left,
-        f"the nodes {', '.join(left)} read each other in a loop: recurrent connections cannot be read, build "
-        "them with a2sg.Recurrent",
-    )
+    while sorter.is_active():
+        ready = sorter.get_ready()
+        done += sorted(ready, key=place.__getitem__)
+        sorter.done(*ready)
     return [name for name in done if name != last] + [last]
