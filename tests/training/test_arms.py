@@ -51,6 +51,18 @@ def test_what_a_name_stands_for(name, shape, window, spatial, temporal):
     assert config.loss.regularizers == {"im": {"im": 1e-3}, "rmp": {"rmp": 5e-4}}.get(name, {})
 
 
+def test_calibrated_searches_once_in_the_first_iteration():
+    config = apply_arm(recipe(), parse_arm("calibrated"))
+    assert config.surrogate == SurrogateConfig("asymmetric", 1.0, {"bias": 0.8})
+    windows = config.windows
+    assert (windows.spatial, windows.temporal, windows.high) == ("std", True, 6.0)
+    assert (windows.every, windows.start) == (None, 0)
+    arm = parse_arm("calibrated:adapt=temporal:every=7:high=4")
+    windows = apply_arm(recipe(), arm).windows
+    assert (windows.spatial, windows.temporal, windows.every, windows.high) == (False, True, 7, 4.0)
+    assert parse_arm(arm.label) == arm
+
+
 def test_every_surrogate_is_an_arm_and_every_arm_is_described():
     for name in SURROGATES:
         config = apply_arm(RunConfig(), parse_arm(name))
@@ -101,7 +113,8 @@ def test_options_arrive(text, surrogate, windows):
 
 
 @pytest.mark.parametrize(
-    "text", ["a2sg", "a2sg:search=bayes:bias=0.80", "fixed:start=none", " s-asg:spatial=FALSE "]
+    "text",
+    ["a2sg", "a2sg:search=bayes:bias=0.80", "fixed:start=none", " s-asg:spatial=FALSE ", "a2sg:every=none"],
 )
 def test_a_label_is_the_arm_again(text):
     arm = parse_arm(text)
@@ -141,7 +154,7 @@ def test_the_config_given_is_left_alone():
         ("a2sg:window=0", "window must be a number above 0, not 0"),
         ("a2sg:window=nan", "window must be a number, not 'nan'"),
         ("a2sg:window=.nan", "window must be a finite number, not nan"),
-        ("a2sg:every=1.5", "every must be a whole number, not 1.5"),
+        ("a2sg:every=1.5", "every must be a whole number or null, not 1.5"),
         ("a2sg:search=bays", "did you mean 'bayes'"),
         ("a2sg:adapt=all", "unknown adapt 'all'"),
         ("a2sg:share=0.5", "option of arm 'a2sg'.*'share'"),

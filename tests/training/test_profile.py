@@ -32,7 +32,7 @@ from a2sg.training.phases import (
     WAITING,
     PhaseProfiler,
 )
-from a2sg.training.profile import _compile_early, profile
+from a2sg.training.profile import _compile_early, _observed_every, profile
 from a2sg.training.profile_report import shares, verdict
 from a2sg.training.recipe import load_recipe, read_config
 from a2sg.training.run import train
@@ -320,6 +320,22 @@ def test_shares_are_those_of_the_run():
     # Three ordinary iterations of 2 and 1, and an observed one of 2 and 5: 8 of a, 8 of b.
     assert {name: row["share"] for name, row in rows.items()} == {"c": 0, "a": 0.5, "b": 0.5}
     assert rows["b"]["observed_ms"] == 5000
+
+
+@pytest.mark.parametrize(
+    ("every", "batches", "iterations"), [(500, 1, 500), (500, 10, 50), (None, 1, 21), (None, 3, 7)]
+)
+def test_how_rare_observed_iterations_are(every, batches, iterations):
+    config = quick(
+        **{
+            "windows.every": every,
+            "windows.batches": batches,
+            "epochs": 3,
+            "data.batch_size": 10,
+            "accumulate": 2,
+        }
+    )
+    assert _observed_every(config, 121) == iterations  # an epoch has 7: the last one has one sample
 
 
 @pytest.mark.parametrize(

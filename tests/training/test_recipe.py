@@ -30,6 +30,12 @@ def test_values_of_the_file_and_overrides_arrive():
     assert config.epochs == 3
 
 
+def test_a_search_may_be_the_only_one(tmp_path):
+    config = load_recipe("digits", {"windows.every": None, "windows.start": 0})
+    write_config(config, tmp_path / "config.yaml")
+    assert read_config(tmp_path / "config.yaml").windows.every is None
+
+
 def test_what_a_recipe_leaves_out_has_its_default(tmp_path):
     path = tmp_path / "short.yaml"
     path.write_text("epochs: 2\n", encoding="utf-8")

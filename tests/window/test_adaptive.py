@@ -238,6 +238,8 @@ def test_with_both_parts_off_the_windows_are_watched():
         ({"every": 1}, list(range(1, 11))),
         ({"every": 500}, []),
         ({}, []),
+        ({"every": None}, [0]),
+        ({"every": None, "start": 4}, [4]),
     ],
 )
 def test_schedule(options, observed):
@@ -271,6 +273,19 @@ def test_with_batches_a_row_of_iterations_is_observed_for_one_search():
     assert seen == [1, 2, 3, 5, 6, 7, 9, 10, 11]
     assert done == [3, 7, 11]
     assert sorted({row["iteration"] for row in windows.history}) == done
+
+
+def test_one_search_may_take_any_number_of_batches():
+    net = Net(Plan(steps=2))
+    windows = AdaptiveWindows(net, every=None, batches=3, candidates=5)
+    x, y = batch(2)
+    done = []
+    for iteration in range(8):
+        assert windows.observing == (iteration < 3)
+        net.loss(x, y).backward()
+        if windows.step():
+            done.append(iteration)
+    assert done == [2]
 
 
 @pytest.mark.parametrize("search", ["exact", "grid", "bayes"])

@@ -38,7 +38,7 @@ class CPNG(WindowPolicy):
 
     Args:
         model: holds spiking neurons of a2sg with one threshold (not `IntegerLIF`).
-        every: iterations from one fit to the next.
+        every: iterations from one fit to the next; None fits once.
         start: the first; None is 0.
         low: smallest window.
         high: largest.
@@ -69,7 +69,7 @@ class CPNG(WindowPolicy):
         self,
         model: nn.Module,
         *,
-        every: int = 500,
+        every: int | None = 500,
         start: int | None = None,
         low: float = 0.5,
         high: float = 2.0,

@@ -39,7 +39,7 @@ class DspikeSearch(WindowPolicy):
 
     Args:
         model: holds spiking neurons of a2sg, all with surrogate `Dspike` of one temperature.
-        every: iterations from one search to the next (as published: an epoch).
+        every: iterations from one search to the next (as published: an epoch); None searches once.
         start: the first; None is 0.
         epsilon: ε, above 0.
         change: how far a search can move b, above 0. Temperatures not above 0 are left out.
@@ -72,7 +72,7 @@ class DspikeSearch(WindowPolicy):
         self,
         model: nn.Module,
         *,
-        every: int = 500,
+        every: int | None = 500,
         start: int | None = None,
         epsilon: float = 0.3,
         change: float = 0.5,

@@ -42,6 +42,14 @@ PRESETS = {
     "t-asg": Preset("triangle", 1.0, "temporal", "triangle, earlier steps adapted (largest TGC)"),
     "st-asg": Preset("triangle", 1.0, "both", "triangle, all steps adapted"),
     "a2sg": Preset("asymmetric", 1.0, "both", "asymmetric shape, all steps adapted"),
+    "calibrated": Preset(
+        "asymmetric",
+        1.0,
+        "both",
+        "asymmetric shape of bias 0.8, windows up to 6 searched once, in the first iteration",
+        options={"bias": 0.8},
+        windows={"spatial": "std", "high": 6.0, "every": None, "start": 0},
+    ),
     "dspike": Preset("dspike", 0.5, "none", "Dspike's shape, fixed window 0.5 and temperature"),
     "dspike-search": Preset(
         "dspike",
@@ -139,7 +147,8 @@ def parse_arm(text: str) -> Arm:
     regularizers = {key: value for key, value in values.items() if key in REGULARIZERS}
     create_regularizers(regularizers)
     adapt = require_choice("adapt", values.get("adapt", preset.adapt), ADAPT)
-    windows: dict[str, Any] = {"policy": policy, **ADAPT[adapt], **preset.windows}
+    windows: dict[str, Any] = {"policy": policy, **preset.windows}
+    windows |= {name: on and preset.windows.get(name, on) for name, on in ADAPT[adapt].items()}
     windows |= {key: value for key, value in values.items() if key in of_windows}
     windows["options"] = {key: value for key, value in values.items() if key in options_of(policy)}
     return Arm(

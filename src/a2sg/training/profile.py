@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,11 @@ def _measure(
         except SystemExit as stopped:  # how Lightning ends after Ctrl-C
             raise KeyboardInterrupt from stopped
     recorded = work(phases.trace.events(), phases.cuda)
-    content = {**_facts(config, device), **_findings(config, device, phases.timed, recorded, updates)}
+    every = _observed_every(config, len(task.data.train))  # type: ignore[arg-type]
+    content = {
+        **_facts(config, device, every),
+        **_findings(config, device, every, phases.timed, recorded, updates),
+    }
     write_json(out / "profile.json", content)
     write_text(out / "profile.csv", csv_text(profile_report.table_rows(content)))
     profile_report.picture(content, out / "profile.png")
@@ -124,7 +129,7 @@ def _compile_early(task: SpikingTask, updates: int, device: torch.device) -> Non
                 module.backend = backends.fastest(device.type)
 
 
-def _facts(config: RunConfig, device: torch.device) -> dict[str, Any]:
+def _facts(config: RunConfig, device: torch.device, every: float) -> dict[str, Any]:
     """The run that was profiled, and the machine."""
     return {
         "recipe": config.recipe,
@@ -134,7 +139,7 @@ def _facts(config: RunConfig, device: torch.device) -> dict[str, Any]:
         "batch_size": config.data.batch_size,
         "accumulate": config.accumulate,
         "workers": count_workers(config.data.workers, device),
-        "observed_every": _observed_every(config),
+        "observed_every": every,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
         "threads": torch.get_num_threads(),
         "date": date.today().isoformat(),
@@ -142,21 +147,23 @@ def _facts(config: RunConfig, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _observed_every(config: RunConfig) -> float:
-    """Iterations of a run per observed one."""
-    return config.windows.every / config.windows.batches
+def _observed_every(config: RunConfig, samples: int) -> float:
+    """Iterations of a run per observed one; `samples` are those of an epoch."""
+    iterations = config.epochs * ceil(samples / (config.data.batch_size * config.accumulate))
+    every: int | None = config.windows.every
+    return (iterations if every is None else every) / config.windows.batches
 
 
 def _findings(
     config: RunConfig,
     device: torch.device,
+    every: float,
     timed: Sequence[Iteration],
     recorded: Sequence[Work],
     updates: int,
 ) -> dict[str, Any]:
     """Times, shares and rates."""
     workers = count_workers(config.data.workers, device)
-    every = _observed_every(config)
     seconds = [each.seconds() for each in timed]
     shared = mean([each[AUGMENTATION] for each in seconds])
     for each in seconds:

@@ -128,7 +128,7 @@ def checked(config: RunConfig) -> RunConfig:
         )
     for name, (least, most) in COUNTS.items():
         value = attrgetter(name)(config)
-        if not isinstance(value, str):  # such as auto
+        if not isinstance(value, str | None):  # such as auto
             require_count(name, value, least, most)
     read_every(config.save_every)
     if config.keep_every is not None:

@@ -54,8 +54,8 @@ class AdaptiveWindows(WindowPolicy):
 
     Args:
         model: holds spiking neurons (or other sites) with one window per step.
-        every: iterations from one search to the next (the paper: 500).
-        start: the first observed iteration; `every` by default.
+        every: iterations from one search to the next (the paper: 500); None searches once.
+        start: the first observed iteration; `every` by default, 0 if that is None.
         low: the smallest candidate window.
         high: the largest.
         candidates: number of candidates, evenly spaced, both ends included; at least 2. Ties go to the
@@ -94,7 +94,7 @@ class AdaptiveWindows(WindowPolicy):
         self,
         model: nn.Module,
         *,
-        every: int = 500,
+        every: int | None = 500,
         start: int | None = None,
         low: float = 0.1,
         high: float = 1.0,
@@ -109,7 +109,7 @@ class AdaptiveWindows(WindowPolicy):
         smoothing: float = 0.0,
         spread: Literal["sgv", "std"] | None = None,
     ) -> None:
-        super().__init__(model, every=every, start=every if start is None else start, batches=batches)
+        super().__init__(model, every=every, start=(every or 0) if start is None else start, batches=batches)
         require_positive("low", low)
         require_positive("high", high)
         require(low < high, f"low must be below high, not low={low} and high={high}")

@@ -36,7 +36,8 @@ class WindowPolicy(JoinableWindows):
     """A rule that sets the windows of a model now and then; call `step()` as on a learning-rate scheduler.
 
     Iteration i (from 0) is observed when i >= start and (i - start) is a multiple of `every`; with `batches`,
-    that many iterations in a row are observed, the first of them i. Windows that are set after the last of
+    that many iterations in a row are observed, the first of them i. With `every=None` there is one search,
+    at `start`. Windows that are set after the last of
     them take effect in the next iteration. `a2sg.AdaptiveWindows` is the method of the paper;
     `a2sg.baselines` has others.
     Ranks (torch.distributed) with different numbers of batches train in torch's `Join([ddp, windows])`:
@@ -44,7 +45,7 @@ class WindowPolicy(JoinableWindows):
 
     Args:
         model: holds spiking neurons (or other sites) with one window per step.
-        every: iterations from one search to the next.
+        every: iterations from one search to the next; None searches once.
         start: the first observed iteration.
         batches: number of consecutive iterations observed for one search, at most `every`.
 
@@ -64,12 +65,12 @@ class WindowPolicy(JoinableWindows):
     saved: ClassVar[frozenset[str]] = frozenset({"iteration", "kept", "seconds", "history", "tables"})
     """Keys of a state."""
 
-    def __init__(self, model: nn.Module, *, every: int, start: int, batches: int = 1) -> None:
+    def __init__(self, model: nn.Module, *, every: int | None, start: int, batches: int = 1) -> None:
         super().__init__()
-        self.every = require_count("every", every)
+        self.every = None if every is None else require_count("every", every)
         self.start = require_count("start", start, least=0)
         self.batches = require_count("batches", batches)
-        require(batches <= every, f"batches must be at most every={every}, not {batches}")
+        require(every is None or batches <= every, f"batches must be at most every={every}, not {batches}")
         self.sites = find_sites(model)
         self._model = model
         self.observers: dict[str, Observer] = {}
@@ -107,7 +108,8 @@ class WindowPolicy(JoinableWindows):
     @property
     def _place(self) -> int:
         """Iterations since the present period began."""
-        return (self.iteration - self.start) % self.every
+        done = self.iteration - self.start
+        return done if self.every is None else done % self.every
 
     @property
     def seconds(self) -> float:
