@@ -34,7 +34,7 @@ TOGETHER = {
     "kernels/test_backends.py": "compiled_kinds function fuse inductor layout",
     "kernels/test_fills.py": "watch",
     "kernels/test_triton.py": "drive triton_bins triton_constants triton_device triton_device_bins"
-    " triton_device_sums triton_neuron triton_sums",
+    " triton_device_products triton_device_sums triton_neuron triton_products triton_sums",
     "kernels/test_triton_moments.py": "triton_device_moments",
     "memory/test_packing.py": "codes",
     "models/test_espikeformer.py": "blocks",

@@ -5,7 +5,7 @@ import torch
 
 from a2sg.adopt.gates import Multiples, Stairs
 from a2sg.adopt.sums import of_multiples
-from a2sg.kernels import Gate, compiled_sums, fills, sums, triton_bins, triton_sums
+from a2sg.kernels import Gate, compiled_sums, fills, sums, triton_bins, triton_products, triton_sums
 from a2sg.kernels.compilers import missing
 from a2sg.kernels.fuse import FusionError
 from a2sg.kernels.sums import Observation, Sums
@@ -36,8 +36,13 @@ ALL = [
         id="triton by gap",
         marks=pytest.mark.skipif(not available("cpu"), reason="triton is not interpreted"),
     ),
+    pytest.param(
+        triton_products.fill,
+        id="triton as a product",
+        marks=pytest.mark.skipif(not available("cpu"), reason="triton is not interpreted"),
+    ),
 ]
-BY_GAP = (sums.binned, triton_bins.fill)
+LINES = (sums.binned, triton_bins.fill, triton_products.fill)
 """For the spike path at one threshold."""
 
 
@@ -66,7 +71,7 @@ def table(fill, seen, windows):
 @pytest.mark.parametrize(("carried", "levels"), [(False, (1.0,)), (True, (1.0,)), (False, LEVELS)])
 @pytest.mark.parametrize("fill", ALL)
 def test_every_step_has_the_sums_of_brute_force(fill, carried, levels, known):
-    if fill in BY_GAP and (carried or (len(levels) > 1 and fill is not sums.binned)):
+    if fill in LINES and (carried or (len(levels) > 1 and fill is not sums.binned)):
         pytest.skip("for the spike path, and on a GPU at one threshold")
     case = BY_NAME["asymmetric"]
     seen, windows = (
@@ -84,9 +89,9 @@ def test_every_step_has_the_sums_of_brute_force(fill, carried, levels, known):
 @pytest.mark.parametrize("size", [1, 1000, 2048])
 @pytest.mark.parametrize("fill", ALL)
 def test_steps_at_once_are_steps_one_by_one_to_the_bit(fill, size):
-    """But for a matrix product, which torch may add up in another order for more of them, and for queues."""
+    """But for what is added up in another order for more steps: by torch's product, and by a GPU's programs."""
     seen, windows = shown(size), candidates()
-    rel = {sums.blocked: 1e-12, triton_bins.fill: 1e-5}.get(fill, 0)
+    rel = {sums.blocked: 1e-12, triton_bins.fill: 1e-5, triton_products.fill: 1e-5}.get(fill, 0)
     together = table(fill, seen, windows)
     for k in range(STEPS):
         alone = seen.steps(slice(k, k + 1))

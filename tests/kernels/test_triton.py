@@ -22,6 +22,7 @@ from a2sg.kernels import (
     triton_bins,
     triton_constants,
     triton_neuron,
+    triton_products,
     triton_sums,
 )
 from a2sg.kernels.drive import POTENTIAL, Affine, Arriving, Drive
@@ -373,9 +374,9 @@ def assert_same_sums(table, expected, rel):
 
 
 def tables(seen, candidates):
-    """Of both ways to sum, where the second supports the observation."""
-    found = [table_of(triton_sums.fill, seen, candidates)]
-    return found + ([table_of(triton_bins.fill, seen, candidates)] if triton_bins.takes(seen) else [])
+    """Of all ways to sum that support the observation."""
+    lines = (triton_bins.fill, triton_products.fill) if triton_bins.takes(seen) else ()
+    return [table_of(fill, seen, candidates) for fill in (triton_sums.fill, *lines)]
 
 
 def check_sums(gate, parts, candidates):
@@ -451,6 +452,7 @@ def test_layers_of_very_different_blocks_add_up(device):
 def test_sums_of_any_number_of_elements(device, monkeypatch, size, programs):
     monkeypatch.setattr(triton_sums, "PROGRAMS", programs)  # one that goes through all blocks, or one each
     monkeypatch.setattr(triton_bins, "PROGRAMS", programs)
+    monkeypatch.setattr(triton_products, "PROGRAMS", programs)
     u, g, c, r = layer(device, size)
     for carry in (c, None):
         check_sums(Gate(Asymmetric(bias=0.8), (1.0,)), (u, g, carry, r), CANDIDATES)
@@ -528,6 +530,7 @@ def ahead(request, monkeypatch, tmp_path):
         triton_constants.kernels(): ("forward_kernel", "backward_kernel"),
         triton_constants.sum_kernels(): ("sums_kernel", "add_kernel"),
         triton_constants.bin_kernels(): ("gaps_kernel", "windows_kernel"),
+        triton_constants.product_kernels(): ("products_kernel", "lines_kernel"),
     }
     for module, kernels in names.items():
         for name in kernels:
@@ -574,13 +577,15 @@ def test_the_sums_compile_for_a_gpu(ahead, dtype, shape):
 @pytest.mark.parametrize("shape", [Boxcar(), Asymmetric(area="unit")])
 @pytest.mark.parametrize("count", [1, 101, 112])
 @pytest.mark.parametrize("ahead", [80, 90], indirect=True)
-def test_the_sums_by_gap_compile_for_a_gpu(ahead, shape, count):
+def test_the_sums_of_straight_lines_compile_for_a_gpu(ahead, shape, count):
     u, g, _, r = layer("cpu")
     candidates = torch.linspace(0.2, 1.0, count, dtype=torch.float64)
     for upstream, later in ((g, None), (g.bfloat16(), r)):
-        table_of(triton_bins.fill, Observation(Gate(shape, (1.0,)), u, upstream, None, later), candidates)
-        assert ahead["gaps_kernel"].made.asm["cubin"]
-        assert ahead["windows_kernel"].made.asm["cubin"]
+        for fill in (triton_bins.fill, triton_products.fill):
+            table_of(fill, Observation(Gate(shape, (1.0,)), u, upstream, None, later), candidates)
+        for name in ("gaps_kernel", "windows_kernel", "products_kernel", "lines_kernel"):
+            assert ahead[name].made.asm["cubin"]
+        assert "mma.sync" in ahead["products_kernel"].made.asm["ptx"]
 
 
 def test_a_neuron_takes_the_kernels_when_asked_to(device):

@@ -15,6 +15,9 @@ from a2sg.surrogate import WindowedAffine
 
 log = logging.getLogger("a2sg")
 
+LINES = triton_bins
+"""What sums straight lines on a GPU: `triton_bins`, or `triton_products`, which was not measured yet."""
+
 MANY = 8
 """Candidates from which on sorting the data into the gaps between them pays."""
 
@@ -52,5 +55,5 @@ def kernel(seen: Observation, candidates: Tensor, table: Tensor) -> None:
 def _fastest(seen: Observation, count: int) -> Fill:
     device = seen.potential.device.type
     if available(device) and triton_sums.takes(seen):
-        return triton_bins.fill if count >= MANY and triton_bins.takes(seen) else triton_sums.fill
+        return LINES.fill if count >= MANY and triton_bins.takes(seen) else triton_sums.fill
     return compiled_sums.fill if not missing(device) and compiled_sums.takes(seen) else blocked

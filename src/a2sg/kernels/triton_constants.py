@@ -67,6 +67,14 @@ def bin_kernels() -> ModuleType:
 
 
 @cache
+def product_kernels() -> ModuleType:
+    """The kernels for the sums of straight lines on tensor cores; imports triton."""
+    from a2sg.kernels import triton_device_products
+
+    return triton_device_products
+
+
+@cache
 def moment_kernels() -> ModuleType:
     """The kernels for batch statistics; imports triton."""
     from a2sg.kernels import triton_device_moments

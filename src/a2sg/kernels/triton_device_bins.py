@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from a2sg.kernels.triton_device import _load
-from a2sg.kernels.triton_device_sums import _scaled, _unit
+from a2sg.kernels.triton_device_sums import _add_line, _scaled, _unit
 
 
 @triton.jit
@@ -256,25 +256,12 @@ def windows_kernel(
     upper = tl.load(edges + step * EDGES + gaps)
     inside = upper[None, :] <= window.to(tl.float32)[:, None]
     row = moments + step * (QUEUES * 9 * TILE) + gaps // TILE * (9 * TILE) + gaps % TILE
-    scale = tl.full([COLUMNS], SHAPE.scale, tl.float64)
-    if SHAPE.mass is not None:
-        scale = scale / (SHAPE.mass * window)
-    p = SHAPE.a * scale
-    q = SHAPE.b * scale / window
-    delta = p * _within(row, 0, there, inside, TILE) + q * _within(row, 1, there, inside, TILE)
-    absolute = p * _within(row, 2, there, inside, TILE) + q * _within(row, 3, there, inside, TILE)
-    square = p * p * _within(row, 4, there, inside, TILE)
-    square += 2 * p * q * _within(row, 5, there, inside, TILE) + q * q * _within(row, 6, there, inside, TILE)
-    cross = p * _within(row, 7, there, inside, TILE) + q * _within(row, 8, there, inside, TILE)
-    of_later = tl.load(others + 2 * step)
-    broken = tl.load(others + 2 * step + 1)
-    place = table + step.to(tl.int64) * stride + at * 6
-    _increase(place, tl.zeros_like(window) + size, known)
-    _increase(place + 1, delta + broken, known)
-    _increase(place + 2, absolute + broken, known)
-    _increase(place + 3, tl.maximum(square, 0.0) + broken, known)
-    _increase(place + 4, cross + broken, known)
-    _increase(place + 5, tl.zeros_like(window) + of_later + broken, known)
+    found = ()
+    for moment in tl.static_range(9):
+        found = found + (_within(row, moment, there, inside, TILE),)  # noqa: RUF005
+    _add_line(
+        table + step.to(tl.int64) * stride + at * 6, window, found, others + 2 * step, size, known, SHAPE
+    )
 
 
 @triton.jit
@@ -282,8 +269,3 @@ def _within(row, moment: tl.constexpr, there, inside, TILE: tl.constexpr):
     """A moment summed over the gaps inside each window."""
     found = tl.load(row + moment * TILE, mask=there, other=0.0)
     return tl.sum(tl.where(inside, found[None, :], 0.0), 1)
-
-
-@triton.jit
-def _increase(place, value, known):
-    tl.store(place, tl.load(place, mask=known, other=0.0) + value, mask=known)

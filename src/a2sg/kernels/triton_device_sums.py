@@ -226,3 +226,31 @@ def add_kernel(
             begin += ROWS
     place = table + step.to(tl.int64) * stride + at * 6 + column
     tl.store(place, tl.load(place, mask=inside, other=0.0) + total, mask=inside)
+
+
+@triton.jit
+def _add_line(place, window, moments, others, size, known, SHAPE: tl.constexpr):
+    """Add a row of sums per window at `place`, from nine moments of the elements inside, all float64.
+
+    With f = p + q·y, the moments are Σ of g, gy, |g|, |g|y, g², g²y, g²y², gr, gry; `others` are Σr² and NaN
+    if any gradient is not finite, else 0.
+    """
+    scale = tl.full(window.shape, SHAPE.scale, tl.float64)
+    if SHAPE.mass is not None:
+        scale = scale / (SHAPE.mass * window)
+    p = SHAPE.a * scale
+    q = SHAPE.b * scale / window
+    square = p * p * moments[4] + 2 * p * q * moments[5] + q * q * moments[6]
+    of_later = tl.load(others)
+    broken = tl.load(others + 1)
+    _increase(place, tl.zeros_like(window) + size, known)
+    _increase(place + 1, p * moments[0] + q * moments[1] + broken, known)
+    _increase(place + 2, p * moments[2] + q * moments[3] + broken, known)
+    _increase(place + 3, tl.maximum(square, 0.0) + broken, known)
+    _increase(place + 4, p * moments[7] + q * moments[8] + broken, known)
+    _increase(place + 5, tl.zeros_like(window) + of_later + broken, known)
+
+
+@triton.jit
+def _increase(place, value, known):
+    tl.store(place, tl.load(place, mask=known, other=0.0) + value, mask=known)
