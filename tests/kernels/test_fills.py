@@ -89,7 +89,7 @@ def test_every_step_has_the_sums_of_brute_force(fill, carried, levels, known):
 @pytest.mark.parametrize("size", [1, 1000, 2048])
 @pytest.mark.parametrize("fill", ALL)
 def test_steps_at_once_are_steps_one_by_one_to_the_bit(fill, size):
-    """But for what is added up in another order for more steps: by torch's product, and by a GPU's programs."""
+    """But for what is added up in another order for more steps: by torch's product, and by GPU programs."""
     seen, windows = shown(size), candidates()
     rel = {sums.blocked: 1e-12, triton_bins.fill: 1e-5, triton_products.fill: 1e-5}.get(fill, 0)
     together = table(fill, seen, windows)

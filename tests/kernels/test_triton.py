@@ -467,6 +467,8 @@ def test_elements_wait_until_there_is_a_block_of_them(device, monkeypatch, shape
     monkeypatch.setattr(triton_sums, "BLOCK", 64)
     for name, value in (("PROGRAMS", 1), ("FULL", 64), ("BLOCK", 32), ("TILE", 4)):
         monkeypatch.setattr(triton_bins, name, value)
+    for name, value in (("PROGRAMS", 1), ("READ", 128)):
+        monkeypatch.setattr(triton_products, name, value)
     u, g, _, r = layer(device, (64 * 21 + 5,))
     check_sums(Gate(shape, thresholds), (1 + spread * (u - 1), g, None, r), CANDIDATES)
 

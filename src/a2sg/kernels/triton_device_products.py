@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from a2sg.kernels.triton_device import _load
-from a2sg.kernels.triton_device_sums import _add_line
+from a2sg.kernels.triton_device_sums import _add_line, _scaled
 
 LEAST: tl.constexpr = tl.constexpr(27 << 23)
 """The exponent bits of 2⁻¹⁰⁰."""
@@ -51,8 +51,8 @@ def _split(value):
 
 @triton.jit
 def _short(value, DTYPE: tl.constexpr):
-    """A value that DTYPE holds exactly, in it. Told to round towards 0, LLVM leaves the comparison in one piece."""
-    return value if DTYPE == tl.float32 else value.to(DTYPE, fp_downcast_rounding="rtz")
+    """A value that DTYPE holds exactly, in it; with this rounding a comparison takes fewer instructions."""
+    return value if value.dtype == DTYPE else value.to(DTYPE, fp_downcast_rounding="rtz")
 
 
 @triton.jit
@@ -63,18 +63,36 @@ def _eight(a, b, c, d, e, f, g, h):
 
 
 @triton.jit
+def _moments(g, y, DTYPE: tl.constexpr):
+    """The columns g, gy, |g|, |g|y, g², g²y, g²y², 0, in three parts."""
+    square = g * g
+    first = _eight(g, g * y, tl.abs(g), tl.abs(g) * y, square, square * y, square * y * y, tl.zeros_like(g))
+    high, middle, low = _split(first)
+    return _short(high, DTYPE), _short(middle, DTYPE), _short(low, DTYPE)
+
+
+@triton.jit
+def _cross_moments(gr, y, DTYPE: tl.constexpr):
+    """Columns of the three parts of gr, then of gry, then zeros."""
+    high, middle, low = _split(gr)
+    high_y, middle_y, low_y = _split(gr * y)
+    zeros = tl.zeros_like(gr)
+    return _short(_eight(high, middle, low, high_y, middle_y, low_y, zeros, zeros), DTYPE)
+
+
+@triton.jit
 def _multiply(totals, factors, reaches, distance, parts, crosses, factor, cross_parts):
     """Per group of candidates: totals times factors, plus the sums over the elements within reach."""
     grown = ()
     grown_crosses = ()
     for k in tl.static_range(len(totals)):
         inside = _short(tl.where(distance[None, :] <= reaches[k][:, None], 1.0, 0.0), parts[0].dtype)
-        # The smallest parts first: what is rounded off is then small.
         found = tl.dot(inside, parts[2])
         found = tl.dot(inside, parts[1], found)
-        found = tl.dot(inside, parts[0], found)
-        # Tensor cores round towards 0, so blocks are added outside of them.
-        grown = grown + (tl.fma(totals[k], factors[None, :], found),)  # noqa: RUF005
+        # Tensor cores round towards 0, so blocks are added outside of them. Two products in a row wait for
+        # each other, so the largest part is one of its own.
+        total = tl.fma(totals[k], factors[None, :], tl.dot(inside, parts[0]))
+        grown = grown + (total + found,)  # noqa: RUF005
         if cross_parts is not None:
             total = tl.fma(crosses[k], factor, tl.dot(inside, cross_parts))
             grown_crosses = grown_crosses + (total,)  # noqa: RUF005
@@ -87,6 +105,7 @@ def products_kernel(
     upstream,
     later,
     reach,
+    queue,
     partial,
     others,
     size,
@@ -96,6 +115,7 @@ def products_kernel(
     ABSOLUTE: tl.constexpr,
     GROUPS: tl.constexpr,
     ROWS: tl.constexpr,
+    READ: tl.constexpr,
     BLOCK: tl.constexpr,
     DTYPE: tl.constexpr,
 ):
@@ -106,14 +126,19 @@ def products_kernel(
     any gradient is not finite, else 0. `later` may be None; it has the first `known` steps. DTYPE is
     bfloat16, or float32 for the interpreter, which cannot multiply bfloat16.
 
-    Gradients are divided by a power of two, the unit, that grows with the largest so far; so their squares
-    stay above 0 in float32. Those below 1e-19 times the unit may vanish. A block's moments are computed while
-    the tensor cores sum those of the block before it.
+    Elements inside the widest window go through `queue` `[K, programs, 3, 2 · READ]`, READ at once, and leave
+    it in blocks; READ is at least two blocks. The moments of a block are computed while the tensor cores sum
+    those of the block before it. Gradients are divided by a power of two, the unit, that grows with the
+    largest so far, so that squares stay above 0 in float32. Those below 1e-19 times the unit may vanish.
     """
+    RING: tl.constexpr = 2 * READ
+    arriving = tl.arange(0, READ)
     offsets = tl.arange(0, BLOCK)
     rows = tl.arange(0, ROWS)
     columns = tl.arange(0, 8)
     step = tl.program_id(1)
+    place = step.to(tl.int64) * tl.num_programs(0) + tl.program_id(0)
+    queue += place * (3 * RING)
     reach += step * (GROUPS * ROWS)
     reaches = ()
     totals = ()
@@ -132,63 +157,70 @@ def products_kernel(
     factor = tl.full((), 1, tl.float32)
     unit = tl.full((), LEAST, tl.int32)
     unit_r = tl.full((), LEAST, tl.int32)
-    squares = tl.zeros([BLOCK], tl.float32)
-    broken = tl.zeros([BLOCK], tl.float32)
+    of_later = tl.full((), 0, tl.float64)
+    broken = tl.zeros([READ], tl.float32)
+    filled = tl.full((), 0, tl.int32)
+    done = tl.full((), 0, tl.int32)
     start = step.to(tl.int64) * size
-    first = tl.program_id(0) * chunk
-    end = tl.minimum(size, first + chunk)
-    begin = first
-    while begin < end + BLOCK:
-        inside = offsets < end - begin
-        x = _load(potential, start + begin, offsets, inside, tl.float32) - THRESHOLD
-        g = _load(upstream, start + begin, offsets, inside, tl.float32)
-        r = (
-            None
-            if later is None
-            else _load(later, start + begin, offsets, inside & (step < known), tl.float32)
-        )
-        # Read again, not kept: Triton would pass what is kept through shared memory, once per candidate.
-        before = (begin > first) & (offsets < end - begin + BLOCK)
-        distance = tl.abs(_load(potential, start + begin - BLOCK, offsets, before, tl.float32) - THRESHOLD)
-        totals, crosses = _multiply(totals, factors, reaches, distance, parts, crosses, factor, cross_parts)
+    begin = tl.program_id(0) * chunk
+    end = tl.minimum(size, begin + chunk)
+    while begin < end + READ:
+        inside = arriving < end - begin
+        x = _load(potential, start + begin, arriving, inside, tl.float32) - THRESHOLD
+        g = _load(upstream, start + begin, arriving, inside, tl.float32)
         broken += 0 * g
-        held = tl.abs(x) <= widest  # NaN is not; what is left out must be 0, as 0 times infinity is not
-        y = tl.where(held, tl.abs(x) if ABSOLUTE else x, 0.0)
-        unit, inverse, factor = _grown(unit, tl.where(held, _finite(g), 0.0))
-        g = tl.where(held, _finite(g), 0.0) * inverse
-        gy = g * y
-        square = g * g
-        moments = _eight(g, gy, tl.abs(g), tl.abs(g) * y, square, square * y, gy * gy, tl.zeros_like(g))
-        high, middle, low = _split(moments)
-        parts = (_short(high, DTYPE), _short(middle, DTYPE), _short(low, DTYPE))
-        factors = tl.where(columns < 4, factor, factor * factor)
+        held = inside & (tl.abs(x) <= widest)
+        at = queue + (filled + tl.cumsum(held.to(tl.int32)) - 1) % RING
+        filled += tl.sum(held.to(tl.int32))
+        tl.store(at, x, mask=held)
+        tl.store(at + RING, _finite(g), mask=held)
         if later is not None:
+            r = _load(later, start + begin, arriving, inside & (step < known), tl.float32)
             broken += 0 * r
-            unit_r, inverse, growth = _grown(unit_r, _finite(r))
-            r = _finite(r) * inverse
-            squares = squares * (growth * growth) + r * r
-            factor *= growth
-            high, middle, low = _split(g * r)
-            high_y, middle_y, low_y = _split(gy * r)
-            nothing = tl.zeros_like(r)
-            cross_parts = _short(_eight(high, middle, low, high_y, middle_y, low_y, nothing, nothing), DTYPE)
-        begin += BLOCK
+            scaled, wide = _scaled(r, tl.abs(r))
+            of_later += wide * wide * tl.sum(scaled * scaled).to(tl.float64)
+            tl.store(at + 2 * RING, _finite(r), mask=held)
+        tl.debug_barrier()  # one thread of the program may read what another wrote
+        # Whole blocks; at the end also what is left, and the sums of the last block.
+        limit = tl.where(begin < end, filled - BLOCK + 1, filled + BLOCK)
+        while done < limit:
+            there = offsets < filled - done
+            block = queue + done % RING + offsets
+            y = tl.load(block, mask=there, other=0.0)
+            h = tl.load(block + RING, mask=there, other=0.0)
+            q = None if later is None else tl.load(block + 2 * RING, mask=there, other=0.0)
+            # Read again: Triton would pass kept distances through shared memory, once per candidate.
+            distance = tl.abs(tl.load(queue + (done + RING - BLOCK) % RING + offsets))
+            totals, crosses = _multiply(
+                totals, factors, reaches, distance, parts, crosses, factor, cross_parts
+            )
+            if ABSOLUTE:
+                y = tl.abs(y)
+            unit, inverse, factor = _grown(unit, h)
+            factors = tl.where(columns < 4, factor, factor * factor)
+            h *= inverse
+            parts = _moments(h, y, DTYPE)
+            if later is not None:
+                unit_r, inverse, growth = _grown(unit_r, q)
+                factor *= growth
+                cross_parts = _cross_moments(h * (q * inverse), y, DTYPE)
+            done += BLOCK
+        tl.debug_barrier()
+        begin += READ
     one = _float(unit).to(tl.float64)
     one_r = _float(unit_r).to(tl.float64)
-    place = step.to(tl.int64) * tl.num_programs(0) + tl.program_id(0)
     at = partial + (place * (GROUPS * ROWS) + rows) * 9
     for k in tl.static_range(GROUPS):
         total = totals[k].to(tl.float64) * tl.where(columns < 4, one, one * one)[None, :]
         tl.store(at[:, None] + k * ROWS * 9 + columns[None, :], total, mask=(columns < 7)[None, :])
         for moment in tl.static_range(2):
-            if later is None:
-                total = tl.zeros([ROWS], tl.float64)
-            else:
-                mine = columns // 3 == moment
-                total = tl.sum(tl.where(mine[None, :], crosses[k], 0.0), 1).to(tl.float64) * one * one_r
+            total = tl.zeros([ROWS], tl.float64)
+            if later is not None:
+                mine = (columns // 3 == moment)[None, :]
+                total += tl.sum(tl.where(mine, crosses[k], 0.0), 1).to(tl.float64) * one * one_r
             tl.store(at + k * ROWS * 9 + 7 + moment, total)
     others += place * 2
-    tl.store(others, tl.sum(squares.to(tl.float64)) * one_r * one_r)
+    tl.store(others, of_later)
     tl.store(others + 1, tl.sum(broken).to(tl.float64))
 
 

@@ -16,6 +16,9 @@ ROWS = 16
 GROUPS = 7
 """Most groups at once: a program keeps 16 sums of each candidate in registers."""
 
+READ = 256
+"""Elements read at once, at least two blocks."""
+
 BLOCK = 64
 """Elements multiplied at once."""
 
@@ -62,6 +65,7 @@ def _fill(
     programs = -(-size // chunk)
     partial = candidates.new_empty((steps, programs, width, 9))
     others = candidates.new_empty((steps, programs, 2))
+    queue = u.new_empty((steps, programs, 3, 2 * READ), dtype=torch.float32)
     tl = kernels().tl
     launch(
         product_kernels().products_kernel,
@@ -71,6 +75,7 @@ def _fill(
         g,
         r,
         reach,
+        queue,
         partial,
         others,
         size,
@@ -80,6 +85,7 @@ def _fill(
         ABSOLUTE=shape.kind == "affine_abs",
         GROUPS=groups,
         ROWS=ROWS,
+        READ=READ,
         BLOCK=BLOCK,
         DTYPE=tl.float32 if kernels().INTERPRETED else tl.bfloat16,
         num_warps=1,
@@ -107,6 +113,6 @@ def _fill(
 
 def _chunk(size: int, steps: int, at_once: int) -> int:
     """Elements per program: whole blocks, so that programs run in as few full waves as `CHUNK` allows."""
-    blocks = -(-size // BLOCK)
-    waves = -(-blocks * steps * BLOCK // (at_once * CHUNK))
-    return -(-blocks // max(1, waves * at_once // steps)) * BLOCK
+    blocks = -(-size // READ)
+    waves = -(-blocks * steps * READ // (at_once * CHUNK))
+    return -(-blocks // max(1, waves * at_once // steps)) * READ
