@@ -237,12 +237,12 @@ def test_where_compiling_fails_it_is_told_once_and_not_tried_again(monkeypatch, 
 
 
 def test_steps_are_gone_through_from_the_last():
-    whole = Steps(2, *torch.arange(24.0).view(4, 3, 2).unbind())
+    whole = Steps(2, *torch.arange(24.0).view(4, 3, 2).unbind(), torch.arange(3))
     parts = list(whole.each())
     assert [part.first for part in parts] == [4, 3, 2]
     assert whole.end == 5
     for k, part in zip((2, 1, 0), parts, strict=True):
-        assert [len(tensor) for tensor in part[1:]] == [1] * 4
+        assert [len(tensor) for tensor in part[1:]] == [1] * 5
         assert all(
             torch.equal(tensor[0], all_of[k]) for tensor, all_of in zip(part[1:], whole[1:], strict=True)
         )

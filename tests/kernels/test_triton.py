@@ -174,6 +174,18 @@ def test_the_input_is_normalised_and_the_shortcut_added_in_the_kernel(
     torch.testing.assert_close(grads.decay, wanted.decay, rtol=1e-4, atol=1e-4)
 
 
+class Seer:
+    """A watcher that keeps what it is shown."""
+
+    def __init__(self, gradient):
+        self.gradient = gradient
+        self.shown = []
+
+    def watch(self, gate, window, fill):
+        self.gate = gate
+        return self.shown.append
+
+
 @pytest.mark.parametrize("kept", [32, 0])
 @pytest.mark.parametrize("gradient", ["spike", "full"])
 @pytest.mark.parametrize("reset", ["soft", "hard"])
@@ -182,19 +194,14 @@ def test_a_watcher_is_shown_what_the_reference_shows(device, monkeypatch, dtype,
     monkeypatch.setattr(triton_neuron, "KEPT", kept)
     problem = Problem(reset, dtype=dtype)
     current, decay, initial, window, *arriving = problem.tensors(device)
-    drive, dynamics, shown = Drive(current, 3, decay, initial), problem.dynamics(), []
-
-    class Watcher:
-        def watch(self, gate, window, fill):
-            assert gate == dynamics.gate
-            return shown.append
-
-    watcher = Watcher()
-    watcher.gradient = gradient
+    drive, dynamics, seer = Drive(current, 3, decay, initial), problem.dynamics(), Seer(gradient)
     for backend in (TRITON, REFERENCE):
-        backend.backward(Arriving(*arriving), drive, window, dynamics, watcher=watcher)
-    mine, wanted = shown
+        backend.backward(Arriving(*arriving), drive, window, dynamics, watcher=seer)
+        assert seer.gate == dynamics.gate
+    mine, wanted = seer.shown
     assert (mine.carry is None) == (gradient == "spike")
+    watched = mine.delta if mine.carry is None else mine.delta + mine.carry
+    wanted = wanted._replace(passing=watched.flatten(1).count_nonzero(1))
     for found, expected in zip(mine, wanted, strict=True):
         if isinstance(found, torch.Tensor):
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -561,8 +568,9 @@ def test_the_neuron_compiles_for_a_gpu(ahead, problem):
     # A fused multiply-add rounds once where the reference rounds twice: other spikes.
     assert "fma" not in ahead["forward_kernel"].made.asm["ptx"]
     back = (Arriving(grad_spikes, grad_final), drive, window, dynamics)
-    TRITON.backward(*back, decay_needs_grad=problem.trained)
-    assert ahead["backward_kernel"].made.asm["cubin"]
+    for watcher in (None, Seer("spike")):
+        TRITON.backward(*back, decay_needs_grad=problem.trained, watcher=watcher)
+        assert ahead["backward_kernel"].made.asm["cubin"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

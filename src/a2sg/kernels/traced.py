@@ -30,7 +30,7 @@ def enlist(watcher: Watcher) -> str:
 def show(watcher: Watcher, window: Tensor, steps: Steps, grads: Gradients) -> Gradients:
     """Show all steps of a backward pass; returns its gradients, so that the graph keeps the operation."""
     given = [grad for grad in grads if grad is not None]
-    _, potential, upstream, carry, delta = steps
+    potential, upstream, carry, delta = steps[1:5]
     shown = iter(_show(given, watcher.key, window, potential, upstream, carry, delta))
     return Gradients(*(None if grad is None else next(shown) for grad in grads))  # type: ignore[arg-type]
 

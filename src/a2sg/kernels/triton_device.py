@@ -199,6 +199,7 @@ def _backward_step(
     upstreams,
     deltas,
     carries,
+    counts,
     offsets,
     inside,
     CELL: tl.constexpr,
@@ -215,6 +216,9 @@ def _backward_step(
     _show(upstreams, begin, offsets, upstream, inside)
     _show(deltas, begin, offsets, delta, inside)
     _show(carries, begin, offsets, carry, inside)
+    if counts is not None:
+        shown = delta if carries is None else delta + carry
+        tl.store(counts, tl.sum(((shown != 0) & inside).to(tl.int32)))
     grad_u = delta + carry
     grad_v = decay * grad_u
     grad = grad_v if CELL.scaled else grad_u
@@ -237,6 +241,7 @@ def backward_kernel(
     upstreams,
     deltas,
     carries,
+    counts,
     grad_current,
     grad_initial,
     grad_decay,
@@ -254,14 +259,17 @@ def backward_kernel(
     """Recompute u[t], then go back through the T steps; the input is that of `forward_kernel`.
 
     With UNROLL u[t] is kept in registers, else in `potentials`. What a watcher is shown goes to `potentials`,
-    `upstreams`, `deltas` and `carries` `[T, N]`, each unless it is None. `grad_current` is of the normalised
-    current; `grad_decay` is float64, one number per program. Any of `grad_spikes`, `grad_final`, `initial`,
+    `upstreams`, `deltas` and `carries` `[T, N]`, and how many of the gradients that it watches are not 0 to
+    `counts` `[T, programs]`, int32; each unless it is None. `grad_current` is of the normalised current;
+    `grad_decay` is float64, one number per program. Any of `grad_spikes`, `grad_final`, `initial`,
     `grad_initial` and `grad_decay` may be None.
     """
     offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = offsets < size
     size = tl.full((), size, tl.int64)
     stride = tl.full((), stride, tl.int64)
+    if counts is not None:
+        counts += tl.program_id(0)
     decay = _decay(decay, CELL, DTYPE)
     scale = _channel(scale, offsets, inside, inner, channels, DTYPE)
     shift = _channel(shift, offsets, inside, inner, channels, DTYPE)
@@ -290,6 +298,7 @@ def backward_kernel(
                 upstreams,
                 deltas,
                 carries,
+                None if counts is None else counts + t * tl.num_programs(0),
                 offsets,
                 inside,
                 CELL,
@@ -324,6 +333,7 @@ def backward_kernel(
                 upstreams,
                 deltas,
                 carries,
+                None if counts is None else counts + t * tl.num_programs(0),
                 offsets,
                 inside,
                 CELL,

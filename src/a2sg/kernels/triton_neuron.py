@@ -134,6 +134,9 @@ class Triton:
         grad_spikes, grad_final, _ = arriving
         carried = watcher is not None and watcher.gradient == "full"
         shown = [plan.buffer(current, wide) if wanted else None for wanted in (watcher, watcher, carried)]
+        counts = (
+            None if watcher is None else current.new_empty((plan.steps, plan.programs), dtype=torch.int32)
+        )
         # Not stored in the gradient's buffer: the thread that reads an element need not be the one that wrote
         # it, and a low-precision gradient could not hold it.
         kept = watcher is not None or not plan.constants["UNROLL"]
@@ -151,6 +154,7 @@ class Triton:
             window.contiguous(),
             potentials,
             *shown,
+            counts,
             grad_current,
             grad_initial,
             grad_decay,
@@ -167,7 +171,9 @@ class Triton:
             assert potential is not None
             assert upstream is not None
             assert delta is not None
-            watcher.watch(dynamics.gate, window, self.fill)(Steps(0, potential, upstream, carry, delta))
+            assert counts is not None
+            look = watcher.watch(dynamics.gate, window, self.fill)
+            look(Steps(0, potential, upstream, carry, delta, counts.sum(1)))
         found = grad_current.sum(0, keepdim=True) if drive.shared else grad_current
         return Gradients(
             plan.current.restore(found),

@@ -28,6 +28,8 @@ class Steps(NamedTuple):
     """The part of dL/du that does not depend on the window; None is 0."""
     delta: Tensor
     """upstream · f under the window in use."""
+    passing: Tensor | None = None
+    """How many of the watched gradients of each step are not 0 `[K]`; None: they were not counted."""
 
     @staticmethod
     def one(t: int, potential: Tensor, upstream: Tensor, carry: Tensor | None, delta: Tensor) -> Steps:
@@ -42,8 +44,8 @@ class Steps(NamedTuple):
     def each(self) -> Iterator[Steps]:
         """The steps one by one, the last first."""
         for k in reversed(range(len(self.potential))):
-            carry = None if self.carry is None else self.carry[k]
-            yield Steps.one(self.first + k, self.potential[k], self.upstream[k], carry, self.delta[k])
+            parts = (None if part is None else part[k : k + 1] for part in self[1:])
+            yield Steps(self.first + k, *parts)  # type: ignore[arg-type]
 
     def to(self, device: torch.device) -> Steps:
         """The same on a device."""

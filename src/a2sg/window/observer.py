@@ -130,7 +130,7 @@ class Observer:
                 used = shown.delta if carry is None else shown.delta + carry
                 after = _shifted(used, later)
                 later = used[:1]
-                passing = nonzero(used)
+                passing = nonzero(used) if shown.passing is None else shown.passing
                 absent = self._absent(shown)
                 whole = Observation(gate, shown.potential, shown.upstream, carry, after)
                 for at, run in self._places(shown.first, len(shown.potential)):

@@ -125,7 +125,7 @@ class LayerProbe(Observer):
         @torch.no_grad()
         def see(shown: Steps) -> None:
             nonlocal later
-            for t, potential, upstream, carry, delta in shown.each():
+            for t, potential, upstream, carry, delta, _ in shown.each():
                 layer = Observation(gate, potential, upstream, later=later)
                 spikes = levels(gate, potential[0])
                 full = delta if carry is None else delta + carry
