@@ -25,6 +25,9 @@ SHAPES = {
     "odd map": (T, B, INPUTS, 3, 5),
     "tiny map": (T, B, INPUTS, 2, 2),
     "map of a pixel": (T, B, INPUTS, 1, 1),
+    "one sample, dense": (T, 1, INPUTS),
+    "one sample, channels-last": (T, 1, INPUTS, 8, 8),
+    "one sample, contiguous": (T, 1, INPUTS, 4, 4),
 }
 BACKENDS = [
     "reference",

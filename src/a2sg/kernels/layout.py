@@ -72,7 +72,10 @@ def layout_of(x: Tensor, *, channels: bool = False) -> Layout:
         last = step.dim() > 2 and step.movedim(1, -1).is_contiguous()
         if not last and (channels or not _dense(step)):
             step = torch.empty(step.shape, device="meta")
-    return Layout(step.shape, step.stride(), step.numel())
+    stride, size = step.stride(), step.numel()
+    if step.dim() and len(step) == 1:  # torch then leaves its stride open, but `joined` steps over it
+        stride = (size, *stride[1:])
+    return Layout(step.shape, stride, size)
 
 
 def _dense(step: Tensor) -> bool:
