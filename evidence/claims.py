@@ -86,19 +86,6 @@ OTHERS = {
 }
 """Comparisons that differ in one thing from the main comparison on the same data."""
 
-WIDE = "asy:bias=0.8:window=4.0"
-SEARCHED = "a2sg:bias=0.8:high=6.0:spatial=std"
-ONCE = "a2sg:bias=0.8:every=100000:high=6.0:spatial=std:start=0"
-LAST = "a2sg:adapt=spatial:bias=0.8:high=6.0:spatial=std:window=2.0"
-DRAWN = "a2sg:bias=0.8:high=6.0:search=random"
-
-DEEP = {
-    "dense6": "6 dense layers",
-    "dense10": "10 dense layers",
-    "sgd20": "20 dense layers, SGD",
-}
-"""What differs from the 20 dense layers trained with AdamW."""
-
 BOX = "s-asg:{}shape=boxcar{}:window=0.5"
 
 SECTIONS: dict[str, list[Claim]] = {
@@ -305,43 +292,5 @@ SECTIONS: dict[str, list[Claim]] = {
             Claim(f"A2SG is more accurate than the boxcar ({text})", "a2sg", "fixed", SCORE, "", question),
         ]
         for question, text in OTHERS.items()
-    },
-    "Deep networks (20 dense layers)": [
-        Claim(text, arm, baseline, SCORE, "", "dense20")
-        for text, arm, baseline in (
-            ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
-            ("A2SG helps over the same shape fixed (20 dense layers)", "a2sg", "asy"),
-            ("A window of 4 and h 0.8, fixed, are better than A2SG", WIDE, "a2sg"),
-            ("A window of 4 helps over one of 2 (h 0.8)", WIDE, "asy:bias=0.8:window=2.0"),
-            (
-                "Of a window of 2, h 0.8 is better than the boxcar",
-                "asy:bias=0.8:window=2.0",
-                "fixed:window=2.0",
-            ),
-            ("Searching windows up to 6 by the deviation helps over a fixed window of 4", SEARCHED, WIDE),
-            ("Searching them once, before training, helps over a fixed window of 4", ONCE, WIDE),
-            ("Searching them throughout training helps over searching once", SEARCHED, ONCE),
-            ("Searching the last step alone helps over a fixed window of 4", LAST, WIDE),
-            ("Windows up to 6 are better searched than drawn at random", SEARCHED, DRAWN),
-        )
-    ],
-    "Deep networks (20 dense layers, three times the learning rate)": [
-        Claim(f"{text} (faster)", arm, baseline, SCORE, "", "fast20")
-        for text, arm, baseline in (
-            ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
-            ("Searching windows once, before training, helps over a fixed window of 4", ONCE, WIDE),
-        )
-    ],
-    **{
-        f"Deep networks ({text})": [
-            Claim(f"{claim} ({text})", arm, baseline, SCORE, "", question)
-            for claim, arm, baseline in (
-                ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
-                ("A2SG helps over the same shape fixed", "a2sg", "asy"),
-                ("Searching windows once, before training, helps over a fixed window of 4", ONCE, WIDE),
-                ("Windows searched once, with h 0.8, help over a window of 1 and h 0.5", ONCE, "asy"),
-            )
-        ]
-        for question, text in DEEP.items()
     },
 }

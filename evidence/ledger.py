@@ -6,10 +6,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import claims
+import deep_claims
 from a2sg.files import write_text
 from a2sg.statistics import BETTER, SAME, WORSE, Difference, deviation, mean, paired_difference
-from claims import SECTIONS, Claim, Metric
+from claims import Claim, Metric
 from stored import Stored, stored
+
+SECTIONS = claims.SECTIONS | deep_claims.SECTIONS
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "evidence.md"
@@ -114,10 +118,10 @@ def page() -> str:
     comparisons = stored()
     overview = ["| claim | measured by | verdict over the data sets | pairs in favour |", "|---|---|---|---|"]
     details = []
-    for section, claims in SECTIONS.items():
+    for section, asked in SECTIONS.items():
         overview.append(f"| *{section}* | | | |")
         details.append(f"## {section}\n")
-        for claim in claims:
+        for claim in asked:
             lines, verdicts = [], []
             right = total = 0
             for comparison in comparisons:

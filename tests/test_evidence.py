@@ -11,7 +11,7 @@ from a2sg.errors import InputError
 from a2sg.statistics import paired_difference
 from a2sg.training.arms import apply_arm, parse_arm
 from a2sg.training.recipe import load_recipe
-from claims import ENERGY, SCORE, SECTIONS, Claim
+from claims import ENERGY, SCORE, Claim
 from places import ROOT
 from stored import Stored, best_windows, stored
 
@@ -31,12 +31,12 @@ def test_the_page_is_up_to_date():
 
 def test_every_stored_run_is_of_a_claim_or_says_what_it_is_for():
     for kept in stored():
-        asked = {claim.question for claims in SECTIONS.values() for claim in claims}
+        asked = {claim.question for claims in ledger.SECTIONS.values() for claim in claims}
         assert kept.question in asked, f"no claim is about {kept.name}"
 
 
 def test_claims_name_arms_as_comparisons_do():
-    for claim in chain.from_iterable(SECTIONS.values()):
+    for claim in chain.from_iterable(ledger.SECTIONS.values()):
         for arm in (claim.arm, claim.baseline):
             if not arm.endswith(":window=best"):
                 assert parse_arm(arm).label == arm

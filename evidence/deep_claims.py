@@ -1,0 +1,84 @@
+"""Claims on deep networks, where the surrogate decides: see docs/depth.md."""
+
+from __future__ import annotations
+
+from claims import SCORE, Claim
+
+WIDE = "asy:bias=0.8:window=4.0"
+SEARCHED = "a2sg:bias=0.8:high=6.0:spatial=std"
+ONCE = "a2sg:bias=0.8:every=100000:high=6.0:spatial=std:start=0"
+LAST = "a2sg:adapt=spatial:bias=0.8:high=6.0:spatial=std:window=2.0"
+DRAWN = "a2sg:bias=0.8:high=6.0:search=random"
+EVEN = "a2sg:high=6.0:spatial=gain:temporal=gain"
+
+RATES = "Each arm has the best of {} learning rates, chosen on another seed."
+
+DEEP = {
+    "dense6": ("6 dense layers", ""),
+    "dense10": ("10 dense layers", ""),
+    "conv18": ("18 convolutions", RATES.format("two")),
+    "ms19": ("19 layers with membrane shortcuts", RATES.format("two")),
+    "sgd20": ("20 dense layers, SGD", RATES.format("three")),
+}
+"""What differs from the 20 dense layers trained with AdamW, and a note."""
+
+SECTIONS: dict[str, list[Claim]] = {
+    "Deep networks (20 dense layers)": [
+        Claim(text, arm, baseline, SCORE, "", "dense20")
+        for text, arm, baseline in (
+            ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
+            ("A2SG helps over the same shape fixed (20 dense layers)", "a2sg", "asy"),
+            ("A window of 4 and h 0.8, fixed, are better than A2SG", WIDE, "a2sg"),
+            ("A window of 4 helps over one of 2 (h 0.8)", WIDE, "asy:bias=0.8:window=2.0"),
+            (
+                "Of a window of 2, h 0.8 is better than the boxcar",
+                "asy:bias=0.8:window=2.0",
+                "fixed:window=2.0",
+            ),
+            ("Searching windows up to 6 by the deviation helps over a fixed window of 4", SEARCHED, WIDE),
+            ("Searching them once, before training, helps over a fixed window of 4", ONCE, WIDE),
+            ("Searching them throughout training helps over searching once", SEARCHED, ONCE),
+            ("Searching the last step alone helps over a fixed window of 4", LAST, WIDE),
+            ("Windows up to 6 are better searched than drawn at random", SEARCHED, DRAWN),
+        )
+    ],
+    "Deep networks (18 convolutions): width, height and gain": [
+        Claim(f"{text} (18 convolutions)", arm, baseline, SCORE, RATES.format("two"), "conv18")
+        for text, arm, baseline in (
+            ("A window of 4 helps over one of 1, h 0.8", WIDE, "asy:bias=0.8"),
+            ("h 0.8 helps over h 0.5, window 4", WIDE, "asy:window=4.0"),
+            ("Of a window of 4, h 0.8 is better than the boxcar", WIDE, "fixed:window=4.0"),
+            ("A gain of 1 helps the boxcar, window 4", "fixed:scale=0.366:window=4.0", "fixed:window=4.0"),
+            ("A gain of 1 helps h 0.8, window 1", "asy:bias=0.8:scale=0.748", "asy:bias=0.8"),
+            ("A gain of 1 helps h 0.8, window 4", "asy:bias=0.8:scale=0.532:window=4.0", WIDE),
+            ("Windows searched for an even gain help over a window of 1, h 0.5", EVEN, "asy"),
+            (
+                "The deviation is a better objective than an even gain, h 0.5",
+                "a2sg:high=6.0:spatial=std",
+                EVEN,
+            ),
+            ("Searching by the deviation throughout helps over a fixed window of 4", SEARCHED, WIDE),
+            ("Searching throughout training helps over searching once", SEARCHED, ONCE),
+            ("Windows searched once are better than windows drawn at random", ONCE, DRAWN),
+        )
+    ],
+    "Deep networks (20 dense layers, three times the learning rate)": [
+        Claim(f"{text} (faster)", arm, baseline, SCORE, "", "fast20")
+        for text, arm, baseline in (
+            ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
+            ("Searching windows once, before training, helps over a fixed window of 4", ONCE, WIDE),
+        )
+    ],
+    **{
+        f"Deep networks ({text})": [
+            Claim(f"{claim} ({text})", arm, baseline, SCORE, note, question)
+            for claim, arm, baseline in (
+                ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
+                ("A2SG helps over the same shape fixed", "a2sg", "asy"),
+                ("Searching windows once, before training, helps over a fixed window of 4", ONCE, WIDE),
+                ("Windows searched once, with h 0.8, help over a window of 1 and h 0.5", ONCE, "asy"),
+            )
+        ]
+        for question, (text, note) in DEEP.items()
+    },
+}
