@@ -216,24 +216,33 @@ def test_on_a_gpu_many_windows_of_a_straight_line_are_summed_by_gap(monkeypatch)
     assert names == ["triton_bins.fill", "triton_sums.fill", "triton_sums.fill"]
 
 
-def test_where_compiling_fails_it_is_told_once_and_not_tried_again(monkeypatch, caplog):
+def test_a_kernel_that_cannot_be_compiled_is_told_once_and_the_next_one_taken(monkeypatch, caplog):
     tried = []
 
-    def fail(*_):
-        tried.append(1)
-        raise FusionError("no such thing\nas a compiler")
+    def failing(name):
+        def fill(*_):
+            tried.append(name)
+            raise FusionError(f"{name} fails\nfor a long reason")
 
-    monkeypatch.setattr(compiled_sums, "fill", fail)
-    monkeypatch.setattr(fills, "available", lambda _: False)
+        return fill
+
+    for module in (triton_bins, triton_sums, compiled_sums):
+        monkeypatch.setattr(module, "fill", failing(module.__name__.rpartition(".")[2]))
+    monkeypatch.setattr(fills, "available", lambda _: True)
     monkeypatch.setattr(fills, "missing", lambda _: "")
     monkeypatch.setattr(fills, "_broken", set())
     seen, windows = shown(50), candidates()
     for _ in range(2):
         assert torch.equal(table(fills.kernel, seen, windows), table(sums.blocked, seen, windows))
-    assert len(tried) == 1
+    names = ["triton_bins", "triton_sums", "compiled_sums"]
+    assert tried == names
     assert [record.message for record in caplog.records] == [
-        "sums of candidate windows run uncompiled: no such thing"
+        f"sums of candidate windows do without a2sg.kernels.{name}: {name} fails" for name in names
     ]
+    monkeypatch.setattr(compiled_sums, "fill", lambda *_: tried.append("mended"))
+    fills._broken.discard((compiled_sums, "cpu"))
+    table(fills.kernel, seen, windows)
+    assert tried == [*names, "mended"]
 
 
 def test_steps_are_gone_through_from_the_last():

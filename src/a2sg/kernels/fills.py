@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from types import ModuleType
 
 from torch import Tensor
 
 from a2sg.kernels import compiled_sums, triton_bins, triton_sums
 from a2sg.kernels.compilers import missing
 from a2sg.kernels.fuse import FusionError
-from a2sg.kernels.sums import Fill, Observation, binned, blocked
+from a2sg.kernels.sums import Observation, binned, blocked
 from a2sg.kernels.triton_constants import available
 from a2sg.surrogate import WindowedAffine
 
@@ -21,8 +23,8 @@ LINES = triton_bins
 MANY = 8
 """Candidates from which on sorting the data into the gaps between them pays."""
 
-_broken: set[str] = set()
-"""Kinds of devices for which compiling sums has failed in this process."""
+_broken: set[tuple[ModuleType, str]] = set()
+"""Kernels that could not be compiled in this process, each with the kind of device."""
 
 
 def uncompiled(seen: Observation, candidates: Tensor, table: Tensor) -> None:
@@ -42,18 +44,24 @@ def plain(seen: Observation, candidates: Tensor, table: Tensor) -> None:
 def kernel(seen: Observation, candidates: Tensor, table: Tensor) -> None:
     """A Triton kernel if triton is available and one supports the shape; else Inductor's; else `blocked`."""
     device = seen.potential.device.type
-    if device not in _broken:
+    for module in _kernels(seen, candidates.shape[1]):
+        if (module, device) in _broken:
+            continue
         try:
-            return _fastest(seen, candidates.shape[1])(seen, candidates, table)
+            return module.fill(seen, candidates, table)
         except FusionError as error:
-            _broken.add(device)
+            _broken.add((module, device))
             reason = str(error).strip().splitlines()[0]
-            log.warning("sums of candidate windows run uncompiled: %s", reason)
+            log.warning("sums of candidate windows do without %s: %s", module.__name__, reason)
     return blocked(seen, candidates, table)
 
 
-def _fastest(seen: Observation, count: int) -> Fill:
+def _kernels(seen: Observation, count: int) -> Iterator[ModuleType]:
+    """Those that take an observation, the fastest first."""
     device = seen.potential.device.type
     if available(device) and triton_sums.takes(seen):
-        return LINES.fill if count >= MANY and triton_bins.takes(seen) else triton_sums.fill
-    return compiled_sums.fill if not missing(device) and compiled_sums.takes(seen) else blocked
+        if count >= MANY and triton_bins.takes(seen):
+            yield LINES
+        yield triton_sums
+    if not missing(device) and compiled_sums.takes(seen):
+        yield compiled_sums
