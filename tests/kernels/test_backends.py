@@ -400,7 +400,7 @@ def test_a_hash_is_not_carried_to_another_process():
 def test_what_is_prepared_for_a_neuron_follows_its_options():
     """Each is changed after the neuron has run, and it then runs as a new one would."""
     torch.manual_seed(0)
-    current = torch.randn(4, 3, 16)
+    current = torch.randn(2, 3, 16)
 
     def outcome(neuron):
         leaf = current.clone().requires_grad_()
@@ -416,12 +416,12 @@ def test_what_is_prepared_for_a_neuron_follows_its_options():
         "detach_reset": True,
         "surrogate": Triangle(),
     }
-    options, neuron = {}, a2sg.LIF(4, backend="compiled")
+    options, neuron = {}, a2sg.LIF(2, backend="compiled")
     before = outcome(neuron)
     for name, value in changes.items():
         options[name] = value
         setattr(neuron, name, value)
-        found, expected = outcome(neuron), outcome(a2sg.LIF(4, backend="reference", **options))
+        found, expected = outcome(neuron), outcome(a2sg.LIF(2, backend="reference", **options))
         assert torch.equal(found[0], expected[0]), name
         torch.testing.assert_close(found[1], expected[1], msg=name)
         assert not torch.equal(found[1], before[1]), name

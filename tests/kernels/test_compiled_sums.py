@@ -16,7 +16,7 @@ from sums_by_hand import CANDIDATES, FEW, assert_same, brute_force, layer, table
 pytestmark = pytest.mark.skipif(bool(missing("cpu")), reason=missing("cpu"))
 
 fill = compiled_sums.fill
-QUICK = ("asymmetric", "dspike")
+QUICK = ("asymmetric",)
 ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BY_NAME]
 
 

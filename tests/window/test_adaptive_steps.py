@@ -94,7 +94,7 @@ def test_groups_take_the_windows_that_brute_force_finds(groups, backend):
     assert [row["tgc"] is None for row in rows] == [False] * (groups - 1) + [True]
 
 
-@pytest.mark.parametrize("backend", ["reference", "compiled"])
+@pytest.mark.parametrize("backend", ["reference", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_the_sums_of_a_group_are_those_of_its_steps(backend):
     x, y = batch(5)
     apart = summed(Shared(Plan(steps=5), None, backend), x, y)
