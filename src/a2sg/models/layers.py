@@ -273,17 +273,18 @@ class Frames(nn.Module):
             images.is_floating_point(),
             f"images must be floating point, not {images.dtype}: scale pixels with .float() / 255",
         )
-        channels, height, width = shape[-3:]
-        require(
-            channels == self.channels,
-            f"this network takes in_channels={self.channels}, but the images have {channels} (shape {shape})"
-            + (": they come last, so permute to [..., C, H, W]" if shape[-1] == self.channels else ""),
-        )
-        require(
-            self.size is None or (height, width) == self.size,
-            f"this network takes image_size={self._size()}, but the images are {height}x{width} "
-            f"(shape {shape})",
-        )
+        # Texts are made where they are needed: of sizes that are symbols, Dynamo cannot join any.
+        if shape[-3] != self.channels:
+            last = ": they come last, so permute to [..., C, H, W]" if shape[-1] == self.channels else ""
+            raise InputError(
+                f"this network takes in_channels={self.channels}, but the images have {shape[-3]} "
+                f"(shape {shape}){last}"
+            )
+        if self.size is not None and shape[-2:] != self.size:
+            raise InputError(
+                f"this network takes image_size={self._size()}, but the images are {shape[-2]}x{shape[-1]} "
+                f"(shape {shape})"
+            )
         if len(shape) == 4:
             return images.expand(self.steps, *shape)
         return images
