@@ -31,7 +31,7 @@ TOGETHER = {
     "energy/test_meter.py": "counts synapses",
     "export/test_export.py": "conventions layers neurons nir_graph wiring",
     "export/test_from_graph.py": "nodes",
-    "kernels/test_backends.py": "compiled_kinds function fuse inductor layout",
+    "kernels/test_backends.py": "compiled_kinds function fuse inductor",
     "kernels/test_fills.py": "watch",
     "kernels/test_triton.py": "drive triton_bins triton_constants triton_device triton_device_bins"
     " triton_device_products triton_device_sums triton_neuron triton_products triton_sums",
