@@ -134,6 +134,13 @@ def test_train_evaluate_and_compare_work_together(capsys, tmp_path, monkeypatch)
     assert "is not empty" in err
 
 
+def test_compare_refuses_one_seed_by_the_name_of_train(capsys, tmp_path):
+    status, _, err = run(capsys, "compare", "digits", "--seed", "3", "--out", str(tmp_path / "c"))
+    assert status == 2
+    assert err == "a2sg: error: compare takes --seeds: write --seeds 3, not --seed 3\n"
+    assert not (tmp_path / "c").exists()
+
+
 def test_a_missing_extra_is_one_line(capsys, monkeypatch):
     def missing(words):
         raise ModuleNotFoundError("No module named 'lightning'", name="lightning")

@@ -31,6 +31,8 @@ def compare_command(words: list[str]) -> int:
     )
     launch.add_options(parser)
     options, config = read_run(parser, words)
+    for name, word in options.overrides or ():
+        require(name != "seed", f"compare takes --seeds: write --seeds {word}, not --seed {word}")
 
     from a2sg.training.arms import parse_arm
     from a2sg.training.compare import compare
