@@ -123,6 +123,9 @@ def test_trees_that_cannot_work_are_told(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"holds no images of 'image_folder'.*train/CLASS"):
         create_data("image_folder", source=str(tmp_path / "empty"))
+    (tmp_path / "empty" / "images.tar.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"in that archive, name the file: .*empty.images\.tar\.gz$"):
+        create_data("image_folder", source=str(tmp_path / "empty"))
     with pytest.raises(InputError, match=r"needs data\.options\.source: a folder with train/CLASS"):
         create_data("image_folder")
     with pytest.raises(InputError, match=r"there is no .*nowhere\.tar\.gz: set data\.options\.source"):

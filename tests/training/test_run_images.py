@@ -132,8 +132,8 @@ def test_the_command_line_tells_of_a_hub_out_of_reach_in_one_line(tmp_path, monk
     monkeypatch.setattr(datasets, "load_dataset", fail)
     assert cli.main(["train", "cifar10-quick", "--out", str(tmp_path / "run")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("a2sg: error: there is no file or folder 'uoft-cs/cifar10'")
-    assert "cannot be fetched from the hub or its cache" in line
+    assert line.startswith("a2sg: error: cannot fetch 'uoft-cs/cifar10' from the Hugging Face hub")
+    assert "there is no file or folder of that name: set data.options.source" in line
     assert not (tmp_path / "run").exists()
     missing = str(tmp_path / "nowhere" / "x.tar.gz")
     command = ["train", "cifar10-quick", "--data.options.source", missing, "--out", str(tmp_path / "run")]

@@ -62,8 +62,8 @@ def open_hub(name: str, instead: str) -> Any:
         reason = trouble or error
         first_line = (str(reason).strip().splitlines() or [""])[0]
         raise InputError(
-            f"there is no file or folder {name!r}, and it cannot be fetched from the hub or its cache "
-            f"({type(reason).__name__}: {first_line}): {instead}"
+            f"cannot fetch {name!r} from the Hugging Face hub or its cache ({type(reason).__name__}: "
+            f"{first_line}), and there is no file or folder of that name: {instead}"
         ) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = offline

@@ -90,9 +90,11 @@ def _folder(path: Path, known: Published) -> Source:
     elif any(path.rglob("*.parquet")):
         read = partial(read_parquet, path, known.evaluated, known.classes)
     else:
+        archive = next((one for one in sorted(path.iterdir()) if one.name.endswith(ARCHIVES)), None)
+        hint = f". If the images are in that archive, name the file: {archive}" if archive else ""
         raise InputError(
             f"{path} holds no images of {known.name!r} in a layout that is known: {holds(path)}. "
-            f"data.options.source must be {known.layouts()}"
+            f"data.options.source must be {known.layouts()}{hint}"
         )
     return _checked(partial(fingerprint, idx or path), read, known, str(path))
 
