@@ -21,6 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q $(PIP_OPTIONS) -c constraints.txt torch
 	$(BIN)/python -m pip install -q $(PIP_OPTIONS) -c constraints.txt -e '.[dev]'
 	touch $@
+	@echo "Ready. '. $(BIN)/activate' puts the command a2sg on your path."
 
 demo: $(READY)  ## train a spiking network on real digits with A2SG, against a fixed boxcar
 	$(BIN)/a2sg compare digits --arms fixed,a2sg --seeds 0 --out runs/demo --overwrite
