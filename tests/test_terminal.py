@@ -114,6 +114,7 @@ def c_locale(folder, *words):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no C locale")
 def test_names_in_any_script_in_the_c_locale(tmp_path):
     """Where Python takes names of files to be ASCII; also that of the folder, and one inside a recipe."""

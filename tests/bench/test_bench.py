@@ -18,12 +18,20 @@ from bench_options import OPTIONS
 NAMES = ("lif", "search", "train", "memory")
 
 
+def uncompiled(patch):
+    """Compiling takes longer than all else here, and other tests look at what is compiled."""
+    for module in (search, train):
+        patch.setattr(module, "fastest", lambda _: "reference")
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     words = ["--quick", "--no-peers", "--backends", "reference", "--ways", "a2sg,a2sg observed"]
     words += ["--rounds", "3", "--batch", "4", "--memory-steps", "1,4", "--out", str(folder)]
-    assert command.bench_command(words) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        uncompiled(patch)
+        assert command.bench_command(words) == 0
     return folder
 
 
@@ -195,6 +203,7 @@ def test_the_environment_of_the_peers_takes_over(tmp_path, monkeypatch):
 
 def test_networks_train_in_mixed_precision_if_asked(monkeypatch):
     """What the loss is computed from says so."""
+    uncompiled(monkeypatch)
     seen = []
     loss = train._loss
     monkeypatch.setattr(
@@ -329,6 +338,7 @@ def test_the_best_window_lies_inside_the_range():
 
 def test_an_observed_step_sets_windows_and_an_ordinary_one_does_not(monkeypatch):
     made = []
+    uncompiled(monkeypatch)
     create = networks.NETWORKS["vgg16"].ours
 
     def keep(options, steps):

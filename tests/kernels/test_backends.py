@@ -294,6 +294,7 @@ def test_private_parts_of_torch_are_imported_in_one_file():
     assert users == {"inductor.py"}
 
 
+@pytest.mark.slow
 @compiles
 def test_a_later_process_finds_compiled_kernels_in_the_cache(tmp_path):
     """torch 2.6 and 2.7 failed here, from the second process on."""

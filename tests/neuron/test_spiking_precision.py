@@ -10,10 +10,9 @@ from torch.utils.checkpoint import checkpoint
 import a2sg
 from a2sg.kernels.compilers import missing
 
-BACKENDS = [
-    "reference",
-    pytest.param("compiled", marks=pytest.mark.skipif(bool(missing("cpu")), reason="no compiler")),
-]
+COMPILED = pytest.mark.skipif(bool(missing("cpu")), reason="no compiler")
+BACKENDS = ["reference", pytest.param("compiled", marks=COMPILED)]
+SELDOM = ["reference", pytest.param("compiled", marks=[COMPILED, pytest.mark.slow])]
 
 
 def network(backend):
@@ -40,7 +39,7 @@ def iteration(model, scale, dtype):
     return {name: p.grad / scale for name, p in model.named_parameters()}, found
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", SELDOM)
 def test_the_scale_of_the_loss_changes_neither_gradients_nor_windows_in_float16(backend):
     """Scaled by a power of two, every gradient is the same number unless half precision lost it."""
     model = network(backend)
@@ -74,7 +73,7 @@ def test_a_gradient_scaler_trains_in_float16(backend):
     assert all(row["kept"] == "" for row in windows.history)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", SELDOM)
 def test_a_checkpointed_network_has_the_same_gradients_and_windows(backend):
     results = []
     for again in (False, True):

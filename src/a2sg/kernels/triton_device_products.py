@@ -15,7 +15,7 @@ from a2sg.kernels.triton_device import _load
 from a2sg.kernels.triton_device_sums import _add_line, _scaled
 
 LEAST: tl.constexpr = tl.constexpr(27 << 23)
-"""The exponent bits of 2⁻¹⁰⁰."""
+"""The exponent bits of 2^-100."""
 
 MOST: tl.constexpr = tl.constexpr(253 << 23)
 """The exponent bits of 2¹²⁶, the largest power of two whose inverse is not denormal."""
