@@ -17,7 +17,7 @@ DEEP = {
     "dense6": ("6 dense layers", ""),
     "dense10": ("10 dense layers", ""),
     "conv18": ("18 convolutions", RATES.format("two")),
-    "ms19": ("19 layers with membrane shortcuts", RATES.format("two")),
+    "ms19": ("19 layers, membrane shortcuts", RATES.format("two")),
     "sgd20": ("20 dense layers, SGD", RATES.format("three")),
 }
 """What differs from the 20 dense layers trained with AdamW, and a note."""
