@@ -160,7 +160,8 @@ def page() -> str:
     for comparison in comparisons:
         sources.append(
             f"### {comparison.name}\n\n```sh\n{comparison.command}\n```\n\n{comparison.machine}; "
-            f"{comparison.dates}. Runs: `evidence/runs/{comparison.name}`.\n"
+            f"{comparison.dates}. Training took {comparison.minutes:.0f} min in all. "
+            f"Runs: `evidence/runs/{comparison.name}`.\n"
         )
     parts = [
         INTRODUCTION.read_text(encoding="utf-8"),

@@ -33,6 +33,7 @@ class Stored:
         command: repeats it.
         dates: when its runs ended.
         machine: on what.
+        minutes: how long all of its runs trained, one after the other.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Stored:
     command: str
     dates: str
     machine: str
+    minutes: float = 0.0
 
     @property
     def question(self) -> str:
@@ -82,6 +84,7 @@ def _read(folder: Path) -> Stored:
         (folder / "command.txt").read_text(encoding="utf-8").strip(),
         dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
         f"{', '.join(sorted({row['device'] for row in rows}))}, torch {rows[0]['torch']}",
+        sum(float(row["seconds"]) for row in rows) / 60,
     )
 
 
