@@ -1,6 +1,7 @@
 """Checkpoints that are written whole or not at all, and that say when they are damaged."""
 
 import errno
+import io
 import os
 import random
 import zipfile
@@ -206,3 +207,29 @@ def test_a_full_disk_loses_nothing(run, monkeypatch):
         (run / CHECKPOINT).with_name(name).unlink()
     with pytest.raises(InputError, match=full + "run has none yet"):
         write_checkpoint({**STATE, "epoch": 4}, run / CHECKPOINT)
+
+
+@pytest.mark.parametrize("write", [1, 2, 5])
+def test_ctrl_c_while_saving_is_no_error_of_the_disk(tmp_path, monkeypatch, write):
+    path = tmp_path / "run" / CHECKPOINT
+    write_checkpoint({"step": 1}, path)
+    save = torch.save
+
+    class Interrupted(io.RawIOBase):
+        """Ctrl-C arrives at one of its writes, as in the handler of a signal."""
+
+        def __init__(self, file):
+            self.file, self.left = file, write
+
+        def write(self, content):
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+            return self.file.write(content)
+
+    monkeypatch.setattr(torch, "save", lambda content, file: save(content, Interrupted(file)))
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint({"step": 2, "weights": torch.zeros(1000)}, path)
+    monkeypatch.undo()
+    assert read_checkpoint(path)["step"] == 1
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -57,8 +57,12 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
             _make_room(path.parent)
         os.replace(part, path)
         _sync(path.parent)
-    except (OSError, RuntimeError) as error:  # torch raises RuntimeError when the disk is full
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if not isinstance(error, (OSError, RuntimeError)):  # torch raises the latter when the disk is full
+            raise
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
         kept = "the one before is kept" if has_checkpoint(path.parent.parent) else "the run has none yet"
         raise InputError(
             f"cannot write the checkpoint {path} ({_reason(error)}): {kept}; mend that, then go on with "
@@ -155,6 +159,13 @@ def _look_through(path: Path) -> None:
             # `bytearray(10**12)`, which `weights_only` allows, would fill all memory.
             asks = part.filename.lower().endswith(".pkl") and b"bytearray" in archive.read(part)
             require(not asks, "it asks for a bytearray, which no run writes")
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: torch, closing its archive, then complains about the archive."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _reason(error: BaseException) -> str:
