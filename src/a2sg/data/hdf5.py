@@ -41,7 +41,7 @@ class RowReader:
         return self
 
     def __exit__(self, *reason: object) -> None:
-        self.apart.__exit__(*reason)
+        self.apart.close()
 
     def read(self, path: Path, names: Sequence[str], first: int = 0, last: int | None = None) -> list[Rows]:
         """Rows of each dataset `[N]` of numbers, of text (its bytes), or of rows of numbers.

@@ -97,7 +97,7 @@ def give_up(device: torch.device, error: FusionError, name: BackendName) -> Back
     Raises:
         InputError: if `compiled` or `triton` was requested.
     """
-    reason = f"compilation failed ({str(error).strip().splitlines()[0]})"
+    reason = f"compilation failed ({error.reason})"
     if name in ("compiled", "triton"):
         raise _unusable(name, reason) from error
     _broken[device.type] = reason

@@ -51,8 +51,7 @@ def kernel(seen: Observation, candidates: Tensor, table: Tensor) -> None:
             return module.fill(seen, candidates, table)
         except FusionError as error:
             _broken.add((module, device))
-            reason = str(error).strip().splitlines()[0]
-            log.warning("sums of candidate windows do without %s: %s", module.__name__, reason)
+            log.warning("sums of candidate windows do without %s: %s", module.__name__, error.reason)
     return blocked(seen, candidates, table)
 
 

@@ -29,6 +29,11 @@ _one_at_a_time = threading.Lock()
 class FusionError(Exception):
     """A function could not be compiled."""
 
+    @property
+    def reason(self) -> str:
+        """The first line of what the compiler said."""
+        return str(self).strip().splitlines()[0]
+
 
 def fuse(
     function: Callable[..., Sequence[Tensor]],

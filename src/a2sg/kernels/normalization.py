@@ -33,7 +33,7 @@ def batch_statistics(
         try:
             return triton_moments.statistics(x, running_mean, running_var, share)
         except FusionError as error:
-            _broken.append(str(error).strip().splitlines()[0])
+            _broken.append(error.reason)
             log.warning("batch statistics are torch's own: %s", *_broken)
     return torch.batch_norm_update_stats(x, running_mean, running_var, share)
 
