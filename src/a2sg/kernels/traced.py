@@ -30,8 +30,8 @@ def enlist(watcher: Watcher) -> str:
 def show(watcher: Watcher, window: Tensor, steps: Steps, grads: Gradients) -> Gradients:
     """Show all steps of a backward pass; returns its gradients, so that the graph keeps the operation."""
     given = [grad for grad in grads if grad is not None]
-    potential, upstream, carry, delta = steps[1:5]
-    shown = iter(_show(given, watcher.key, window, potential, upstream, carry, delta))
+    # Field by field: torch 2.6 does not trace a slice of a named tuple.
+    shown = iter(_show(given, watcher.key, window, steps.potential, steps.upstream, steps.carry, steps.delta))
     return Gradients(*(None if grad is None else next(shown) for grad in grads))  # type: ignore[arg-type]
 
 
