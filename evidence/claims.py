@@ -190,36 +190,30 @@ SECTIONS: dict[str, list[Claim]] = {
             SCORE,
             BEST,
         ),
-        Claim("Using the deviation in place of the variance helps", "a2sg:spread=std", "a2sg"),
-        Claim("With the deviation, adaptation helps over the same shape fixed", "a2sg:spread=std", "asy"),
+        Claim("Using the deviation in place of the variance helps", "a2sg:spatial=std", "a2sg"),
+        Claim("With the deviation, adaptation helps over the same shape fixed", "a2sg:spatial=std", "asy"),
         Claim(
-            "With the deviation, TGC is higher than with the same shape fixed", "a2sg:spread=std", "asy", TGC
-        ),
-        Claim("With the deviation, windows up to 2 help", "a2sg:high=2.0:spread=std", "a2sg:spread=std"),
-        Claim(
-            "With the deviation and windows up to 2, adaptation helps over the same shape fixed at 1",
-            "a2sg:high=2.0:spread=std",
-            "asy",
+            "With the deviation, TGC is higher than with the same shape fixed", "a2sg:spatial=std", "asy", TGC
         ),
         Claim("Searching h with the window helps (least SGV)", "a2sg:biases=3", "a2sg"),
         Claim(
             "Searching h with the window helps (least deviation)",
-            "a2sg:biases=3:spread=std",
-            "a2sg:spread=std",
+            "a2sg:biases=3:spatial=std",
+            "a2sg:spatial=std",
         ),
         Claim(
             "Searching h with the window helps over the best fixed h (1)",
-            "a2sg:biases=3:spread=std",
+            "a2sg:biases=3:spatial=std",
             "asy:bias=1.0",
         ),
         Claim(
             "Searching h with the window helps over the asymmetric shape fixed at 1",
-            "a2sg:biases=3:spread=std",
+            "a2sg:biases=3:spatial=std",
             "asy",
         ),
         Claim(
             "With h searched, TGC is higher than with the same shape fixed",
-            "a2sg:biases=3:spread=std",
+            "a2sg:biases=3:spatial=std",
             "asy",
             TGC,
         ),
@@ -255,12 +249,12 @@ SECTIONS: dict[str, list[Claim]] = {
             ),
             (
                 "S-ASG with the deviation helps over the straight-through estimator",
-                BOX.format("", ":spread=std"),
+                BOX.format("", ":spatial=std"),
                 "fixed",
             ),
             (
                 "S-ASG with the deviation is better than with SGV",
-                BOX.format("", ":spread=std"),
+                BOX.format("", ":spatial=std"),
                 BOX.format("high=0.5:", ""),
             ),
             (
@@ -275,7 +269,7 @@ SECTIONS: dict[str, list[Claim]] = {
             ),
             ("A2SG is better than the straight-through estimator", "a2sg", "fixed"),
             ("Adaptation helps over the same shape fixed (integer neurons)", "a2sg", "asy"),
-            ("A2SG with the deviation is better than with SGV", "a2sg:spread=std", "a2sg"),
+            ("A2SG with the deviation is better than with SGV", "a2sg:spatial=std", "a2sg"),
         )
     ],
     **{

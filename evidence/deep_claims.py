@@ -6,7 +6,7 @@ from claims import SCORE, Claim
 
 WIDE = "asy:bias=0.8:window=4.0"
 SEARCHED = "a2sg:bias=0.8:high=6.0:spatial=std"
-ONCE = "a2sg:bias=0.8:every=100000:high=6.0:spatial=std:start=0"
+ONCE = "calibrated"
 LAST = "a2sg:adapt=spatial:bias=0.8:high=6.0:spatial=std:window=2.0"
 DRAWN = "a2sg:bias=0.8:high=6.0:search=random"
 EVEN = "a2sg:high=6.0:spatial=gain:temporal=gain"

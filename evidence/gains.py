@@ -24,7 +24,7 @@ GROUP = 8
 VARIANTS: dict[str, dict[str, Any]] = {
     "as in the paper": {},
     f"{GROUP} batches": {"group": GROUP},
-    "std for variance": {"spread": "std"},
+    "std for variance": {"spatial": "std"},
     "full gradient": {"gradient": "full"},
     "windows up to 2": {"high": 2.0},
     "S-ASG alone": {"temporal": False},

@@ -35,7 +35,7 @@ from a2sg.training.arms import parse_arm
 from a2sg.training.recipe import load_recipe, read_config, read_yaml
 
 STORE = Path(__file__).parent / "runs"
-KEPT = ("table.md", "comparison.png", "accuracy.png", "miou.png")
+TABLE = "table.md"
 SAME = ("accuracy", "miou", "loss", "spikes_per_sample")
 """What runs of one arm and seed have to agree in."""
 LOCAL = ("source",)
@@ -202,12 +202,11 @@ def store(folder: Path, name: str, add: bool = False) -> Path:
     write_text(out / "command.txt", "\n".join(commands) + "\n")
     write_text(out / "runs.csv", csv_text(rows))
     write_text(out / "variation.csv", csv_text(variation))
-    if add:  # the config, the pictures and the table are of the arms stored first
+    if add:  # the config and the table are of the arms stored first
         return out
     write_text(out / "config.yaml", plain.write(config))
-    for picture in KEPT:
-        if (folder / picture).is_file():
-            shutil.copy(folder / picture, out / picture)
+    if (folder / TABLE).is_file():
+        shutil.copy(folder / TABLE, out / TABLE)
     return out
 
 
