@@ -64,8 +64,8 @@ test-packaging:  ## wheel and source archive, each where torch and numpy alone a
 test-lowest:  ## the everyday tests with the lowest admitted versions (Python 3.11)
 	tests/packaging/lowest
 
-release-check: $(READY)  ## what must hold before a version is tagged (docs/release.md), about an hour
-	PYTHONPATH=tests/support $(BIN)/python tests/packaging/release.py
+release-check: $(READY)  ## what must hold before a version is tagged (docs/release.md), more than an hour
+	$(BIN)/python tests/packaging/release.py
 
 # A copy of the tree is changed, one place at a time. SHARE of all places, drawn by SEED; ONLY in paths with this word.
 SHARE ?= 0.1

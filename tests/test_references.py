@@ -4,6 +4,7 @@ import ast
 import importlib
 import io
 import re
+import sys
 import tokenize
 from contextlib import redirect_stdout
 from functools import cache
@@ -187,3 +188,27 @@ def test_what_is_others_is_left_alone(rule):
         "https://pytorch.org/docs/stable/x.html, `pip install --no-deps x`, `a2sg train mine.yaml --seed 1`, "
     )
     assert not list(rule(text + "tests/test_*.py, docs/NAME{.md,.html}, `a2sg bench --only lif,train`"))
+
+
+SCRIPT = re.compile(
+    r"(?:PYTHONPATH=(?P<path>\S+) )?(?:[\w./$()]+/)?(?<!\w)python (?P<script>(?:[a-z]+/)+\w+\.py)"
+)
+"""As one types it."""
+
+
+def test_scripts_that_are_named_find_our_files_that_they_import():
+    """Beside them, or where the line itself says."""
+    ours = {
+        path.name for folder in ("tests", "evidence", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+    }
+    named = {found.group("script", "path") for text in TEXTS.values() for found in SCRIPT.finditer(text)}
+    assert len(named) > 20
+    for script, path in sorted(named, key=str):
+        places = [(ROOT / script).parent, *(ROOT / place for place in (path or "").split(":"))]
+        for node in ast.walk(ast.parse((ROOT / script).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for file in {f"{name}.py" for name in names if name not in sys.stdlib_module_names} & ours:
+                assert any((place / file).exists() for place in places), f"{script}: {file}"

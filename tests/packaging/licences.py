@@ -13,11 +13,11 @@ import re
 import sys
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from places import ROOT
-
+ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "licences.md"
 EXTRAS = ("", "train", "export", "events")
 """In the order of the page; a package stands with the first that needs it."""
