@@ -10,6 +10,9 @@ ONCE = "calibrated"
 LAST = "a2sg:adapt=spatial:bias=0.8:high=6.0:spatial=std:window=2.0"
 DRAWN = "a2sg:bias=0.8:high=6.0:search=random"
 EVEN = "a2sg:high=6.0:spatial=gain:temporal=gain"
+FAR = "a2sg:high=6.0:spatial=std"
+GAIN = "a2sg:spatial=gain:temporal=gain"
+GAIN_BOX = "s-asg:shape=boxcar:spatial=gain:window=0.5"
 
 RATES = "Each arm has the best of {} learning rates, chosen on another seed."
 
@@ -17,6 +20,7 @@ DEEP = {
     "dense6": ("6 dense layers", ""),
     "dense10": ("10 dense layers", ""),
     "conv18": ("18 convolutions", RATES.format("two")),
+    "conv34": ("34 convolutions", RATES.format("two")),
     "ms19": ("19 layers, membrane shortcuts", RATES.format("two")),
     "sgd20": ("20 dense layers, SGD", RATES.format("three")),
 }
@@ -62,13 +66,62 @@ SECTIONS: dict[str, list[Claim]] = {
             ("Windows searched for an even gain help over a window of 1, h 0.5", EVEN, "asy"),
             (
                 "The deviation is a better objective than an even gain, h 0.5",
-                "a2sg:high=6.0:spatial=std",
+                FAR,
                 EVEN,
             ),
             ("Searching by the deviation throughout helps over a fixed window of 4", SEARCHED, WIDE),
             ("Searching throughout training helps over searching once", SEARCHED, ONCE),
             ("Windows searched once are better than windows drawn at random", ONCE, DRAWN),
         )
+    ],
+    "What could be the default": [
+        *(
+            Claim(f"{text} (2 to 5 layers)", arm, baseline, SCORE, "", "default")
+            for text, arm, baseline in (
+                ("Windows up to 6 by the deviation are better than the paper's setting", FAR, "a2sg"),
+                ("They are better than the same shape fixed", FAR, "asy"),
+                ("Searching once, with h 0.8, is better than the paper's setting", ONCE, "a2sg"),
+                ("Searching once, with h 0.8, is better than a window of 1 and h 0.5", ONCE, "asy"),
+                ("A window of 4 and h 0.8 are better than a window of 1 and h 0.5", WIDE, "asy"),
+            )
+        ),
+        Claim(
+            "Windows up to 6 by the deviation are better than the paper's setting (20 dense layers)",
+            FAR,
+            "a2sg",
+            SCORE,
+            "",
+            "far20",
+        ),
+    ],
+    "Gain as the objective, where SGV fails": [
+        *(
+            Claim(f"{text} (integer neurons)", arm, baseline, SCORE, "", "gain4")
+            for text, arm, baseline in (
+                ("An even gain is a better objective than SGV", "a2sg:spatial=gain", "a2sg"),
+                (
+                    "An even gain is a better objective than the deviation",
+                    "a2sg:spatial=gain",
+                    "a2sg:spatial=std",
+                ),
+                (
+                    "Windows searched for an even gain help over the same shape fixed",
+                    "a2sg:spatial=gain",
+                    "asy",
+                ),
+                ("S-ASG with an even gain helps over the straight-through estimator", GAIN_BOX, "fixed"),
+                ("Searching once, with h 0.8, helps over a window of 1 and h 0.5", ONCE, "asy"),
+            )
+        ),
+        *(
+            Claim(f"{text} (Spikformer)", arm, baseline, SCORE, "", "former")
+            for text, arm, baseline in (
+                ("An even gain is a better objective than SGV and TGC", GAIN, "a2sg"),
+                ("Windows searched for an even gain help over the same shape fixed", GAIN, "asy"),
+                ("A2SG helps over the same shape fixed", "a2sg", "asy"),
+                ("Searching once, with h 0.8, helps over a window of 1 and h 0.5", ONCE, "asy"),
+            )
+        ),
     ],
     "Deep networks (20 dense layers, three times the learning rate)": [
         Claim(f"{text} (faster)", arm, baseline, SCORE, "", "fast20")

@@ -9,7 +9,7 @@ from torch import nn
 import a2sg
 from a2sg.study.inspect import verdict
 from a2sg.study.inspect.verdict import Verdict, advice, answer, judge
-from a2sg.study.measure.gain import Gains, Remedy
+from a2sg.study.measure.gain import Gains, Remedy, course_of
 from networks import Net, Plan, batch
 
 WINDOWS = [0.5, 1.0, 1.5, 2.0]
@@ -107,6 +107,7 @@ def test_gradients_that_vanish_or_explode(healthy):
     assert "to 0.09 times that of next" in text(replace(healthy, gain=0.09), "vanishes")
     assert rules(replace(healthy, gain=10.0)) == ["fine"]
     assert "to 11 times that of next" in text(replace(healthy, gain=11.0), "explodes")
+    assert rules(replace(healthy, gain=11.0)) == ["explodes", "fine"], "no problem with AdamW"
     assert rules(replace(healthy, gain=None)) == ["fine"]
 
 
@@ -207,43 +208,49 @@ STARVED = Verdict("problem", "nothing arrives", "no gradient comes from b")
 DEAD = Verdict("problem", "dead", "silent: raise the input")
 
 
-def gains(course, depth=1.0):
+def gains(course, depth):
     return Gains([], depth, course, [Remedy("boxcar", 0.5, 1.1)])
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "course", "said"),
+    ("verdicts", "depth", "said"),
     [
         (
             {"a": [FINE], "b": [OTHER, FINE]},
-            "even",
+            1.0,
             "Yes: every spiking layer gets a gradient, and gradients stay",
         ),
         ({"a": [SCARCE, FINE]}, None, "Yes: every spiking layer gets a gradient. Nothing needs to change."),
         (
             {"a": [FINE], "b": [DEAD, OTHER]},
-            "even",
+            1.0,
             "No: 1 of 2 layers has a problem. Begin with b: silent: raise",
         ),
         (
             {"a": [FINE]},
-            "explodes",
-            "No: gradients explode over depth: more even would be boxcar with window 0.5",
+            1e9,
+            "Yes: every spiking layer gets a gradient; their norm grows to 1e+09 times over depth: AdamW",
         ),
         (
+            {"a": [FINE]},
+            2e9,
+            "No: gradients explode over depth, to 2e+09 times their norm: build shortcuts",
+        ),
+        ({"a": [FINE]}, 0.02, "No: gradients starve over depth, to 0.02 of their norm: widen the windows"),
+        (
             {"a": [STARVED], "b": [DEAD]},
-            "even",
-            "No: 2 of 2 layers have a problem. Begin with b: silent: raise",
+            99.0,
+            "No: 2 of 2 layers have a problem. Begin with b: silent: raise the input.",
         ),
         (
             {"a": [DEAD]},
-            "starves",
-            "No: 1 of 1 layers has a problem. Begin with a: silent: raise the input. Gradi",
+            0.02,
+            "No: 1 of 1 layers has a problem. Begin with a: silent: raise the input. Also, gradients starve",
         ),
     ],
 )
-def test_the_answer_names_what_to_change_first(verdicts, course, said):
-    assert answer(verdicts, gains(course, 1.0 if course in ("even", None) else 99.0)).startswith(said)
+def test_the_answer_names_what_to_change_first(verdicts, depth, said):
+    assert answer(verdicts, gains(course_of(depth), depth)).startswith(said)
 
 
 def test_advice_is_a_reason_to_change_something():

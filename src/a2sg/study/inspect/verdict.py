@@ -23,6 +23,8 @@ ALL = 0.95
 """A window that holds more than this passes nearly everything."""
 SHRINKS, GROWS = 0.1, 10.0
 """Norms of the gradient, as a multiple of the next layer's, beyond which they vanish or explode."""
+HARMLESS = 1e9
+"""Up to this factor, gradients that grow over depth are no problem: see docs/gain.md, "Does it pay?"."""
 LESS_SGV, MORE_TGC = 0.1, 0.05
 """Least improvement, of SGV and in TGC, for which another window is reported."""
 
@@ -78,21 +80,33 @@ def answer(verdicts: Mapping[str, Sequence[Verdict]], gains: Gains) -> str:
         for name, all_of in verdicts.items()
         if (advised := _foremost(all_of)).level == "problem"
     }
-    uneven = gains.course not in ("even", None)
-    if not ill and not uneven:
-        even = f", and {COURSES['even']}" if gains.course else ""
-        return f"Yes: every spiking layer gets a gradient{even}. Nothing needs to change."
-    said = []
-    if ill:
-        name, first = min(ill.items(), key=lambda one: one[1].rule in EFFECTS)
-        have = "has" if len(ill) == 1 else "have"
-        said.append(
-            f"{len(ill)} of {len(verdicts)} layers {have} a problem. Begin with {name}: {first.text}."
-        )
-    if uneven and gains.course:
-        course = COURSES[gains.course]
-        said.append(f"{course.capitalize() if ill else course}: {gains.remedy}.")
-    return f"No: {' '.join(said)}"
+    course = _over_depth(gains)
+    if not ill:
+        if course.level == "problem":
+            return f"No: {course.text}."
+        return f"Yes: every spiking layer gets a gradient{course.text}."
+    name, first = min(ill.items(), key=lambda one: one[1].rule in EFFECTS)
+    have = "has" if len(ill) == 1 else "have"
+    said = f"No: {len(ill)} of {len(verdicts)} layers {have} a problem. Begin with {name}: {first.text}."
+    return f"{said} Also, {course.text}." if course.level == "problem" else said
+
+
+def _over_depth(gains: Gains) -> Verdict:
+    """What follows from how gradients change over depth."""
+    depth = gains.depth
+    if depth is None or gains.course is None:
+        return Verdict("fine", "no depth", ". Nothing needs to change")
+    said = COURSES[gains.course]
+    if gains.course == "even":
+        return Verdict("fine", "even", f", and {said}. Nothing needs to change")
+    if gains.course == "starves":
+        cure = "widen the windows, or search them once before training, as the arm calibrated does"
+        return Verdict("problem", "starves", f"{said}, to {depth:.2g} of their norm: {cure}")
+    if depth > HARMLESS:
+        cure = "build shortcuts around the neurons (as ms_resnet does); with many steps, use the soft reset"
+        return Verdict("problem", "explodes", f"{said}, to {depth:.2g} times their norm: {cure}")
+    text = f"; their norm grows to {depth:.3g} times over depth: AdamW makes up for that, SGD does not"
+    return Verdict("note", "grows", text)
 
 
 def advice(verdicts: Sequence[Verdict]) -> tuple[Level, str]:
@@ -132,7 +146,8 @@ def _gradient(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Rule]
         text = f"fewer than {_percent(SCARCE)} of neurons get a gradient at step {', '.join(scarce)}"
         yield "note", "scarce step", text
     if inside > ALL:
-        text = f"{held} of potentials are inside the window: a narrower one would be more selective"
+        right = "right for a deep network without shortcuts, elsewhere a narrower one is worth a try"
+        text = f"{held} of potentials are inside the window: {right}"
         yield "note", "window holds all", text
 
 
@@ -163,7 +178,7 @@ def _flow(layer: LayerDiagnosis) -> Iterator[Rule]:
     if gain is not None and 0 < gain < SHRINKS:
         yield "problem", "vanishes", f"the gradient shrinks to {gain:.2g} {that}: it vanishes"
     if gain is not None and gain > GROWS:
-        yield "problem", "explodes", f"the gradient grows to {gain:.3g} {that}: it explodes"
+        yield "note", "explodes", f"the gradient grows to {gain:.3g} {that}: it explodes"
 
 
 def _scores(layer: LayerDiagnosis, windows: Sequence[float]) -> Iterator[Rule]:

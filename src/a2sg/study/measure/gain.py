@@ -117,7 +117,7 @@ class Gains:
 
     @property
     def sentence(self) -> str:
-        """What `course` says, in words, and what would help."""
+        """What `course` says, in words, and which windows would be more even."""
         if len(self.layers) < 2:
             return "there is one spiking layer, so no gain over depth"
         first, last = self.layers[0].name, self.layers[-1].name
@@ -129,7 +129,7 @@ class Gains:
 
     @property
     def remedy(self) -> str:
-        """What would make gradients more even, in words; "" where nothing needs to."""
+        """What would make gradients more even, in words; "" where they are. It need not train better."""
         if self.depth is None or self.course == "even":
             return ""
         better = [one for one in self.remedies if abs(math.log(one.depth)) < abs(math.log(self.depth))]
@@ -138,7 +138,7 @@ class Gains:
         said = " or ".join(
             f"{_shape(one)} with window {one.window:.2g} ({one.depth:.2g})" for one in better[:2]
         )
-        return f"more even would be {said}, or windows searched with spatial='gain'"
+        return f"more even would be {said}"
 
 
 def layer_gains(
@@ -192,10 +192,14 @@ def gains(probed: Probed, look: Look, names: Sequence[str]) -> Gains:
         for (name, layer), after in zip(layers, [*(one for _, one in layers[1:]), None], strict=True)
     ]
     depth = found[0].whole.depth if len(found) > 1 else None
-    course: Course | None = None
-    if depth is not None:
-        course = "explodes" if depth > EVEN else "starves" if depth < 1 / EVEN else "even"
-    return Gains(found, depth, course, _remedies([layer for _, layer in layers], look, names))
+    return Gains(found, depth, course_of(depth), _remedies([layer for _, layer in layers], look, names))
+
+
+def course_of(depth: float | None) -> Course | None:
+    """What a change of the norm over depth is called."""
+    if depth is None:
+        return None
+    return "explodes" if depth > EVEN else "starves" if depth < 1 / EVEN else "even"
 
 
 def _whole(layer: LayerProbe) -> StepSums:
