@@ -30,7 +30,7 @@ NETWORKS = {
     "18 convolutions, T = 8": ("digits-conv18t8",),
     "18 convolutions, T = 16": ("digits-conv18t16",),
     "34 convolutions": (),
-    "18 convolutions,\nFashion-MNIST": (),
+    "18 convolutions,\nFashion-MNIST": ("fashion-conv18",),
     "19 layers,\nmembrane shortcuts": ("digits-ms19",),
 }
 """Label to the comparisons, one for each learning rate if arms were trained with both."""
