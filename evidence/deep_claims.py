@@ -74,6 +74,26 @@ SECTIONS: dict[str, list[Claim]] = {
             ("Windows searched once are better than windows drawn at random", ONCE, DRAWN),
         )
     ],
+    "Deep networks (20 dense layers, three times the learning rate)": [
+        Claim(f"{text} (faster)", arm, baseline, SCORE, "", "fast20")
+        for text, arm, baseline in (
+            ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
+            ("Searching windows once, before training, helps over a fixed window of 4", ONCE, WIDE),
+        )
+    ],
+    **{
+        f"Deep networks ({text})": [
+            Claim(f"{claim} ({text})", arm, baseline, SCORE, note, question)
+            for claim, arm, baseline in (
+                ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
+                ("A2SG helps over the same shape fixed", "a2sg", "asy"),
+                ("Searching windows once, before training, helps over a fixed window of 4", ONCE, WIDE),
+                ("Windows searched once, with h 0.8, help over a window of 1 and h 0.5", ONCE, "asy"),
+            )
+            if not (question in LONG and arm == "a2sg")
+        ]
+        for question, (text, note) in (DEEP | LONG).items()
+    },
     "What could be the default": [
         *(
             Claim(f"{text} (2 to 5 layers)", arm, baseline, SCORE, "", "default")
@@ -123,24 +143,4 @@ SECTIONS: dict[str, list[Claim]] = {
             )
         ),
     ],
-    "Deep networks (20 dense layers, three times the learning rate)": [
-        Claim(f"{text} (faster)", arm, baseline, SCORE, "", "fast20")
-        for text, arm, baseline in (
-            ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
-            ("Searching windows once, before training, helps over a fixed window of 4", ONCE, WIDE),
-        )
-    ],
-    **{
-        f"Deep networks ({text})": [
-            Claim(f"{claim} ({text})", arm, baseline, SCORE, note, question)
-            for claim, arm, baseline in (
-                ("A window of 4 and h 0.8 help over a window of 1 and h 0.5", WIDE, "asy"),
-                ("A2SG helps over the same shape fixed", "a2sg", "asy"),
-                ("Searching windows once, before training, helps over a fixed window of 4", ONCE, WIDE),
-                ("Windows searched once, with h 0.8, help over a window of 1 and h 0.5", ONCE, "asy"),
-            )
-            if not (question in LONG and arm == "a2sg")
-        ]
-        for question, (text, note) in (DEEP | LONG).items()
-    },
 }
