@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from a2sg.adopt import intercept
 from a2sg.adopt.ramp import Ramp
 from a2sg.kernels.drive import POTENTIAL
 from a2sg.kernels.gate import Gate
@@ -32,7 +33,12 @@ def fire(
         look: called with the step in the backward pass; None on unobserved iterations.
         spikes: makes the spikes, of the shape of `potential`.
     """
-    return _Spike.apply(potential, window, gate, look, spikes)
+    node = intercept.node()
+    if node is None:
+        return _Spike.apply(potential, window, gate, look, spikes)
+    made = _Spike.forward(node, potential, window, gate, look, spikes)
+    node._forward_cls = _Instead
+    return made
 
 
 class _Spike(torch.autograd.Function):
@@ -70,3 +76,12 @@ class _Spike(torch.autograd.Function):
         else:
             delta = ctx.ramp.delta(wide, upstream)
         return delta.to(potential.dtype), None, None, None, None
+
+
+class _Instead(_Spike):
+    """Differentiates another function of a potential, whose context then is `_Spike`'s."""
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        delta = _Spike.backward(ctx, upstream)[0]
+        return delta, *(None for _ in ctx.needs_input_grad[1:])

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.autograd import Function
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
-from a2sg.adopt.intercept import intercepting
+from a2sg.adopt.intercept import intercepting, when_reached
 from a2sg.errors import require, told
 from a2sg.modes import as_it_was
 
@@ -99,10 +100,8 @@ def watch(model: nn.Module, example: Example) -> list[Call]:
                 whole=bool((spikes.detach() == spikes.detach().round()).all()),
                 versions=(args[0]._version, spikes._version),
             )
-            if spikes.requires_grad:
-                # A hook that held the call would hold the graph, which holds the hook: a reference cycle.
-                number = len(calls)
-                spikes.register_hook(lambda _: reached.add(number))
+            # A hook that held the call would hold the graph, which holds the hook: a reference cycle.
+            when_reached(spikes, partial(reached.add, len(calls)))
             calls.append(call)
         return spikes
 
