@@ -20,7 +20,7 @@ DEEP = {
     "dense6": ("6 dense layers", ""),
     "dense10": ("10 dense layers", ""),
     "conv18": ("18 convolutions", RATES.format("two")),
-    "conv34": ("34 convolutions", RATES.format("two")),
+    "conv34": ("34 convolutions", "All arms have a learning rate of 0.012."),
     "ms19": ("19 layers, membrane shortcuts", RATES.format("two")),
     "sgd20": ("20 dense layers, SGD", RATES.format("three")),
 }

@@ -29,7 +29,7 @@ NETWORKS = {
     "18 convolutions": ("digits-conv18",),
     "18 convolutions, T = 8": ("digits-conv18t8",),
     "18 convolutions, T = 16": ("digits-conv18t16",),
-    "34 convolutions": (),
+    "34 convolutions": ("digits-conv34",),
     "18 convolutions,\nFashion-MNIST": ("fashion-conv18",),
     "19 layers,\nmembrane shortcuts": ("digits-ms19",),
 }
