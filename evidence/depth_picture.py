@@ -23,6 +23,7 @@ ARMS = {
     "a2sg": "a2sg: the paper's setting",
 }
 NETWORKS = {
+    "5 layers, CIFAR-10": ("cifar10-default",),
     "6 dense layers": ("digits-dense6",),
     "10 dense layers": ("digits-dense10",),
     "20 dense layers": ("digits-dense20", "digits-fast20"),
@@ -44,7 +45,7 @@ def best(comparisons: list[Values], arm: str) -> list[float]:
 
 def main() -> None:
     by_name = {comparison.name: comparison.values for comparison in stored()}
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(9, 6.4), layout="constrained")
     axes = figure.subplots()
     for row, names in enumerate(NETWORKS.values()):
         comparisons = [by_name[name] for name in names]
@@ -54,7 +55,13 @@ def main() -> None:
                 continue
             y = row + 0.16 * (at - 1.5)
             axes.plot([min(scores), max(scores)], [y, y], color=COLOURS[at], linewidth=2, alpha=0.5)
-            axes.plot(mean(scores), y, "o", color=COLOURS[at], label=ARMS[arm] if row == 0 else None)
+            axes.plot(
+                mean(scores),
+                y,
+                "o",
+                color=COLOURS[at],
+                label=ARMS[arm] if names == ("digits-ms19",) else None,
+            )
     axes.set_yticks(range(len(NETWORKS)), list(NETWORKS))
     axes.set_ylim(len(NETWORKS) - 0.5, -0.5)
     axes.set_xlim(0, 100)
