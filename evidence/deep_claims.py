@@ -58,6 +58,9 @@ SECTIONS: dict[str, list[Claim]] = {
         Claim(f"{text} (18 convolutions)", arm, baseline, SCORE, RATES.format("two"), "conv18")
         for text, arm, baseline in (
             ("A window of 4 helps over one of 1, h 0.8", WIDE, "asy:bias=0.8"),
+            ("A window of 4 helps over one of 2, h 0.8", WIDE, "asy:bias=0.8:window=2.0"),
+            ("A window of 6 helps over one of 4, h 0.8", "asy:bias=0.8:window=6.0", WIDE),
+            ("Windows searched once help over a fixed window of 2", ONCE, "asy:bias=0.8:window=2.0"),
             ("h 0.8 helps over h 0.5, window 4", WIDE, "asy:window=4.0"),
             ("Of a window of 4, h 0.8 is better than the boxcar", WIDE, "fixed:window=4.0"),
             ("A gain of 1 helps the boxcar, window 4", "fixed:scale=0.366:window=4.0", "fixed:window=4.0"),

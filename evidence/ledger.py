@@ -23,7 +23,6 @@ FIRST = (
     "A2SG needs less energy",
     "A2SG helps over the same shape fixed (18 convolutions)",
     "Windows searched once, with h 0.8, help over a window of 1 and h 0.5 (18 convolutions)",
-    "Searching windows once, before training, helps over a fixed window of 4 (18 convolutions)",
     "Windows searched once, with h 0.8, help over a window of 1 and h 0.5 (19 layers, membrane shortcuts)",
 )
 """Claims that most readers come for: the page begins with them."""
