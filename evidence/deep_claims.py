@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claims import SCORE, Claim
+from claims import BALL, COMMON, ENERGY, LAMBDA, SCORE, SHARPNESS, Claim
 
 WIDE = "asy:bias=0.8:window=4.0"
 SEARCHED = "a2sg:bias=0.8:high=6.0:spatial=std"
@@ -75,6 +75,21 @@ SECTIONS: dict[str, list[Claim]] = {
             ("Searching by the deviation throughout helps over a fixed window of 4", SEARCHED, WIDE),
             ("Searching throughout training helps over searching once", SEARCHED, ONCE),
             ("Windows searched once are better than windows drawn at random", ONCE, DRAWN),
+        )
+    ],
+    "Deep networks (18 convolutions): energy and flatness": [
+        Claim(f"{text} (18 convolutions)", arm, baseline, metric, note, "conv18")
+        for text, arm, baseline, metric, note in (
+            ("Windows searched once need less energy than a window of 1 and h 0.5", ONCE, "asy", ENERGY, ""),
+            (
+                "Windows searched once end in a flatter minimum than a window of 1 and h 0.5",
+                ONCE,
+                "asy",
+                LAMBDA,
+                COMMON,
+            ),
+            ("The same, judged by the loss in a ball around the weights", ONCE, "asy", SHARPNESS, BALL),
+            ("A2SG ends in a flatter minimum than the same shape fixed", "a2sg", "asy", LAMBDA, COMMON),
         )
     ],
     "Deep networks (20 dense layers, three times the learning rate)": [
