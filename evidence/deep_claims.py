@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claims import BALL, COMMON, ENERGY, LAMBDA, SCORE, SHARPNESS, Claim
+from claims import BALL, BOX, COMMON, ENERGY, LAMBDA, SCORE, SHARPNESS, Claim
 
 WIDE = "asy:bias=0.8:window=4.0"
 SEARCHED = "a2sg:bias=0.8:high=6.0:spatial=std"
@@ -12,7 +12,7 @@ DRAWN = "a2sg:bias=0.8:high=6.0:search=random"
 EVEN = "a2sg:high=6.0:spatial=gain:temporal=gain"
 FAR = "a2sg:high=6.0:spatial=std"
 GAIN = "a2sg:spatial=gain:temporal=gain"
-GAIN_BOX = "s-asg:shape=boxcar:spatial=gain:window=0.5"
+GAIN_BOX = BOX.format("", ":spatial=gain")
 
 RATES = "Each arm has the best of {} learning rates, chosen on another seed."
 

@@ -61,7 +61,7 @@ def main() -> None:
                 y,
                 "o",
                 color=COLOURS[at],
-                label=ARMS[arm] if names == ("digits-ms19",) else None,
+                label=ARMS[arm] if row == len(NETWORKS) - 1 else None,
             )
     axes.set_yticks(range(len(NETWORKS)), list(NETWORKS))
     axes.set_ylim(len(NETWORKS) - 0.5, -0.5)

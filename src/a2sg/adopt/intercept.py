@@ -43,10 +43,7 @@ def intercepting(handler: Handler) -> Iterator[None]:
     with _lock:
         _listening += 1
         if _listening == 1:
-            if NATIVE:
-                FunctionMeta.__getattribute__ = _look_up  # type: ignore[method-assign,assignment]
-            else:
-                _SingleLevelFunction.apply = classmethod(_apply)  # type: ignore[attr-defined]
+            setattr(*HOOK)
     handlers.append(handler)
     try:
         yield
@@ -55,10 +52,7 @@ def intercepting(handler: Handler) -> Iterator[None]:
         with _lock:
             _listening -= 1
             if _listening == 0:
-                if NATIVE:
-                    del FunctionMeta.__getattribute__
-                else:
-                    del _SingleLevelFunction.apply  # type: ignore[attr-defined]
+                delattr(*HOOK[:2])
 
 
 def node() -> Any:
@@ -94,7 +88,9 @@ def _look_up(function: type[Function], name: str) -> Any:
     apart = type.__getattribute__(function, "setup_context") is not UNSET
     if name == "forward":
         enabled = _here.__dict__.get("enabled", False)
-        return partial(_forward_apart if apart else _forward, function, found, enabled)
+        return (
+            partial(_forward_apart, found, enabled) if apart else partial(_forward, function, found, enabled)
+        )
     return partial(_set_up, function, found) if apart else found
 
 
@@ -107,15 +103,12 @@ def _forward(
     return result
 
 
-def _forward_apart(
-    _: type[Function], forward: Callable[..., Any], enabled: bool, *args: Any, **named: Any
-) -> Any:
+def _forward_apart(forward: Callable[..., Any], enabled: bool, *args: Any, **named: Any) -> Any:
     try:
         return forward(*args, **named)
     finally:
-        _here.enabled = (
-            enabled  # for `_set_up`, which follows: other functions may have been called in between
-        )
+        # For `_set_up`, which follows: other functions may have been called in between.
+        _here.enabled = enabled
 
 
 def _set_up(function: type[Function], set_up: Callable[..., Any], ctx: Any, inputs: Any, output: Any) -> None:
@@ -133,6 +126,14 @@ def _show(function: type[Function], ctx: Any, args: tuple[Any, ...], result: Any
             _here.handlers[-1](function, args, lambda *_: result)
     finally:
         _here.node = outer
+
+
+HOOK: tuple[type, str, Any] = (
+    (FunctionMeta, "__getattribute__", _look_up)
+    if NATIVE
+    else (_SingleLevelFunction, "apply", classmethod(_apply))
+)
+"""What a class of torch has while there is a handler: the class, the name and the value."""
 
 
 def name_of(function: type[Function]) -> str:

@@ -80,33 +80,30 @@ def answer(verdicts: Mapping[str, Sequence[Verdict]], gains: Gains) -> str:
         for name, all_of in verdicts.items()
         if (advised := _foremost(all_of)).level == "problem"
     }
-    course = _over_depth(gains)
+    uneven, course = _over_depth(gains)
     if not ill:
-        if course.level == "problem":
-            return f"No: {course.text}."
-        return f"Yes: every spiking layer gets a gradient{course.text}."
+        return f"No: {course}." if uneven else f"Yes: every spiking layer gets a gradient{course}."
     name, first = min(ill.items(), key=lambda one: one[1].rule in EFFECTS)
     have = "has" if len(ill) == 1 else "have"
     said = f"No: {len(ill)} of {len(verdicts)} layers {have} a problem. Begin with {name}: {first.text}."
-    return f"{said} Also, {course.text}." if course.level == "problem" else said
+    return f"{said} Also, {course}." if uneven else said
 
 
-def _over_depth(gains: Gains) -> Verdict:
-    """What follows from how gradients change over depth."""
+def _over_depth(gains: Gains) -> tuple[bool, str]:
+    """Whether the change of gradients over depth is a problem, and that one; or else how "Yes" goes on."""
     depth = gains.depth
     if depth is None or gains.course is None:
-        return Verdict("fine", "no depth", ". Nothing needs to change")
+        return False, ". Nothing needs to change"
     said = COURSES[gains.course]
     if gains.course == "even":
-        return Verdict("fine", "even", f", and {said}. Nothing needs to change")
+        return False, f", and {said}. Nothing needs to change"
     if gains.course == "starves":
         cure = "widen the windows, or search them once before training, as the arm calibrated does"
-        return Verdict("problem", "starves", f"{said}, to {depth:.2g} of their norm: {cure}")
+        return True, f"{said}, to {depth:.2g} of their norm: {cure}"
     if depth > HARMLESS:
         cure = "build shortcuts around the neurons (as ms_resnet does); with many steps, use the soft reset"
-        return Verdict("problem", "explodes", f"{said}, to {depth:.2g} times their norm: {cure}")
-    text = f"; their norm grows to {depth:.3g} times over depth: AdamW makes up for that, SGD does not"
-    return Verdict("note", "grows", text)
+        return True, f"{said}, to {depth:.2g} times their norm: {cure}"
+    return False, f"; their norm grows to {depth:.3g} times over depth: AdamW makes up for that, SGD does not"
 
 
 def advice(verdicts: Sequence[Verdict]) -> tuple[Level, str]:
