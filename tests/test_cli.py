@@ -104,7 +104,7 @@ def test_on_a_terminal_long_lines_of_a_list_go_on_below_their_beginning(columns)
 
 def test_train_evaluate_and_compare_work_together(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = ["--epochs", "2", "--windows.every", "8"]
+    options = ["--epochs", "2", "--windows.every", "8", "--model.options.width", "0.25"]
     status, out, err = run(capsys, "train", "digits", *options)
     assert status == 0, err
     folder = tmp_path / "runs" / "digits-s0"

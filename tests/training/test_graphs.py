@@ -452,6 +452,7 @@ def test_a_run_is_the_same_with_graphs(tmp_path, monkeypatch, precision, memory)
     """Micro-batches, a smaller last batch, gradients cut, observed iterations, evaluation."""
     options = {"epochs": 2, "device": "cpu", "precision": precision, "accumulate": 2}
     options |= {"windows.every": 5, "data.batch_size": 100, "optimizer.clip_norm": 1.0}
+    options |= {"model.options.width": 0.25}
     config = load_recipe("digits", options)
     expected = train(config, tmp_path / "plain", quiet=True)
     config.memory = memory

@@ -14,7 +14,7 @@ import torch
 
 from a2sg.errors import InputError
 from a2sg.memory import pack_spikes
-from a2sg.training import task
+from a2sg.training import run, task, trainer
 from a2sg.training.build import build_data
 from a2sg.training.checkpoints import CHECKPOINT, epoch_checkpoint, kept_epochs, read_checkpoint
 from a2sg.training.folders import read_run_config
@@ -25,8 +25,9 @@ from saved import metrics, timeless
 
 
 def quick(**overrides):
-    """Three epochs of the digits recipe on a sixth of its network."""
-    return load_recipe("digits", {"epochs": 3, "windows.every": 7, "data.batch_size": 128, **overrides})
+    """Three epochs of the digits recipe on a quarter of its channels."""
+    options = {"epochs": 3, "windows.every": 7, "data.batch_size": 128, "model.options.width": 0.25}
+    return load_recipe("digits", options | overrides)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_gradient_accumulation_steps_the_windows_once_per_optimizer_step(tmp_pat
 
 @pytest.mark.parametrize("loss", ["mean", "membrane", "tet"])
 def test_every_loss_trains_with_regularizers(tmp_path, loss):
-    overrides = {"loss.name": loss, "loss.regularizers": {"im": 1e-3, "rmp": 5e-4}, "epochs": 1}
+    overrides = {"loss.name": loss, "loss.regularizers": {"im": 1e-3, "rmp": 5e-4}}
     summary = train(quick(**overrides), tmp_path / loss, quiet=True)
     assert summary["accuracy"] > 0.3
 
@@ -151,13 +152,13 @@ def test_every_loss_trains_with_regularizers(tmp_path, loss):
 @pytest.mark.parametrize("neuron", ["if", "plif", "integer_lif"])
 def test_every_neuron_trains(tmp_path, neuron):
     overrides = {"neuron.name": neuron, "windows.candidates": 10}  # sums of several levels take long on a CPU
-    train(quick(epochs=2, **overrides), tmp_path / neuron, quiet=True)
+    train(quick(**overrides), tmp_path / neuron, quiet=True)
     *_, last = csv.DictReader((tmp_path / neuron / "metrics.csv").open(encoding="utf-8"))
     assert float(last["train_accuracy"]) > 0.6  # the test accuracy lags behind, with BN's running statistics
 
 
 def test_mixed_precision_trains(tmp_path):
-    assert train(quick(epochs=1, precision="bf16"), tmp_path / "run", quiet=True)["accuracy"] > 0.3
+    assert train(quick(precision="bf16"), tmp_path / "run", quiet=True)["accuracy"] > 0.3
 
 
 def test_a_loaded_run_has_its_windows_and_weights(whole):
@@ -309,7 +310,7 @@ def test_a_run_that_packs_spikes_is_the_same(tmp_path, monkeypatch, precision):
 
     monkeypatch.setattr(task, "pack_spikes", pack)
     options = {"epochs": 2, "device": "cpu", "precision": precision, "windows.every": 3}
-    options |= {"data.batch_size": 500}
+    options |= {"data.batch_size": 500, "model.options.width": 0.25}
     expected = train(load_recipe("digits", options), tmp_path / "plain", quiet=True)
     assert not packings
     found = train(load_recipe("digits", options | {"memory": "packed"}), tmp_path / "packed", quiet=True)
@@ -323,3 +324,28 @@ def test_a_graph_of_a_step_must_not_look_at_values():
     keeping = task.SpikingTask(config, build_data(config))._keeping
     assert keeping(torch.device("cpu")).search
     assert not keeping(torch.device("cuda")).search
+
+
+@pytest.mark.parametrize(
+    ("device", "machine", "level", "slow"),
+    [
+        ("cpu", "x86_64", "AVX2", True),
+        ("cpu", "AMD64", "DEFAULT", True),
+        ("cpu", "x86_64", "AVX512", False),
+        ("cpu", "aarch64", "DEFAULT", False),
+        ("cuda", "x86_64", "AVX2", False),
+    ],
+)
+def test_half_precision_that_is_slow_here_is_told(monkeypatch, device, machine, level, slow):
+    monkeypatch.setattr(trainer.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: level)
+    assert ("AVX-512" in trainer.slow_halves(torch.device(device))) == slow
+
+
+@pytest.mark.parametrize(("precision", "told"), [("32", False), ("bf16", True)])
+def test_the_precision_of_a_run_is_looked_at(tmp_path, monkeypatch, caplog, precision, told):
+    monkeypatch.setattr(run, "slow_halves", lambda _: "a reason")
+    options = {"epochs": 1, "model.name": "mlp_small", "model.options": {"hidden": [8]}}
+    train(load_recipe("digits", options | {"precision": precision}), str(tmp_path / "run"), quiet=True)
+    assert (f"{precision} is slow here: a reason; --precision 32 is faster" in caplog.text) == told
+    assert load_run(str(tmp_path / "run")).windows.iteration == 19

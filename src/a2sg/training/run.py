@@ -52,7 +52,7 @@ from a2sg.training.graphs import wanted
 from a2sg.training.midway import Saver, Stopped, read_every
 from a2sg.training.parallel import devices_of, require_divisible, rule
 from a2sg.training.task import SpikingTask
-from a2sg.training.trainer import make_trainer
+from a2sg.training.trainer import make_trainer, slow_halves
 from a2sg.training.world import PATIENCE, World, find_place, joined
 
 __all__ = [
@@ -83,7 +83,12 @@ class Interrupted(Exception):
 
 
 def train(
-    config: RunConfig, out: Path, *, resume: bool = False, quiet: bool = False, patience: float = PATIENCE
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    patience: float = PATIENCE,
 ) -> dict[str, Any]:
     """Train a run, alone or as one of the ranks that torchrun or srun started.
 
@@ -106,6 +111,7 @@ def train(
     world = World.here()
     device = find_place(config.device, world)
     require_divisible(config, world.size)
+    out = Path(out)
     with going_on(out), joined(world, device, patience):
         return _train(config, of_first(out), _Place(world, device, patience), resume, quiet or world.rank > 0)
 
@@ -133,6 +139,8 @@ def _train(config: RunConfig, out: Path, place: _Place, resume: bool, quiet: boo
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = SpikingTask(config, leaders_first(lambda: build_data(config), world.local_rank == 0))
     wanted(config.graphs, task.graphs_obstacle(device, world.size))
+    if world.rank == 0 and config.precision != "32" and (why := slow_halves(device)):
+        log.warning("precision: %s is slow here: %s; --precision 32 is faster", config.precision, why)
     say = Console(stderr=True, quiet=quiet).print
     if config.model.weights is not None and not (resume and has_checkpoint(out)):
         taken = take_weights(task.model, Path(config.model.weights))
@@ -225,7 +233,9 @@ def summarize(task: SpikingTask, device: torch.device, seconds: float) -> dict[s
     }
 
 
-def load_run(folder: Path, *, at: RunConfig | None = None, data: ImageData | None = None) -> SpikingTask:
+def load_run(
+    folder: str | Path, *, at: RunConfig | None = None, data: ImageData | None = None
+) -> SpikingTask:
     """The trained network of a run folder, with its data.
 
     Args:
@@ -236,6 +246,7 @@ def load_run(folder: Path, *, at: RunConfig | None = None, data: ImageData | Non
     Raises:
         InputError: if the folder is no run, or its checkpoint cannot be read or does not fit.
     """
+    folder = Path(folder)
     config = read_run_config(folder) if at is None else at
     task = SpikingTask(config, build_data(config) if data is None else data)
     load_weights(task, folder, search=at is None)

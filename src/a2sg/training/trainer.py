@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import warnings
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from a2sg.training.config import RunConfig
 
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+X86 = ("x86_64", "amd64")
 
 
 def make_trainer(config: RunConfig, device: torch.device, **options: Any) -> pl.Trainer:
@@ -28,6 +30,17 @@ def make_trainer(config: RunConfig, device: torch.device, **options: Any) -> pl.
         "enable_model_summary": False,
     }
     return pl.Trainer(**{**settings, **options})
+
+
+def slow_halves(device: torch.device) -> str:
+    """Why half precision is slower than float32 on this device; "" if we know of no reason.
+
+    torch's convolutions in half precision use AVX-512. Without it they fall back to a plain loop.
+    """
+    x86 = device.type == "cpu" and platform.machine().lower() in X86
+    if x86 and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return "this CPU has no AVX-512, which torch's convolutions need for it"
+    return ""
 
 
 def _calm_lightning() -> None:
