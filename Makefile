@@ -71,7 +71,7 @@ release-check: $(READY)  ## what must hold before a version is tagged (docs/rele
 SHARE ?= 0.1
 SEED ?= 0
 ONLY ?=
-mutation: $(READY)  ## the share of small changes of the source that the tests see; hours
+mutation: $(READY)  ## the share of small changes to the source that make a test fail; hours
 	test -e .mutation/site/cosmic_ray || $(BIN)/python -m pip install -q --target .mutation/site cosmic-ray==8.7.0
 	OMP_NUM_THREADS=1 PYTHONPATH=.mutation/site $(BIN)/python tests/mutation/score.py \
 		.mutation/$(or $(ONLY),all)-$(SHARE)-$(SEED).sqlite --share $(SHARE) --seed $(SEED) --only '$(ONLY)'

@@ -1,4 +1,4 @@
-"""Curvature and sharpness of every run of a comparison, all under one surrogate, for the ledger.
+"""Curvature and sharpness of every run of a comparison, all under one surrogate, for the page of evidence.
 
     python evidence/flatness.py runs/NAME [--as OTHER_NAME] [--size 128] [--arms fixed,asy,a2sg]
 

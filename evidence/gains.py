@@ -1,4 +1,4 @@
-"""What searches of windows promise and deliver in every run of a comparison, for the ledger.
+"""What searches of windows promise and deliver in every run of a comparison, for the page of evidence.
 
     python evidence/gains.py runs/NAME [--as OTHER_NAME] [--arms fixed,asy,a2sg] [--batches 24]
 

@@ -1,4 +1,4 @@
-"""Keep of a comparison's folder what the ledger needs.
+"""Keep what the page of evidence needs of a comparison's folder.
 
     python evidence/store.py runs/NAME [--as OTHER_NAME] [--add]
 

@@ -1,7 +1,7 @@
-"""Streaming: feed noisy frames one by one, decide after each: python examples/streaming.py [EPOCHS].
+"""Streaming: feed noisy frames one by one, and decide after each: python examples/streaming.py [EPOCHS].
 
 A neuron's `forward` takes all T steps at once and keeps nothing. Its `step` takes one frame and the state
-of the last one, for as many frames as come, also more than it was trained with.
+after the previous one, for any number of frames, even more than it was trained with.
 """
 
 import sys

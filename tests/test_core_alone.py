@@ -34,7 +34,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     roots = {name.partition(".")[0] for name in brought} - sys.stdlib_module_names
     assert roots <= {"a2sg", "torch"}
     assert not [name for name in brought if name.startswith(("torch._dynamo", "torch._inductor"))]
-    rooms = {name.split(".")[1] for name in brought if name.startswith("a2sg.")}
+    components = {name.split(".")[1] for name in brought if name.startswith("a2sg.")}
     outer = {
         "analysis",
         "models",
@@ -47,7 +47,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         "cli",
         "info",
     }
-    assert not rooms & outer
+    assert not components & outer
 
 
 def test_the_core_works_with_torch_and_numpy_alone():

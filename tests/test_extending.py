@@ -171,7 +171,7 @@ def test_a_library_is_adapted_like_a_neuron_of_ours(home, monkeypatch):
 def test_a_name_is_given_once(registry):
     taken, thing = next(iter(registry.items()))
     registry.register(taken)(thing)
-    with pytest.raises(InputError, match=f"'{taken}' is the name of another {registry.kind} already"):
+    with pytest.raises(InputError, match=f"'{taken}' is already the name of another {registry.kind}"):
         registry.register(taken)(object())
 
 
@@ -193,7 +193,7 @@ def test_a_name_has_to_fit_into_recipes_and_arms(name):
         (["train", "--import", "broken"], "--import broken failed: ZeroDivisionError"),
         (["train", "--import=unfinished"], "--import unfinished failed: SyntaxError"),
         (["train", "--import=ends"], "--import ends failed: SystemExit"),
-        (["train", "--import=taken"], "--import taken: 'boxcar' is the name of another surrogate already"),
+        (["train", "--import=taken"], "--import taken: 'boxcar' is already the name of another surrogate"),
         (["list", "--imports", "broken"], "did you mean '--import'?"),
     ],
 )

@@ -99,7 +99,7 @@ def test_lost_rows_are_warned_of(tmp_path, caplog, left):
 @pytest.mark.parametrize("header", [b"", b"iteration,layer\r\n", b"x" * 2_000_000])
 def test_a_table_of_other_columns_is_told_and_left_as_it_is(tmp_path, header):
     (tmp_path / "x.csv").write_bytes(header)
-    with pytest.raises(InputError, match=r"x\.csv has other columns than iteration, layer, window") as told:
+    with pytest.raises(InputError, match=r"x\.csv has columns other than iteration, layer, window") as told:
         GrowingTable(tmp_path / "x.csv", ("iteration", "layer", "window")).resume(0)
     assert "\n" not in str(told.value)
     assert (tmp_path / "x.csv").read_bytes() == header
@@ -123,6 +123,6 @@ def test_of_a_long_table_searches_are_read_evenly(tmp_path, count):
 
 @pytest.mark.parametrize("state", ["x", [1], [{"x": 2}]])
 def test_a_state_that_holds_something_else_is_told(tmp_path, state):
-    with pytest.raises(InputError, match=r"cannot go on with .*x\.csv") as told:
+    with pytest.raises(InputError, match=r"cannot continue .*x\.csv") as told:
         GrowingTable(tmp_path / "x.csv", ("iteration", "layer", "window")).resume(state)
     assert "\n" not in str(told.value)

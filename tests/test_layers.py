@@ -5,7 +5,19 @@ import json
 import pytest
 
 import architecture
-from architecture import ARROWS, LAYERS, RANK, ROOM, ROOT, SOURCE, arrows, circles, imports, modules, room
+from architecture import (
+    ARROWS,
+    COMPONENT,
+    LAYERS,
+    RANK,
+    ROOT,
+    SOURCE,
+    arrows,
+    circles,
+    component,
+    imports,
+    modules,
+)
 
 REDRAW = "docs/images/architecture.svg is not of today: python tests/support/architecture.py"
 
@@ -14,14 +26,17 @@ def test_every_module_is_in_a_room():
     for path in SOURCE.iterdir():
         if path.suffix == ".py" or (path / "__init__.py").is_file():
             name = "a2sg" if path.name == "__init__.py" else path.stem
-            assert name in ROOM, f"{path.name} is in no room of tests/support/architecture.py: say in which"
+            assert name in COMPONENT, (
+                f"{path.name} is in no component of tests/support/architecture.py: say in which"
+            )
 
 
 def test_no_arrow_points_outwards_or_aside():
     wrong = [
         f"{one.module}:{one.line} imports {one.target}"
         for one in imports()
-        if room(one.module) != room(one.target) and RANK[room(one.target)] >= RANK[room(one.module)]
+        if component(one.module) != component(one.target)
+        and RANK[component(one.target)] >= RANK[component(one.module)]
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -88,7 +103,7 @@ def test_circles_are_found():
     assert circles(edges) == [["b", "c"], ["e", "f"]]
 
 
-def test_the_inner_rooms_know_nothing_of_the_outer_ones():
+def test_inner_components_know_nothing_of_outer_ones():
     """The two rules that the order stands for."""
     assert "window" not in arrows()["kernels"]
     assert architecture.RANK["kernels"] < architecture.RANK["window"] < architecture.RANK["neuron"]

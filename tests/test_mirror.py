@@ -10,7 +10,7 @@ PACKAGE, TESTS = ROOT / "src" / "a2sg", ROOT / "tests"
 SCREEN = 60
 """Lines; a module of more has tests."""
 APART = {"support", "peers", "platforms", "packaging", "gpu"}
-"""Folders of tests that mirror no room."""
+"""Folders of tests that mirror no component."""
 
 TOGETHER = {
     "adopt/test_adapt.py": "find function swap",
@@ -68,7 +68,7 @@ TOGETHER = {
     "window/test_adaptive.py": "history observer solve",
     "window/test_policy_calibrate.py": "/modes",
 }
-"""Modules of the same room (with a slash: of another) that a file tests with its own."""
+"""Modules of the same component (with a slash: of another) that a file tests with its own."""
 
 FILES = sorted(TESTS.rglob("test_*.py"))
 LONG = {
@@ -84,7 +84,7 @@ TOLD = [
 
 
 def of_its_own(module):
-    """Test files with the module's name, or with more words; a room's own file is that of its `__init__`."""
+    """Test files with the module's name or more words; a component's own file is that of its `__init__`."""
     path = module.parent if module.stem == "__init__" else module.with_suffix("")
     folder = TESTS / module.relative_to(PACKAGE).parent
     return [*folder.glob(f"test_{path.name}.py"), *folder.glob(f"test_{path.name}_*.py")]
@@ -102,8 +102,8 @@ def test_the_table_names_what_is_there():
 
 
 def test_folders_are_those_of_the_package():
-    rooms = {file.parent.relative_to(TESTS) for file in FILES if APART.isdisjoint(file.parts)}
-    assert not [room for room in rooms if not (PACKAGE / room).is_dir()]
+    components = {file.parent.relative_to(TESTS) for file in FILES if APART.isdisjoint(file.parts)}
+    assert not [component for component in components if not (PACKAGE / component).is_dir()]
 
 
 def test_no_test_module_imports_another():

@@ -114,6 +114,6 @@ def test_without_the_module_its_option_is_named(home, capsys, words):
     *before_it, last = err.splitlines()
     assert before_it == (["run 1 of 18: fixed, seed 0"] if words[0] == "compare" else [])
     assert last.startswith("a2sg: error: unknown ")
-    assert last.endswith("; for one of your own, name its module: --import MODULE")
+    assert last.endswith("; if it is your own, name its module with --import MODULE")
     assert sorted(home.rglob("*")) == before
     assert "my_nets" not in sys.modules

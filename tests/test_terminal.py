@@ -132,10 +132,7 @@ def test_names_in_any_script_in_the_c_locale(tmp_path):
     assert f"{NAME}1" in page
     done = c_locale(folder, "evaluate", "β")
     assert done.returncode == 2
-    assert (
-        done.stderr.decode("ascii").strip()
-        == "a2sg: error: beta is no run folder: there is nothing of that name"
-    )
+    assert done.stderr.decode("ascii").strip() == "a2sg: error: beta is not a run folder: it does not exist"
 
 
 @pytest.mark.parametrize("words", [["train", "digits", "--out", "w\udcfcr"], ["evaluate", "\udcff"]])

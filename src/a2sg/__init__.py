@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from a2sg.export import from_nir
     from a2sg.models import create_model, list_models
 else:
-    # What a training loop does without is imported when it is first asked for: name, and from where.
+    # Not needed by a training loop, so imported on first use: the name, and the module it comes from.
     _LATER = {
         **dict.fromkeys(("analysis", "Analysis", "Inspection", "analyze", "inspect"), "analysis"),
         **dict.fromkeys(("models", "create_model", "list_models"), "models"),

@@ -1,4 +1,4 @@
-"""Processes that do a part of a command's work: each is `a2sg` again, and ends with the one that began it."""
+"""Child processes that do part of a command's work: each runs `a2sg` again, and ends when its parent does."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from typing import IO
 from a2sg.imports import OPTION, imported
 
 ERROR = "a2sg: error: "
-"""What a command writes before the one line of an error."""
+"""What a command writes before its one-line error."""
 BEGUN = "A2SG_CHILD"
-"""The variable that tells a process that it is one."""
+"""The environment variable that tells a process that it is a child."""
 
 
 class Child:
-    """A command of `a2sg` in a process of its own, which is killed if the context is left before it ends.
+    """A command of `a2sg` in its own process, which is killed if the context is left before it ends.
 
     Args:
         words: of the command, with its name.
-        variables: of its environment, beside those of this process.
-        heard: whether what it says is seen at once; else it is kept.
+        variables: of its environment, besides those of this process.
+        heard: whether its output is shown at once; otherwise it is kept.
     """
 
     def __init__(self, words: Sequence[str], variables: Mapping[str, str], *, heard: bool) -> None:
@@ -40,7 +40,7 @@ class Child:
             stdin=subprocess.PIPE,  # which ends when this process does
             stdout=None if heard else subprocess.DEVNULL,
             stderr=self.said,
-            start_new_session=True,  # so that Ctrl-C comes here alone
+            start_new_session=True,  # so that Ctrl-C reaches only this process
         )
 
     def __enter__(self) -> Child:
@@ -57,17 +57,17 @@ class Child:
 
     @property
     def status(self) -> int | None:
-        """As `subprocess` gives it: minus a signal's number if one ended it; None as long as it runs."""
+        """As in `subprocess`: minus the signal's number if a signal ended it; None while it runs."""
         return self.process.poll()
 
     def kill(self) -> None:
-        """End it at once, if it runs."""
+        """End it at once, if it is running."""
         if self.status is None:
             self.process.kill()
             self.process.wait()
 
     def error(self) -> str | None:
-        """The one line in which it told its error, without "a2sg: error:"; None if there is none."""
+        """The line in which it reported its error, without "a2sg: error:"; None if there is none."""
         if self.said is None:
             return None
         self.said.seek(0)
@@ -76,7 +76,7 @@ class Child:
         return told[-1] if told else None
 
     def repeat(self) -> None:
-        """Say on stderr what it has said, if that was not seen."""
+        """Print its output on stderr, if it has not been shown."""
         if self.said is not None:
             self.said.seek(0)
             sys.stderr.flush()
@@ -86,14 +86,14 @@ class Child:
 
 @contextmanager
 def passing_on(children: Iterable[Child], numbers: Collection[int]) -> Iterator[list[int]]:
-    """Pass signals on to children as long as the context lasts: Ctrl-C as SIGTERM, with which a run is saved.
+    """Pass signals on to children as long as the context lasts: Ctrl-C as SIGTERM, on which a run is saved.
 
     Args:
-        children: those that run are told.
-        numbers: of the signals, beside Ctrl-C; none where there is nothing to listen with.
+        children: those that are running get the signal.
+        numbers: of the signals, besides Ctrl-C; none where there is nothing to listen with.
 
     Yields:
-        The numbers of those that came, in their order.
+        The numbers of the signals received, in order.
     """
     came: list[int] = []
 
@@ -119,11 +119,11 @@ def is_child() -> bool:
 
 
 def follow() -> None:
-    """In a child: end as soon as the process that began it does, whatever ended that."""
+    """In a child: end as soon as its parent ends, for whatever reason."""
     if is_child():
 
         def wait() -> None:
-            os.read(0, 1)  # of stdin, where nothing ever comes but the end
+            os.read(0, 1)  # of stdin, on which nothing but the end ever arrives
             os._exit(1)
 
         threading.Thread(target=wait, daemon=True).start()

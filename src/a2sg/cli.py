@@ -44,7 +44,7 @@ EXTRAS = {
     ),
     "nir": "export",
 }
-"""Which extra brings a package."""
+"""The extra that installs a package."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _lost(lost: Lost) -> int:
-    """Tell of a rank that was lost, unless the process that started this one will; the exit status."""
+    """Report a lost rank, unless the process that started this one will; returns the exit status."""
     from a2sg.training.world import LOST, World
 
     if not (is_child() and World.here().size > 1):
@@ -115,7 +115,7 @@ def _usage() -> str:
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network by a recipe, or resume a run"),
     "evaluate": (evaluate_command, "evaluate a run on its test data"),
-    "predict": (predict_command, "print what a trained run says about files: classes, or numbers"),
+    "predict": (predict_command, "print a run's predictions for files: classes, or numbers"),
     "compare": (compare_command, "train several arms over several seeds and compare them"),
     "inspect": (inspect_command, "look at one batch: is the network all right? What to change?"),
     "analyze": (analyze_command, "measure why runs train as they do, and write a page about it"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def aligned(lines: Sequence[Sequence[str]], *, words: bool = False) -> list[str]:
-    """Cells in columns; all but the first to the right, unless they are words."""
+    """Cells in columns; all but the first are right-aligned, unless they are words."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rest = str.ljust if words else str.rjust
     return [

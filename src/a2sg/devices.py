@@ -16,7 +16,7 @@ def find_device(name: str) -> torch.device:
     """The device that `name` means here; auto is a CUDA device if there is one, else the CPU.
 
     Raises:
-        InputError: for a device that runs are not made for, or one that torch does not find here.
+        InputError: for a device that runs do not support, or one that torch does not find here.
     """
     require_choice("device", name, get_args(Device))
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -31,12 +31,12 @@ def find_device(name: str) -> torch.device:
 
 
 def answers_at_once(device: torch.device) -> bool:
-    """Whether a value may be looked at without waiting: others than the CPU work through a queue first."""
+    """Whether a value can be read without waiting: devices other than the CPU work through a queue first."""
     return device.type == "cpu"
 
 
 def with_float64(device: torch.device) -> torch.device:
-    """Where what is on `device` can be computed in float64: there, or on the CPU if it has none.
+    """Where to compute in float64 with values on `device`: there, or on the CPU if it has no float64.
 
     Apple's GPUs have none, nor do some of Intel's.
     """
@@ -44,7 +44,7 @@ def with_float64(device: torch.device) -> torch.device:
 
 
 def capturing(device: torch.device) -> bool:
-    """Whether a CUDA graph is being recorded, in which the host can read no value and no clock."""
+    """Whether a CUDA graph is being recorded, during which the host can read neither values nor a clock."""
     return device.type == "cuda" and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 

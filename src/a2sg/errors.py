@@ -25,9 +25,9 @@ __all__ = [
 ]
 
 SIDE = 16_384
-"""Pixels of an image's height or width that anybody asks for."""
+"""Largest height or width of an image, in pixels."""
 MEANT = {"gpu": "cuda"}
-"""Words that resemble a known one by chance, and what is meant by them."""
+"""Words that resemble a known one only by chance, and what they mean."""
 LONGEST = 300
 """Characters of a library's own message that are worth a reader's time."""
 
@@ -112,10 +112,10 @@ def called(name: str) -> str:
 
 @contextmanager
 def told(message: str, kind: type[InputError] = InputError) -> Iterator[None]:
-    """Raise as an `InputError` whatever a library raises inside: `message`, and its reason in one line.
+    """Raise whatever a library raises inside as an `InputError`: `message`, with the reason in one line.
 
-    For the one thing that a library is given that the user may have wrong, such as a file. `InputError`s
-    pass as they are, and so does what is to stop the program.
+    Put it around the one call whose input the user may have got wrong, such as a file. `InputError`s pass
+    unchanged, and so do exceptions that are meant to stop the program.
 
     Args:
         message: what is wrong, with its name, such as "x.png is damaged".
@@ -126,7 +126,7 @@ def told(message: str, kind: type[InputError] = InputError) -> Iterator[None]:
     except InputError:
         raise
     except BaseException as error:
-        # A library in Rust panics with what is no Exception.
+        # A panic in a Rust library is not an Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise kind(f"{message} ({_reason(error)})") from error

@@ -53,14 +53,15 @@ def read_json(path: Path) -> dict[str, Any]:
         text = file.read(JSON + 1)
         require(len(text) <= JSON, f"{path} is damaged (it has more than {JSON >> 20} MB)")
         found = json.loads(text)
-    require(isinstance(found, dict) and bool(found), f"{path} is damaged (it holds no names with values)")
+    require(isinstance(found, dict) and bool(found), f"{path} is damaged (it does not map names to values)")
     return dict(found)
 
 
 class GrowingTable:
     """A CSV file that rows are appended to. None of them is held in memory.
 
-    A state is how many rows there are. The file can be cut back to a state: what was written after it goes.
+    A state is how many rows there are. The file can be cut back to a state: what was written after it is
+    removed.
 
     Args:
         path: of the file.
@@ -81,12 +82,12 @@ class GrowingTable:
         self.rows = 0
 
     def resume(self, state: int | Sequence[Mapping[str, Any]] | None) -> None:
-        """Go on from a state; from rows, which the file is to hold; or, from None, begin.
+        """Continue from a state, or from rows, which the file then holds; None begins a new file.
 
         Raises:
             InputError: if the file or the rows have other columns, or the file cannot be written.
         """
-        with told(f"cannot go on with {self.path}"):
+        with told(f"cannot continue {self.path}"):
             if isinstance(state, int):
                 self.cut(state)
             else:
@@ -94,22 +95,22 @@ class GrowingTable:
                 self.append(state or [])
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows behind those that are there."""
+        """Write rows after those that are there."""
         with self.path.open("ab") as file:
             file.write(_lines(self.columns, rows))
         self.rows += len(rows)
 
     def sync(self) -> int:
-        """Have all rows on the disk, before a state tells of them; how many there are."""
+        """Make sure that all rows are on disk, before a state refers to them; returns how many there are."""
         with self.path.open("r+b") as file:
             os.fsync(file.fileno())
         return self.rows
 
     def cut(self, rows: int) -> None:
-        """Go on from a state: keep so many rows, and warn if the file has fewer.
+        """Continue from a state: keep that many rows, and warn if the file has fewer.
 
         Raises:
-            InputError: if the columns of the file are others.
+            InputError: if the file has other columns.
         """
         if not self.path.is_file():
             self.begin()
@@ -117,8 +118,8 @@ class GrowingTable:
             header = file.readline(LINE)
             require(
                 header.split() == self._header().split(),
-                f"{self.path} has other columns than {', '.join(self.columns)}: was it written by another "
-                "version? Move it away to go on without its rows",
+                f"{self.path} has columns other than {', '.join(self.columns)}: was it written by another "
+                "version? Move it away to continue without its rows",
             )
             size, self.rows = len(header), 0
             while self.rows < rows and (line := file.readline(LINE)).endswith(b"\n"):
@@ -126,7 +127,7 @@ class GrowingTable:
                 self.rows += 1
             file.truncate(size)
         if self.rows < rows:
-            log.warning("%s has lost %d of %d rows; those to come follow", self.path, rows - self.rows, rows)
+            log.warning("%s has lost %d of %d rows; new rows are appended", self.path, rows - self.rows, rows)
 
     def _header(self) -> bytes:
         return _lines(self.columns, [dict(zip(self.columns, self.columns, strict=True))])

@@ -1,7 +1,7 @@
-"""`--import MODULE`: what a module of the user's registers is then known by name.
+"""`--import MODULE`: makes what the user's module registers known by name.
 
-Only what is typed is imported. Recipes and run folders, which may come from a stranger, name what is
-registered.
+Only what the user types is imported. Recipes and run folders, which need not be trusted, can only name what
+is registered.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from a2sg.errors import InputError, require
 OPTION = "--import"
 
 imported: list[str] = []
-"""Modules that were imported so in this process."""
+"""Modules that were imported in this way in this process."""
 
 
 def split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The modules that `--import MODULE` and `--import=MODULE` name, and all other words.
 
     Raises:
-        InputError: for what is no name of a module.
+        InputError: for anything that is not the name of a module.
     """
     names, others = [], []
     rest = iter(words)
@@ -45,7 +45,7 @@ def import_modules(names: Sequence[str]) -> None:
     """Import modules by name, of the current folder too.
 
     Raises:
-        InputError: for one that there is not, or that fails.
+        InputError: for one that does not exist, or that fails.
     """
     here = os.getcwd()
     if names and here not in sys.path:

@@ -1,4 +1,4 @@
-"""What a bug report needs to say of its environment: versions, machine, and how neurons will run there."""
+"""What a bug report needs to say about its environment: versions, machine, and how neurons will run there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from a2sg.kernels.backends import outlook
 from a2sg.kernels.compilers import find_compiler
 
 DEVELOPERS = "dev"
-"""The extra that users do without."""
+"""The extra that only developers need."""
 
 
 def environment() -> dict[str, Any]:
@@ -51,7 +51,7 @@ def environment() -> dict[str, Any]:
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """`environment()` for people, a fact a line."""
+    """`environment()` for people, one fact per line."""
     rows = {name: version or "none" for name, version in found["versions"].items()}
     rows["compiler"] = found["compiler"] or "none"
     rows["headers"] = "Python.h is there" if found["headers"] else "no Python.h"
@@ -70,7 +70,7 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 
 def processor() -> str:
-    """The processor's name where Linux tells it, else its architecture."""
+    """The processor's name if Linux reports it, else its architecture."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -81,7 +81,7 @@ def processor() -> str:
 
 
 def _devices() -> Iterator[dict[str, Any]]:
-    """The CPU, and what torch can compute on beside it."""
+    """The CPU, and what else torch can compute on."""
     found: list[tuple[str, str, int | None]] = [("cpu", processor(), _memory())]
     if torch.accelerator.is_available():
         kind = torch.accelerator.current_accelerator()
@@ -136,7 +136,7 @@ def _compiler() -> str | None:
 
 
 def _memory() -> int | None:
-    """Bytes of main memory, where the system tells it."""
+    """Bytes of main memory, if the system reports it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

@@ -105,7 +105,7 @@ def entries(topic: str) -> dict[str, str]:
 
 
 def lines_of(topic: str, columns: int | None = None) -> list[str]:
-    """The lines that list a topic; on a terminal of so many columns, long ones are wrapped and indented."""
+    """The lines that list a topic; on a terminal, long ones are wrapped to this many columns and indented."""
     found = entries(topic)
     width = max(map(len, found))
     whole = [f"  {entry:<{width}}  {text}".rstrip() for entry, text in found.items()]

@@ -1,4 +1,4 @@
-"""A model is given back as it was, whatever happens in between."""
+"""Restores a model as it was, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode while the context lasts; every module gets back the mode that it had."""
+    """Training or evaluation mode while the context lasts; then every module gets back its own mode."""
     with modes_kept(model):
         model.train(training)
         yield
@@ -19,7 +19,7 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 @contextmanager
 def modes_kept(model: nn.Module) -> Iterator[None]:
-    """Every module gets back the mode that it had, whatever happens in between."""
+    """Every module gets back its own mode, whatever happens in between."""
     modes = {module: module.training for module in model.modules()}
     try:
         yield
@@ -30,11 +30,11 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def kept(model: nn.Module, parameters: bool = False) -> Iterator[None]:
-    """Modes, buffers and `momentum`s of batch norms are restored afterwards, on errors too.
+    """Modes, buffers and `momentum`s of batch norms are restored afterwards, even after an error.
 
     Args:
         model: the network; gradients in `.grad` are not touched.
-        parameters: whether parameters are restored as well: takes a copy of them.
+        parameters: whether parameters are restored as well, which takes a copy of them.
     """
     momenta = {
         module: module.momentum
@@ -57,9 +57,9 @@ def kept(model: nn.Module, parameters: bool = False) -> Iterator[None]:
 
 @contextmanager
 def as_it_was(model: nn.Module, but: Sequence[Tensor] = ()) -> Iterator[None]:
-    """Put back a model's gradients and buffers, `but` some of these, and the random state.
+    """Restore a model's gradients, its buffers except those in `but`, and the random state.
 
-    While it lasts, parameters begin without a gradient, and gradients are computed.
+    Inside the context, parameters start without a gradient, and gradients are computed.
     """
     spared = {id(tensor) for tensor in but}
     buffers = [buffer for buffer in model.buffers() if id(buffer) not in spared]

@@ -1,4 +1,4 @@
-"""The words of a command: options as argparse reads them, mistakes as one line."""
+"""Parses the words of a command with argparse; a mistake is reported in one line."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, command: str, description: str) -> None:
         super().__init__(prog=f"a2sg {command}", description=description, allow_abbrev=False)
-        # Read before all else, in `a2sg.imports`; here for --help and for hints.
+        # Read first of all, in `a2sg.imports`; listed here for --help and for hints.
         self.add_argument("--import", metavar="MODULE", help="import a module that registers your own things")
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
         """The options and arguments in `words`.
 
         Raises:
-            InputError: for an option that there is not (with the nearest), or a word that does not fit.
+            InputError: for an unknown option (with the nearest known one), or a word that does not fit.
         """
         chosen, unknown = self.parse_known_args(words)
         if not unknown:

@@ -1,4 +1,4 @@
-"""A progress bar for what takes long, where there is a terminal."""
+"""A progress bar for anything that takes long, if there is a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 def progress(items: Iterable[Item], title: str, total: int, show: bool | None = None) -> Iterator[Item]:
-    """The items, with a bar on stderr, which goes away at the end on a terminal.
+    """The items, with a bar on stderr, which disappears at the end on a terminal.
 
     Args:
         items: what is worked on.
@@ -25,6 +25,6 @@ def progress(items: Iterable[Item], title: str, total: int, show: bool | None = 
         from rich.progress import track
 
         console = Console(stderr=True)
-        if show or console.is_terminal:  # a bar that is only disabled prints an empty line, up to rich 14.2
+        if show or console.is_terminal:  # up to rich 14.2, a bar that is only disabled prints an empty line
             items = track(items, title, total, console=console, transient=console.is_terminal)
     yield from items

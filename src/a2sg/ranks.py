@@ -1,4 +1,4 @@
-"""The ranks of a distributed run, and what they tell each other; one process alone is rank 0 of 1."""
+"""The ranks of a distributed run, and how they communicate; a single process is rank 0 of 1."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Lost(Exception):
-    """A rank does not hear of another one any more, which has ended or hangs."""
+    """A rank no longer hears from another one, which has ended or hangs."""
 
 
 def distributed() -> bool:
@@ -55,7 +55,7 @@ _idle = False
 
 @contextmanager
 def idling() -> Iterator[None]:
-    """A context in which this rank has no samples: what it computes, to keep in step, counts for nothing."""
+    """A context in which this rank has no samples: what it computes to keep in step does not count."""
     global _idle
     before, _idle = _idle, True
     try:
@@ -70,21 +70,21 @@ def idles() -> bool:
 
 
 def add_up(numbers: Tensor) -> Tensor:
-    """Add up `numbers` over the ranks, in place; all get the very same sums."""
+    """Add up `numbers` over the ranks, in place; all get exactly the same sums."""
     if distributed():
         dist.all_reduce(numbers)
     return numbers
 
 
 def from_first(numbers: Tensor) -> Tensor:
-    """Have in `numbers` those of rank 0, on every rank."""
+    """Replace `numbers` by those of rank 0, on every rank."""
     if distributed():
         dist.broadcast(numbers, src=0)
     return numbers
 
 
 def of_first(value: T) -> T:
-    """The value that rank 0 has; of the others it is not looked at."""
+    """The value that rank 0 has; those of other ranks are ignored."""
     if not distributed():
         return value
     box: list[Any] = [value if rank() == 0 else None]
@@ -94,7 +94,7 @@ def of_first(value: T) -> T:
 
 
 def gathered(value: T) -> list[T]:
-    """The values of all ranks, in their order."""
+    """The values of all ranks, in rank order."""
     if not distributed():
         return [value]
     found: list[Any] = [None] * rank_count()
@@ -103,10 +103,10 @@ def gathered(value: T) -> list[T]:
 
 
 def by_first(work: Callable[[], T]) -> T:
-    """What `work` gives on rank 0, which alone does it.
+    """What `work` returns on rank 0, the only rank that runs it.
 
     Raises:
-        InputError: on every rank, if it does on rank 0.
+        InputError: on every rank, if rank 0 raises it.
     """
     result, error = _attempt(work) if rank() == 0 else (None, None)
     result, error = of_first((result, error))
@@ -116,12 +116,12 @@ def by_first(work: Callable[[], T]) -> T:
 
 
 def leaders_first(work: Callable[[], T], leads: bool) -> T:
-    """What `work` gives on this rank: first on those that lead, then on all others.
+    """What `work` returns on this rank; ranks that lead run it before the others.
 
-    For what leaves something behind on a disk that others then find, such as a download.
+    For work that leaves something on a disk for the others to find, such as a download.
 
     Raises:
-        InputError: on every rank, if it does on one that leads.
+        InputError: on every rank, if one that leads raises it.
     """
     result, error = _attempt(work) if leads else (None, None)
     for found in gathered(error):
@@ -140,8 +140,8 @@ def _attempt(work: Callable[[], T]) -> tuple[T | None, InputError | None]:
 class Vote:
     """What all ranks agree on without waiting for each other: the largest number that any of them gave.
 
-    It is asked again and again. On several ranks each answer is that to the question before, which has
-    travelled in the meantime.
+    It is called again and again. On several ranks, each call returns the answer to the call before, which was
+    exchanged in the meantime.
     """
 
     def __init__(self) -> None:

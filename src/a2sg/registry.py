@@ -14,7 +14,7 @@ T = TypeVar("T")
 Added = TypeVar("Added")
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-"""What a recipe, an arm and a word of the command line can hold."""
+"""The names that a recipe, an arm and a word on the command line can hold."""
 
 
 class Registry(dict[str, T]):
@@ -29,10 +29,10 @@ class Registry(dict[str, T]):
         self.kind = kind
 
     def register(self, name: str) -> Callable[[Added], Added]:
-        """A decorator that adds what it is put on, and leaves it as it is.
+        """A decorator that adds what it is put on, unchanged.
 
         Raises:
-            InputError: for a name that recipes could not hold, or that another thing has already.
+            InputError: for a name that recipes cannot hold, or that is already taken.
         """
         ok = isinstance(name, str) and NAME.fullmatch(name) is not None
         require(ok, f"the name of a {self.kind} must be letters, digits, '_', '-' and '.', not {name!r}")
@@ -46,13 +46,13 @@ class Registry(dict[str, T]):
     def add(self, name: str, thing: T) -> None:
         """Add a thing; the same one may be added again."""
         known = self.setdefault(name, thing)
-        require(known == thing, f"{name!r} is the name of another {self.kind} already: take another name")
+        require(known == thing, f"{name!r} is already the name of another {self.kind}: choose another name")
 
     def find(self, name: str) -> T:
         """The thing called `name`.
 
         Raises:
-            InputError: for an unknown name, with the nearest.
+            InputError: for an unknown name, with the nearest known one.
         """
         return self[require_known(self.kind, name, self)]
 
@@ -67,7 +67,7 @@ class Registry(dict[str, T]):
         return entry(*arguments, **options)
 
     def takes(self, name: str, option: str) -> bool:
-        """Whether the entry `name` has an option of this name; no entry has none."""
+        """Whether the entry `name` has an option of this name; False if there is no such entry."""
         entry: Any = self.get(name)
         return entry is not None and option in inspect.signature(entry).parameters
 
@@ -81,11 +81,11 @@ class Registry(dict[str, T]):
 
 
 def require_known(kind: str, name: str, names: Collection[str]) -> str:
-    """Return `name`; raise `InputError` unless it is one of `names`, to which users add by `--import`."""
+    """Return `name`; raise `InputError` unless it is one of `names`; users add to these with `--import`."""
     try:
         return require_choice(kind, name, names)
     except InputError as error:
-        raise InputError(f"{error}; for one of your own, name its module: --import MODULE") from None
+        raise InputError(f"{error}; if it is your own, name its module with --import MODULE") from None
 
 
 def check_options(
@@ -95,14 +95,14 @@ def check_options(
     given: int | set[str] = 0,
     beside: Iterable[str] = (),
 ) -> None:
-    """Raise `InputError` for an option that `function` does not take, with the nearest.
+    """Raise `InputError` for an option that `function` does not take, with the nearest one it takes.
 
     Args:
         what: how to call it in the error.
         function: a function or class.
         options: names the user gave.
         given: parameters that are not the user's to set: how many of the first, or their names.
-        beside: names taken elsewhere, which a misspelt option may be meant for.
+        beside: names taken elsewhere, which a misspelt option may stand for.
     """
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):

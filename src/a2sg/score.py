@@ -13,7 +13,7 @@ class Score:
     name: str
     """Field of `summary.json`; `metrics.csv` has the columns `train_NAME` and `test_NAME`."""
     text: str
-    """In tables and pictures."""
+    """Its name in tables and pictures."""
 
 
 SCORES = {

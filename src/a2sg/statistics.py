@@ -63,11 +63,11 @@ def paired_difference(
         values: one number per seed.
         baseline: the same, in the same order.
         level: confidence of the interval, between 0 and 1.
-        comparisons: more than 1 narrows the chance of error per interval by Bonferroni, so that all
-            that many intervals hold together with at least confidence `level`.
+        comparisons: more than 1 narrows the chance of error per interval by Bonferroni, so that this many
+            intervals hold together with at least confidence `level`.
 
     Raises:
-        InputError: for unequal numbers of values, none at all, a value that is no finite number, or an
+        InputError: for unequal numbers of values, no values, a value that is not a finite number, or an
             option out of range.
     """
     require(

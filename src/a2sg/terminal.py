@@ -50,8 +50,8 @@ def plain_output() -> None:
 def names_in_utf8() -> None:
     """Start this process again in Python's UTF-8 mode, where names of files are taken to be ASCII.
 
-    That is so in the C locale if PYTHONUTF8=0 turns the mode off. A name like `über` is then no text that a
-    page or a recipe could hold, and one from a recipe cannot be opened. What is printed stays ASCII.
+    That is so in the C locale if PYTHONUTF8=0 turns the mode off. A name like `über` is then not text that a
+    page or a recipe can hold, and one from a recipe cannot be opened. What is printed stays ASCII.
     """
     again = [sys.executable, "-X", "utf8"]
     if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and sys.orig_argv[1:3] != again[1:]:

@@ -430,7 +430,7 @@ def test_more_that_cannot_work():
         a2sg.adapt(nn.Sequential(a2sg.LIF(3)), steps=4)
     net = nn.Sequential(Looped())
     a2sg.adapt(net, steps=4, functions={Looped: "act"})
-    with pytest.raises(InputError, match="layer '0' is adapted already"):
+    with pytest.raises(InputError, match="layer '0' is already adapted"):
         a2sg.adapt(net, steps=4, functions={Looped: "act"})
 
 
@@ -471,7 +471,7 @@ AllAtOnce.__module__ = "spikingjelly.activation_based.neuron"
 def test_a_model_whose_neurons_cannot_be_adapted_says_why(monkeypatch):
     monkeypatch.setitem(HOSTS, "spikingjelly", lambda module, site: "it fires all steps in one call")
     with pytest.raises(
-        InputError, match=r"can be adapted \(layer '1': it fires all steps in one call\): take"
+        InputError, match=r"can be adapted \(layer '1': it fires all steps in one call\): use"
     ):
         a2sg.adapt(nn.Sequential(nn.Linear(3, 3), AllAtOnce()), steps=T)
     with pytest.raises(InputError, match=r"\(the model: it fires all steps in one call\)"):

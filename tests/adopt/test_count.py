@@ -243,7 +243,12 @@ ONLINE = "if it is, the state is detached after every step, as in online trainin
         (True, [5], "was called for step 5", SHARED),
         (True, [4, 1], "was called for step 5", UNRESET),
         (True, [1, 1, 1, 1, 1], "was called for step 5", UNRESET),
-        (False, [5], "was called for step 5", f"{SHARED}: give each its own, or have their calls told apart"),
+        (
+            False,
+            [5],
+            "was called for step 5",
+            f"{SHARED}: give each its own, or pass example=, which tells their calls apart",
+        ),
         (True, [1], "saw 1 step", SHARED),
         (True, [1, 0], "saw 1 step", ONLINE),
         (True, [3, 0], "saw 3 steps", ""),

@@ -28,7 +28,7 @@ def found(function):
         (torch.sign, "has the levels -1, 0, 1, not 0 and above"),
         (lambda u: (u < 0).float(), "falls as the potential rises"),
         (lambda u: (u.abs() < 1).float(), "falls as the potential rises"),
-        (lambda u: (torch.rand_like(u) < u.sigmoid()).float(), "does not fire by its potential alone"),
+        (lambda u: (torch.rand_like(u) < u.sigmoid()).float(), "depends on more than its potential"),
         (torch.round, ""),  # of more levels than a neuron has
         (torch.relu, ""),
         (torch.sigmoid, ""),
@@ -36,7 +36,7 @@ def found(function):
         (torch.zeros_like, ""),
         (
             torch.Tensor.matmul,
-            "cannot be tried on single potentials (TypeError): does a tensor say where it fires?",
+            "cannot be tried on single potentials (TypeError): does a tensor decide where it fires?",
         ),
     ],
 )

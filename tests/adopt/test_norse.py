@@ -90,8 +90,8 @@ def test_what_is_no_cell_or_has_another_step_is_left_alone():
     without_step = cell()
     without_step.activation = "relu"
     assert adopt(nn.ReLU(), site) is None
-    assert adopt(without_step, site) == "its step is not known"
-    assert adopt(cell(module="mine"), site) == "its step is not known"
+    assert adopt(without_step, site) == "its step function is not known"
+    assert adopt(cell(module="mine"), site) == "its step function is not known"
     assert not site.count.told
-    with pytest.raises(InputError, match="Identity has the adjoint method"):
+    with pytest.raises(InputError, match="Identity uses the adjoint method"):
         adopt(cell(method="adjoint"), site)

@@ -40,15 +40,19 @@ def quarters(u):
 @pytest.mark.parametrize(
     ("act", "said", "message"),
     [
-        (levels, "act", "act was said to fire at 0, but fires at 0.5, 1.5, 2.5, 3.5: say so in functions"),
-        (levels, ("act", [0.5, 1.5]), "was said to fire at 0.5, 1.5, but fires at 0.5, 1.5, 2.5, 3.5"),
-        (quarters, ("act", [0.5, 1.5, 2.5, 3.5]), "but fires at 0.5, 1.5, 2.5, 3.5 \\(by 0.25\\)"),
-        (act_fun, "act", "was said to fire at 0, but fires at 0.5"),
-        (SIGN, "act", "was said to fire at 0, but has the levels -1, 0, 1, not 0 and above: name what gives"),
+        (levels, "act", "act fires at 0, but it fires at 0.5, 1.5, 2.5, 3.5: correct functions"),
+        (levels, ("act", [0.5, 1.5]), "fires at 0.5, 1.5, but it fires at 0.5, 1.5, 2.5, 3.5"),
+        (quarters, ("act", [0.5, 1.5, 2.5, 3.5]), "but it fires at 0.5, 1.5, 2.5, 3.5 \\(by 0.25\\)"),
+        (act_fun, "act", "fires at 0, but it fires at 0.5"),
+        (
+            SIGN,
+            "act",
+            "fires at 0, but it has the levels -1, 0, 1, not 0 and above: name a function that gives",
+        ),
         (
             torch.sigmoid,
             "act",
-            "was said to fire at 0, but has no levels: name what gives 0 below a threshold",
+            "fires at 0, but it has no levels: name a function that gives 0 below a threshold",
         ),
         (REACHED, "act", ""),
         (levels, ("act", [0.5, 1.5, 2.5, 3.5]), ""),
@@ -105,12 +109,12 @@ def test_functions_by_class():
     windows = a2sg.adapt(STBP.build(), steps=T, functions={ActFun: 0.5}, example=X)
     assert list(windows.sites) == STBP.layers
     for functions, example, message in (
-        ({ActFun: 0.4}, X, "ActFun was said to fire at 0.4, but fires at 0.5"),
+        ({ActFun: 0.4}, X, "ActFun fires at 0.4, but it fires at 0.5"),
         ({Above: 0.0}, X, "functions names Above, which is not called in the example"),
         (
             {ActFun: 0.5},
             None,
-            "functions names ActFun: where a function is called is seen with example=batch",
+            "functions names ActFun: pass example=batch, which shows where a function",
         ),
         (
             {ActFun: "act"},
@@ -142,5 +146,5 @@ def test_what_was_changed_while_adapted_is_told():
         windows = a2sg.adapt(net, steps=1, **how)
         setattr(net, change, act_fun)
         net(X[0])
-        with pytest.raises(InputError, match=f"{change} was changed to .* while it was adapted, so its surr"):
+        with pytest.raises(InputError, match=f"{change} was changed to .* while it was adapted, so its libr"):
             windows.step()

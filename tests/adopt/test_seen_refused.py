@@ -55,7 +55,7 @@ DRAWN = function(lambda u: (torch.rand_like(u) < u.sigmoid()).to(u.dtype))
             lambda net, u: AT(u, torch.ones(WIDE)),
             "Fire cannot be tried on single potentials (InputError): does a tensor",
         ),
-        (lambda net, u: AT(u, torch.tensor(0.3)), "Fire fires where a tensor says, argument 2"),
+        (lambda net, u: AT(u, torch.tensor(0.3)), "Fire fires where a tensor decides, argument 2"),
         (lambda net, u: RUNNING(u), "Fire"),
         (lambda net, u: DRAWN(u), "Fire"),
     ],
@@ -79,7 +79,9 @@ def test_what_is_left_alone_and_why(call, reason, caplog):
     ],
 )
 def test_where_nothing_makes_spikes(call):
-    with pytest.raises(InputError, match=r"no autograd\.Function that makes spikes in the example: put a2sg"):
+    with pytest.raises(
+        InputError, match=r"no autograd\.Function that makes spikes in the example: call a2sg"
+    ):
         a2sg.adapt(Calls(call), steps=1, example=X)
 
 
@@ -162,7 +164,7 @@ def test_a_layer_left_out_is_told():
     windows = a2sg.adapt(net, steps=1, example=X[0])
     net.skip = True
     net(X[0]).sum().backward()
-    with pytest.raises(InputError, match="1 times in a forward of the model, but 2 times in the example"):
+    with pytest.raises(InputError, match="1 times in a forward pass, but 2 times in the example"):
         windows.step()
 
 
@@ -173,7 +175,7 @@ def test_calls_in_another_order_from_forward_to_forward():
             return act_fun(second(act_fun(first(x))))
 
     net = Turns().double()
-    with pytest.raises(InputError, match="in another order from one forward of the model to the next"):
+    with pytest.raises(InputError, match="in a different order from one forward pass to the next"):
         a2sg.adapt(net, steps=2, example=lambda: net(X[0], True) + net(X[0], False))
 
 
@@ -233,7 +235,7 @@ def test_checkpoints_of_one_layer_and_of_several(reentrant):
     net = Checkpointed(SharedNeuron().double())
     a2sg.adapt(net, steps=T, example=X.clone())
     out = net(X.clone())
-    with pytest.raises(InputError, match="for several layers, and a checkpoint runs some of them again"):
+    with pytest.raises(InputError, match="for several layers, and activation checkpointing repeats some"):
         out.sum().backward()
 
 

@@ -103,7 +103,7 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(tmp_path, arm):
         ),
         ({"windows.options": {"share": 0.5}}, "of policy 'a2sg' takes no options, not 'share'"),
         ({"windows.policy": "dspike"}, "surrogate Dspike, not Asymmetric"),
-        ({"windows.policy": "cpng", "neuron.name": "integer_lif"}, "neurons of one threshold"),
+        ({"windows.policy": "cpng", "neuron.name": "integer_lif"}, "neurons with one threshold"),
     ],
 )
 def test_a_policy_that_does_not_fit_is_told_before_training(tmp_path, overrides, message):

@@ -191,7 +191,7 @@ def test_continuing_from_a_state_equals_never_having_stopped(stop):
 
 def test_a_state_of_another_share_is_refused():
     policy = CPNG(Net(TRIANGLE), share=0.3)
-    with pytest.raises(InputError, match=r"another share than 0\.4"):
+    with pytest.raises(InputError, match=r"not for 0\.4"):
         CPNG(Net(TRIANGLE), share=0.4).load_state_dict(policy.state_dict())
 
 
@@ -199,10 +199,14 @@ def test_a_state_of_another_share_is_refused():
     ("model", "options", "message"),
     [
         (LIF(2), {"share": 0.0}, "share must be a number above 0, not 0"),
-        (LIF(2), {"share": 1.0}, "share must lie between 0 and 1, both excluded, not 1.0"),
+        (LIF(2), {"share": 1.0}, "share must be above 0 and below 1, not 1.0"),
         (LIF(2), {"low": 2.0, "high": 1.0}, "low=2.0 and high=1.0"),
         (LIF(2), {"every": 0}, "every must be a whole number"),
-        (nn.Sequential(LIF(2), IntegerLIF(2)), {}, "layer '1': CPNG is for a2sg's neurons of one threshold"),
+        (
+            nn.Sequential(LIF(2), IntegerLIF(2)),
+            {},
+            "layer '1': CPNG is for a2sg's neurons with one threshold",
+        ),
         (SpikeSite(2), {}, "CPNG is for a2sg's neurons"),
         (nn.Linear(2, 2), {}, "no spiking neurons"),
     ],

@@ -211,7 +211,7 @@ def test_a_state_of_another_beginning_is_refused():
 def test_it_asks_for_the_loss_where_it_needs_it():
     search = DspikeSearch(Net(PLAN), every=2, start=1)
     assert not search.step()
-    with pytest.raises(InputError, match=r"give step the loss, as lambda: criterion\(model\(x\), y\)"):
+    with pytest.raises(InputError, match=r"call step\(lambda: criterion\(model\(x\), y\)\)"):
         search.step()
 
 
@@ -224,7 +224,7 @@ def layers(*surrogates):
     [
         (layers(Dspike(), Boxcar()), {}, "layer '2'.*surrogate Dspike, not Boxcar"),
         (nn.Sequential(nn.Linear(2, 2), SpikeSite(2)), {}, "layer '1'.*surrogate Dspike"),
-        (layers(Dspike(), Dspike(temperature=5.0)), {}, r"one temperature, not \[3\.0, 5\.0\]"),
+        (layers(Dspike(), Dspike(temperature=5.0)), {}, r"the same temperature, not \[3\.0, 5\.0\]"),
         (LIF(2, surrogate=Dspike()), {}, "found no weights"),
         (layers(Dspike()), {"epsilon": 0.0}, "epsilon must be a number above 0, not 0"),
         (layers(Dspike()), {"change": -1.0}, "change must be a number above 0, not -1"),

@@ -151,7 +151,10 @@ def test_only_some_benches(tmp_path):
         (["--ways", "a2sgg"], "did you mean 'a2sg'"),
         (["--backends", "fast"], "reference"),
         (["--device", "tpu"], "tpu"),
-        (["--peers", "nowhere"], "nowhere is no environment: benchmarks/setup-peers nowhere makes it"),
+        (
+            ["--peers", "nowhere"],
+            "nowhere is not an environment: create it with benchmarks/setup-peers nowhere",
+        ),
         (["--threads", "0"], "--threads must be a whole number of at least 1"),
     ],
 )

@@ -57,7 +57,7 @@ def test_what_fails_leaves_nothing_behind(cache, monkeypatch):
 def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("A2SG_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(InputError, match="set A2SG_CACHE to a folder with room"):
+    with pytest.raises(InputError, match="set A2SG_CACHE to a folder with free space"):
         cached("some", 1, lambda: {"numbers": np.arange(3)})
 
 

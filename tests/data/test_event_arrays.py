@@ -92,7 +92,7 @@ def test_what_cannot_work_is_told(tmp_path, options, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no array", "is no .npy array"),
+        (b"no array", "is not an .npy array"),
         (np.zeros((4, 2, 10)), "differ in shape"),
         (np.full((3, 2, 10), np.nan), "not finite"),
         (np.full((3, 2, 10), "x"), "must hold numbers"),
@@ -113,7 +113,7 @@ def test_a_truncated_zip_is_told(tmp_path):
     write_arrays(tmp_path / "folder")
     archive = zipped(tmp_path / "folder", tmp_path / "recordings.zip")
     archive.write_bytes(archive.read_bytes()[:-300])
-    with pytest.raises(InputError, match="no whole zip"):
+    with pytest.raises(InputError, match="nor a complete zip"):
         create_data("event_arrays", source=str(archive), axes="ypt")
 
 

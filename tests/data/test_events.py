@@ -110,7 +110,7 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("A2SG_CACHE", str(tmp_path / "file" / "cache"))
     write_nmnist(tmp_path)
-    with pytest.raises(InputError, match="set A2SG_CACHE to a folder with room"):
+    with pytest.raises(InputError, match="set A2SG_CACHE to a folder with free space"):
         create_data("nmnist", source=str(tmp_path))
 
 

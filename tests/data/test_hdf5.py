@@ -277,5 +277,5 @@ def test_other_files_are_told(tmp_path, reader):
             path.write_bytes(content)
         with pytest.raises(InputError, match=message):
             reader.read(path, ("labels",))
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is not a file"):
         reader.read(tmp_path, ("labels",))

@@ -50,11 +50,11 @@ def test_damaged_idx_files_are_told(tmp_path):
     for content, message in (
         (whole[:-10], "is damaged"),
         (b"no gzip", "is damaged"),
-        (gzip.compress(labels[:-1]), "no whole IDX file"),
-        (gzip.compress(labels[:3]), "no whole IDX file"),
-        (gzip.compress(b""), "no whole IDX file"),
+        (gzip.compress(labels[:-1]), "not a complete IDX file"),
+        (gzip.compress(labels[:3]), "not a complete IDX file"),
+        (gzip.compress(b""), "not a complete IDX file"),
         (gzip.compress(idx_bytes(np.arange(20))), "must have labels from 0 to 9"),
-        (gzip.compress(idx_bytes(np.zeros(19))), "do not belong together"),
+        (gzip.compress(idx_bytes(np.zeros(19))), "do not match"),
     ):
         path.write_bytes(content)
         with pytest.raises(InputError, match=message):

@@ -131,7 +131,7 @@ def test_trees_that_cannot_work_are_told(tmp_path):
     with pytest.raises(InputError, match=r"there is no .*nowhere\.tar\.gz: set data\.options\.source"):
         create_data("cifar10", source="nowhere.tar.gz")
     (tmp_path / "images.zip").write_bytes(b"PK")
-    with pytest.raises(InputError, match=r"images\.zip is no archive \(\.tar\.gz"):
+    with pytest.raises(InputError, match=r"images\.zip is not an archive \(\.tar\.gz"):
         create_data("cifar10", source=str(tmp_path / "images.zip"))
 
 
@@ -159,7 +159,7 @@ def test_a_damaged_image_or_archive_is_told_and_nothing_is_cached(tmp_path, cach
         ({"holdout": 0.01}, "leaves one part empty"),
         ({"image_size": 0}, "image_size must be a whole number of at least 1, not 0"),
         ({"channels": 2}, "unknown number of channels '2'"),
-        ({"source": 3}, "source must be a path or a hub's name, not 3"),
+        ({"source": 3}, "source must be a path or a name on the hub, not 3"),
     ],
 )
 def test_options_out_of_range_are_told(tmp_path, options, message):

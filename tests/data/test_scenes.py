@@ -84,7 +84,7 @@ def test_what_is_wrong_with_camvid_is_told(tmp_path):
     with pytest.raises(InputError, match="there are no images"):
         create_data("camvid", source=str(tmp_path))
     root = write_camvid(tmp_path / "odd", values=(12,))
-    with pytest.raises(InputError, match="has the value 12, which is no class"):
+    with pytest.raises(InputError, match="has the value 12, which is not a class"):
         create_data("camvid", source=str(root), image_size=(9, 12))
     (root / "testannot" / "1.png").unlink()
     with pytest.raises(InputError, match="has no mask"):
@@ -304,7 +304,7 @@ def test_augmentation_repeats_with_its_seed():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"smallest": 0.0}, "factors of size must be above 0 and in order, not 0.0 to 2.0"),
+        ({"smallest": 0.0}, "smallest and largest must be above 0 and in order, not 0.0 and 2.0"),
         ({"smallest": 3.0}, "in order"),
         ({"flip": 2.0}, "flip must be between 0 and 1"),
         ({"contrast": -0.1}, "contrast must be between 0 and 1"),

@@ -47,7 +47,7 @@ def test_spikes_are_counted_in_frames(tmp_path, name, classes, options):
     ("change", "message"),
     [
         ({"units": [900]}, "recording 0 of .* must have x from 0 to 699"),
-        ({"times": [np.inf]}, "has times that are no seconds"),
+        ({"times": [np.inf]}, "has times that cannot be seconds"),
         ({"times": [0.1, 0.2]}, "has 2 times, but 1 units"),
         ({"label": 99}, "must have labels from 0 to 19, not 1 to 99"),
     ],

@@ -51,19 +51,19 @@ def header(kind="<f4", shape="(4, 2)"):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (npy(header(shape="(1000000, 1000000)"), bytes(32)), "is not whole: 32 bytes of 3,725 GB are there"),
-        (npy(header(shape="(4, 3)"), bytes(32)), "is not whole"),
-        (npy(header(shape=f"({2**62}, {2**62})"), bytes(32)), "is not whole"),
+        (npy(header(shape="(1000000, 1000000)"), bytes(32)), "is truncated: 32 bytes of 3,725 GB"),
+        (npy(header(shape="(4, 3)"), bytes(32)), "is truncated"),
+        (npy(header(shape=f"({2**62}, {2**62})"), bytes(32)), "is truncated"),
         (npy(header(shape="(-4, -2)"), bytes(32)), "its header says"),
-        (npy(header(shape="'x'"), bytes(32)), "is no .npy array"),
-        (npy(header("|O", "(1,)"), b"cos\nsystem\n(S'x'\ntR."), "holds objects of Python"),
+        (npy(header(shape="'x'"), bytes(32)), "is not an .npy array"),
+        (npy(header("|O", "(1,)"), b"cos\nsystem\n(S'x'\ntR."), "holds Python objects"),
         (npy(header("<U100000000"), bytes(32)), "must hold numbers"),
         (npy(header([("x", "<f4")], "(2,)"), bytes(32)), "must hold numbers"),
-        (npy("(" * 9000), "is no .npy array"),
-        (npy("{" * 100), "is no .npy array"),
-        (npy("__import__('os')"), "is no .npy array"),
-        (b"\x93NUMPY\x03\x00\x10\x00\x00\x00" + bytes(16), "is no .npy array"),
-        (b"", "is no .npy array"),
+        (npy("(" * 9000), "is not an .npy array"),
+        (npy("{" * 100), "is not an .npy array"),
+        (npy("__import__('os')"), "is not an .npy array"),
+        (b"\x93NUMPY\x03\x00\x10\x00\x00\x00" + bytes(16), "is not an .npy array"),
+        (b"", "is not an .npy array"),
     ],
 )
 def test_a_header_is_not_believed(content, message):
@@ -102,22 +102,22 @@ def test_packed_files_do_not_grow_without_end(tmp_path, monkeypatch):
 def test_an_idx_header_is_not_believed(tmp_path, content):
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(content))
-    told(lambda: read_idx(path), "x.gz (is no whole IDX file|has 100 dimensions)")
+    told(lambda: read_idx(path), "x.gz (is not a complete IDX file|has 100 dimensions)")
 
 
 def test_what_is_no_file_is_not_read(tmp_path):
     pipe = tmp_path / "x.png"
     os.mkfifo(pipe)
-    told(lambda: read_file(pipe), "x.png is no file")
-    told(lambda: decoded_image(pipe, "x"), "x.png is no file")
-    told(lambda: read_file(Path("/dev/zero")), "/dev/zero is no file")
-    told(lambda: read_file(tmp_path), "is no file")
+    told(lambda: read_file(pipe), "x.png is not a file")
+    told(lambda: decoded_image(pipe, "x"), "x.png is not a file")
+    told(lambda: read_file(Path("/dev/zero")), "/dev/zero is not a file")
+    told(lambda: read_file(tmp_path), "is not a file")
     told(lambda: read_file(tmp_path / "nothing"), "cannot be read .FileNotFoundError: No such file")
     told(lambda: read_file(Path("x\0y")), "cannot be read")
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(1 << 40)
-    told(lambda: read_file(large), "has 1,024 GB: a file of its kind may have 4 GB")
+    told(lambda: read_file(large), "has 1,024 GB: the limit for such files is 4 GB")
 
 
 def test_sizes_are_told_in_words():
@@ -266,7 +266,7 @@ def test_times_far_apart_make_no_frames(times):
 
 def test_frames_beyond_measure_are_told():
     events = np.zeros(2, dtype=[(name, np.int64) for name in "xytp"])
-    told(lambda: event_frames(events, 100_000, (128, 128, 2)), "take fewer steps or pixels")
+    told(lambda: event_frames(events, 100_000, (128, 128, 2)), "use fewer steps or pixels")
 
 
 @pytest.mark.parametrize("name", ["99999999999", "11", "0x", "0²"])
@@ -307,7 +307,7 @@ def test_a_recording_of_n_mnist_that_would_take_days_is_told(tmp_path):
         (folder / "1.bin").write_bytes(bytes([0, 240, 0, 0, 0]) * 2_000_000)
     told(
         lambda: create_data("nmnist", source=str(tmp_path)),
-        "1.bin has 9.537 MB: a file of its kind may have 1 MB",
+        "1.bin has 9.537 MB: the limit for such files is 1 MB",
         1 << 30,
     )
 
@@ -323,4 +323,4 @@ def test_text_is_utf8(tmp_path, mark):
 )
 def test_text_in_another_encoding_is_told(tmp_path, encoding, at):
     (tmp_path / "x.txt").write_bytes("r\u00e9 1".encode(encoding))
-    told(lambda: read_text(tmp_path / "x.txt"), f"no UTF-8 text .byte {at}.: save it as UTF-8")
+    told(lambda: read_text(tmp_path / "x.txt"), f"not UTF-8 text .byte {at}.: save it as UTF-8")

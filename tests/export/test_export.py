@@ -145,7 +145,7 @@ def test_thresholds_and_decays_by_channel(reader):
     ("decay", "threshold", "message"),
     [
         ([0.5, 1.0], 1.0, "some of its channels leak and others do not"),
-        ([0.5, 1.25], 1.0, "training has taken its decay out of 0 to 1"),
+        ([0.5, 1.25], 1.0, "training has moved its decay outside 0 to 1"),
         ([0.5, 0.5], -0.25, "or its threshold below 0"),
     ],
 )
@@ -234,8 +234,8 @@ REFUSED = [
     (nn.Sequential(LIF(2, reset="hard"), PerStep(nn.BatchNorm1d(4))), "nir", "right before"),
     (twice(PerStep(nn.BatchNorm1d(4, track_running_stats=False))), "nir", "running statistics"),
     (nn.Sequential(PerStep(LIF(2, reset="hard"))), "nir", "PerStep"),
-    (nn.Sequential(LIF(2, reset="hard"), LIF(3, reset="hard")), "nir", "one number of steps"),
-    (nn.Linear(4, 4), "nir", "found no neurons of a2sg"),
+    (nn.Sequential(LIF(2, reset="hard"), LIF(3, reset="hard")), "nir", "the same number of steps"),
+    (nn.Linear(4, 4), "nir", "found no a2sg neurons"),
     (nn.Linear(4, 4), "nor", "did you mean 'norse'"),
 ]
 
@@ -250,7 +250,7 @@ def test_what_nir_cannot_say_is_refused_by_name(model, reader, message):
 @pytest.mark.parametrize(
     ("conv", "message"),
     [
-        (nn.Conv2d(2, 2, 3, groups=2), "groups"),
+        (nn.Conv2d(2, 2, 3, groups=2), "grouped"),
         (nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"), "circular"),
         (nn.Conv2d(3, 2, 3), "no samples of shape"),
         (nn.AvgPool2d(2, ceil_mode=True), "ceil_mode"),

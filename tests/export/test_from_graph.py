@@ -146,9 +146,9 @@ def lif_graph(changes=(), extra=(), **metadata):
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"v_leak": np.ones(2)}, {}, r"node 'cell' \(nir.LIF\).* leaks towards another potential"),
-        ({"v_reset": np.ones(2)}, {}, "resets to another potential"),
-        ({"tau": np.full(2, 1e-6)}, {}, "reader of other steps"),
+        ({"v_leak": np.ones(2)}, {}, r"node 'cell' \(nir.LIF\).* leaks towards a potential other"),
+        ({"v_reset": np.ones(2)}, {}, "resets to a potential other"),
+        ({"tau": np.full(2, 1e-6)}, {}, "reader with other steps"),
         ({}, {"steps": None}, "steps must be given"),
         ({}, {"reader": "brian"}, "unknown reader 'brian'"),
     ],
@@ -159,12 +159,12 @@ def test_what_no_neuron_here_does_is_named(changes, options, message):
 
 
 def test_another_object_is_no_graph():
-    with pytest.raises(InputError, match=r"one of NIR, such as nir.read\(path\) gives, not of the type dict"):
+    with pytest.raises(InputError, match=r"a nir.NIRGraph, such as nir.read\(path\) returns, not a dict"):
         from_nir({})
 
 
 def test_a_network_without_neurons_has_no_steps():
-    with pytest.raises(InputError, match="found no neurons of a2sg in the model"):
+    with pytest.raises(InputError, match="found no a2sg neurons in the model"):
         to_nir(nn.Sequential(nn.Linear(3, 2)), (3,))
 
 
@@ -173,7 +173,7 @@ def test_graphs_that_no_network_here_is():
     with pytest.raises(InputError, match=r"the graph has a loop, cell -> cell: .* a2sg.Recurrent"):
         from_nir(graph, T)
     nodes["cell"] = nir.Delay(np.ones(2))
-    with pytest.raises(InputError, match=r"'cell' \(nir.Delay\).* known are Input"):
+    with pytest.raises(InputError, match=r"'cell' \(nir.Delay\).* supported are Input"):
         from_nir(graph_of(nodes), T)
     with pytest.raises(InputError, match="one Output to be read, not 2"):
         from_nir(graph_of({**nodes, "second": nir.Output(np.array([2]))}), T)
@@ -189,7 +189,7 @@ def test_graphs_that_no_network_here_is():
 def test_the_reader_is_the_one_that_the_graph_was_written_for():
     model = nn.Sequential(nn.Linear(2, 2), LIF(T, reset="hard"))
     graph = to_nir(model, (2,), reader="norse")
-    with pytest.raises(InputError, match=r"written for another reader: its metadata say dt 0\.001"):
+    with pytest.raises(InputError, match=r"written for another reader: its metadata says dt 0\.001"):
         from_nir(graph, reader="nir")
     own = Convention(dt=0.5)
     graph = to_nir(model, (2,), reader=own)

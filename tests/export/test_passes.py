@@ -127,7 +127,7 @@ REFUSED = [
     (lambda self, x: self.hidden(x) * self.hidden.bias, "calls 'mul'"),
     (lambda self, x: torch.cat([x, x], 2), "no concatenation"),
     (lambda self, x: (x, x), "must return one tensor"),
-    (lambda self, x: x.flatten(0, 1), "must return one tensor, with the steps"),
+    (lambda self, x: x.flatten(0, 1), "must return one tensor whose first dimensions"),
     (lambda self, x, y: self.hidden(x) + self.hidden(y), "takes 'y' too"),
     (lambda self, x: self.lif(self.hidden(x), None), "'lif' with more than a tensor"),
     (lambda self, x: self.lif(torch.relu(self.hidden(x))), "calls 'relu'"),

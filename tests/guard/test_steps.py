@@ -142,7 +142,7 @@ def test_too_many_in_a_row_are_an_error(fused):
     for _ in range(2):
         training.step(batch(0, NAN))
     assert training.guard.skipped == 4
-    with pytest.raises(InputError, match="3 steps in a row had to be skipped"):
+    with pytest.raises(InputError, match="3 steps in a row were skipped"):
         training.step(batch(0, NAN)), training.guard.skipped
 
 

@@ -237,7 +237,7 @@ def test_a_kernel_that_cannot_be_compiled_is_told_once_and_the_next_one_taken(mo
     names = ["triton_bins", "triton_sums", "compiled_sums"]
     assert tried == names
     assert [record.message for record in caplog.records] == [
-        f"sums of candidate windows do without a2sg.kernels.{name}: {name} fails" for name in names
+        f"sums of candidate windows run without a2sg.kernels.{name}: {name} fails" for name in names
     ]
     monkeypatch.setattr(compiled_sums, "fill", lambda *_: tried.append("mended"))
     fills._broken.discard((compiled_sums, "cpu"))

@@ -3,7 +3,7 @@
     score.py SESSION [--share 0.1] [--seed 0] [--only PART]
 
 Cosmic Ray changes one place of a copy of the source at a time (another operator, number or constant, a
-condition turned round, a decorator gone), and the tests of that room run until one fails. A share of the
+condition turned round, a decorator gone), and the tests of that component run until one fails. A share of the
 places is drawn, in each module for itself; annotations, which nothing evaluates, are left out. Results stay
 in the file SESSION: a run that was stopped goes on from there.
 """
@@ -32,7 +32,7 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkItem
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path("src/a2sg")
-ROOMS = {
+COMPONENTS = {
     "surrogate": ["tests/surrogate", "tests/kernels/test_sums.py"],
     "kernels/reference.py": ["tests/neuron", "tests/kernels/test_sums.py", "tests/kernels/test_fills.py"],
     "window": ["tests/window"],
@@ -42,7 +42,7 @@ ROOMS = {
 ELSEWHERE = {"spikingjelly.py", "snntorch.py", "sinabs.py"}
 """Modules that nothing runs without the libraries they are about (`make test-peers`)."""
 LIMIT = 600
-"""Seconds, several times what the tests of a room take; who takes longer is in an endless loop."""
+"""Seconds, several times what the tests of a component take; who takes longer is in an endless loop."""
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def main() -> None:
         os.chdir(copy)
         os.environ["PYTHONPATH"] = str(Path("src").resolve())
         if not session.num_work_items:
-            modules = [path for path in modules_of(ROOMS) if given.only in str(path)]
+            modules = [path for path in modules_of(COMPONENTS) if given.only in str(path)]
             init(modules, session, {})
             items = list(session.work_items)
             session.clear()
@@ -78,11 +78,11 @@ def copy_sources(folder: Path) -> None:
         shutil.copy(ROOT / name, folder / name)
 
 
-def modules_of(rooms: dict[str, list[str]]) -> list[Path]:
+def modules_of(components: dict[str, list[str]]) -> list[Path]:
     """The modules that are changed, from the root of the tree."""
     found = []
-    for room in rooms:
-        path = PACKAGE / room
+    for component in components:
+        path = PACKAGE / component
         found += [path] if path.suffix else sorted(path.glob("*.py"))
     return [path for path in found if path.name not in ELSEWHERE]
 
@@ -125,10 +125,10 @@ def meaning(source: str) -> str:
 
 
 def tests_of(mutation: MutationSpec) -> str:
-    """The command that runs the tests of a module's room, those of its own name first."""
+    """The command that runs the tests of a module's component, those of its own name first."""
     path = mutation.module_path
-    room = next(room for room in ROOMS if path.is_relative_to(PACKAGE / room))
-    parts = map(Path, ROOMS[room])
+    component = next(component for component in COMPONENTS if path.is_relative_to(PACKAGE / component))
+    parts = map(Path, COMPONENTS[component])
     files = [file for part in parts for file in ([part] if part.suffix else sorted(part.glob("*.py")))]
     files.sort(key=lambda file: not file.stem.startswith(f"test_{path.stem}"))
     words = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
@@ -136,22 +136,22 @@ def tests_of(mutation: MutationSpec) -> str:
 
 
 def report(session: WorkDB) -> None:
-    """Print the score of each room, and the changes that no test saw."""
+    """Print the score of each component, and the changes that no test saw."""
     results = dict(session.results)
     killed: Counter[str] = Counter()
     all_of: Counter[str] = Counter()
     for item in session.work_items:
         (mutation,) = item.mutations
         result = results[item.job_id]
-        room = str(mutation.module_path.parent.relative_to(PACKAGE))
-        all_of[room] += 1
-        killed[room] += result.test_outcome == TestOutcome.KILLED
+        component = str(mutation.module_path.parent.relative_to(PACKAGE))
+        all_of[component] += 1
+        killed[component] += result.test_outcome == TestOutcome.KILLED
         outcome = "endless" if result.output == "timeout" else result.test_outcome
         if outcome != TestOutcome.KILLED:
             print(f"\n{outcome} in {mutation.definition_name}\n{result.diff or result.output}")
     print()
-    for room, count in all_of.items():
-        print(f"{room}: {killed[room]} of {count} killed")
+    for component, count in all_of.items():
+        print(f"{component}: {killed[component]} of {count} killed")
     print(f"all: {killed.total()} of {all_of.total()} killed, {100 * killed.total() / all_of.total():.0f} %")
 
 

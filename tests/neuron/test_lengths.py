@@ -41,7 +41,7 @@ def test_a_loader_pads_its_batches():
     ("sequences", "message"),
     [
         ([], "at least one"),
-        ([torch.zeros(2, 3), torch.zeros(2, 4)], "differ in T alone"),
+        ([torch.zeros(2, 3), torch.zeros(2, 4)], "differ only in T"),
         ([torch.zeros(0, 3)], "T"),
     ],
 )

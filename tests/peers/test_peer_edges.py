@@ -324,13 +324,13 @@ class TestNorse:
     def test_the_adjoint_is_refused(self):
         from norse.torch import LIFCell, LIFParameters
 
-        with pytest.raises(InputError, match="layer '1': LIFCell has the adjoint method"):
+        with pytest.raises(InputError, match="layer '1': LIFCell uses the adjoint method"):
             a2sg.adapt(dense(LIFCell(LIFParameters(method="adjoint"))), steps=T)
 
     def test_the_adjoint_of_an_lsnn_is_refused(self):
         from norse.torch.module.lsnn import LSNNCell
 
-        with pytest.raises(InputError, match=r"LSNNCell has the adjoint method.*\(LSNN: adjoint=False\)"):
+        with pytest.raises(InputError, match=r"LSNNCell uses the adjoint method.*\(LSNN: adjoint=False\)"):
             a2sg.adapt(dense(LSNNCell(adjoint=True)), steps=T)
 
     def test_unknown_steps_are_left_alone(self):
@@ -339,7 +339,7 @@ class TestNorse:
 
         net = dense(LIFBoxCell(), LIFRefracCell(), CobaLIFCell(9, 9), LICell())
         windows = a2sg.adapt(net, steps=T)
-        assert windows.left_alone == dict.fromkeys(("3", "5"), "its step is not known")
+        assert windows.left_alone == dict.fromkeys(("3", "5"), "its step function is not known")
         assert list(windows.sites) == ["1"]
 
     @pytest.mark.parametrize("kind", ["LIFRecurrentCell", "LIFRecurrent"])

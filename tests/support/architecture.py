@@ -1,4 +1,4 @@
-"""The rooms of the package, and who imports whom: read from the source, for a test and a picture.
+"""The components of the package, and who imports whom: read from the source, for a test and a picture.
 
 python tests/support/architecture.py    # draws docs/images/architecture.svg and writes its arrows beside it
 """
@@ -49,13 +49,13 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {"bench": ("bench",)},
     {"cli": ("cli", "commands", "listing", "__main__", "a2sg")},
 )
-"""From the inside out: the rooms of each layer, and the modules or packages of each room.
+"""From the inside out: the components of each layer, and the modules or packages of each component.
 
-A room imports rooms of inner layers, never one beside it or further out; `a2sg` is the root package.
+A component imports components of inner layers, and no others; `a2sg` is the root package.
 """
 
-ROOM = {part: room for layer in LAYERS for room, parts in layer.items() for part in parts}
-RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
+COMPONENT = {part: component for layer in LAYERS for component, parts in layer.items() for part in parts}
+RANK = {component: rank for rank, layer in enumerate(LAYERS) for component in layer}
 
 
 class Import(NamedTuple):
@@ -105,18 +105,20 @@ def _imports_of(
                 yield name, node.lineno  # type: ignore[attr-defined]
 
 
-def room(module: str) -> str:
-    """The room that a module is in."""
-    return ROOM[module.split(".")[1] if "." in module else module]
+def component(module: str) -> str:
+    """The component that a module is in."""
+    return COMPONENT[module.split(".")[1] if "." in module else module]
 
 
 def arrows() -> dict[str, list[str]]:
-    """By room, from the outside in, the rooms that it imports."""
+    """By component, from the outside in, the components that it imports."""
     found: dict[str, set[str]] = {name: set() for name in sorted(RANK, key=lambda name: -RANK[name])}
     for one in imports():
-        if room(one.module) != room(one.target):
-            found[room(one.module)].add(room(one.target))
-    return {name: sorted(rooms, key=lambda name: (-RANK[name], name)) for name, rooms in found.items()}
+        if component(one.module) != component(one.target):
+            found[component(one.module)].add(component(one.target))
+    return {
+        name: sorted(components, key=lambda name: (-RANK[name], name)) for name, components in found.items()
+    }
 
 
 def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
@@ -153,11 +155,11 @@ ASIDE = {
     "data": 4.6,
     "adopt": 2.1,
 }
-"""Where rooms stand in the picture, from its middle, so that arrows do not run through boxes."""
+"""Where components stand in the picture, from its middle, so that arrows do not run through boxes."""
 
 
 def draw(found: Mapping[str, list[str]], path: Path) -> None:
-    """Rooms by layer, the outermost on top; an arrow that others imply is left out."""
+    """Components by layer, the outermost on top; an arrow that others imply is left out."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -174,10 +176,10 @@ def draw(found: Mapping[str, list[str]], path: Path) -> None:
         for name in found
     }
     figure.canvas.draw()  # so that boxes have their sizes
-    edges = {name: set(rooms) for name, rooms in found.items()}
-    for name, rooms in edges.items():
-        for target in sorted(rooms):  # so that the picture is the same whenever it is drawn
-            if not any(target in _reached(other, edges) for other in rooms):
+    edges = {name: set(components) for name, components in found.items()}
+    for name, components in edges.items():
+        for target in sorted(components):  # so that the picture is the same whenever it is drawn
+            if not any(target in _reached(other, edges) for other in components):
                 ends = {"patchA": texts[name].get_bbox_patch(), "patchB": texts[target].get_bbox_patch()}
                 axes.annotate(
                     "",

@@ -177,7 +177,7 @@ def test_a_wrong_arm_is_told(text, message):
         ("a2sg:low=3", r"arm 'a2sg:low=3\.0': low must be below high, not low=3\.0 and high=2\.0"),
         ("fixed:every=0", "every must be a whole number of at least 1"),
         ("t-asg:candidates=1", "candidates must be a whole number of at least 2"),
-        ("cpng:share=1.5", "arm 'cpng:share=1.5': share must lie between 0 and 1"),
+        ("cpng:share=1.5", "arm 'cpng:share=1.5': share must be above 0 and below 1"),
         ("cpng:low=2", r"low must be below high, not low=2\.0 and high=2\.0"),
         ("dspike-search:change=0", "change must be a number above 0"),
         ("dspike-search:shape=boxcar", "DspikeSearch is for a2sg's neurons with surrogate Dspike"),

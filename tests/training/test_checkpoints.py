@@ -109,7 +109,7 @@ def test_one_of_torchs_older_format_is_refused(tmp_path):
     torch.save({}, path, _use_new_zipfile_serialization=False)
     torch.save({}, tmp_path / "plain.ckpt")
     path.write_bytes(path.read_bytes() + (tmp_path / "plain.ckpt").read_bytes())
-    with pytest.raises(InputError, match=r"damaged .it is no archive"):
+    with pytest.raises(InputError, match=r"damaged .it is not an archive"):
         read_checkpoint(path)
 
 
@@ -125,7 +125,7 @@ def test_a_damaged_one_falls_back_to_the_one_before(run, caplog):
     path = run / CHECKPOINT
     path.write_bytes(path.read_bytes()[:-100])
     assert newest_checkpoint(run) == run / "checkpoints" / "last-1.ckpt"
-    assert "last.ckpt is damaged: the one before, last-1.ckpt, is taken" in caplog.text
+    assert "last.ckpt is damaged: using the one before, last-1.ckpt" in caplog.text
     assert names(run) == ["last-1.ckpt", "last.ckpt"], "looking changes nothing"
     assert newest_checkpoint(run, aside=True) == run / "checkpoints" / "last-1.ckpt"
     assert names(run) == ["last-1.ckpt", "last.damaged"]

@@ -232,7 +232,7 @@ def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path, overwrite
         (out / "service-s0" / "config.yaml").write_text("port: 80\n", encoding="utf-8")
     before = sorted(str(path) for path in out.rglob("*"))
     train = FakeTrain()
-    with pytest.raises(InputError, match="holds something else than a comparison"):
+    with pytest.raises(InputError, match="holds something other than a comparison"):
         compare(CONFIG, arms("fixed"), [0], out, train=train, overwrite=overwrite)
     assert train.calls == []
     assert sorted(str(path) for path in out.rglob("*")) == before
@@ -292,7 +292,7 @@ def test_a_run_whose_folder_is_taken_is_told_before_any_training(tmp_path):
     compare(CONFIG, arms("fixed"), [0], out, train=FakeTrain())
     (out / "a2sg-s0").mkdir()
     (out / "a2sg-s0" / "thesis.tex").write_text("", encoding="utf-8")
-    with pytest.raises(InputError, match="a2sg-s0 holds something else than a run"):
+    with pytest.raises(InputError, match="a2sg-s0 holds something other than a run"):
         compare(CONFIG, arms("asy", "a2sg"), [0], out, train=train)
     assert train.calls == []
 

@@ -138,12 +138,12 @@ def test_what_is_no_run_folder_says_what_it_is(tmp_path):
         (tmp_path / "comparison" / name / CONFIG).touch()
     (tmp_path / "other").mkdir()
     for name, message in (
-        ("nowhere", "there is nothing of that name"),
+        ("nowhere", "it does not exist"),
         ("file", "it is a file"),
         ("comparison", rf"it holds runs, so name one of them, such as .*{re.escape(os.sep)}a2sg-s0"),
         ("other", rf"it has no {CONFIG} \(a2sg train writes one\)"),
     ):
-        with pytest.raises(InputError, match=f"{name} is no run folder: {message}"):
+        with pytest.raises(InputError, match=f"{name} is not a run folder: {message}"):
             require_run(tmp_path / name)
     require_run(tmp_path / "comparison" / "fixed-s0")
 
@@ -153,7 +153,7 @@ def test_what_is_no_run_folder_says_what_it_is(tmp_path):
     [
         ("mine.txt", ".", r"is not empty: choose another --out$"),
         ("mine.txt", "mine.txt", r"mine\.txt is a file, not a folder: choose another --out$"),
-        (CONFIG, ".", r"is not empty: choose another --out, or go on with a2sg train --resume"),
+        (CONFIG, ".", r"is not empty: choose another --out, or continue with a2sg train --resume"),
     ],
 )
 def test_only_a_run_is_to_be_gone_on_with(tmp_path, there, out, message):

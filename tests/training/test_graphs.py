@@ -434,7 +434,7 @@ def test_what_speaks_against_graphs(options, reason):
     assert wanted("auto", found) == (not reason)
     assert not wanted("off", found)
     if reason:
-        with pytest.raises(InputError, match=f"graphs: on cannot be had: .*{reason}.*choose auto or off"):
+        with pytest.raises(InputError, match=f"graphs: on is not possible: .*{reason}.*choose auto or off"):
             wanted("on", found)
     else:
         assert wanted("on", found)

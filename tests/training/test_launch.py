@@ -171,7 +171,7 @@ def test_what_a_child_says_is_kept_and_repeated(capfdbinary, monkeypatch):
         assert child.process.wait() == 2
         assert capfdbinary.readouterr().err == b""
         child.repeat()
-    assert b"a2sg: error: nowhere is no run folder" in capfdbinary.readouterr().err
+    assert b"a2sg: error: nowhere is not a run folder" in capfdbinary.readouterr().err
 
 
 def test_a_child_ends_with_the_process_that_began_it(tmp_path):
@@ -233,11 +233,12 @@ def gone(ranks):
     return not any(os.path.exists(f"/proc/{number}") for number in ranks.values())
 
 
-SAVED = "a2sg: saved and stopped; go on with: a2sg train --resume"
+SAVED = "a2sg: saved and stopped; continue with: a2sg train --resume"
 KILLED = (
-    "a2sg: error: rank 1 of 2 was ended by SIGKILL, and the others with it; go on with: a2sg train --resume"
+    "a2sg: error: rank 1 of 2 was ended by SIGKILL, and the others with it; "
+    "continue with: a2sg train --resume"
 )
-HANGS = "a2sg: error: rank 1 of 2 did not answer, and all were ended; go on with: a2sg train --resume"
+HANGS = "a2sg: error: rank 1 of 2 did not answer, and all were ended; continue with: a2sg train --resume"
 ENDS = {
     "Ctrl-C": (None, signal.SIGINT, 128 + signal.SIGINT, SAVED),
     "a rank is killed": (1, signal.SIGKILL, LOST, KILLED),

@@ -226,7 +226,7 @@ def test_a_signal_saves_first(tmp_path, name):
     os.kill(process.pid, number)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 128 + number, errors
-    assert f"saved and stopped; go on with: a2sg train --resume {out}" in errors
+    assert f"saved and stopped; continue with: a2sg train --resume {out}" in errors
     assert "Traceback" not in errors
     assert not (out / SUMMARY).exists()
     read_checkpoint(out / CHECKPOINT)

@@ -290,7 +290,7 @@ def test_no_array_of_a_data_set_is_unpickled(home, capsys):
         np.save(folder / part / "label_0.npy", np.array([Evil()], dtype=object), allow_pickle=True)
     options = ["--data.name=event_arrays", f"--data.options.source={folder}"]
     with trap.untouched(*home):
-        assert "is no .npy array" in one_line(capsys, ["train", "digits", *options])
+        assert "is not an .npy array" in one_line(capsys, ["train", "digits", *options])
 
 
 def test_no_script_beside_data_is_run(home, monkeypatch):

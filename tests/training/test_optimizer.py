@@ -160,7 +160,7 @@ def test_weights_that_do_not_fit_are_told_and_nothing_is_written(trained, tmp_pa
     config = load_recipe("digits-scenes", other)
     with pytest.raises(InputError, match=r"no weights of .* have the names and shapes"):
         train(config, tmp_path / "run", quiet=True)
-    with pytest.raises(InputError, match="is no run folder"):
+    with pytest.raises(InputError, match="is not a run folder"):
         train(quick(**{"model.weights": str(tmp_path)}), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 

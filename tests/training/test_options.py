@@ -112,7 +112,7 @@ def built(overrides):
         ({"model.options.hidden": [8, "x"]}, "model.options.hidden.1 must be a whole number, not 'x'"),
         ({"model.name": "vgg_small", "model.options.width": "x"}, "model.options.width must be a number"),
         ({"model.name": "vgg_small", "model.options.width": 1e300}, "must be at most 1,000,000,000, not 1e"),
-        ({"model.options.hidden": [10**9, 10**9]}, "need more memory than there is"),
+        ({"model.options.hidden": [10**9, 10**9]}, "need more memory than is available"),
         ({"neuron.options.decay": "x"}, "neuron.options.decay must be .*, not 'x'"),
         ({"surrogate.options.bias": [1]}, r"surrogate.options.bias must be a number, not \[1\]"),
         ({"data.name": "cifar10", "data.options.limit": "x"}, "data.options.limit must be a whole num"),

@@ -148,7 +148,7 @@ def test_the_batch_must_be_divisible():
     config = load_recipe("digits", {"data.batch_size": 64})
     require_divisible(config, 4)
     with pytest.raises(
-        InputError, match="3 devices cannot share 64 evenly: take 63 or 66, or other --devices"
+        InputError, match="3 devices cannot share 64 evenly: use 63 or 66, or change --devices"
     ):
         require_divisible(config, 3)
 

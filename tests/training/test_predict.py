@@ -106,7 +106,7 @@ def test_batches_do_not_matter(run):
         (["RUN", "IMAGES", "--top", "0"], "--top must be a whole number of at least 1, not 0"),
         (["RUN", "IMAGES", "--out", "no/said.csv"], "--out must be in a folder that exists"),
         (["RUN", "IMAGES", "--out", "empty"], "--out must be a file"),
-        (["IMAGES", "IMAGES"], "is no run folder"),
+        (["IMAGES", "IMAGES"], "is not a run folder"),
         (["RUN"], "files"),
     ],
 )

@@ -388,7 +388,7 @@ def test_neurons_are_compiled_in_the_warm_up_of_long_runs(monkeypatch, epochs):
         (["--profile", "digits"], "put the recipe before it"),
         (["digits", "--profile", "-5"], "--profile"),
         (["digits", "--profile", "--model.steps", "0"], "steps must be"),
-        (["--resume", "nowhere", "--profile"], "takes no other options"),
+        (["--resume", "nowhere", "--profile"], "only other options it takes"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(capsys, tmp_path, monkeypatch, words, message):

@@ -268,9 +268,9 @@ def test_folders_that_cannot_be_used_are_told(whole, tmp_path):
     out, _ = whole
     with pytest.raises(InputError, match="is not empty"):
         train(quick(), out, quiet=True)
-    with pytest.raises(InputError, match="holds another run"):
+    with pytest.raises(InputError, match="holds a different run"):
         train(quick(seed=9), out, resume=True, quiet=True)
-    with pytest.raises(InputError, match="no run folder"):
+    with pytest.raises(InputError, match="not a run folder"):
         train(quick(), tmp_path / "none", resume=True, quiet=True)
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="cannot write"):

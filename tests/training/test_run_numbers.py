@@ -79,7 +79,7 @@ def test_too_many_in_a_row_end_the_run_in_one_line(data, tmp_path, capsys):
     options = ["--optimizer.lr", "1e30", "--optimizer.skips", "3", "--epochs", "9"]
     assert cli.main(["train", "digits", "--out", str(tmp_path / "run"), *options]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("a2sg: error: 4 steps in a row had to be skipped")
+    assert error.startswith("a2sg: error: 4 steps in a row were skipped")
 
 
 def test_a_rule_that_looks_at_the_batch_again_keeps_what_it_has(data, tmp_path):

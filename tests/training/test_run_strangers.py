@@ -98,7 +98,7 @@ def test_weights_that_are_something_else_are_told(run, change, tmp_path, capsys)
     torch.save(change({}), run / CHECKPOINT)
     words = ["train", "digits", "--out", str(tmp_path / "out"), "--model.weights", str(run)]
     words += [f"--{name}={value}" for name, value in QUICK.items()]
-    assert "holds something else than weights" in one_line(capsys, words)
+    assert "holds something other than weights" in one_line(capsys, words)
 
 
 @pytest.mark.parametrize("content", ["window\nx\n", "iteration,window\n1,2,3\n", "epoch\n1\n"])

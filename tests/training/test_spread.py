@@ -97,7 +97,7 @@ def test_cpus_are_shared(tmp_path, monkeypatch):
     ("status", "said", "kind", "message"),
     [
         (2, "the loss became nan", InputError, "the loss became nan"),
-        (1, None, InputError, r"the training of .*1 ended with status 1; the same command goes on"),
+        (1, None, InputError, r"the training of .*1 ended with status 1; run the same command again"),
         (LOST, "rank 1 of 2 did not answer", Lost, "rank 1 of 2 did not answer"),
     ],
 )

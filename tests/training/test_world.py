@@ -52,9 +52,12 @@ def test_machines():
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"RANK": "0", "WORLD_SIZE": "2"}, r"not complete \('LOCAL_RANK'\): start ranks with torchrun"),
-        ({**TORCHRUN, "RANK": "first"}, "not complete .*: start ranks with torchrun, with srun, or by --dev"),
-        ({**SLURM, "SLURM_STEP_NUM_TASKS": "7"}, "srun started 7 tasks on 3 machines: take as many on each"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, r"incomplete \('LOCAL_RANK'\): start ranks with torchrun"),
+        ({**TORCHRUN, "RANK": "first"}, "incomplete .*: start ranks with torchrun, with srun, or with --dev"),
+        (
+            {**SLURM, "SLURM_STEP_NUM_TASKS": "7"},
+            "srun started 7 tasks on 3 machines: start equally many on each",
+        ),
     ],
 )
 def test_variables_that_do_not_work_are_told(variables, message):
@@ -77,7 +80,9 @@ def test_one_alone_joins_nobody():
 
 
 def test_others_that_do_not_come_are_told():
-    message = r"rank 1 of 2 did not find the others by 127\.0\.0\.1:9: did all start, and can they reach it"
+    message = (
+        r"rank 1 of 2 did not find the others through 127\.0\.0\.1:9: did all start, and can they reach it"
+    )
     alone = joined(World(1, 2, 1, 2, "127.0.0.1", 9), torch.device("cpu"), patience=1.0)
     with pytest.raises(InputError, match=message), alone:
         pass
@@ -95,6 +100,6 @@ def test_others_that_do_not_come_are_told():
 def test_ranks_that_are_connected_for_other_devices_are_told(monkeypatch, connected, device, fits):
     monkeypatch.setattr("a2sg.training.world.distributed", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_backend_config", lambda: connected)
-    expected = nullcontext() if fits else pytest.raises(InputError, match="only: connect them by")
+    expected = nullcontext() if fits else pytest.raises(InputError, match="only: connect them with")
     with expected, joined(World(0, 2, 0, 2), torch.device(device)):
         pass

@@ -202,7 +202,7 @@ def test_windows_that_only_the_search_saves_follow_the_rule_of_buffers():
 
 def test_a_state_of_other_layers_is_refused():
     windows = AdaptiveWindows(Net(Plan()), candidates=5)
-    with pytest.raises(InputError, match=r"only they have the layers '0', only this one 'neurons\.0'"):
+    with pytest.raises(InputError, match=r"layers only there: '0'; layers only here: 'neurons\.0'"):
         windows.load_state_dict(AdaptiveWindows(nn.Sequential(LIF(4)), candidates=5).state_dict())
 
 

@@ -57,7 +57,7 @@ def test_where_it_has_no_score_the_window_is_kept():
 def test_a_name_is_given_once(registered):
     assert register_objective("focus")(focus) is focus
     assert OBJECTIVES["focus"] == registered
-    with pytest.raises(InputError, match="'focus' is the name of another objective already"):
+    with pytest.raises(InputError, match="'focus' is already the name of another objective"):
         register_objective("focus")(undefined)
 
 

@@ -56,5 +56,5 @@ def test_not_within_an_observed_iteration():
     windows = a2sg.AdaptiveWindows(net, **NOW)
     x, y = batch(4)
     net.loss(x, y).backward()
-    with pytest.raises(InputError, match="within an observed iteration"):
+    with pytest.raises(InputError, match="during an observed iteration"):
         windows.calibrate(lambda: net.loss(x, y))

@@ -29,7 +29,10 @@ UNNAMED = (
     ": pass example=batch to find your own spike functions by watching one pass, or name them with "
     "functions={YourModule: 'attribute'}"
 )
-UNSEEN = ", and no autograd.Function that makes spikes in the example: put a2sg.spike where it does"
+UNSEEN = (
+    ", and no autograd.Function that makes spikes in the example: call a2sg.spike where your "
+    "model makes spikes"
+)
 
 
 def adapt(
@@ -88,7 +91,7 @@ def adapt(
     """
     require_module(model)
     for name, _, _ in swaps(model):
-        raise InputError(f"{called(name)} is adapted already: undo that first, with revert()")
+        raise InputError(f"{called(name)} is already adapted: call revert() first")
     found = find(model, steps, surrogate, window, functions or {}, example, groups)
     for name, reason in found.left_alone.items():
         log.warning("%s is left alone: %s", called(name), reason)
@@ -107,7 +110,7 @@ def _nothing(found: Found, looked: bool) -> str:
     if found.left_alone:
         reasons = "; ".join(f"{called(name)}: {reason}" for name, reason in found.left_alone.items())
         return (
-            f"no spiking neuron of the model can be adapted ({reasons}): take others that fire step by step"
+            f"no spiking neuron of the model can be adapted ({reasons}): use neurons that fire step by step"
         )
     return NONE + (UNSEEN if looked else UNNAMED)
 
@@ -160,8 +163,8 @@ class Adapted(AdaptiveWindows):
             InputError: if a layer's last sequence did not have T steps, or what makes its spikes was changed.
         """
         changed = [
-            f"{called(name)}: {misfit} while it was adapted, so its surrogate is the host's again: set it "
-            "before adapt"
+            f"{called(name)}: {misfit} while it was adapted, so its library's surrogate is in use "
+            "again: set it before adapt"
             for name, (module, swap) in self._swaps.items()
             if (misfit := swap.misfit(module))
         ]

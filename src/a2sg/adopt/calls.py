@@ -135,7 +135,7 @@ class _Run:
         if torch._C._are_functorch_transforms_active():
             raise InputError(
                 "torch.func hides the spike functions that were found with example=: name them with "
-                "functions=, or put a2sg.spike there"
+                "functions=, or use a2sg.spike instead"
             )
         forward = self.own or partial(type(self.module).forward, self.module)
         with intercepting(self._see):

@@ -13,7 +13,7 @@ WRONG = (
     "torch.no_grad())"
 )
 SHARED = "one neuron serves several layers: give each its own"
-APART = f"{SHARED}, or have their calls told apart with example="
+APART = f"{SHARED}, or pass example=, which tells their calls apart"
 UNRESET = (
     "the state was not reset after the last backward pass: call functional.reset_net, utils.reset or "
     "reset_states, or pass no state"
@@ -87,7 +87,7 @@ class StepCount:
             InputError: if it is one more than T, or continues a sequence that is over.
         """
         if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
-            # A checkpoint runs the layer again, in the backward pass.
+            # Activation checkpointing runs the layer again, in the backward pass.
             self.at = self._replayed % self.steps
             self._replayed += 1
             return self.at
@@ -150,12 +150,13 @@ class Turns(StepCount):
         """Count a call; returns its number, from 0.
 
         Raises:
-            InputError: if it is one too many, or a checkpoint repeats it.
+            InputError: if it is one too many, or activation checkpointing repeats it.
         """
         if torch._C._current_graph_task_id() != -1:
             raise InputError(
-                f"{self.label} calls spike functions for several layers, and a checkpoint runs some of them "
-                "again, which cannot be told apart: give each layer a neuron of its own, or an a2sg.SpikeSite"
+                f"{self.label} calls spike functions for several layers, and activation checkpointing "
+                "repeats some of these calls, so they cannot be matched to layers: give each layer its own "
+                "neuron, or an a2sg.SpikeSite"
             )
         return super().next()
 
@@ -167,7 +168,7 @@ class Turns(StepCount):
 
     def _other(self, calls: str) -> str:
         return (
-            f"{self.label} called spike functions {calls} in a forward of the model, but {self.steps} times "
-            "in the example, so their layers cannot be told: adapt with an example like your batches; or "
-            "give each layer a neuron of its own, where some are left out at random"
+            f"{self.label} called spike functions {calls} in a forward pass, but {self.steps} times in the "
+            "example, so calls cannot be matched to layers: adapt with an example like your batches; or, if "
+            "layers are left out at random, give each its own neuron"
         )

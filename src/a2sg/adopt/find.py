@@ -116,7 +116,9 @@ def find(
         require(used, f"functions names {kind.__name__}, but the model has no such module")
     if example is None:
         names = ", ".join(function.__name__ for function in named.functions)
-        require(not names, f"functions names {names}: where a function is called is seen with example=batch")
+        require(
+            not names, f"functions names {names}: pass example=batch, which shows where a function is called"
+        )
     else:
         swaps, left = seen(model, example, steps, site, named.functions, found.has)
         found.left_alone |= left

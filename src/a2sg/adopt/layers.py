@@ -67,5 +67,5 @@ def _misfit(name: str, calls: int, steps: int, sizes: list[int]) -> str:
     return (
         f"{called(name)} calls spike functions {calls} times in the example, {counts} times for what seems "
         f"one layer, but steps={steps}: steps must be the T of the example; if it is, layers have a weight "
-        "in common, or a neuron fires twice a step: put a2sg.spike there, with a site for each"
+        "in common, or a neuron fires twice a step: use a2sg.spike there, with a site for each"
     )

@@ -14,7 +14,7 @@ from a2sg.errors import require
 FARTHEST = 2.0**15
 """Thresholds are searched between this and its negative, which every dtype can hold."""
 MOST = 64
-"""Most levels of a neuron; a function with more is a quantiser."""
+"""Maximum number of levels of a neuron; a function with more is a quantiser."""
 AROUND = 513
 """Potentials at which a function is called twice, to find one whose spikes are random."""
 NEAR = 1e-6
@@ -74,7 +74,7 @@ def find_levels(function: Callable[[Tensor], Tensor], like: Tensor) -> Levels | 
             return _bisect(function, like)
     except Exception as error:  # it may do anything with unexpected potentials
         kind = type(error).__name__
-        return Unclear(f"cannot be tried on single potentials ({kind}): does a tensor say where it fires?")
+        return Unclear(f"cannot be tried on single potentials ({kind}): does a tensor decide where it fires?")
 
 
 def _bisect(function: Callable[[Tensor], Tensor], like: Tensor) -> Levels | str:
@@ -113,7 +113,7 @@ def _bisect(function: Callable[[Tensor], Tensor], like: Tensor) -> Levels | str:
     return levels if levels.explain(around, fired(around)) else NOT_ALONE
 
 
-NOT_ALONE = Unclear("does not fire by its potential alone")
+NOT_ALONE = Unclear("depends on more than its potential")
 LEAST = int(np.iinfo(np.int32).min)
 
 

@@ -42,7 +42,7 @@ def adopt(cell: nn.Module, site: SpikeSite) -> Swap | str | None:
         return None
     require(
         method != "adjoint" and not adjoint,
-        f"{type(cell).__name__} has the adjoint method, whose backward pass has no surrogate: build it with "
+        f"{type(cell).__name__} uses the adjoint method, whose backward pass has no surrogate: build it with "
         "method='super' (LSNN: adjoint=False)",
     )
     known = {
@@ -51,7 +51,7 @@ def adopt(cell: nn.Module, site: SpikeSite) -> Swap | str | None:
         if isinstance(step, FunctionType) and step.__module__ in STEPS
     }
     if "activation" not in known:
-        return "its step is not known"
+        return "its step function is not known"
     site.count.told = True
     return Swap(site, {name: _Step(step, site) for name, step in known.items()}, _at_rest)
 

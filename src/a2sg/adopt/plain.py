@@ -68,13 +68,14 @@ def agree(what: str, said: Levels, found: Levels | str) -> None:
     """Raise `InputError` if a spike function is known to behave differently from what the user said."""
     if isinstance(found, Levels) and not found.near(said):
         raise InputError(
-            f"{what} was said to fire at {said}, but fires at {found}: say so in functions, or leave it out "
-            "and pass example=batch, which finds it"
+            f"functions says that {what} fires at {said}, but it fires at {found}: correct functions, or "
+            "leave it out and pass example=batch, which finds the threshold"
         )
     if isinstance(found, str) and not isinstance(found, Unclear):
         does = found or "has no levels"
         raise InputError(
-            f"{what} was said to fire at {said}, but {does}: name what gives 0 below a threshold and 1 above"
+            f"functions says that {what} fires at {said}, but it {does}: name a function that gives 0 below "
+            "a threshold and 1 above"
         )
 
 

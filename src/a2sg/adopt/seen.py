@@ -110,8 +110,8 @@ def _turns(
     one = all(turn == 0 for made in turns.values() for turn in made)
     require(
         one or all(other == first for other in others),
-        f"{called(name)} calls spike functions in another order from one forward of the model to the next: "
-        "give each layer a neuron of its own, or an a2sg.SpikeSite",
+        f"{called(name)} calls spike functions in a different order from one forward pass to the next: give "
+        "each layer its own neuron, or an a2sg.SpikeSite",
     )
     return first
 
@@ -150,7 +150,7 @@ class _Judge:
             others = (*call.args[1:at], _changed(value), *call.args[at + 1 :])
             if others[at - 1] is not value and _levels(call, others) != levels:
                 if isinstance(value, Tensor):
-                    return f"fires where a tensor says, argument {at + 1}"
+                    return f"fires where a tensor decides, argument {at + 1}"
                 decides.append((at, value))
         return Spikes(name, levels, tuple(decides))
 

@@ -37,7 +37,7 @@ def spike(distance: Tensor, site: SpikeSite) -> Tensor:
     )
     require(
         isinstance(site, SpikeSite),
-        f"a spike needs a site of its own, such as a2sg.SpikeSite(steps=4), not {_kind(site)}",
+        f"a spike needs its own site, such as a2sg.SpikeSite(steps=4), not {_kind(site)}",
     )
     spikes: Tensor = site(distance)
     return spikes

@@ -52,8 +52,8 @@ def adopt(node: nn.Module, site: SpikeSite) -> Swap | str | None:
     )
     require(
         getattr(node, "_neuron_precision", None) is None,
-        f"{type(node).__name__} has an explicit neuron precision, which fused kernels alone have: build it "
-        "without",
+        f"{type(node).__name__} has an explicit neuron precision, which only fused kernels support: build it "
+        "without one",
     )
     forced = _forced()
     require(

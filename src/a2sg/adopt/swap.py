@@ -142,8 +142,8 @@ class Enter:
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if getattr(module, "_is_replica", False):
             raise InputError(
-                "an adapted model cannot run in nn.DataParallel, whose replicas would count the steps of one "
-                "site together: use nn.parallel.DistributedDataParallel, one process for each device"
+                "an adapted model cannot run in nn.DataParallel, whose replicas would share each site's "
+                "step counter: use nn.parallel.DistributedDataParallel, one process for each device"
             )
         if torch.is_grad_enabled():
             for count in self.counts:

@@ -112,7 +112,7 @@ def watch(model: nn.Module, example: Example) -> list[Call]:
             after = module.register_forward_hook(leave, always_call=True)
             stack.callback(before.remove)
             stack.callback(after.remove)
-        stack.enter_context(told("the model does not run on example=, which is what its forward takes"))
+        stack.enter_context(told("the model does not run on example=, which must be what its forward takes"))
         stack.enter_context(intercepting(see))
         out = _run(model, example)
         ends = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.requires_grad]

@@ -82,12 +82,12 @@ class CPNG(WindowPolicy):
         if share is not None:
             require(
                 0 < require_positive("share", share) < 1,
-                f"share must lie between 0 and 1, both excluded, not {share}",
+                f"share must be above 0 and below 1, not {share}",
             )
         for name, site in self.sites.items():
             require(
                 isinstance(site, SpikingNeuron) and len(site.thresholds()) == 1,
-                f"{called(name)}: CPNG is for a2sg's neurons of one threshold, such as a2sg.LIF",
+                f"{called(name)}: CPNG is for a2sg's neurons with one threshold, such as a2sg.LIF",
             )
         self.share = share
         self.shares: dict[str, float] = {} if share is None else dict.fromkeys(self.sites, share)
@@ -109,7 +109,7 @@ class CPNG(WindowPolicy):
     def _check(self, state: dict[str, Any]) -> None:
         require(
             self.share is None or state["shares"] == self.shares,
-            f"the saved windows are of another share than {self.share}: {state['shares']}",
+            f"the saved windows are for the shares {state['shares']}, not for {self.share}",
         )
 
     @torch.no_grad()

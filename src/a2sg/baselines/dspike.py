@@ -91,7 +91,7 @@ class DspikeSearch(WindowPolicy):
 
     @property
     def temperature(self) -> float:
-        """Temperature in use: a whole number of changes from where it began, so that it does not drift."""
+        """Temperature in use: a whole number of changes from where it started, so that it does not drift."""
         return self.first + self.moves * self.change
 
     def step(self, loss: Loss | None = None) -> bool:
@@ -135,12 +135,12 @@ class DspikeSearch(WindowPolicy):
     def _update(self, loss: Loss | None) -> bool:
         if loss is None:
             raise InputError(
-                "DspikeSearch looks at the batch again: give step the loss, as lambda: criterion(model(x), y)"
+                "DspikeSearch evaluates the batch again: call step(lambda: criterion(model(x), y))"
             )
         before = self.temperature
         moves = [m for m in (0, -1, 1) if before + m * self.change > 0]
         cosines, reason = self._cosines(loss, [before + m * self.change for m in moves])
-        best = int(first_best(cosines[None])) if not reason else 0  # the first of equals: b itself
+        best = int(first_best(cosines[None])) if not reason else 0  # in a tie the first one, b itself
         self.moves += moves[best]
         self._use(self.temperature)
         found = [cosine.item() if not reason else None for cosine in (cosines[best], cosines[0])]
@@ -242,7 +242,7 @@ def _dspike_neurons(policy: DspikeSearch) -> list[SpikingNeuron]:
             )
         neurons.append(site)
     temperatures = sorted({_shape(neuron).temperature for neuron in neurons})
-    require(len(temperatures) == 1, f"all layers must begin at one temperature, not {temperatures}")
+    require(len(temperatures) == 1, f"all layers must start at the same temperature, not {temperatures}")
     return neurons
 
 

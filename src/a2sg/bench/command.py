@@ -153,7 +153,10 @@ def _enter(folder: Path, *, asked: bool, words: list[str]) -> None:
     """Start again in the environment `folder`, if it exists and this is not it."""
     python = folder / "bin" / "python"
     if not python.exists():
-        require(not asked, f"--peers {folder} is no environment: benchmarks/setup-peers {folder} makes it")
+        require(
+            not asked,
+            f"--peers {folder} is not an environment: create it with benchmarks/setup-peers {folder}",
+        )
         return
     if Path(sys.prefix).resolve() != folder.resolve():
         sys.stdout.flush()

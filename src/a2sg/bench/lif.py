@@ -1,4 +1,4 @@
-"""Forward and backward of one LIF layer, beside other libraries' and the machine's copy bandwidth."""
+"""Forward and backward of one LIF layer, next to other libraries' layers and the machine's copy bandwidth."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def agree(
     """Share of equal spikes and relative error of the gradient, against the reference; and the seconds of
     this first call.
 
-    Other libraries may round otherwise, in low precision above all, and spikes at a threshold then differ.
+    Other libraries may round differently, above all in low precision, and spikes at a threshold then differ.
 
     Raises:
         RuntimeError: if a layer of ours does not agree: its time would mean nothing.

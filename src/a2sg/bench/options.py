@@ -18,9 +18,9 @@ class Options:
 
     Attributes:
         device: `"cpu"` or `"cuda"`.
-        peers: other libraries to measure beside, as `a2sg.bench.peers` names them.
+        peers: other libraries to measure too, as `a2sg.bench.peers` names them.
         rounds: interleaved rounds; the tables show medians.
-        sample: seconds that one sample takes at least (a quick call is repeated).
+        sample: minimum duration of one sample in seconds (a quick call is repeated).
         steps: T.
         reset: `"soft"` or `"hard"`, for every library.
         backends: of a2sg's neurons, for the LIF layer alone; networks use the fastest.

@@ -1,4 +1,4 @@
-"""The sums at every candidate window of one layer and step, beside the research code's way."""
+"""The sums at every candidate window of one layer and step, compared with the research code's way."""
 
 from __future__ import annotations
 

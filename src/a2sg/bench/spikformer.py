@@ -1,4 +1,4 @@
-"""What is needed to build Spikformer from SpikingJelly's layers too."""
+"""What it takes to build Spikformer from SpikingJelly's layers too."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The commands of `a2sg`, each in a file of its own; what a command needs is imported when it runs."""
+"""The commands of `a2sg`, each in its own file; what a command needs is imported when it runs."""

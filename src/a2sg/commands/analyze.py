@@ -42,7 +42,7 @@ def analyze_command(words: list[str]) -> int:
         "--budget",
         type=float,
         default=60.0,
-        help="skip measurements that would take more seconds per run (default: 60)",
+        help="skip measurements that would take more than this many seconds per run (default: 60)",
     )
     add_device(parser)
     options = parser.read(words)

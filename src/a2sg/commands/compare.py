@@ -46,7 +46,7 @@ def compare_command(words: list[str]) -> int:
     try:
         compare(config, arms, _seeds(options.seeds), out, apart=apart, overwrite=options.overwrite)
     except Interrupted:
-        print("a2sg: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("a2sg: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
     return 0
 

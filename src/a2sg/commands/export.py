@@ -23,7 +23,7 @@ def export_command(words: list[str]) -> int:
     from a2sg.export import write_nir
     from a2sg.export.of_run import run_to_nir
 
-    require(options.nir, "say as what to export it: --nir")
+    require(options.nir, "choose a format to export: --nir")
     folder = Path(options.run)
     out = new_file(options.out or folder / "model.nir")
     graph = run_to_nir(folder, options.reader)

@@ -1,4 +1,4 @@
-"""`a2sg predict`: what the network of a run says about files."""
+"""`a2sg predict`: predictions of a run's network for files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from a2sg.parser import Parser
 
 
 def predict_command(words: list[str]) -> int:
-    """Say what the network of a run makes of files."""
+    """Print what the network of a run predicts for files."""
     import json
 
-    parser = Parser("predict", "Print what a trained network says about files: classes, or numbers.")
+    parser = Parser("predict", "Print a trained network's predictions for files: classes, or numbers.")
     parser.add_argument("run", help="run folder")
     parser.add_argument("files", nargs="+", help="images or recordings, or folders of them")
     parser.add_argument(

@@ -14,7 +14,7 @@ def add_device(parser: Parser) -> None:
 
 
 def new_file(name: str | Path) -> Path:
-    """Where `--out` says that a file is to be written."""
+    """The path that `--out` gives for a new file."""
     out = Path(name)
     require(not out.is_dir(), f"--out must be a file, but {out} is a folder")
     require(out.parent.is_dir(), f"--out must be in a folder that exists, but {out.parent} does not")

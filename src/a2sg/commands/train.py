@@ -1,4 +1,4 @@
-"""`a2sg train`: train a recipe, or go on with a run."""
+"""`a2sg train`: train a recipe, or resume a run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def train_command(words: list[str]) -> int:
     if options.resume is not None:
         require(
             own in (["--resume", options.resume], [f"--resume={options.resume}"]),
-            "--resume repeats what the run folder's config.yaml says: it takes no other options but "
+            "--resume uses the settings in the run folder's config.yaml: the only other options it takes are "
             "--devices, --nodes and --patience",
         )
         out = Path(options.resume)
@@ -56,7 +56,7 @@ def train_command(words: list[str]) -> int:
         )
     ranks, patience = launch.ranks_to_start(options, config.device), launch.patience(options)
     if options.profile is not None:
-        require(ranks == 1, "--profile shows one device: leave out --devices")
+        require(ranks == 1, "--profile measures one device: leave out --devices")
         pages.keep_pages()
         return _profile(config, out, options.profile)
     if ranks > 1:
@@ -69,7 +69,7 @@ def train_command(words: list[str]) -> int:
         summary = train(config, out, resume=options.resume is not None, patience=patience)
     except Interrupted as stop:
         how = "saved and stopped" if stop.saved else "interrupted"
-        print(f"a2sg: {how}; go on with: a2sg train --resume {out}", file=sys.stderr)
+        print(f"a2sg: {how}; continue with: a2sg train --resume {out}", file=sys.stderr)
         return stop.status
     if World.here().rank == 0:
         run_pictures(out)

@@ -44,7 +44,7 @@ def create_data(name: str, **options: Any) -> ImageData:
     source = options.get("source")
     require(
         source is None or (isinstance(source, str) and source != ""),
-        f"source must be a path or a hub's name, not {source!r}",
+        f"source must be a path or a name on the hub, not {source!r}",
     )
     data: ImageData = DATA.create(name, **options)
     made = isinstance(data, ImageData)

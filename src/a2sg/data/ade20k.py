@@ -34,15 +34,16 @@ WHERE = (
 def ade20k(source: str | None = None, image_size: int | Sequence[int] = 512) -> ImageData:
     """ADE20K: scenes in 150 classes, 20,210 for training, 2,000 for test; from a folder or Hugging Face.
 
-    Images are fitted into `image_size` with their own aspect and filled up with ignored pixels, so that a
-    batch has one size. They are measured at that size, where the benchmark measures at each image's own.
+    Images are scaled to fit into `image_size`, keeping their aspect ratio, and padded with ignored pixels, so
+    that a batch has one size. Scores are taken at that size, whereas the benchmark takes them at each image's
+    own.
 
     Args:
         source: the folder, or the name of a data set.
         image_size: (height, width), or one number for both.
 
     Raises:
-        InputError: if files are missing, or the name cannot be reached.
+        InputError: if files are missing, or the data set cannot be reached.
     """
     if source is None:
         raise InputError(f"data set 'ade20k' needs data.options.source: {WHERE}")
@@ -106,7 +107,7 @@ def _names(info: Path) -> tuple[str, ...]:
     """The names of the classes in `objectInfo150.txt`; their numbers if there is no such file."""
     if not info.is_file():
         return tuple(str(number) for number in range(1, CLASSES + 1))
-    with told(f"{info} is no table of classes"):
+    with told(f"{info} is not a table of classes"):
         lines = read_text(info, TABLE).splitlines()
         names = [row["Name"] for row in csv.DictReader(lines, delimiter="\t")]
     require(len(names) == CLASSES, f"{info} must name {CLASSES} classes, not {len(names)}")

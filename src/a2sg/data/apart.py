@@ -86,7 +86,7 @@ class Apart:
         try:
             kind, parts = self._asked(self.process, (str(path), *arguments))
         except BaseException:
-            self.close()  # what is left of the answer is not the next one's
+            self.close()  # so that the rest of this answer is not read as the next one
             raise
         finally:
             timer.cancel()

@@ -13,9 +13,9 @@ from a2sg.data.untrusted import CHUNK, Allowance, Readable
 from a2sg.errors import InputError, require, told
 
 MEMBERS = 2_000_000
-"""Most members of an archive: ImageNet has 1.3 million."""
+"""Maximum number of members of an archive: ImageNet has 1.3 million."""
 DIRECTORY = 64 << 20
-"""Most bytes of a zip's list of members."""
+"""Maximum size of a zip's list of members, in bytes."""
 GZIP = b"\x1f\x8b"
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Allowed compression methods of a zip's members: others unpack far more at once than requested."""
@@ -30,7 +30,7 @@ def tar_members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
 
     Args:
         path: of the archive.
-        wanted: whether a file of this name is.
+        wanted: whether to read a file of this name.
 
     Raises:
         InputError: if it is damaged, or unpacks to more than it may.
@@ -45,7 +45,7 @@ def tar_members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
                 archive.members.clear()  # otherwise it keeps them all
                 if not (member.isreg() and wanted(member.name)):
                     continue
-                require(not member.issparse(), f"{path}: {member.name} has holes, so it is no image")
+                require(not member.issparse(), f"{path}: {member.name} is a sparse file, not an image")
                 content = archive.extractfile(member)
                 assert content is not None
                 yield member.name, content.read()
@@ -58,12 +58,12 @@ def zip_members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
 
     Args:
         path: of the zip.
-        wanted: whether a file of this name is.
+        wanted: whether to read a file of this name.
 
     Raises:
         InputError: if it is damaged or encrypted, or unpacks to more than it may.
     """
-    with told(f"{path} is no folder and no whole zip"):
+    with told(f"{path} is neither a folder nor a complete zip"):
         allowance = Allowance(path)
         with _Directory(path) as file, zipfile.ZipFile(file) as archive:
             count = 0
@@ -75,7 +75,7 @@ def zip_members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
                 require(not member.flag_bits & ENCRYPTED, f"{name} is encrypted: {INSTEAD}")
                 require(
                     member.compress_type in PACKED,
-                    f"{name} is packed by another method than deflate: {INSTEAD}",
+                    f"{name} is not compressed with deflate: {INSTEAD}",
                 )
                 with archive.open(member) as packed:
                     yield member.filename, allowance.all_of(packed)

@@ -43,11 +43,11 @@ class Augment:
         randaugment_share: see `a2sg.data.randaugment.RandAugment`, as the next two.
         magnitude: how strong they are, 0 to 10.
         magnitude_spread: standard deviation of that.
-        erasing: probability of an image to have a rectangle erased.
+        erasing: probability that a rectangle is erased from an image.
         cutout: side of a square erased in every image; 0 is off.
         cutmix: α, see `a2sg.data.mix`; 0 is off.
         mixup: α likewise.
-        mix_until_epoch: CutMix and MixUp are done in this many first epochs; None is all.
+        mix_until_epoch: number of epochs, from the first, in which CutMix and MixUp are used; None: all.
 
     Raises:
         InputError: for a value out of range.
@@ -150,7 +150,7 @@ class Augment:
 
 
 def _randaugment(count: int, magnitude: float, spread: float, share: float) -> RandAugment | None:
-    """`RandAugment`, or None for no operations. Only here kornia is needed."""
+    """`RandAugment`, or None for no operations. Only this needs kornia."""
     if require_count("augment.randaugment", count, least=0) == 0:
         return None
     try:

@@ -45,7 +45,7 @@ def cached(name: str, key: object, make: Callable[[], dict[str, np.ndarray]]) ->
             with told(f"the cached {path} is damaged"), np.load(path, allow_pickle=False) as file:
                 return dict(file)
         except InputError as error:
-            log.warning("%s: made again", error)
+            log.warning("%s: it is rebuilt", error)
     arrays = make()
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -55,7 +55,8 @@ def cached(name: str, key: object, make: Callable[[], dict[str, np.ndarray]]) ->
         os.replace(part, path)
     except OSError as error:
         raise InputError(
-            f"cannot write the cache {path.parent} ({error.strerror}): set A2SG_CACHE to a folder with room"
+            f"cannot write the cache {path.parent} ({error.strerror}): set A2SG_CACHE to a folder with free "
+            "space"
         ) from error
     finally:
         with suppress(OSError):

@@ -38,10 +38,10 @@ def camvid(
     Args:
         source: the folder.
         image_size: (height, width) that images are fitted to.
-        test: the folder measured on: `test`, or `val` for choosing a recipe.
+        test: the folder to evaluate on: `test`, or `val` for choosing a recipe.
 
     Raises:
-        InputError: if files are missing or no scenes.
+        InputError: if files are missing or are not scenes.
     """
     if source is None:
         raise InputError(f"data set 'camvid' needs data.options.source: {WHERE}")

@@ -23,7 +23,7 @@ def digits_events(steps: int = 4) -> ImageData:
         steps: T, the frames of a recording.
 
     Raises:
-        InputError: for an unfit number of steps.
+        InputError: for an invalid number of steps.
     """
     require(
         require_count("steps", steps) <= 3 * MOMENTS,

@@ -44,7 +44,7 @@ def event_arrays(
         test: name of the folder with those for test.
 
     Raises:
-        InputError: if files are missing, or are no such recordings.
+        InputError: if files are missing, or are not such recordings.
     """
     if source is None:
         raise InputError("data set 'event_arrays' needs data.options.source: a folder or zip with .npy files")
@@ -86,7 +86,7 @@ def tactile(source: str | None = None, steps: int = 10) -> ImageData:
         steps: T, at most 250.
 
     Raises:
-        InputError: if files are missing, or are no such recordings.
+        InputError: if files are missing, or are not such recordings.
     """
     if source is None:
         raise InputError(f"data set 'tactile' needs data.options.source: {TACTILE}")
@@ -119,7 +119,7 @@ def _frames(name: str, content: bytes, steps: int, axes: str) -> np.ndarray:
     """`[T, C, H, W]` of one file."""
     counts = numbers(content, name)
     require(counts.ndim == len(axes), f"{name} has {counts.ndim} axes, but axes={axes!r} names {len(axes)}")
-    require(counts.size > 0, f"{name} holds nothing: its shape is {counts.shape}")
+    require(counts.size > 0, f"{name} is empty: its shape is {counts.shape}")
     counts = counts.astype(np.float32)
     require(bool(np.isfinite(counts).all()), f"{name} has values that are not finite")
     present = [axis for axis in AXES if axis in axes]

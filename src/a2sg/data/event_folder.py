@@ -39,7 +39,7 @@ def event_folder(
 
     A file holds `frames` `[N, C, H, W]`, counts, whose N bins of time are summed into T: this is what
     SpikingJelly keeps in its folders `frames_number_N_split_by_number`. Or it holds `t`, `x`, `y` and `p`
-    `[N]`, as in SpikingJelly's folders `events_np`. Classes are the names of the folders, in their order.
+    `[N]`, as in SpikingJelly's folders `events_np`. Classes are the names of the folders, sorted.
 
     Args:
         source: the folder.
@@ -51,7 +51,7 @@ def event_folder(
         test: name of the folder with those for test.
 
     Raises:
-        InputError: if files are missing, or are no such recordings, or for an option out of range.
+        InputError: if files are missing, or are not such recordings, or for an option out of range.
     """
     if source is None:
         raise InputError(
@@ -118,7 +118,7 @@ def _frames(path: Path, steps: int, sensor: tuple[int, int], by: str) -> np.ndar
     columns = [arrays[name] for name in EVENTS]
     one = len({column.shape for column in columns}) == 1 and columns[0].ndim == 1
     whole = all(column.dtype.kind in "biu" for column in columns)
-    require(one and whole, "t, x, y and p must be whole numbers [N], as many of each")
+    require(one and whole, "t, x, y and p must be arrays of whole numbers, all of one length [N]")
     events = event_table(np.stack([column.astype(np.int64) for column in columns], 1), EVENTS)
     return event_frames(events, steps, (*sensor, POLARITIES), by=by)
 

@@ -34,7 +34,7 @@ name, are for training, 900 to 999 for test."""
 
 
 NMNIST_FILE = 1 << 20
-"""Most bytes of a recording of N-MNIST, ten times any real one's; tonic's reader needs their square."""
+"""Maximum size of a recording of N-MNIST in bytes: ten times any real one; tonic needs its square."""
 WHOLE = 2**53
 """Below this, floating-point numbers can hold every whole number."""
 
@@ -67,13 +67,13 @@ def nmnist(
     Orchard et al., Converting static image datasets to spiking neuromorphic datasets using saccades, 2015.
 
     Args:
-        source: folder that holds, or is to hold, `NMNIST`; None is in the cache.
+        source: folder that contains, or will contain, `NMNIST`; None uses the cache.
         steps: T, the frames of a recording.
         image_size: (height, width) of the frames, or one number for both.
         by: `time` for frames of equal duration, `count` for frames of equally many events.
 
     Raises:
-        InputError: if files are missing and cannot be downloaded, cannot be read, or an option is unfit.
+        InputError: if files are missing and cannot be downloaded, cannot be read, or an option is invalid.
     """
     sets = tonic_sets().NMNIST
     root = events_root(source) / "NMNIST"
@@ -98,13 +98,13 @@ def dvs_gesture(
     is cut into gestures.
 
     Args:
-        source: folder that holds, or is to hold, `DVSGesture`; None is in the cache.
+        source: folder that contains, or will contain, `DVSGesture`; None uses the cache.
         steps: T, the frames of a recording.
         image_size: (height, width) of the frames, or one number for both.
         by: `time` for frames of equal duration, `count` for frames of equally many events.
 
     Raises:
-        InputError: if files are missing and cannot be downloaded, cannot be read, or an option is unfit.
+        InputError: if files are missing and cannot be downloaded, cannot be read, or an option is invalid.
     """
     sets = tonic_sets().DVSGesture
     root = events_root(source) / "DVSGesture"
@@ -135,13 +135,13 @@ def cifar10_dvs(
     own: here the first 900 recordings of each class, by the number in the name, are for training.
 
     Args:
-        source: folder that holds, or is to hold, `CIFAR10DVS`; None is in the cache.
+        source: folder that contains, or will contain, `CIFAR10DVS`; None uses the cache.
         steps: T, the frames of a recording.
         image_size: (height, width) of the frames, or one number for both; the camera has 128x128.
         by: `time` for frames of equal duration, `count` for frames of equally many events.
 
     Raises:
-        InputError: if files are missing and cannot be downloaded, cannot be read, or an option is unfit.
+        InputError: if files are missing and cannot be downloaded, cannot be read, or an option is invalid.
     """
     sets = tonic_sets().CIFAR10DVS
     root = events_root(source) / "CIFAR10DVS"
@@ -246,7 +246,7 @@ def found_recordings(
             ) from error
         files = sorted(root.glob(pattern))
     if len(files) != recordings:
-        log.warning("%s has %d recordings %s, not all %d", root, len(files), pattern, recordings)
+        log.warning("%s has %d recordings %s, not %d", root, len(files), pattern, recordings)
     return files
 
 

@@ -32,7 +32,7 @@ def read_tree(root: Path, evaluated: Sequence[str]) -> Splits:
 
     Args:
         root: see `tree_root`.
-        evaluated: names of the test split's folder; the first that is there counts.
+        evaluated: names of the test split's folder; the first one that exists is used.
 
     Raises:
         InputError: if a split is missing or empty, or has a class that training does not have.

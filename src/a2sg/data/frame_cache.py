@@ -88,7 +88,7 @@ def cached_frames(
         `[N, ...]`, mapped from the file.
 
     Raises:
-        InputError: if a recording cannot be read, or the cache not be written.
+        InputError: if a recording cannot be read, or the cache cannot be written.
     """
     known = [entry for file in files for entry in fingerprint(file)]
     made = ((str(file), read_frames(file, make)) for file in files)
@@ -122,7 +122,7 @@ def kept_frames(
                 require(len(kept) == count, f"the cached {path} is damaged")
                 return kept
         except InputError as error:
-            log.warning("%s: made again", error)
+            log.warning("%s: it is rebuilt", error)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,8 @@ def kept_frames(
             part.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
-            f"cannot write the cache {path.parent} ({error.strerror}): set A2SG_CACHE to a folder with room"
+            f"cannot write the cache {path.parent} ({error.strerror}): set A2SG_CACHE to a folder with free "
+            "space"
         ) from error
     return np.load(path, mmap_mode="r", allow_pickle=False)
 

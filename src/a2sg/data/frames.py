@@ -11,7 +11,7 @@ from a2sg.errors import InputError, require, require_choice, require_count
 FIELDS = ("x", "y", "t", "p")
 SLICINGS = ("time", "count")
 CELLS = 2**27
-"""Most counts of a recording: 64 frames of a megapixel, with both polarities."""
+"""Maximum number of counts of a recording: 64 frames of a megapixel, with both polarities."""
 MOST = np.iinfo(np.uint16).max
 
 
@@ -33,14 +33,14 @@ def event_frames(
         size: (height, width) of the frames; None is the sensor's. Pixel v of V falls in bin ⌊v · bins / V⌋.
         by: `time` cuts the span from the first to the last event into T equal parts, `count` the
             events, in order of time, into T parts of equal number.
-        duration: units of time that a frame has, from the first event on; events after T such frames are left
-            out. None is as `by` says.
+        duration: length of a frame in units of time, counted from the first event; events after T such frames
+            are left out. None: frames as `by` says.
 
     Returns:
-        `[T, polarities, height, width]`, uint16; counts above 65,535 stay there.
+        `[T, polarities, height, width]`, uint16; counts are capped at 65,535.
 
     Raises:
-        InputError: for missing fields, times that are no whole numbers, events outside the sensor, or an
+        InputError: for missing fields, times that are not whole numbers, events outside the sensor, or an
             option out of range.
     """
     require_count("steps", steps)
@@ -50,7 +50,7 @@ def event_frames(
     require_count("height of the frames", rows)
     require_count("width of the frames", columns)
     cells = steps * polarities * rows * columns
-    require(cells <= CELLS, f"frames of {cells:,} counts are more than {CELLS:,}: take fewer steps or pixels")
+    require(cells <= CELLS, f"frames of {cells:,} counts are more than {CELLS:,}: use fewer steps or pixels")
     names = events.dtype.names or ()
     require(set(FIELDS) <= set(names), f"events need the fields x, y, t, p, not {', '.join(names) or 'none'}")
     require(events["t"].dtype.kind in "iu", f"event times must be whole numbers, not {events['t'].dtype}")
@@ -62,7 +62,7 @@ def event_frames(
                 f"pixels, not {values.min()} to {values.max()}"
             )
     span = int(t.max()) - int(t.min()) + 1 if t.size else 1
-    require(span * steps < 2**63, f"events must be of one recording, not of {span} units of time")
+    require(span * steps < 2**63, f"events must be of one recording, but span {span} units of time")
     if duration is None:
         step = _steps_of(t, steps, by)
     else:

@@ -1,4 +1,4 @@
-"""HDF5 files of strangers: a separate process reads them, by the rule of `a2sg.data.hdf5_child`."""
+"""Untrusted HDF5 files: a separate process reads them, by the rule of `a2sg.data.hdf5_child`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from a2sg.data.untrusted import RATIO, ROOM, require_file
 from a2sg.errors import InputError
 
 COPY = 1 << 30
-"""Most bytes that a file may hold to be copied whole."""
+"""Maximum number of bytes in a file that is copied whole."""
 
 
 class Rows(NamedTuple):
@@ -60,7 +60,7 @@ class RowReader:
 
 
 def copied(path: Path, module: str, function: str) -> BytesIO:
-    """A new file with the content of an HDF5 file; a library's function can read it, as the process tried.
+    """A new file with the content of an HDF5 file; a library's function can read it: the process has tried.
 
     Args:
         path: of the file.

@@ -1,7 +1,7 @@
-"""The rule for a stranger's HDF5 file, and reading by it; `a2sg.data.apart` runs this in a separate process.
+"""The rule for untrusted HDF5 files, and reading by it; `a2sg.data.apart` runs this in a separate process.
 
-Such a file can name other files, ask for plugins, claim any size, and hold itself. Only groups, numbers and
-text are read, if they lie in the file itself; their size is checked before anything is allocated.
+Such a file can name other files, ask for plugins, claim any size, and contain itself. Only groups, numbers
+and text are read, if they lie in the file itself; their size is checked before anything is allocated.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 OBJECTS = 20_000
-"""Most groups and datasets that are copied; the NIR graph of a SEW-ResNet34 has 608."""
+"""Maximum number of groups and datasets that are copied; the NIR graph of a SEW-ResNet34 has 608."""
 DEPTH = 16
-"""Most groups within each other."""
+"""Maximum depth of nested groups."""
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 """The allowed filters. Others are rare, and their decoders are plugins or have had faults."""
 POINTER = 16

@@ -31,12 +31,12 @@ def read_hub(name: str, evaluated: Sequence[str], classes: int | None, instead: 
 
     Args:
         name: such as `uoft-cs/cifar10`.
-        evaluated: names of the test split; the first that is there counts.
+        evaluated: names of the test split; the first one that exists is used.
         classes: how many; tells which of several label columns is meant.
         instead: what to do where the hub cannot be reached, for the error.
 
     Raises:
-        InputError: if it is neither within reach nor in the cache, or holds no images with labels.
+        InputError: if it can neither be reached nor is in the cache, or holds no images with labels.
     """
     return _from_splits(open_hub(name, instead), evaluated, classes, name)
 

@@ -1,4 +1,4 @@
-"""MNIST's file format, IDX, as Fashion-MNIST is published in."""
+"""IDX, MNIST's file format, in which Fashion-MNIST is published too."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def read_idx_splits(folder: Path, classes: Sequence[str]) -> Splits:
     """The four files of a data set.
 
     Raises:
-        InputError: if one is missing or damaged, or a label is no class.
+        InputError: if one is missing or damaged, or a label is not a class.
     """
     parts = []
     for images_name, labels_name in FILES.values():
         images, labels = read_idx(folder / images_name), read_idx(folder / labels_name)
         require(
             images.ndim == 3 and labels.ndim == 1 and len(images) == len(labels),
-            f"{folder / images_name} {images.shape} and {labels_name} {labels.shape} do not belong together",
+            f"{folder / images_name} {images.shape} and {labels_name} {labels.shape} do not match",
         )
         require_labels((labels,), str(folder / labels_name), len(classes))
         parts.append(Encoded(list(images), labels))
@@ -60,7 +60,7 @@ def read_idx(path: Path) -> np.ndarray:
         and kind == UNSIGNED_BYTES
         and len(shape) == dimensions
         and len(content) == start + math.prod(shape),
-        f"{path} is no whole IDX file of unsigned bytes",
+        f"{path} is not a complete IDX file of unsigned bytes",
     )
     with told(f"{path} has {dimensions} dimensions"):  # numpy has a maximum
         return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -10,9 +10,9 @@ import numpy as np
 from a2sg.errors import InputError, require
 
 CLASSES = 100_000
-"""Most classes of a data set; ImageNet's largest version has 21,841."""
+"""Maximum number of classes of a data set; ImageNet's largest version has 21,841."""
 LONGEST = 255
-"""Most characters of a name."""
+"""Maximum number of characters of a name."""
 DIGITS = 18
 CONTROLS = {"Cc", "Cs"}
 """Unicode categories that a name must not contain: control characters and surrogates."""

@@ -48,7 +48,7 @@ class NDA:
         require_count("cutout", self.cutout, least=0)
         for name in ("rotate", "shear"):
             degrees = getattr(self, name)
-            require(0 <= degrees < 90, f"{name} must be from 0 to below 90 degrees, not {degrees}")
+            require(0 <= degrees < 90, f"{name} must be at least 0 and below 90 degrees, not {degrees}")
 
     def draw(self, random: np.random.Generator, batch: int, size: tuple[int, int]) -> Drawn:
         """The operation for each recording, and its amount.

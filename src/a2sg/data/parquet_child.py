@@ -8,8 +8,8 @@ import numpy as np
 def parquet_size(path: str, most_rows: int, most_bytes: int) -> np.ndarray:
     """The rows and unpacked bytes of a parquet file, all columns together: `[2]`, int64.
 
-    As its metadata say, if that is already too much. Otherwise, since these may be wrong, it is unpacked,
-    and counted until it is too much.
+    What its metadata says, if that is already too much. Otherwise, since the metadata may be wrong, the file
+    is unpacked and counted until it is too much.
 
     Args:
         path: of the file.

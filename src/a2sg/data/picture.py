@@ -12,9 +12,9 @@ from a2sg.data.untrusted import require_file
 from a2sg.errors import InputError, told
 
 PIXELS = 100_000_000
-"""Most pixels of an image; its header says how many there are before any is read."""
+"""Maximum number of pixels of an image; its header says how many there are before any is read."""
 FILE = 512 << 20
-"""Most bytes of an image file."""
+"""Maximum size of an image file, in bytes."""
 KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that are read, whatever a file is called. Among Pillow's others, one starts Ghostscript."""
 

@@ -49,7 +49,7 @@ class SceneAugment:
     def __post_init__(self) -> None:
         require(
             0 < self.smallest <= self.largest,
-            f"factors of size must be above 0 and in order, not {self.smallest} to {self.largest}",
+            f"smallest and largest must be above 0 and in order, not {self.smallest} and {self.largest}",
         )
         for name in ("flip", "brightness", "contrast", "saturation"):
             require_share(name, getattr(self, name))

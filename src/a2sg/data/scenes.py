@@ -76,7 +76,7 @@ class SceneFiles(Dataset[tuple[Tensor, Tensor]]):
         values = values.astype(np.int64)
         strange = np.setdiff1d(values, known)
         if strange.size:
-            raise InputError(f"{name} has the value {strange[0]}, which is no class")
+            raise InputError(f"{name} has the value {strange[0]}, which is not a class")
         table = np.zeros(known.max() + 1, dtype=np.int32)
         table[known] = list(self.classes.values())
         labels: np.ndarray = table[values]

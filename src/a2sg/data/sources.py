@@ -70,7 +70,7 @@ def find_source(source: str | None, known: Published) -> Source:
     if path.is_dir():
         return _folder(path, known)
     if path.is_file():
-        require(path.name.endswith(ARCHIVES), f"{path} is no archive ({', '.join(ARCHIVES)}): {instead}")
+        require(path.name.endswith(ARCHIVES), f"{path} is not an archive ({', '.join(ARCHIVES)}): {instead}")
         read = partial(read_archive, path, known.evaluated)
         return _checked(partial(fingerprint, path), read, known, source)
     is_name = source.count("/") <= 1 and not source.startswith((".", "/", "~"))
@@ -93,7 +93,7 @@ def _folder(path: Path, known: Published) -> Source:
         archive = next((one for one in sorted(path.iterdir()) if one.name.endswith(ARCHIVES)), None)
         hint = f". If the images are in that archive, name the file: {archive}" if archive else ""
         raise InputError(
-            f"{path} holds no images of {known.name!r} in a layout that is known: {holds(path)}. "
+            f"{path} holds no images of {known.name!r} in a known layout: {holds(path)}. "
             f"data.options.source must be {known.layouts()}{hint}"
         )
     return _checked(partial(fingerprint, idx or path), read, known, str(path))
@@ -107,8 +107,8 @@ def _checked(
         found = len(splits.classes)
         require(
             known.classes in (None, found),
-            f"{source} has {found} classes, but {known.name!r} has {known.classes}: for images of your own "
-            "use data set image_folder",
+            f"{source} has {found} classes, but {known.name!r} has {known.classes}: for your own images use "
+            "data set image_folder",
         )
         return splits
 

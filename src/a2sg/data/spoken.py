@@ -28,7 +28,7 @@ MICROSECONDS = 1e6
 AT_ONCE = 256
 """Recordings that are read together."""
 LONGEST = 3600.0
-"""Most seconds of a recording; the longest real one has 1.4."""
+"""Maximum length of a recording, in seconds; the longest real one has 1.4."""
 
 
 @register_data("shd")
@@ -138,7 +138,7 @@ def _spoken(
 def _labels(reader: RowReader, file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels `[N]` and class names in a file."""
     labels, keys = reader.read(file, ("labels", "extra/keys"))
-    with told(f"{file} has class names that are no text"):
+    with told(f"{file} has class names that are not text"):
         words = [key.astype(np.uint8).tobytes().decode("utf-8") for key in keys.each()]
     classes = require_names(words, str(file))
     found = labels.values.astype(np.int64)
@@ -152,7 +152,7 @@ def _recordings(reader: RowReader, file: Path, count: int) -> Iterator[tuple[np.
     for first in range(0, count, AT_ONCE):
         parts = reader.read(file, ("spikes/times", "spikes/units"), first, min(first + AT_ONCE, count))
         left -= sum(part.values.nbytes for part in parts)
-        require(left >= 0, f"{file} has more spikes than it has room for: recordings share them")
+        require(left >= 0, f"{file} claims more spikes than fit into it: recordings share them")
         yield from zip(*(part.each() for part in parts), strict=True)
 
 
@@ -170,7 +170,7 @@ def _frames(
         seconds = times.astype(np.float64)
         require(
             bool((np.isfinite(seconds) & (np.abs(seconds) < LONGEST)).all()),
-            f"{name} has times that are no seconds of a recording",
+            f"{name} has times that cannot be seconds of a recording",
         )
         x = places.astype(np.int64)
         require(x.shape == seconds.shape, f"{name} has {seconds.size} times, but {x.size} units")

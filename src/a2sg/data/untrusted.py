@@ -17,7 +17,7 @@ import numpy as np
 from a2sg.errors import InputError, require, told
 
 FILE = 4 << 30
-"""Most bytes of a file that is read at once."""
+"""Maximum size of a file that is read at once, in bytes."""
 ROOM, RATIO = 256 << 20, 100
 """How far an archive may unpack: to this many bytes, or this many times its own size if that is more.
 
@@ -48,9 +48,9 @@ def require_file(path: Path, most: int = FILE) -> Path:
     """
     with told(f"{path} cannot be read"):
         found = path.stat()
-    require(stat.S_ISREG(found.st_mode), f"{path} is no file")
+    require(stat.S_ISREG(found.st_mode), f"{path} is not a file")
     require(
-        found.st_size <= most, f"{path} has {size(found.st_size)}: a file of its kind may have {size(most)}"
+        found.st_size <= most, f"{path} has {size(found.st_size)}: the limit for such files is {size(most)}"
     )
     return path
 
@@ -76,7 +76,7 @@ def read_text(path: Path, most: int = FILE) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path} is no UTF-8 text (byte {content[error.start]:#04x} at {error.start}): save it as UTF-8"
+            f"{path} is not UTF-8 text (byte {content[error.start]:#04x} at {error.start}): save it as UTF-8"
         ) from None
 
 
@@ -136,16 +136,16 @@ def numbers(content: bytes, name: str) -> np.ndarray:
     Raises:
         InputError: if it is damaged, holds anything but numbers, or holds fewer than its header says.
     """
-    with told(f"{name} is no .npy array"):
+    with told(f"{name} is not an .npy array"):
         file = io.BytesIO(content)
         version = np.lib.format.read_magic(file)
-        require(version in HEADERS, f"{name} is no .npy array of plain numbers")
+        require(version in HEADERS, f"{name} is not an .npy array of plain numbers")
         shape, _, kind = HEADERS[version](file)
-        require(not kind.hasobject, f"{name} is no .npy array of plain numbers: it holds objects of Python")
+        require(not kind.hasobject, f"{name} is not an .npy array of plain numbers: it holds Python objects")
         require(kind.kind in "biuf", f"{name} must hold numbers, not {kind}")
-        require(min(shape, default=0) >= 0, f"{name} is no .npy array: its header says {shape}")
+        require(min(shape, default=0) >= 0, f"{name} is not an .npy array: its header says {shape}")
         there, said = len(content) - file.tell(), math.prod(shape) * kind.itemsize
-        require(said <= there, f"{name} is not whole: {size(there)} of {size(said)} are there")
+        require(said <= there, f"{name} is truncated: {size(there)} of {size(said)} are there")
         array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
     return array
 

@@ -25,7 +25,7 @@ class LayerOperations:
     macs: float
     accumulates: float
     quantum: float | None
-    """Input value that counts as one spike; None if MACs are counted or no spike came."""
+    """Input value that counts as one spike; None if MACs are counted or there was no spike."""
     connections: float
     """Connections over all steps, used or not: the MACs if every input were a real number."""
 

@@ -5,8 +5,8 @@ layer reads spikes: one accumulate per spike and connection, nothing where there
 are counted exactly: at the border of a zero-padded convolution an input has fewer of them.
 
 The products of spiking attention, `SpikeProduct`, are counted in the order in which they are computed. In the
-first of them, of two kinds of spikes, one accumulate for each pair that meets (levels multiply); in the
-second one per spike and connection, as if the first had made weights.
+first, between two kinds of spikes, each pair that meets costs one accumulate (levels multiply); in the
+second, each spike costs one per connection, as if the first had made weights.
 
 An estimate, as is usual in the field, of arithmetic alone: no memory traffic, no neuron updates, no
 biases (batch norm is taken as folded), no sums of spikes as in Q-K token attention. What is computed once
@@ -79,7 +79,7 @@ class EnergyMeter:
     happen in practice. If no quantum fits, the layer counts as MACs.
 
     A layer is named after its module; weights that a module uses itself after the parameter, or if they
-    are computed, after the module and the function. What `torch.compile` made runs uncompiled meanwhile.
+    are computed, after the module and the function. Meanwhile, what `torch.compile` made runs uncompiled.
 
     Args:
         model: holds a2sg neurons; spikes of others are used for operations, but not counted.

@@ -1,7 +1,7 @@
 """How readers of NIR turn its equations into steps.
 
 NIR describes neurons in continuous time, τ dv/dt = (v_leak - v) + R I, and leaves the step to its reader. So
-a file gives the spikes that it was written for to readers of one convention.
+only readers of one convention get the spikes that a file was written for.
 """
 
 from __future__ import annotations

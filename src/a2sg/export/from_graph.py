@@ -1,4 +1,4 @@
-"""A graph of NIR as a network that can be trained."""
+"""A NIR graph as a network that can be trained."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def from_nir(
     Source: Pedersen et al., Neuromorphic intermediate representation, Nature Communications, 2024.
 
     Args:
-        graph: without loops, with one input and one output; or the path of a file with one, which may come
-            from a stranger: a separate process reads it first.
+        graph: without loops, with one input and one output; or the path of a file with one, which need not be
+            trusted: a separate process reads it first.
         steps: T; None takes it from the graph's metadata.
         reader: how its equations become steps: a name of `READERS`, or a convention. None takes it from the
             metadata, and `"nir"` for a graph without.
@@ -73,8 +73,8 @@ def from_nir(
         A module over `[T, B, ...]`, in float64 if the weights of the graph are.
 
     Raises:
-        InputError: for a node that no layer here does the work of, or that is damaged; the message names it.
-            Also for a file that is damaged or no graph.
+        InputError: for a node that is damaged, or for which there is no layer here; the message names it.
+            Also for a file that is damaged or does not hold a graph.
         ModuleNotFoundError: if the package nir is not installed (`a2sg[export]`).
     """
     import nir
@@ -83,14 +83,14 @@ def from_nir(
         graph = read_graph(Path(graph))
     require(
         isinstance(graph, nir.NIRGraph),
-        f"the graph must be one of NIR, such as nir.read(path) gives, not of the type {type(graph).__name__}",
+        f"the graph must be a nir.NIRGraph, such as nir.read(path) returns, not a {type(graph).__name__}",
     )
     found = graph.metadata.get("steps") if steps is None else steps
-    require(found is not None, "steps must be given: the graph's metadata do not say how many there are")
+    require(found is not None, "steps must be given: the graph's metadata does not say how many there are")
     require(np.ndim(found) == 0, f"steps must be a whole number, not {type(found).__name__}")
     most = LONGEST if steps is None else None
     count = require_count("steps", int(found) if isinstance(found, np.integer) else found, most=most)
-    with told("the metadata of the graph are damaged"):
+    with told("the metadata of the graph is damaged"):
         convention = _convention(graph.metadata, reader)
     for kind in (nir.Input, nir.Output):
         ends = [name for name, node in graph.nodes.items() if isinstance(node, kind)]
@@ -125,12 +125,12 @@ def _convention(metadata: Mapping[str, Any], reader: str | Convention | None) ->
         reader = next(known, None)
         require(
             reader is not None,
-            f"no reader of a2sg.export.READERS has the steps of this graph, {_words(said)}: as reader=, pass "
-            "the convention that it was written for",
+            f"no reader in a2sg.export.READERS has the steps of this graph, {_words(said)}: pass the "
+            "convention that it was written for as reader=",
         )
         assert reader is not None
     wrong = {name: value for name, value in said.items() if reader.facts[name] != value}
-    require(not wrong, f"the graph was written for another reader: its metadata say {_words(wrong)}")
+    require(not wrong, f"the graph was written for another reader: its metadata says {_words(wrong)}")
     return reader
 
 

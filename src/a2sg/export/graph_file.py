@@ -1,4 +1,4 @@
-"""A graph of NIR from a file, which may come from a stranger."""
+"""A NIR graph from a file, which need not be trusted."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from a2sg.models.residual import BasicBlock, ConvNorm, Residual
 from a2sg.neuron import IntegerLIF, SpikingNeuron
 
 MAX_POOL = "NIR has no max pooling: use average pooling"
-ATTENTION = "NIR has no product of two activations, which attention is made of"
+ATTENTION = "NIR has no product of two activations, which attention needs"
 REFUSED: dict[type[nn.Module], str] = {
     IntegerLIF: "NIR has no integer spikes: use a2sg.LIF",
     TimeMeanBatchNorm: "NIR has no mean over time: train with norm='td'",
@@ -55,7 +55,7 @@ def visit(wiring: Wiring, module: nn.Module, layer: str, wire: Wire, leading: in
         Its output.
 
     Raises:
-        InputError: if NIR, or the reader the graph is for, has nothing like it.
+        InputError: if NIR, or the reader that the graph is for, has nothing like it.
     """
     _check(module, layer)
     add = next((add for kind, add in LAYERS.items() if _is(module, kind)), None)
@@ -84,7 +84,7 @@ def _check(module: nn.Module, layer: str) -> None:
 
 
 def _is(module: nn.Module, kind: type[nn.Module]) -> bool:
-    # A subclass with a forward pass of its own is another layer.
+    # A subclass with its own forward pass is a different layer.
     return isinstance(module, kind) and type(module).forward is kind.forward
 
 
@@ -140,11 +140,11 @@ def _conv(wiring: Wiring, module: nn.Conv1d | nn.Conv2d, layer: str, wire: Wire,
     import nir
 
     if leading != 1:
-        raise _refusal(module, layer, "convolutions take no steps: put it into a2sg.models.layers.PerStep")
+        raise _refusal(module, layer, "convolutions have no time axis: wrap it in a2sg.models.layers.PerStep")
     if module.padding_mode != "zeros":
         raise _refusal(module, layer, f"NIR pads with zeros, not with padding_mode={module.padding_mode!r}")
     if module.groups != 1:
-        raise _refusal(module, layer, "the package nir cannot tell the shapes of convolutions in groups")
+        raise _refusal(module, layer, "the package nir cannot infer the shapes of grouped convolutions")
     weight, bias = _weights(module)
     behind, size = _shape_behind(module, wire), wire.shape[1:]
     places = (module.stride, module.padding, module.dilation)
@@ -207,13 +207,13 @@ def _add_pool(
 
 def _flatten(wiring: Wiring, module: nn.Flatten, layer: str, wire: Wire, leading: int) -> Wire:
     if module.start_dim != leading or module.end_dim != -1:
-        raise _refusal(module, layer, f"it has to flatten samples whole: nn.Flatten({leading})")
+        raise _refusal(module, layer, f"it must flatten whole samples: nn.Flatten({leading})")
     return wiring.flat(layer, wire)
 
 
 def _neuron(wiring: Wiring, module: SpikingNeuron, layer: str, wire: Wire, leading: int) -> Wire:
     if leading != 2:
-        raise _refusal(module, layer, "inside PerStep it would take all steps for one")
+        raise _refusal(module, layer, "inside PerStep it would treat all steps as one")
     convention, decay = wiring.convention, constant_array(module.leak())
     wanted = wire.gain * (decay if module.order == "scaled" else 1.0)
     share, wire = convention.share(decay), replace(wire, gain=1.0)
@@ -291,7 +291,7 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 
 def _shape_behind(module: nn.Module, wire: Wire) -> tuple[int, ...]:
-    """Of a sample, told by the layer itself."""
+    """The shape of a sample after a layer, according to the layer itself."""
     weight = next(module.parameters(), torch.empty(0))
     try:
         return tuple(module(weight.new_zeros(1, *wire.shape)).shape[1:])

@@ -45,7 +45,7 @@ def neuron_node(
     threshold = constant_array(neuron.threshold)
     require(
         bool((decay >= 0).all() and (decay <= 1).all() and (threshold > 0).all()),
-        "training has taken its decay out of 0 to 1, or its threshold below 0, which NIR cannot say",
+        "training has moved its decay outside 0 to 1, or its threshold below 0, which NIR cannot express",
     )
     if convention.reset == "hard":
         require(

@@ -1,4 +1,4 @@
-"""A network as a graph of NIR."""
+"""A network as a NIR graph."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def to_nir(
 
     Batch norm is folded into the weights before it. A LIF becomes `nir.LIF`, one without a leak `nir.IF`, and
     a sum becomes edges that meet. Step t of the graph is step t of the network, and so is its output. NIR
-    itself has no steps: the graph's `metadata` say how its equations become steps.
+    itself has no steps: the graph's `metadata` says how its equations become steps.
 
     Source: Pedersen et al., Neuromorphic intermediate representation, Nature Communications, 2024.
 
@@ -53,7 +53,7 @@ def to_nir(
         A graph, for `write_nir` or a library's importer. Weights are float32, of a float64 model float64.
 
     Raises:
-        InputError: for a layer that NIR, or this reader of it, cannot say; the message names it.
+        InputError: for a layer that NIR, or this reader of it, cannot express; the message names it.
         ModuleNotFoundError: if the package nir is not installed (`a2sg[export]`).
     """
     import nir
@@ -67,8 +67,8 @@ def to_nir(
         start = wiring.add("input", nir.Input(input_type=np.array(sample)), Wire((), sample))
         wiring.finish("output", visit(wiring, model, "", start, leading=2))
     steps = {module.steps for module in model.modules() if isinstance(module, SpikingNeuron | Frames)}
-    require(bool(steps), "found no neurons of a2sg in the model, such as a2sg.LIF, which would say what T is")
-    require(len(steps) == 1, f"the layers must have one number of steps, not {sorted(steps)}")
+    require(bool(steps), "found no a2sg neurons in the model, such as a2sg.LIF, from which to read T")
+    require(len(steps) == 1, f"all layers must have the same number of steps, not {sorted(steps)}")
     metadata: dict[str, Any] = {
         "made_by": f"a2sg {__version__}",
         "steps": steps.pop(),
@@ -99,7 +99,7 @@ def write_nir(graph: nir.NIRGraph, path: Path) -> None:
 def _shape(model: nn.Module, shape: Sequence[int] | None) -> tuple[int, ...]:
     frames = [module for module in model.modules() if isinstance(module, Frames) and module.size is not None]
     if shape is None:
-        require(bool(frames), "shape must say what one sample is, such as (3, 32, 32): this model takes any")
+        require(bool(frames), "shape must be that of one sample, such as (3, 32, 32): this model takes any")
         size = frames[0].size
         assert size is not None
         return frames[0].channels, *size

@@ -71,7 +71,7 @@ def layer_of(
     make = kinds.get(type(node))
     if make is None:
         known = ", ".join(kind.__name__ for kind in kinds)
-        raise InputError(f"no layer here does what nir.{type(node).__name__} does: known are {known}")
+        raise InputError(f"no layer here does what nir.{type(node).__name__} does: supported are {known}")
     return make().to(dtype)
 
 
@@ -100,7 +100,7 @@ def _filled(layer: Layer, node: Any) -> Layer:
 
 def _pool(node: Any, divisor: int | None) -> nn.AvgPool2d:
     sizes: Any = [_sizes(one, 2) for one in (node.kernel_size, node.stride, node.padding)]
-    require(divisor is not None or sizes[2] == (0, 0), "what a padded mean divides by is not said in NIR")
+    require(divisor is not None or sizes[2] == (0, 0), "NIR does not say what a padded mean is divided by")
     size, stride, padding = sizes
     return nn.AvgPool2d(size, stride, padding, divisor_override=divisor)
 
@@ -117,7 +117,7 @@ def _neuron(
     threshold, zero = np.asarray(node.v_threshold, float), np.zeros(1)
     if convention.reset == "hard":
         reset = zero if node.v_reset is None else node.v_reset
-        require(bool(np.all(reset == 0)), "it resets to another potential than 0, which no neuron here does")
+        require(bool(np.all(reset == 0)), "it resets to a potential other than 0, which no neuron here does")
         # NIR fires above the threshold, our neurons at it.
         kind = np.float64 if dtype == torch.float64 else np.float32
         threshold = np.nextafter(threshold.astype(kind), kind(np.inf)).astype(float)
@@ -127,14 +127,14 @@ def _neuron(
         factor = np.ones_like(threshold) if plain else np.asarray(node.r, float) * convention.dt
         return _scaled(factor, IF(steps, **shared))
     require(
-        bool(np.all(node.v_leak == 0)), "it leaks towards another potential than 0, as no neuron here does"
+        bool(np.all(node.v_leak == 0)), "it leaks towards a potential other than 0, which no neuron here does"
     )
     tau = np.asarray(node.tau, float)
     decay = convention.kept(tau)
     require(
         bool(np.all((decay >= 0) & (decay < 1))),
-        f"tau is {tau.min():g} at least, but a step dt {convention.dt:g}: the file is for a reader of other "
-        "steps, which reader= has to be",
+        f"the smallest tau is {tau.min():g}, but a step is dt = {convention.dt:g}: the file was written for "
+        "a reader with other steps; pass that one as reader=",
     )
     factor = convention.taken(decay, np.asarray(node.r, float))
     return _scaled(factor, LIF(steps, decay=_constant("tau", decay), **shared))

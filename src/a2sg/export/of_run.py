@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def run_to_nir(folder: Path, reader: str) -> nir.NIRGraph:
-    """`to_nir` of a run's network; the metadata describe its input and how to read its decision.
+    """`to_nir` of a run's network; the metadata describes its input and how to read its decision.
 
     Args:
         folder: the run.
         reader: see `to_nir`.
 
     Raises:
-        InputError: if the folder is no run, or its network cannot be exported.
+        InputError: if the folder is not a run, or its network cannot be exported.
     """
     task = load_run(folder)
     config, data = task.config, task.data

@@ -66,7 +66,7 @@ def follow(
         Its output.
 
     Raises:
-        InputError: if the pass cannot be followed, or does what NIR cannot say.
+        InputError: if the pass cannot be followed, or does something that NIR cannot express.
     """
     tracer = fx.Tracer()
     tracer.is_leaf_module = lambda m, module_qualified_name: is_layer(m)  # type: ignore[method-assign]
@@ -78,7 +78,7 @@ def follow(
     found = _Pass(module, layer, signal, wiring, visit).run(graph)
     require(
         isinstance(found, Signal) and found.leading == signal.leading,
-        "its forward pass must return one tensor, with the steps and samples of its input in front",
+        "its forward pass must return one tensor whose first dimensions are its input's steps and samples",
     )
     assert isinstance(found, Signal)
     return found.wire

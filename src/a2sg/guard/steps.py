@@ -153,7 +153,7 @@ class StepGuard:
         known = self._skipped.counts(wait=wait)
         require(
             known.longest <= self.most,
-            f"{known.longest} steps in a row had to be skipped, as their loss or gradients were NaN or "
+            f"{known.longest} steps in a row were skipped because their loss or gradients were NaN or "
             "infinite: lower the learning rate, clip gradients, or look for broken samples and for a "
             "normalisation of almost equal values",
         )
@@ -193,6 +193,6 @@ def _forget(optimizer: Optimizer, *_: Any) -> None:
 def _require_none(found: Counts, name: str) -> None:
     if found.total:
         raise InputError(
-            f"{name} hold NaN or infinity: mend the samples or leave them out, and look at what is done to "
-            "them on the way, such as a division by a deviation of 0"
+            f"{name} hold NaN or infinity: fix the samples or leave them out, and check the preprocessing, "
+            "such as a division by a standard deviation of 0"
         )

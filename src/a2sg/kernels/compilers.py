@@ -10,7 +10,7 @@ LARGEST = 2**31
 """Elements from which the 32-bit indices of a GPU's kernels no longer suffice."""
 
 UNROLLED = 128
-"""Most steps for which a kernel is built. It unrolls them, so more take minutes to compile, then hours."""
+"""Maximum number of steps in a kernel. It unrolls them, so more take minutes to compile, then hours."""
 
 
 def find_compiler() -> str | None:

@@ -18,10 +18,10 @@ from a2sg.surrogate import WindowedAffine
 log = logging.getLogger("a2sg")
 
 LINES = triton_bins
-"""What sums straight lines on a GPU: `triton_bins`, or `triton_products`, which was not measured yet."""
+"""What sums straight lines on a GPU: `triton_bins`, or `triton_products`, which has not been measured yet."""
 
 MANY = 8
-"""Candidates from which on sorting the data into the gaps between them pays."""
+"""Number of candidates from which sorting the data into the gaps between them pays off."""
 
 _broken: set[tuple[ModuleType, str]] = set()
 """Kernels that could not be compiled in this process, each with the kind of device."""
@@ -51,7 +51,7 @@ def kernel(seen: Observation, candidates: Tensor, table: Tensor) -> None:
             return module.fill(seen, candidates, table)
         except FusionError as error:
             _broken.add((module, device))
-            log.warning("sums of candidate windows do without %s: %s", module.__name__, error.reason)
+            log.warning("sums of candidate windows run without %s: %s", module.__name__, error.reason)
     return blocked(seen, candidates, table)
 
 

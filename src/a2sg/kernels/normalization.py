@@ -15,7 +15,7 @@ from a2sg.kernels.fuse import FusionError
 from a2sg.ranks import add_up, idles
 
 LARGE = 2**20
-"""Values from which Triton's kernels on a GPU make up for two launches instead of one of torch's."""
+"""Number of values from which Triton's kernels on a GPU are worth two launches instead of torch's one."""
 
 log = logging.getLogger("a2sg")
 
@@ -34,7 +34,7 @@ def batch_statistics(
             return triton_moments.statistics(x, running_mean, running_var, share)
         except FusionError as error:
             _broken.append(error.reason)
-            log.warning("batch statistics are torch's own: %s", *_broken)
+            log.warning("torch computes the batch statistics: %s", *_broken)
     return torch.batch_norm_update_stats(x, running_mean, running_var, share)
 
 

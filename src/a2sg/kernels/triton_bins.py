@@ -16,7 +16,7 @@ TILE = 16
 """Gaps of a group: a program keeps nine moments of each in registers while it sums a queue."""
 
 QUEUES = 7
-"""Most groups: the number of elements that a block adds to each share the bits of one number."""
+"""Maximum number of groups: the number of elements that a block adds to each share the bits of one number."""
 
 FULL = 512
 """Elements of a queue that is summed."""
@@ -25,7 +25,7 @@ BLOCK = 256
 """Elements read at once."""
 
 REGISTERS = 168
-"""Most registers of a thread; what does not fit is spilled outside the innermost loops."""
+"""Maximum number of registers per thread; what does not fit is spilled outside the innermost loops."""
 
 PROGRAMS = 12
 """Programs per multiprocessor: as many as fit in its registers at once."""
@@ -34,7 +34,7 @@ COLUMNS = 16
 """Candidates for which one program computes the sums from the moments."""
 
 MOST = TILE * QUEUES
-"""Most candidates at once."""
+"""Maximum number of candidates at once."""
 
 
 def takes(seen: Observation) -> bool:

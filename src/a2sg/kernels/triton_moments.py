@@ -15,13 +15,13 @@ TILE = 4096
 """Values that a program reads at once: 32 for each of its threads."""
 
 COLUMNS = 64
-"""Most channels of a program: whole cache lines in half precision."""
+"""Maximum number of channels per program: whole cache lines in half precision."""
 
 PROGRAMS = 5
 """Programs per multiprocessor: as many as fit in its registers (96 per thread) at once."""
 
 PARTS = 512
-"""Most programs per channel, so that one program of the second kernel holds all parts of its channels."""
+"""Maximum programs per channel, so that one program of the second kernel holds all parts of its channels."""
 
 JOINED = 8
 """Channels of a program of the second kernel."""

@@ -14,7 +14,7 @@ ROWS = 16
 """Candidates of a group: the rows of a tensor core's tile."""
 
 GROUPS = 7
-"""Most groups at once: a program keeps 16 sums of each candidate in registers."""
+"""Maximum number of groups at once: a program keeps 16 sums of each candidate in registers."""
 
 READ = 256
 """Elements read at once, at least two blocks."""
@@ -23,10 +23,10 @@ BLOCK = 64
 """Elements multiplied at once."""
 
 CHUNK = 16384
-"""Most elements of a program: their sums are float32."""
+"""Maximum number of elements per program: their sums are float32."""
 
 REGISTERS = 255
-"""Most registers of a thread. With fewer, the compiler puts products that need each other in a row."""
+"""Maximum registers per thread. With fewer, the compiler puts products that need each other in a row."""
 
 PROGRAMS = 8
 """Programs per multiprocessor: as many as fit in its registers at once."""

@@ -15,7 +15,7 @@ BLOCK = 512
 """Elements of a block: few enough to sum in float32 and to stay in the registers of one warp."""
 
 SLOTS = 128
-"""Most candidates in a group: a program keeps the sums of one group in registers."""
+"""Maximum number of candidates in a group: a program keeps the sums of one group in registers."""
 
 PROGRAMS = 12
 """Programs per multiprocessor: as many as fit in its registers (168 per thread) at once."""

@@ -50,7 +50,7 @@ def pack_spikes(*, least: int = 1 << 14, search: bool = True) -> Packing:
     it does not wait.
 
     Args:
-        least: elements from which on a tensor is packed.
+        least: number of elements from which a tensor is packed.
         search: whether values are looked at. If not, only what is known to be spikes is packed, and
             neither pooled spikes, nor integer ones, nor copies in another memory format.
 

@@ -24,7 +24,7 @@ def keep_pages() -> bool:
     changes.
 
     Returns:
-        Whether the C library took it: False where it is not glibc.
+        Whether the C library accepted this: False where it is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -95,7 +95,7 @@ def _require_counts(name: str, values: Sequence[int], number: int) -> None:
 class ESpikeFormer(nn.Module):
     """The backbone and a dense head on the spikes of its mean current; gives logits `[T, B, num_classes]`.
 
-    Height and width may differ, and need be no multiples of 16. The published head reads integer spikes as
+    Height and width may differ, and need not be multiples of 16. The published head reads integer spikes as
     0 .. D, ours as 0 .. 1, as everywhere else: the weights take up that factor. Residual branches start at 0,
     which is ours too.
 

@@ -84,7 +84,7 @@ class SegmentationNetwork(nn.Module):
     """Backbone, pyramid, head; gives logits `[T, B, num_classes, H, W]`, one for every pixel of the image.
 
     The head's logits come at half the image's height and width (rounded up) and are enlarged bilinearly.
-    Height and width may differ, and need be no multiples of 16.
+    Height and width may differ, and need not be multiples of 16.
 
     Args:
         setting: sizes and neuron.

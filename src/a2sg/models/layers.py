@@ -18,7 +18,7 @@ from a2sg.ranks import distributed
 
 
 def per_step(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a layer that knows no time to every step at once: T joins the batch.
+    """Apply a layer without a time dimension to all steps at once: T joins the batch.
 
     Args:
         layer: maps `[N, ...]` to `[N, ...]`.
@@ -31,7 +31,7 @@ def per_step(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 class PerStep(nn.Module):
-    """A layer that knows no time, such as pooling or a dense head, over `[T, B, ...]`."""
+    """A layer without a time dimension, such as pooling or a dense head, over `[T, B, ...]`."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -273,7 +273,7 @@ class Frames(nn.Module):
             images.is_floating_point(),
             f"images must be floating point, not {images.dtype}: scale pixels with .float() / 255",
         )
-        # Texts are made where they are needed: of sizes that are symbols, Dynamo cannot join any.
+        # Messages are built only where they are needed: Dynamo cannot format symbolic sizes.
         if shape[-3] != self.channels:
             last = ": they come last, so permute to [..., C, H, W]" if shape[-1] == self.channels else ""
             raise InputError(

@@ -1,4 +1,4 @@
-"""Spiking dense networks, for small inputs without a picture's neighbourhoods."""
+"""Spiking dense networks, for small inputs without spatial structure."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ class QKFormer(nn.Sequential):
         dim: channels of the last stage.
         depths: blocks of each stage.
         heads: of all attention.
-        ratio: the hidden channels of an MLP to its others.
-        patch: pixels that a token of the last stage is wide.
+        ratio: the hidden channels of an MLP over its other ones.
+        patch: width in pixels of a token of the last stage.
 
     Raises:
         InputError: for sizes that do not divide, or images smaller than a patch.

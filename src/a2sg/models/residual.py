@@ -105,7 +105,7 @@ class BasicBlock(Residual):
 class SEWBlock(Residual):
     """conv-BN-LIF-conv-BN-LIF, then added to the shortcut (Fang et al., SEW-ResNet, NeurIPS 2021).
 
-    The connect function is ADD: sums of spikes go on. The shortcut is conv1x1-BN-LIF where the shape
+    The connect function is ADD: sums of spikes are passed on. The shortcut is conv1x1-BN-LIF where the shape
     changes. Arguments and attributes as for `BasicBlock`.
     """
 
@@ -126,7 +126,7 @@ class SEWBlock(Residual):
 class MSBlock(Residual):
     """LIF-conv-BN-LIF-conv-BN, then added to the shortcut (Hu et al., MS-ResNet, 2021).
 
-    What goes on is the sum of currents, which only the next LIF turns into spikes. The shortcut is
+    What is passed on is the sum of currents, which only the next LIF turns into spikes. The shortcut is
     conv1x1-BN where the shape changes, and reads currents. The branch starts at 0, as its authors have
     it: a block is at first its shortcut. Arguments and attributes as for `BasicBlock`.
     """

@@ -20,14 +20,14 @@ def with_steps(state: dict[str, Any], model: nn.Module) -> dict[str, Any]:
 
     Args:
         state: what `state_dict()` gave; it is left as it is.
-        model: what is to load it.
+        model: the network that will load it.
 
     Returns:
         A state dict like `state`. Entries that are not windows of neurons of `model` are passed on, for
         `load_state_dict` to judge.
     """
     warnings.warn(
-        "load_state_dict takes windows of another T by itself: 0.3.0 removes with_steps",
+        "load_state_dict now takes windows of another T itself: 0.3.0 removes with_steps",
         FutureWarning,
         stacklevel=2,
     )

@@ -53,7 +53,7 @@ class Setting:
     size: tuple[int, int]
     """Height and width of the images."""
     neuron: Callable[..., nn.Module]
-    """Makes a neuron; an option given here, as in `neuron(threshold=0.5)`, overrules the user's."""
+    """Makes a neuron; an option given here, as in `neuron(threshold=0.5)`, overrides the user's."""
     norm: Callable[..., TdBatchNorm] = TdBatchNorm
     """Makes the normalisation before a neuron, from channels, `threshold` and `alpha`."""
 

@@ -18,14 +18,15 @@ from a2sg.models.setting import Setting, register_model
 class Spikformer(nn.Sequential):
     """Spiking patch splitting, blocks of attention and MLP; gives logits `[T, B, num_classes]`.
 
-    Height and width may differ, and need be no multiples of the patch.
+    Height and width may differ, and need not be multiples of the patch.
 
     Args:
         setting: sizes and neuron.
         dim: channels of a token.
         depth: blocks.
         heads: of their attention.
-        pools: how many convolutions of the patch splitting, of four the last, a max pool 3/2 follows.
+        pools: how many of the four convolutions of the patch splitting, counted from the last, are followed
+            by a max pool 3/2.
         scale: of the attention's products.
 
     Raises:

@@ -12,7 +12,7 @@ from torch.nn.modules import module as torch_module
 
 from a2sg.models.maps import best_format
 
-# Private to torch: without it, every layer counts as one that somebody looks at.
+# Private to torch: without it, every layer counts as one that has hooks.
 _any_global_hook: Callable[[], bool] = getattr(torch_module, "_has_any_global_hook", lambda: True)
 
 
@@ -87,7 +87,7 @@ def _subtracts(norm: nn.Module) -> bool:
 
 
 def _untouched(module: nn.Module) -> bool:
-    """Whether a call of `module` is one of its class's `forward`, which nobody looks at or replaces."""
+    """Whether a call of `module` just runs its class's `forward`: no hooks, nothing replaced."""
     own = vars(module)
     hooks = own["_forward_hooks"] or own["_forward_pre_hooks"]
     return not (hooks or own["_backward_hooks"] or own["_backward_pre_hooks"] or "forward" in own)

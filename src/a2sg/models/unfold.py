@@ -34,9 +34,9 @@ def unfold(model: nn.Module, example: Tensor | None = None) -> nn.Module:
     of attention, which have no weights, still multiply the counts. The input of each step is shown D times.
 
     Args:
-        model: with integer neurons: of `a2sg.create_model`, or your own, over `[T, B, ...]`. That
-            may hold whatever modules there are; between neurons its forward pass itself may only do what
-            commutes with a mean over steps, such as sums, and max pools may pool spikes alone.
+        model: with integer neurons: of `a2sg.create_model`, or your own, over `[T, B, ...]`. It may hold any
+            modules; between neurons its own forward pass may only do what commutes with a mean over steps,
+            such as sums, and max pools may pool only spikes.
         example: a batch on which the outputs of both are compared; needed for your own network, since
             nothing else shows what its forward pass does.
 
@@ -64,8 +64,8 @@ def unfold(model: nn.Module, example: Tensor | None = None) -> nn.Module:
     shows = any(isinstance(module, Frames) for module in model.modules())
     require(
         shows or example is not None,
-        "unfold needs example=, a batch [T, B, ...] on which it compares the outputs: this is no network of "
-        "a2sg.create_model, of which it is known what they compute between neurons",
+        "unfold needs example=, a batch [T, B, ...] on which it compares the outputs: only for networks "
+        "of a2sg.create_model is it known what they compute between neurons",
     )
     unfolded = _Unfolded(deepcopy(model), levels.pop(), shows).eval()
     if example is not None:
@@ -89,8 +89,9 @@ def _compare(model: nn.Module, unfolded: _Unfolded, example: Tensor) -> None:
     require(
         change <= LARGEST_CHANGE,
         f"the unfolded network's outputs differ by {change:.2g} of their size: between neurons its forward "
-        "pass does what does not commute with a mean over steps (a product, a max pool of currents, a "
-        "function such as F.relu, which may be made a module), or many potentials lie at thresholds",
+        "pass does something that does not commute with a mean over steps (a product, a max pool of "
+        "currents, a function such as F.relu, for which you can use a module), or many potentials lie at "
+        "thresholds",
     )
 
 

@@ -29,7 +29,7 @@ def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     shapes = sorted({tuple(sequence.shape[1:]) for sequence in sequences if sequence.dim() > 0})
     require(
         len(shapes) == 1 and all(len(sequence) > 0 for sequence in sequences if sequence.dim() > 0),
-        f"sequences must be [T, ...], T at least 1, and differ in T alone, not have steps of shapes {shapes}",
+        f"sequences must be [T, ...], T at least 1, and differ only in T, not have steps of shapes {shapes}",
     )
     lengths = torch.tensor([len(sequence) for sequence in sequences], device=sequences[0].device)
     return pad_sequence(list(sequences)), lengths

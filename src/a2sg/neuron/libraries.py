@@ -158,7 +158,7 @@ def lif_from(library: str, **constants: Any) -> dict[str, Any]:
     for name in constants:
         require_choice(f"constant of {library}", name, {row.leak, *row.defaults})
     given = {**row.defaults, **constants}
-    require(row.leak in given, f"{library} has no default for {row.leak}: give it")
+    require(row.leak in given, f"{library} has no default for {row.leak}: pass it")
     dt = require_positive("dt", given.get("dt", 1.0))
     within = require_share if row.leak in ("beta", "dv") else require_positive
     leak = within(row.leak, given[row.leak])

@@ -63,7 +63,7 @@ def open_run(folder: Path) -> Run:
     """The trained network of a run folder, with its data.
 
     Raises:
-        InputError: if the folder is no run, or its checkpoint cannot be read or does not fit.
+        InputError: if the folder is not a run, or its checkpoint cannot be read or does not fit.
     """
     from a2sg.training.run import load_run
 

@@ -1,4 +1,4 @@
-"""The network that `a2sg inspect` inspects: a run with its data, or a fresh network with suitable data."""
+"""The network that `a2sg inspect` looks at: a run with its data, or a fresh network with suitable data."""
 
 from __future__ import annotations
 

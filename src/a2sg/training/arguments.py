@@ -1,4 +1,4 @@
-"""Arguments of a class as fields of a recipe, so that names, types, defaults and texts are written once."""
+"""Arguments of a class as fields of a recipe: names, types, defaults and descriptions are written once."""
 
 from __future__ import annotations
 

@@ -197,7 +197,8 @@ def _room() -> Iterator[None]:
         if isinstance(error, RuntimeError) and "alloc" not in str(error) and "memory" not in str(error):
             raise
         raise InputError(
-            "this network and its windows need more memory than there is: take less of model.options"
+            "this network and its windows need more memory than is available: choose smaller values in "
+            "model.options"
         ) from error
 
 

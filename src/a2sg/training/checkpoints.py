@@ -65,7 +65,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
             raise KeyboardInterrupt from error
         kept = "the one before is kept" if has_checkpoint(path.parent.parent) else "the run has none yet"
         raise InputError(
-            f"cannot write the checkpoint {path} ({_reason(error)}): {kept}; mend that, then go on with "
+            f"cannot write the checkpoint {path} ({_reason(error)}): {kept}; fix that, then continue with "
             f"a2sg train --resume {path.parent.parent}"
         ) from error
 
@@ -113,7 +113,7 @@ def newest_checkpoint(folder: Path, *, aside: bool = False) -> Path | None:
             damaged[path] = error
             continue
         for bad in damaged:
-            log.warning("the checkpoint %s is damaged: the one before, %s, is taken", bad, path.name)
+            log.warning("the checkpoint %s is damaged: using the one before, %s", bad, path.name)
             if aside:
                 os.replace(bad, bad.with_suffix(".damaged"))
         return path
@@ -149,7 +149,7 @@ def _make_room(folder: Path) -> None:
 def _look_through(path: Path) -> None:
     """Compare every part of an archive with its checksum, and look for what torch itself would not refuse."""
     with path.open("rb") as file:  # torch takes a file that begins otherwise for one of its older format
-        require(file.read(len(ARCHIVE)) == ARCHIVE, "it is no archive")
+        require(file.read(len(ARCHIVE)) == ARCHIVE, "it is not an archive")
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         require(all(part.compress_type == zipfile.ZIP_STORED for part in parts), "it is compressed")

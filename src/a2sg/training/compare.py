@@ -103,7 +103,7 @@ def compare(
         corrected: whether `level` holds for all intervals together (Bonferroni), not for each alone.
 
     Raises:
-        InputError: for arms that are the same, unfit seeds, a folder that holds something else, or a run
+        InputError: for arms that are the same, invalid seeds, a folder that holds something else, or a run
             in it that was trained differently.
     """
     require(len(arms) > 0, "a comparison needs at least one arm, such as a2sg")
@@ -202,7 +202,7 @@ def _check_folder(out: Path, overwrite: bool) -> None:
     runs = [child for child in children if _is_run(child)]
     require(
         not children or len(runs) > 0,
-        f"{out} holds something else than a comparison (no folder ARM-sSEED of a run): choose another --out",
+        f"{out} holds something other than a comparison (no folder ARM-sSEED of a run): choose another --out",
     )
     if overwrite:
         for folder in runs:
@@ -228,7 +228,8 @@ def _require_same(run: _Run) -> None:
     if blank(run.folder):
         return
     require(
-        (run.folder / CONFIG).is_file(), f"{run.folder} holds something else than a run: choose another --out"
+        (run.folder / CONFIG).is_file(),
+        f"{run.folder} holds something other than a run: choose another --out",
     )
     there, here = _flat(asdict(read_run_config(run.folder))), _flat(asdict(run.config))
     for name in sorted(there.keys() | here.keys()):

@@ -133,7 +133,7 @@ class AugmentConfig(Group):
     mixup: float = 0.0
     """MixUp's α; 0 turns it off."""
     mix_until_epoch: int | None = None
-    """CutMix and MixUp are used only in this many first epochs; null: in all."""
+    """Number of epochs, from the first, in which CutMix and MixUp are used; null: all."""
     nda: bool = False
     """For event recordings: NDA, which mirrors, then rolls, rotates, shears or cuts out."""
     nda_flip: bool = True
@@ -211,7 +211,7 @@ class RunConfig(Group):
     accumulate: int = 1
     """Micro-batches per optimizer step."""
     save_every: int | str | None = None
-    """Also save within an epoch, after so many optimizer steps (500) or so much time (90s, 10m, 2h)."""
+    """Also save within an epoch, after this many optimizer steps (500) or this much time (90s, 10m, 2h)."""
     keep_every: int | None = None
     """Keep the weights of every Nth epoch, for `a2sg analyze`; null: only those of the last epoch."""
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -1,4 +1,4 @@
-"""The fields of a recipe: their names, types and texts from the dataclasses, and values that fit them.
+"""The fields of a recipe: their names, types and descriptions from the dataclasses, and values that fit them.
 
 A value never causes an import or creates an object: it is plain data of its field's type.
 """
@@ -56,7 +56,7 @@ class Field:
 
 
 LARGEST = 1_000_000_000
-"""The largest number in options: more than anybody needs, too little to fill a computer's memory."""
+"""The largest number in options: more than anyone needs, too little to fill a computer's memory."""
 
 
 def walk(cls: type, prefix: str = "") -> Iterator[Field]:

@@ -30,16 +30,16 @@ def blank(folder: Path) -> bool:
 
 
 def require_run(folder: Path) -> None:
-    """Raise `InputError` unless `folder` is that of a run, finished or not."""
+    """Raise `InputError` unless `folder` is a run folder, finished or not."""
     if not folder.exists():
-        why = "there is nothing of that name"
+        why = "it does not exist"
     elif not folder.is_dir():
         why = "it is a file"
     elif runs := sorted(folder.glob(f"*/{CONFIG}")):
         why = f"it holds runs, so name one of them, such as {runs[0].parent}"
     else:
         why = f"it has no {CONFIG} (a2sg train writes one)"
-    require((folder / CONFIG).is_file(), f"{folder} is no run folder: {why}")
+    require((folder / CONFIG).is_file(), f"{folder} is not a run folder: {why}")
 
 
 def read_run_config(folder: Path) -> RunConfig:
@@ -68,15 +68,16 @@ def opened(config: RunConfig, out: Path, *, resume: bool) -> Iterator[Path | Non
         The checkpoint to resume from, if there is one.
 
     Raises:
-        InputError: if it is not empty, cannot be written, is in use, or with `resume` holds another run.
+        InputError: if it is not empty, cannot be written, is in use, or with `resume` holds a different run.
     """
     if resume:
         require(
-            asdict(read_run_config(out)) == asdict(config), f"{out} holds another run than the one to resume"
+            asdict(read_run_config(out)) == asdict(config),
+            f"{out} holds a different run from the one to resume",
         )
     else:
         require(out.is_dir() or not out.exists(), f"{out} is a file, not a folder: choose another --out")
-        goes_on = f", or go on with a2sg train --resume {out}" if (out / CONFIG).is_file() else ""
+        goes_on = f", or continue with a2sg train --resume {out}" if (out / CONFIG).is_file() else ""
         require(blank(out), f"{out} is not empty: choose another --out{goes_on}")
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ def wanted(choice: Graphs, reason: str) -> bool:
         InputError: if they are requested but not possible.
     """
     if choice == "on" and reason:
-        raise InputError(f"graphs: on cannot be had: {reason}; choose auto or off")
+        raise InputError(f"graphs: on is not possible: {reason}; choose auto or off")
     return choice != "off" and not reason
 
 
@@ -93,7 +93,7 @@ class CudaRecorder:
                 torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"),
             ):
                 found = work()
-        except BaseException:  # torch lets nobody else record into a pool that was left like this
+        except BaseException:  # torch lets nothing else record into a pool that was left like this
             self.pool = torch.cuda.graph_pool_handle()
             raise
         return found, graph.replay

@@ -201,7 +201,7 @@ class TETLoss(Loss):
     def _of_lengths(self, logits: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
         """The loss of padded sequences: all of n steps weigh 1/n each."""
         require_lengths(lengths, logits)
-        require(logits.dim() == 3, f"padded sequences have logits [T, B, K], not {tuple(logits.shape)}")
+        require(logits.dim() == 3, f"padded sequences need logits [T, B, K], not {tuple(logits.shape)}")
         there = within(lengths, len(logits))
         share = (there / lengths.to(logits.dtype))[there]
         every = labels.expand(len(logits), *labels.shape)[there]
@@ -281,7 +281,7 @@ def require_outputs(logits: Tensor, classes: int) -> None:
     require(
         logits.dim() < 3 or logits.shape[2] == classes,
         f"the network gives logits {tuple(logits.shape)} (T, B, K, ...), but the data set has "
-        f"{many(classes, 'class', 'es')}: its entry function has to make num_classes outputs",
+        f"{many(classes, 'class', 'es')}: its entry function must give num_classes outputs",
     )
 
 

@@ -50,7 +50,7 @@ def _add_options(parser: Parser, run: Sequence[Field], for_words: dict[str, Any]
     parser.usage = f"{parser.prog} [RECIPE] [options]"
     parser.add_argument("recipe", nargs="?", default="digits", help="a built-in recipe's name or a YAML file")
     groups = {name: kind for name, kind in kinds(RunConfig).items() if isinstance(kind, type)}
-    title = "the run (a default holds where the recipe sets nothing)"
+    title = "the run (defaults apply where the recipe sets nothing)"
     parts: dict[str, Any] = {"": parser.add_argument_group(title)}
     texts = {field.name: field for field in run}
     for name in for_words:

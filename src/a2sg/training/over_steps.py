@@ -55,7 +55,7 @@ def evaluate_over_steps(
         `trained_steps`; and `steps`, for each T a dict of `steps` and the results of `evaluate`.
 
     Raises:
-        InputError: if the folder is no run, or its recordings cannot be cut into another number of frames.
+        InputError: if the folder is not a run, or its recordings cannot be cut into another number of frames.
     """
     config = read_run_config(folder)
     trained = config.model.steps

@@ -24,8 +24,8 @@ def require_divisible(config: RunConfig, ranks: int) -> None:
     size = config.data.batch_size
     require(
         size % ranks == 0,
-        f"data.batch_size is that of all devices together, and {ranks} devices cannot share {size} evenly: "
-        f"take {max(1, size // ranks) * ranks} or {(size // ranks + 1) * ranks}, or other --devices",
+        f"data.batch_size counts all devices together, and {ranks} devices cannot share {size} evenly: "
+        f"use {max(1, size // ranks) * ranks} or {(size // ranks + 1) * ranks}, or change --devices",
     )
 
 

@@ -20,7 +20,7 @@ NO_TEXT = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Characters that JSON, YAML or file names cannot hold, and those that control a terminal."""
 
 MOST = 100_000
-"""Most values in a document; an alias counts with everything it stands for."""
+"""Maximum number of values in a document; an alias counts with everything it stands for."""
 MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -77,10 +77,10 @@ def require_plain(value: Any, name: str) -> None:
 
 
 def _require(value: Any, name: str, count: Iterator[int]) -> None:
-    require(next(count) <= MOST, f"more than {MOST:,} values, aliases written out, are too many for a recipe")
+    require(next(count) <= MOST, f"a recipe may have at most {MOST:,} values, with aliases expanded")
     if isinstance(value, dict):
         for key, inner in value.items():
-            require(isinstance(key, str), f"{_called(name)} must have texts as keys, not {key!r}")
+            require(isinstance(key, str), f"{_called(name)} must have text as keys, not {key!r}")
             _require(key, name, count)
             _require(inner, f"{name}.{key}" if name else key, count)
     elif isinstance(value, list | tuple):
@@ -89,10 +89,10 @@ def _require(value: Any, name: str, count: Iterator[int]) -> None:
     elif isinstance(value, str):
         require(
             NO_TEXT.search(value) is None,
-            f"{_called(name)} has half a character or a control character: {value!r}",
+            f"{_called(name)} has an invalid Unicode character or a control character: {value!r}",
         )
     elif isinstance(value, int):
-        require(abs(value) < 2**63, f"{_called(name)} must be a whole number below 2**63, and is larger")
+        require(abs(value) < 2**63, f"{_called(name)} must be a whole number between -2**63 and 2**63")
     elif isinstance(value, float):
         require(math.isfinite(value), f"{_called(name)} must be a finite number, not {value}")
     else:

@@ -67,7 +67,7 @@ def predict(
     data, name = task.data, task.config.data.name
     require(
         data.task != "segmentation",
-        f"data set {name!r} asks for the class of every pixel, and predict gives one answer for a file: use "
+        f"data set {name!r} asks for the class of every pixel, and predict gives one answer per file: use "
         "a2sg.training.run.load_run in Python",
     )
     task.to(device)

@@ -21,9 +21,9 @@ FROM_FILE = ("recipe", "arm")
 """Fields without a command-line option."""
 
 FILE = 256 << 10
-"""Most bytes of a recipe; the built-in ones have fewer than 3,000."""
+"""Maximum size of a recipe, in bytes; the built-in ones have fewer than 3,000."""
 NAMES = {"recipe": 100, "arm": 200}
-"""Most characters of values that name folders."""
+"""Maximum number of characters of values that name folders."""
 NOT_IN_NAMES = frozenset("/\\$|<>`")
 """Not allowed in such values: paths to other folders, and the syntax of tables, pages and formulas."""
 SEEDS = 2**32
@@ -43,7 +43,7 @@ COUNTS: dict[str, tuple[int, int]] = {
     "augment.crop_padding": (0, 10_000),
     "augment.randaugment": (0, 1_000),
 }
-"""Range of whole numbers: the most is more than anybody needs, too little to fill a computer's memory."""
+"""Range of whole numbers: the most is more than anyone needs, too little to fill a computer's memory."""
 
 
 def recipes() -> dict[str, Path]:
@@ -60,7 +60,7 @@ def load_recipe(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunC
         overrides: plain values by dotted field, such as `{"windows.every": 50}`, set in this order.
 
     Raises:
-        InputError: for an unknown recipe, broken YAML, or an unknown or unfit field.
+        InputError: for an unknown recipe, broken YAML, or an unknown or invalid field.
     """
     values = read_recipe(recipe)
     config = config_from(values, recipe)  # so that an error in the file is reported as the file's
@@ -136,7 +136,7 @@ def checked(config: RunConfig) -> RunConfig:
         require(
             config.keep_every <= config.epochs,
             f"keep_every {config.keep_every} is more than the {config.epochs} epochs, so no weights would be "
-            "kept: take less",
+            "kept: choose a smaller number",
         )
     require_positive("surrogate.window", config.surrogate.window)
     optimizer = config.optimizer

@@ -16,7 +16,7 @@ class RegressionLoss(Criterion):
     """A loss of outputs `[T, B, K]`, whose mean over time should equal the targets `[B, K]`.
 
     Raises:
-        InputError: for targets of another shape than `[B, K]`.
+        InputError: for targets that are not of shape `[B, K]`.
     """
 
     tasks = frozenset({"regression"})

@@ -122,7 +122,7 @@ def going_on(out: Path) -> Iterator[None]:
     try:
         yield
     except Lost as lost:
-        raise Lost(f"{lost}; go on with: a2sg train --resume {out}") from lost
+        raise Lost(f"{lost}; continue with: a2sg train --resume {out}") from lost
 
 
 class _Place(NamedTuple):
@@ -197,7 +197,7 @@ def _fit(task: SpikingTask, out: Path, place: _Place, checkpoint: Path | None, q
         if checkpoint is None or clock.began or isinstance(error, InputError):
             raise
         raise InputError(
-            f"{checkpoint} does not fit {out / CONFIG}: was one of them changed? ({type(error).__name__})"
+            f"{checkpoint} does not match {out / CONFIG}: was one of them changed? ({type(error).__name__})"
         ) from error
     task.swap_average()  # for good
     if task.windows.silence:
@@ -244,7 +244,7 @@ def load_run(
         data: its data set, if it is already loaded.
 
     Raises:
-        InputError: if the folder is no run, or its checkpoint cannot be read or does not fit.
+        InputError: if the folder is not a run, or its checkpoint cannot be read or does not fit.
     """
     folder = Path(folder)
     config = read_run_config(folder) if at is None else at
@@ -272,7 +272,7 @@ def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None, *, s
         kept = kept_epochs(folder) or "none"
         require(path.is_file(), f"{folder} kept no weights after epoch {epoch}: it has {kept}")
     state = read_checkpoint(path)
-    with told(f"{path} does not fit {folder / CONFIG}: was one of them changed?"):
+    with told(f"{path} does not match {folder / CONFIG}: was one of them changed?"):
         task.load_state_dict(state["state_dict"])
         if search:
             task.on_load_checkpoint(state)
@@ -287,11 +287,11 @@ def take_weights(model: nn.Module, folder: Path) -> str:
         How many were copied, in words.
 
     Raises:
-        InputError: if the folder is no run, its checkpoint cannot be read, or nothing in it fits.
+        InputError: if the folder is not a run, its checkpoint cannot be read, or nothing in it fits.
     """
     read_run_config(folder)
     path = _newest(folder, "model.weights are those of a trained run")
-    with told(f"model.weights: {path} holds something else than weights"):
+    with told(f"model.weights: {path} holds something other than weights"):
         trained = {
             name.removeprefix("model."): torch.as_tensor(value)
             for name, value in read_checkpoint(path)["state_dict"].items()

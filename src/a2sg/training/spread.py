@@ -117,4 +117,6 @@ def _fail(child: Child, folder: Path) -> None:
         raise Lost(said or f"{folder}: a rank was lost")
     if said is None:
         child.repeat()
-    raise InputError(said or f"the training of {folder} ended with status {status}; the same command goes on")
+    raise InputError(
+        said or f"the training of {folder} ended with status {status}; run the same command again"
+    )

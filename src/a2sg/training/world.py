@@ -67,8 +67,8 @@ class World:
             if isinstance(error, InputError):
                 raise
             raise InputError(
-                f"the variables that say which rank this is are not complete ({error}): start ranks with "
-                "torchrun, with srun, or by --devices alone"
+                f"the environment variables that say which rank this is are incomplete ({error}): start "
+                "ranks with torchrun, with srun, or with --devices alone"
             ) from error
         return cls()
 
@@ -88,7 +88,7 @@ class World:
         size, nodes = int(found["SLURM_STEP_NUM_TASKS"]), int(found.get("SLURM_STEP_NUM_NODES", "1"))
         require(
             size % nodes == 0,
-            f"srun started {size} tasks on {nodes} machines: take as many on each (--ntasks-per-node)",
+            f"srun started {size} tasks on {nodes} machines: start equally many on each (--ntasks-per-node)",
         )
         address = SLURMEnvironment.resolve_root_node_address(found["SLURM_STEP_NODELIST"])
         port = 15_000 + int(found["SLURM_JOB_ID"]) % 10_000  # the same on all ranks, different for each job
@@ -156,8 +156,8 @@ def joined(world: World, device: torch.device, patience: float = PATIENCE) -> It
         )
     except (RuntimeError, OSError) as error:  # torch's own are RuntimeErrors
         raise InputError(
-            f"rank {world.rank} of {world.size} did not find the others by {world.address}:{world.port}: did "
-            f"all start, and can they reach it? ({type(error).__name__})"
+            f"rank {world.rank} of {world.size} did not find the others through {world.address}:{world.port}:"
+            f" did all start, and can they reach it? ({type(error).__name__})"
         ) from error
     try:
         with (
@@ -181,7 +181,7 @@ def _require_backends(device: torch.device) -> None:
     there = {pair.partition(":")[0] for pair in dist.get_backend_config().split(",")}
     require(
         {"cpu", device.type} <= there,
-        f"the ranks are connected for {' and '.join(sorted(there))} only: connect them by "
+        f"the ranks are connected for {' and '.join(sorted(there))} only: connect them with "
         f"torch.distributed.init_process_group({BACKENDS!r})",
     )
 

@@ -44,10 +44,13 @@ class AdaptiveWindows(WindowPolicy):
     the window with the least SGV, each earlier step the one with the largest TGC with the next step. Where
     all gradients of a layer and step are zero, or some are not finite, the window stays as it is, and `kept`
     counts it.
+
     Everything that differs from the paper is an option: other objectives, `spatial_steps`, `biases`,
     `smoothing`, `batches`.
+
     On a GPU nothing waits for the device: the history, and warnings about kept windows, may come a few
     searches late, but are complete whenever you read `history`, `kept` or `state_dict`.
+
     Micro-batches (several backward passes per `step`) and ranks (torch.distributed) add up. With `batches`,
     so do the iterations i, i + 1 … of one search: the windows are then those of one large batch, set after
     the last of these iterations.
@@ -131,8 +134,8 @@ class AdaptiveWindows(WindowPolicy):
         self.temporal = find_objective("temporal", temporal, TGC)
         require(
             self.spatial is None or not self.spatial.pairs,
-            "spatial must be an objective of one step: the last one has no step after it to compare with, as "
-            f"{self.spatial and self.spatial.name!r} does",
+            f"spatial must be an objective of one step: {self.spatial and self.spatial.name!r} compares a "
+            "step with the next one, and the last step has none",
         )
         self.smoothing = smoothing
         self.shapes = self._shapes(biases)

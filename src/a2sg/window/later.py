@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 Value_co = TypeVar("Value_co", covariant=True)
 
 WAITING = 100
-"""How many parcels may be on their way at once; with more, the host waits for the first."""
+"""How many parcels may be in flight at once; with more, the host waits for the first."""
 
 
 class Parcel(Protocol[Value_co]):

@@ -23,7 +23,7 @@ from a2sg.window.later import Mail, Parcel
 from a2sg.window.sharing import Sharing
 
 COUNTED = 2**24
-"""Most elements that float32 counts exactly."""
+"""Maximum number of elements that float32 counts exactly."""
 
 
 class Gated(Protocol):

@@ -37,11 +37,11 @@ class WindowPolicy(JoinableWindows):
 
     Iteration i (from 0) is observed when i >= start and (i - start) is a multiple of `every`; with `batches`,
     that many iterations in a row are observed, the first of them i. With `every=None` there is one search,
-    at `start`. Windows that are set after the last of
-    them take effect in the next iteration. `a2sg.AdaptiveWindows` is the method of the paper;
-    `a2sg.baselines` has others.
+    at `start`. Windows that are set after the last of them take effect in the next iteration.
+    `a2sg.AdaptiveWindows` is the method of the paper; `a2sg.baselines` has others.
+
     Ranks (torch.distributed) with different numbers of batches train in torch's `Join([ddp, windows])`:
-    DDP's own `join()` knows nothing of the windows.
+    DDP's own `join()` does not know about the windows.
 
     Args:
         model: holds spiking neurons (or other sites) with one window per step.
@@ -120,8 +120,8 @@ class WindowPolicy(JoinableWindows):
     def silence(self) -> str:
         """A sentence on why no search has set anything yet; "" if one has, or none is meant to.
 
-        The windows alone do not tell: they stay the same where no search has run, where one saw no gradient,
-        and where one found them best.
+        The windows themselves do not show it: they stay the same where no search has run, where one saw no
+        gradient, and where one found them best.
         """
         kept = self.kept
         if filed := self._records.filed:  # a long file is not read for this
@@ -184,7 +184,7 @@ class WindowPolicy(JoinableWindows):
         require_count("rounds", rounds)
         require(
             all(not observer.table.any() for observer in self.observers.values()),
-            "calibrate was called within an observed iteration: call it before the first backward pass, or "
+            "calibrate was called during an observed iteration: call it before the first backward pass, or "
             "after step()",
         )
         self._watch(True)

@@ -53,7 +53,7 @@ class Records:
         require(
             anew or self._elsewhere is not None or not path.exists(),
             f"{path} exists already: to continue it, load the state that was saved with it "
-            "(load_state_dict) before record; else move it away, or pass anew=True",
+            "(load_state_dict) before record; otherwise move it away, or pass anew=True",
         )
         file = GrowingTable(path, self.columns)
         file.resume(self._elsewhere)

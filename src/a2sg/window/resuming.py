@@ -33,7 +33,7 @@ def same_steps(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool
         ", ".join(repr(name) for name in one if name not in other) or "none"
         for one, other in ((mine, theirs), (theirs, mine))
     )
-    require(mine.keys() == theirs.keys(), f"{of}: only they have the layers {others}, only this one {ours}")
+    require(mine.keys() == theirs.keys(), f"{of}: layers only there: {others}; layers only here: {ours}")
     for name, sums in mine.items():
         saved = theirs[name]
         require(

@@ -344,8 +344,8 @@ def test_a_run_with_its_weights_windows_and_data(capsys, tmp_path, monkeypatch):
         (["vgg_small", "--device", "tpu"], "unknown device 'tpu'"),
         (["vgg_small", "--out", "taken"], "--out must be a folder, but taken is a file"),
         (["vgg_small", "--out", "taken/report"], "cannot write to taken/report"),
-        (["taken"], "is no run folder"),
-        (["."], "is no run folder"),
+        (["taken"], "is not a run folder"),
+        (["."], "is not a run folder"),
     ],
 )
 def test_bad_input_is_one_line(capsys, tmp_path, monkeypatch, words, message):

@@ -253,7 +253,7 @@ def test_folders_and_summaries_that_are_none_are_told(tmp_path):
     with pytest.raises(InputError, match="no finished runs"):
         run_points(tmp_path)
     summary(tmp_path / "a-s0", arm="a", seed=0)
-    with pytest.raises(InputError, match="no summary of a finished run"):
+    with pytest.raises(InputError, match="not a summary of a finished run"):
         run_points(tmp_path)
     (tmp_path / "a-s0" / "summary.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"summary\.json is damaged"):

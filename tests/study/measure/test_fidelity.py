@@ -215,9 +215,7 @@ def test_images_are_repeated_along_their_own_dimension():
     whole = next(row for row in rows if row.noise and row.layer == "all")
     assert whole.parameters == sum(p.numel() for p in model.parameters())
     assert whole.cosine > 0.3
-    with pytest.raises(
-        InputError, match=r"do not hold 5 samples in dimension 1: say which one with batch_dim"
-    ):
+    with pytest.raises(InputError, match=r"do not hold 5 samples in dimension 1: set batch_dim"):
         noisy_gradient(model, data, loss, 0.5, batch_dim=1)
 
 
@@ -225,8 +223,8 @@ def test_images_are_repeated_along_their_own_dimension():
     ("options", "message"),
     [
         ({"windows": (0.0,)}, "window must be a number above 0"),
-        ({"windows": ()}, "need at least one each"),
-        ({"shapes": {}}, "need at least one each"),
+        ({"windows": ()}, "give at least one shape"),
+        ({"shapes": {}}, "give at least one shape"),
         ({"noises": (-0.1,)}, "deviation must be a number above 0"),
         ({"noises": (0.1,), "replicates": 1}, "replicates must be a whole number of at least 2"),
         ({"noises": (0.1,), "samples": 0}, "samples must be"),

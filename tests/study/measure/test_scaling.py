@@ -113,8 +113,8 @@ def test_narrow_windows_of_one_area_are_sharper():
     ("options", "message"),
     [
         ({"windows": (0.5, 0.0)}, "window must be a number above 0"),
-        ({"windows": ()}, "need at least one each"),
-        ({"seeds": ()}, "need at least one each"),
+        ({"windows": ()}, "give at least one shape"),
+        ({"seeds": ()}, "give at least one shape"),
         ({"samples": 0}, "samples must be"),
     ],
 )

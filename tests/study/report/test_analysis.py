@@ -353,7 +353,7 @@ def test_runs_that_do_not_compare(comparison, tmp_path):
 
     options = {"epochs": 1, "model.name": "mlp_small", "model.steps": 3, "model.options": {"hidden": [8, 8]}}
     train(load_recipe("digits", options), tmp_path / "longer", quiet=True)
-    with pytest.raises(InputError, match="number of steps is 2 and 3"):
+    with pytest.raises(InputError, match=r"they differ in their number of steps \(2 and 3\)"):
         a2sg.analyze([comparison / "a2sg-s0", tmp_path / "longer"])
 
 
@@ -361,8 +361,8 @@ def test_runs_that_do_not_compare(comparison, tmp_path):
     ("words", "message"),
     [
         ([], "runs"),
-        (["nowhere"], "nowhere is no run folder"),
-        (["empty"], "empty is no run folder: it has no config.yaml"),
+        (["nowhere"], "nowhere is not a run folder"),
+        (["empty"], "empty is not a run folder: it has no config.yaml"),
         (["."], "has no finished run"),
         (["open"], "open is not finished"),
         (["RUN", "--only", "curvatur"], "did you mean 'curvature'"),
@@ -373,7 +373,7 @@ def test_runs_that_do_not_compare(comparison, tmp_path):
         (["RUN", "--budget", "0"], "budget must be a number above 0"),
         (["RUN", "--device", "tpu"], "unknown device 'tpu'"),
         (["RUN", "--out", "taken"], "--out must be a folder, but taken is a file"),
-        (["RUN", "--out", "open"], "open holds something else than an analysis"),
+        (["RUN", "--out", "open"], "open holds something other than an analysis"),
     ],
 )
 def test_bad_input_is_one_line(comparison, capsys, tmp_path, monkeypatch, words, message):

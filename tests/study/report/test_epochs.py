@@ -104,7 +104,7 @@ def test_the_tables_tell_epochs_apart(written):
     assert found["correlate"]["SGV and λmax(F), within an epoch"]["rho"] == pytest.approx(direct.rho)
     assert len(found["over_epochs"]) == 2 * EPOCHS
     text = (written / "analysis.html").read_text(encoding="utf-8")
-    assert "nothing of other runs" in text
+    assert "nothing about other runs" in text
     assert "were not kept" not in text
 
 
@@ -147,7 +147,7 @@ def test_few_epochs_are_looked_at_and_that_is_said(comparison, tmp_path):
     (run / "config.yaml").write_text(text.replace("epochs: 3", f"epochs: {3 + MOST}"), encoding="utf-8")
     epoch_checkpoint(run, 1).write_bytes(b"cut")
     found = a2sg.analyze(run, only=["theory"], samples=SAMPLES, batch_size=BATCH).sections["theory"]
-    (said,) = [note for note in found.notes if "whose weights are there" in note]
+    (said,) = [note for note in found.notes if "whose weights were kept" in note]
     assert f"of the {3 + MOST} epochs" in said
     assert f"at most {MOST} are" in said
     (said,) = [note for note in found.notes if note.startswith("Left out: epoch 1 of ")]

@@ -7,7 +7,7 @@ from html import escape
 
 WIDTH, HEIGHT = 240, 110
 MARGIN = 14
-"""Below, for the numbers."""
+"""Margin below, for the numbers."""
 
 COLOURS = {"boxcar": "#0072B2", "triangle": "#D55E00", "asymmetric": "#009E73"}
 """Of shapes, by the first word of their names."""

@@ -120,7 +120,7 @@ def _layer(found: InspectionData, layer: LayerDiagnosis, gain: LayerGain) -> str
 
 
 def _over_least(scores: Sequence[float | None]) -> list[float | None]:
-    """SGV as a multiple of its least, so that shapes of different heights can be compared."""
+    """SGV as a multiple of its least value, so that shapes of different heights can be compared."""
     least = min((score for score in scores if score), default=None)
     return [None if score is None or least is None else score / least for score in scores]
 

@@ -128,7 +128,7 @@ def windows(found: InspectionData) -> Figure:
         axes.set_xlabel("window: in use (white line), best (dot)")
         axes.set_title(title, fontsize=10)
         figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30)
-    figure.suptitle("What SGV and TGC say of other windows, under the layer's own shape")
+    figure.suptitle("What SGV and TGC say about other windows, under the layer's own shape")
     return figure
 
 
@@ -170,7 +170,7 @@ def _scores(step: StepDiagnosis) -> list[float]:
 
 
 def _drawable(values: Iterable[float | None]) -> list[float]:
-    """For a logarithmic axis: what has no place there is left out."""
+    """Values for a logarithmic axis, without those that it cannot show."""
     return [value or math.nan for value in values]
 
 

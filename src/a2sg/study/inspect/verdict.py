@@ -1,4 +1,4 @@
-"""What the numbers of a network say, in words: each verdict follows from one rule and its limit."""
+"""What a network's numbers say, in words: each verdict follows from one rule and its limit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Verdict:
     Attributes:
         level: `"problem"`, `"note"` or `"fine"`.
         rule: name of the rule it follows from.
-        text: what is so, and what can be done.
+        text: what was found, and what can be done.
     """
 
     level: Level
@@ -90,7 +90,7 @@ def answer(verdicts: Mapping[str, Sequence[Verdict]], gains: Gains) -> str:
 
 
 def _over_depth(gains: Gains) -> tuple[bool, str]:
-    """Whether the change of gradients over depth is a problem, and that one; or else how "Yes" goes on."""
+    """Whether the change of gradients over depth is a problem, and the problem; else how "Yes" continues."""
     depth = gains.depth
     if depth is None or gains.course is None:
         return False, ". Nothing needs to change"

@@ -58,7 +58,7 @@ def over_batches(
         One per size, in their order.
 
     Raises:
-        InputError: for a size or number of repeats that cannot be.
+        InputError: for a size or number of repeats that is out of range.
     """
     require_count("repeats", repeats, least=2)
     for size in sizes:

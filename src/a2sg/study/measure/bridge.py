@@ -107,7 +107,7 @@ def bridges(model: nn.Module, batch: Batch, loss: Loss, *, forward: Forward | No
     samples = len(targets)
     model = copied(model).eval()
     layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    require(bool(layers), "the model has no dense layers (nn.Linear): the bridge is about those")
+    require(bool(layers), "the model has no dense layers (nn.Linear), which the bridge describes")
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
     hooks = [layer.register_forward_hook(partial(_keep, seen[name])) for name, layer in layers.items()]
     with torch.enable_grad():
@@ -123,8 +123,8 @@ def bridges(model: nn.Module, batch: Batch, loss: Loss, *, forward: Forward | No
         for a, gradient in zip((inputs.flatten(0, -2) for inputs, _ in calls), gradients, strict=False):
             require(
                 len(a) % samples == 0,
-                f"{called(name)} reads {len(a)} rows, no multiple of the {samples} targets: inputs must be "
-                "[T, B, features], or [B, features] once a step",
+                f"{called(name)} reads {len(a)} rows, which is not a multiple of the {samples} targets: "
+                "inputs must be [T, B, features], or [B, features] once a step",
             )
             if gradient is not None:
                 pairs += zip(a.split(samples), gradient.flatten(0, -2).split(samples), strict=True)

@@ -1,4 +1,4 @@
-"""Does one number go with another over layers, steps, epochs and runs? Ranks, with an interval over runs."""
+"""Does one number vary with another over layers, steps, epochs and runs? Ranks; an interval over runs."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def correlate(
         seed: of the resampling.
 
     Raises:
-        InputError: for a column that is not there, fewer than 3 usable points, or an option out of range.
+        InputError: for a missing column, fewer than 3 usable points, or an option out of range.
     """
     bonferroni(level, 1)  # checks it
     require_count("resamples", resamples)

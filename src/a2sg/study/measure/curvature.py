@@ -27,7 +27,7 @@ from a2sg.study.measure.operators import (
 )
 
 MEMORY = 2.0
-"""Most GiB of gradients held at a time."""
+"""Maximum size of the gradients held at a time, in GiB."""
 
 
 def grad_norm_sq(objective: Objective) -> GradNormSq:
@@ -100,7 +100,7 @@ def gauss_newton(
     Args:
         objective: see `Objective`.
         top: eigenvalues of each layer and the whole.
-        layers: whose blocks to look at; None is all of them, `()` the whole network alone.
+        layers: whose blocks to look at; None is all of them, `()` only the whole network.
         method: `"lanczos"` works with products of the matrix and a vector, and estimates traces.
             `"gram"` is exact, all layers at once, and works with any torch module; it takes a backward pass
             per sample and class, and a loss that is the mean of samples' losses, convex in the outputs.
@@ -145,7 +145,7 @@ def double_backward_hessian(
     Args:
         objective: see `Objective`.
         top: largest and smallest eigenvalues of each layer and the whole.
-        layers: whose blocks to look at; None is all of them, `()` the whole network alone.
+        layers: whose blocks to look at; None is all of them, `()` only the whole network.
         probes: random vectors for the trace; 0 leaves it out.
         tolerance: of the eigenvalues, relative to the one of largest modulus.
         seed: of starting vector and probes.
@@ -178,7 +178,7 @@ def surrogate_field_jacobian(
     Args:
         objective: see `Objective`.
         top: eigenvalues of largest modulus of each layer and the whole.
-        layers: whose blocks to look at; None is all of them, `()` the whole network alone.
+        layers: whose blocks to look at; None is all of them, `()` only the whole network.
         probes: random vectors for trace and asymmetry, two products each; 0 leaves both out.
         tolerance: relative, of the eigenvalues.
         seed: of starting vector and probes.

@@ -15,7 +15,7 @@ class Spectrum:
     Attributes:
         parameters: rows of the matrix.
         top: largest eigenvalues, descending.
-        bottom: smallest eigenvalues, ascending; empty where the matrix has none below 0 by its making.
+        bottom: smallest eigenvalues, ascending; empty where the matrix cannot have any below 0.
         trace: the sum of all eigenvalues; None if it was not asked for.
         trace_error: standard error of the trace where it is an estimate; 0 where it is exact.
     """

@@ -1,4 +1,4 @@
-"""What a network's forward pass costs, beside the same network with ReLU."""
+"""What a network's forward pass costs, compared with the same network with ReLU."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ class StepSpikes:
 
 @dataclass(frozen=True)
 class EnergyTable(Result):
-    """A network beside the same with ReLU, per sample. An estimate of arithmetic alone; see `EnergyMeter`.
+    """A network, and the same with ReLU, per sample. An estimate of arithmetic alone; see `EnergyMeter`.
 
     Attributes:
         layers: in the order of their first call.
-        spikes: per spiking layer and step; of this package's neurons alone.
+        spikes: per spiking layer and step; only of this package's neurons.
         macs: of the spiking network.
         accumulates: likewise.
         picojoules: likewise.
@@ -99,7 +99,7 @@ def energy_table(
     accumulate_picojoules: float = ACCUMULATE_PICOJOULES,
     real_input: bool = True,
 ) -> EnergyTable:
-    """Operations and energy by layer, spikes by layer and step, and the same network with ReLU beside them.
+    """Operations and energy by layer, spikes by layer and step, and the same for the network with ReLU.
 
     In the network with ReLU every neuron is a ReLU, T = 1, and every connection is a MAC. It is built and
     run; its accuracy is not measured. For the (adapted) model of another library it is not built: each layer

@@ -23,7 +23,7 @@ ROUGH = 0.1
 
 @dataclass(frozen=True)
 class Estimates:
-    """What to find out of an operator, and how well.
+    """What to find out about an operator, and how accurately.
 
     Args:
         top: eigenvalues at each end.

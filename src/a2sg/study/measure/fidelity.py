@@ -1,9 +1,9 @@
-"""How near is a surrogate gradient to a true one? Its cosine with two gradients that exist without it.
+"""How close is a surrogate gradient to a true one? Its cosine with two gradients that exist without it.
 
 - *Smoothed*: the true gradient of the network whose spikes are F(u - threshold), the integral of the
-  surrogate. It differs from the surrogate gradient in the forward pass alone, and so says what hard spikes
-  do to it. A shape of unit area goes from 0 to 1, like a spike; under another the smoothed network's spikes
-  are of another size.
+  surrogate. It differs from the surrogate gradient only in the forward pass, and so says what hard spikes do
+  to it. A shape of unit area goes from 0 to 1, like a spike; under another the smoothed network's spikes are
+  of another size.
 - *Noise*: the gradient of the expected loss under small noise; see `a2sg.study.measure.noise`.
 """
 
@@ -37,7 +37,7 @@ Gradients = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class FidelityRow(Result):
-    """A surrogate gradient beside a true one.
+    """A surrogate gradient compared with a true one.
 
     Attributes:
         shape: of the surrogate.
@@ -96,7 +96,7 @@ def surrogate_fidelity(
     Raises:
         InputError: for no shapes or windows, an option out of range, or a model without such neurons.
     """
-    require(bool(shapes and windows), "shapes and windows need at least one each")
+    require(bool(shapes and windows), "give at least one shape and one window")
     for window in windows:
         require_positive("window", window)
     noisy = [noisy_gradient(model, batch, loss, noise, **options) for noise in noises]

@@ -138,7 +138,7 @@ class Gains:
         said = " or ".join(
             f"{_shape(one)} with window {one.window:.2g} ({one.depth:.2g})" for one in better[:2]
         )
-        return f"more even would be {said}"
+        return f"they would be more even with {said}"
 
 
 def layer_gains(

@@ -71,7 +71,7 @@ def gaussian_cv(shape: Surrogate, window: float, mean: float, deviation: float) 
         The CV, at least 0; None where the mean of f is 0, or so small that float64 does not hold it.
 
     Raises:
-        InputError: for a window or deviation out of range, or a mean that is no finite number.
+        InputError: for a window or deviation out of range, or a mean that is not a finite number.
     """
     require_positive("window", window)
     require(

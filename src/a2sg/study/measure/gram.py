@@ -13,7 +13,7 @@ from a2sg.study.measure.objective import Objective
 from a2sg.study.measure.operators import grad
 
 LARGEST = 4096
-"""Most outputs of a sample, over all steps, for which their Hessian is built in full."""
+"""Maximum number of outputs of a sample, over all steps, for which their Hessian is built in full."""
 ROUNDING = 1e-6
 """Eigenvalues of the Hessian below this share of the largest one count as 0."""
 Vector = Callable[[int], Sequence[Tensor]]
@@ -99,7 +99,7 @@ class Factors:
         with torch.no_grad():
             output = self._objective.output(samples)
         many = f"a sample has {output.numel():,} outputs, too many to write out their Hessian"
-        require(output.numel() <= LARGEST, f"{many}: take method='lanczos'")
+        require(output.numel() <= LARGEST, f"{many}: use method='lanczos'")
         hessian = torch.autograd.functional.hessian(
             lambda z: self._objective.of_output(z, samples), output
         ).reshape(output.numel(), output.numel())
@@ -107,7 +107,7 @@ class Factors:
         least = ROUNDING * values.abs().max()
         require(
             bool((values >= -least).all()),
-            "the loss is not convex in the outputs: take method='lanczos'",
+            "the loss is not convex in the outputs: use method='lanczos'",
         )
         kept = values > least
         return vectors[:, kept].T * values[kept].sqrt()[:, None]

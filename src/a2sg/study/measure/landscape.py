@@ -79,7 +79,7 @@ def loss_slice(
         show_progress: None shows a bar on a terminal.
 
     Raises:
-        InputError: for an option out of range, a layer that there is not, or one without weights.
+        InputError: for an option out of range, a layer that does not exist, or one without weights.
     """
     require(dimensions in (1, 2), f"dimensions must be 1 or 2, not {dimensions!r}")
     odd = require_count("points", points, least=3) % 2 == 1

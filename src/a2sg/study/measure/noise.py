@@ -25,7 +25,7 @@ from a2sg.study.measure.probe import copied
 from a2sg.study.measure.unrolled import unrolled
 
 LIMIT = 20_000
-"""Most parameters: with more, finite differences would take too long to be intended."""
+"""Maximum number of parameters: with more, finite differences would take too long to be intended."""
 
 
 class NoisySpike:
@@ -145,7 +145,7 @@ def repeated(batch: Batch, times: int, batch_dim: int | None) -> tuple[Tensor, T
     batch_dim = batch_dimension(inputs) if batch_dim is None else batch_dim
     require(
         batch_dim < inputs.dim() and inputs.shape[batch_dim] == len(targets),
-        f"inputs {tuple(inputs.shape)} do not hold {len(targets)} samples in dimension {batch_dim}: say "
-        "which one with batch_dim",
+        f"inputs {tuple(inputs.shape)} do not hold {len(targets)} samples in dimension {batch_dim}: set "
+        "batch_dim to the dimension that does",
     )
     return inputs.repeat_interleave(times, batch_dim), targets.repeat_interleave(times, 0)

@@ -42,7 +42,7 @@ class Objective:
         chunk: samples at a time, to bound memory: graphs are then built again for every product.
 
     Raises:
-        InputError: if the batch is no such pair, nothing is trained, or an option does not fit.
+        InputError: if the batch is not such a pair, nothing is trained, or an option does not fit.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Objective:
         self.names, self.parameters = list(trained), list(trained.values())
         layers = by_module(self.names)
         self.layers = {layer: [self.names.index(name) for name in held] for layer, held in layers.items()}
-        require(bool(self.parameters), "the model has no parameters that are trained")
+        require(bool(self.parameters), "the model has no trainable parameters")
 
     def __len__(self) -> int:
         """The number of samples N."""

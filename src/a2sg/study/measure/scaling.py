@@ -138,7 +138,7 @@ def curvature_by_window(
     Raises:
         InputError: for windows out of range, or none of shapes, windows or seeds.
     """
-    require(bool(shapes and windows and seeds), "shapes, windows and seeds need at least one each")
+    require(bool(shapes and windows and seeds), "give at least one shape, one window and one seed")
     for window in windows:
         require_positive("window", window)
     require_count("samples", samples)

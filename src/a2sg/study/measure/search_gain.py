@@ -70,8 +70,8 @@ def search_gain(
 
     Args:
         model: holds spiking neurons of a2sg, or was given to `a2sg.adapt`.
-        batches: pairs (inputs, targets) of one size, on the model's device; at least 2 · `group`. A rest that
-            does not fill a group is left out.
+        batches: pairs (inputs, targets) of one size, on the model's device; at least 2 · `group`. Leftover
+            batches that do not fill a group are left out.
         loss: called with output and targets; gives one number.
         forward: called with the copy and the inputs, if it is not `model(inputs)`.
         group: batches per search; their sums add up (the paper: 1).
@@ -82,7 +82,7 @@ def search_gain(
         Per adapted layer and step, in the order of the model.
 
     Raises:
-        InputError: for too few batches, an option that cannot be, or a model without neurons.
+        InputError: for too few batches, an option that is not allowed, or a model without neurons.
     """
     for name in OWN:
         require(name not in options, f"{name} is not an option here: every group is one search")

@@ -55,10 +55,10 @@ class HistoryPoint:
         layer: name of its module.
         step: from 1 to T.
         window: half-width in use on that iteration.
-        sgv: of that iteration's batch at that window; None where it is no number.
+        sgv: of that iteration's batch at that window; None where it is not a number.
         tgc: likewise; None at the last step.
         next_window: half-width that was set then.
-        cv: deviation of δ over |mean δ|; None where it is no number, or an old history does not have it.
+        cv: deviation of δ over |mean δ|; None where it is not a number, or an old history does not have it.
         norm: ‖δ‖ over the batch; likewise.
         sparsity: share of elements whose δ is 0; likewise.
         gain: ‖δ‖ over that of the layer behind; likewise, and None for the last layer.
@@ -144,7 +144,7 @@ class Signal:
         norm: ‖g‖ of a mini-batch.
         snr: signal over noise; 0 where the squared signal is estimated below 0; None of one batch, or
             without noise.
-        squared: its square, without bias, and so below 0 now and then where there is next to no signal.
+        squared: its square, without bias, and so sometimes below 0 where there is almost no signal.
         squared_error: standard error of `squared`, by the jackknife over batches; None of fewer than 3.
         batches: K.
     """
@@ -178,8 +178,8 @@ def batch_variation(
 ) -> BatchVariation:
     """SGV, TGC, CV, sparsity, norm and signal-to-noise of a model's gradients, over several batches.
 
-    Each batch runs forward and backward once through a copy, in the mode the model is in, so nothing of the
-    model changes. Neurons of other libraries: see `a2sg.inspect`. Holds the gradients of all batches at once.
+    Each batch runs forward and backward once through a copy, in the mode the model is in, so the model does
+    not change. Neurons of other libraries: see `a2sg.inspect`. Holds the gradients of all batches at once.
 
     Args:
         model: the network.

@@ -89,7 +89,7 @@ def analyze(
         ModuleNotFoundError: without the packages of the extra `train`.
     """
     names = list(PARTS) if only is None else list(only)
-    require(len(names) > 0, f"only names no part: choose of {', '.join(PARTS)}")
+    require(len(names) > 0, f"only names no part: choose from {', '.join(PARTS)}")
     for name in names:
         require_known("part", name, PARTS)
     options = Options(samples, batch_size, seed, noise, budget)

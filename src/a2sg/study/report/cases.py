@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from a2sg.data import ImageData
 
 BATCHES, FEWEST_BATCHES = 8, 2
-"""Most fresh batches for the variation of gradients; the budget may allow fewer."""
+"""Maximum number of fresh batches for the variation of gradients; the budget may allow fewer."""
 BATCH_PRICE = 5
 """Cost of a batch's variation, in gradient computations over this many samples."""
 GRAPH = 4.0
@@ -216,7 +216,7 @@ def open_study(
         f"{options.samples}",
     )
     whole = [batch for batch in drawn(size, options.seed + 1, BATCHES) if len(batch[1]) == size]
-    said = f"batch_size {size} leaves {len(whole)} whole batches of the training samples: take less"
+    said = f"batch_size {size} leaves {len(whole)} whole batches of the training samples: use fewer"
     require(len(whole) > 1, said)
 
     def objective(run: Run, chunk: int | None) -> Objective:
@@ -231,7 +231,7 @@ def open_study(
     if len(few) < len(whole):
         left_out.append(
             f"Variation is that of {len(few)} batches, not {len(whole)}: one takes about {price:,.0f} s, and "
-            f"the budget is {options.budget:g} s per run (and {FEWEST_BATCHES} batches the least)."
+            f"the budget is {options.budget:g} s per run (and {FEWEST_BATCHES} batches at least)."
         )
     cases = [
         Case(label, run, read_json(run.folder / "summary.json"), objective, few)
@@ -280,7 +280,7 @@ def _labels(runs: Sequence[Run]) -> list[str]:
 def _require_comparable(one: Run, other: Run) -> None:
     """Require the same data, network and loss, and so the same batches, directions and losses."""
     a, b = one.config, other.config
-    pair = f"{one.folder} and {other.folder} do not compare, so analyze them one by one"
+    pair = f"{one.folder} and {other.folder} cannot be compared, so analyze them one by one"
     for what, x, y in (
         ("data set", a.data.name, b.data.name),
         ("options of the data set", a.data.options, b.data.options),
@@ -290,7 +290,7 @@ def _require_comparable(one: Run, other: Run) -> None:
         ("loss", a.loss.name, b.loss.name),
         ("label smoothing", a.loss.label_smoothing, b.loss.label_smoothing),
     ):
-        require(x == y, f"{pair}: their {what} is {x} and {y}")
+        require(x == y, f"{pair}: they differ in their {what} ({x} and {y})")
     models = one.model, other.model
     mine, theirs = ([(n, p.shape) for n, p in m.named_parameters() if p.requires_grad] for m in models)
-    require(mine == theirs, f"{pair}: their parameters have other shapes")
+    require(mine == theirs, f"{pair}: their parameters differ in shape")

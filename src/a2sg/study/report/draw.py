@@ -19,7 +19,7 @@ Rows = Sequence[dict[str, Any]]
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 ACROSS = 3
-"""Most columns side by side: with more, each would be too small on any screen."""
+"""Maximum number of columns side by side: with more, each would be too small on any screen."""
 
 
 def frame(

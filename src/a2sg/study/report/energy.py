@@ -1,4 +1,4 @@
-"""What the forward pass costs, layer by layer and beside ReLU, and accuracy against energy."""
+"""What the forward pass costs, layer by layer and compared with ReLU, and accuracy against energy."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from a2sg.study.report.cases import BATCH_PRICE, WHOLE, Study, spread
 from a2sg.study.report.panel import Panel, Row, panel
 
 MOST = 8
-"""Most epochs of a run that are analysed."""
+"""Maximum number of epochs of a run that are analysed."""
 FISHER = 10
 """Cost of the Fisher, in gradients of the samples."""
 QUANTITIES = {
@@ -53,7 +53,7 @@ def snapshots(study: Study) -> tuple[list[Snapshot], list[str]]:
     for case in study.cases:
         if len(case.run.epochs) > len(chosen[case.label]):
             numbers = ", ".join(map(str, chosen[case.label]))
-            said = f"of the {len(case.run.epochs)} epochs whose weights are there, looked at: {numbers}"
+            said = f"of the {len(case.run.epochs)} epochs whose weights were kept, analysed: {numbers}"
             cut.setdefault(said, []).append(case.label)
     why = f"at most {MOST} are" if most == MOST else "as many as --budget allows"
     notes += [f"{'; '.join(labels)}: {said} ({why})." for said, labels in cut.items()]

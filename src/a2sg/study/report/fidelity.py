@@ -1,4 +1,4 @@
-"""How near the surrogate gradient is to gradients that exist without it."""
+"""How close the surrogate gradient is to gradients that exist without it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def fidelity(study: Study) -> Section:
     noise = study.options.noise
     if noise is None:
         notes.append(
-            "Finite differences of the expected loss under noise were not asked for: --noise 0.25 has "
-            "them for small networks, and takes long."
+            "Finite differences of the expected loss under noise were not requested: --noise 0.25 adds "
+            "them, for small networks; this takes long."
         )
     if not study.afford("own_fidelity", OWN_PRICE, notes):
         return Section(TITLE, [], notes, {})

@@ -33,7 +33,7 @@ def require_free(folder: Path) -> None:
     require(not folder.exists() or folder.is_dir(), f"--out must be a folder, but {folder} is a file")
     require(
         not folder.exists() or not any(folder.iterdir()) or (folder / DATA).is_file(),
-        f"{folder} holds something else than an analysis (no {DATA}): choose another --out",
+        f"{folder} holds something other than an analysis (no {DATA}): choose another --out",
     )
 
 

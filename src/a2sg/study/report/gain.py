@@ -18,7 +18,7 @@ from a2sg.study.report.variation import observed
 PRICE = 60
 """Cost of the gain, in gradients of the samples."""
 BEST = 3
-"""Most remedies in the table of each run."""
+"""Maximum number of remedies in the table of each run."""
 REMEDIES = {"run": "run", "shape of all layers": "shape", "window": "window", "first over last": "depth"}
 
 

@@ -24,7 +24,7 @@ summary { cursor: pointer }
 """
 """Style of this page, in addition to that of every page."""
 LONGEST = 12
-"""Most rows of a table that is not folded."""
+"""Maximum number of rows of a table that is not folded."""
 
 
 def page(found: AnalysisData, pictures: Mapping[str, bytes]) -> str:
@@ -52,7 +52,7 @@ def _glance(found: AnalysisData) -> str:
         return ""
     said = (
         "The paper's chain of claims, link by link: less variation, more consistent directions, smaller "
-        "curvature, better accuracy and energy. One run each: what differs may be chance."
+        "curvature, better accuracy and energy. One run each: differences may be chance."
     )
     shown = table(("", *found.labels), lines)
     return f"{heading(2, 'At a glance')}{paragraph(said)}<div class='glance'>{shown}</div>"

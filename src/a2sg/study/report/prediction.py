@@ -62,7 +62,7 @@ def prediction(study: Study) -> tuple[list[Panel], dict[str, Any], list[str]]:
         "run": "draws whole runs: it says what other runs would give. With fewer than about ten it is too "
         "narrow.",
         "layer of a run": f"draws layers of these runs, which are fewer than {FEWEST}: it says what other "
-        "layers of theirs would give, and nothing of other runs.",
+        "layers of theirs would give, and nothing about other runs.",
     }[clusters]
     tables = [Table(heads, lines)]
     panels = [panel("theory-prediction", rows, _scatter, study.labels, tables=tables, drawn=drawn)]

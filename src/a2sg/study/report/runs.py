@@ -47,7 +47,7 @@ class ArmPoint(Result):
         energy_nj: mean.
         energy_deviation: likewise.
         dominated: whether another arm has at least its mean score for at most its mean energy, and one of
-            them better. Of means: it says nothing of chance.
+            them better. Of means: it says nothing about chance.
     """
 
     arm: str
@@ -81,7 +81,7 @@ def arm_points(points: Sequence[RunPoint]) -> list[ArmPoint]:
         InputError: if the runs were judged by different measures.
     """
     measures = sorted({point.measure for point in points})
-    require(len(measures) <= 1, f"runs judged by {' and '.join(measures)} do not fit into one picture")
+    require(len(measures) <= 1, f"runs judged by {' and '.join(measures)} cannot share one picture")
     arms: dict[str, list[RunPoint]] = {}
     for point in points:
         arms.setdefault(point.arm, []).append(point)
@@ -101,7 +101,7 @@ def arm_points(points: Sequence[RunPoint]) -> list[ArmPoint]:
 
 def _point(path: Path) -> RunPoint:
     summary = read_json(path)
-    with told(f"{path} is no summary of a finished run: delete it and train the run again"):
+    with told(f"{path} is not a summary of a finished run: delete it and train the run again"):
         name = score_in(summary).name
         score, *costs = (float(summary[one]) for one in (name, "energy_nj_per_sample", "spikes_per_sample"))
         return RunPoint(str(summary["arm"] or ""), int(summary["seed"]), name, score, *costs)
@@ -120,7 +120,7 @@ def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], 
     points: dict[Path, RunPoint] = {}
     left_out: list[str] = []
     for folder in map(Path, names):
-        require(folder.is_dir(), f"{folder} is no run folder: give one of a2sg train, or of a2sg compare")
+        require(folder.is_dir(), f"{folder} is not a run folder: give one of a2sg train or a2sg compare")
         found = finished = [folder]
         if not (folder / "config.yaml").is_file():
             found, finished, said = _one_per_arm(folder)
@@ -128,7 +128,7 @@ def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], 
         for run in found:
             require(
                 (run / "summary.json").is_file(),
-                f"{run} is not finished: it has no summary.json (a2sg train --resume {run} goes on)",
+                f"{run} is not finished: it has no summary.json (continue it with a2sg train --resume {run})",
             )
             folders.setdefault(run.resolve(), run)
         for run in finished:
@@ -139,11 +139,11 @@ def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], 
 def _one_per_arm(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
     """From a comparison: one run of each arm, all finished runs, and what was left out."""
     runs = sorted(path.parent for path in folder.glob("*/config.yaml"))
-    require(len(runs) > 0, f"{folder} is no run folder: it has no config.yaml (a2sg train writes one)")
+    require(len(runs) > 0, f"{folder} is not a run folder: it has no config.yaml (a2sg train writes one)")
     order = _order(folder)
     runs.sort(key=lambda run: order.get(run.name, len(order)))
     finished = [run for run in runs if (run / "summary.json").is_file()]
-    require(len(finished) > 0, f"{folder} has no finished run: the same a2sg compare goes on with it")
+    require(len(finished) > 0, f"{folder} has no finished run: continue it with the same a2sg compare")
     first: dict[str, tuple[int, Path]] = {}
     for run in finished:
         (point,) = run_points(run)

@@ -1,4 +1,4 @@
-"""The paper's theorems and its bridge from variation to curvature, beside what is measured."""
+"""The paper's theorems and its bridge from variation to curvature, compared with measurements."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def theory(study: Study) -> Section:
     found |= numbers
     notes += said
     if not any(isinstance(module, nn.Linear) for module in study.cases[0].model.modules()):
-        notes.append("The bridge is about dense layers, of which this network has none.")
+        notes.append("The bridge covers only dense layers, and this network has none.")
     elif study.afford("bridges", BRIDGE_PRICE, notes):
         found["bridges"] = {case.label: bridges(case.model, case.batch, case.loss) for case in study.cases}
         rows = rows_of(found["bridges"])

@@ -67,7 +67,7 @@ def variation(study: Study) -> Section:
 
 
 def observed(case: Case, notes: list[str]) -> list[HistoryPoint]:
-    """What training observed; if it is nothing, the notes say why."""
+    """What training observed; if nothing, the notes say why."""
     if case.run.config.windows.policy != "a2sg":
         notes.append(
             f"{case.label}: its windows follow {case.run.config.windows.policy}, which keeps no SGV and TGC."
