@@ -22,6 +22,7 @@ DEEP = {
     "conv18": ("18 convolutions", RATES.format("two")),
     "conv34": ("34 convolutions", "All arms have a learning rate of 0.012."),
     "ms19": ("19 layers, membrane shortcuts", RATES.format("two")),
+    "sgd10": ("10 dense layers, SGD", RATES.format("three")),
     "sgd20": ("20 dense layers, SGD", RATES.format("three")),
 }
 """What differs from the 20 dense layers trained with AdamW, and a note."""

@@ -33,6 +33,7 @@ NETWORKS = {
     "34 convolutions": ("digits-conv34",),
     "18 convolutions,\nFashion-MNIST": ("fashion-conv18",),
     "18 convolutions, events": ("digits-events-conv18",),
+    "18 convolutions,\nCIFAR-10": ("cifar10-conv18",),
     "19 layers,\nmembrane shortcuts": ("digits-ms19",),
 }
 """Label to the comparisons, one for each learning rate if arms were trained with both."""

@@ -177,8 +177,8 @@ def test_every_device_does_the_same():
         ({"flip": 1.5}, "flip must be between 0 and 1"),
         ({"roll": -1}, "roll must be a whole number of at least 0"),
         ({"cutout": 1.5}, "cutout must be a whole number"),
-        ({"rotate": 90}, "rotate must be from 0 to below 90 degrees, not 90"),
-        ({"shear": float("nan")}, "shear must be from 0"),
+        ({"rotate": 90}, "rotate must be at least 0 and below 90 degrees, not 90"),
+        ({"shear": float("nan")}, "shear must be at least 0"),
     ],
 )
 def test_limits_that_cannot_be_are_told(options, message):
