@@ -190,14 +190,21 @@ SECTIONS: dict[str, list[Claim]] = {
             SCORE,
             BEST,
         ),
-        Claim("Using the deviation in place of the variance helps", "a2sg:spatial=std", "a2sg"),
-        Claim("With the deviation, adaptation helps over the same shape fixed", "a2sg:spatial=std", "asy"),
+        Claim("Using the standard deviation in place of the variance helps", "a2sg:spatial=std", "a2sg"),
         Claim(
-            "With the deviation, TGC is higher than with the same shape fixed", "a2sg:spatial=std", "asy", TGC
+            "With the standard deviation, adaptation helps over the same shape fixed",
+            "a2sg:spatial=std",
+            "asy",
+        ),
+        Claim(
+            "With the standard deviation, TGC is higher than with the same shape fixed",
+            "a2sg:spatial=std",
+            "asy",
+            TGC,
         ),
         Claim("Searching h with the window helps (least SGV)", "a2sg:biases=3", "a2sg"),
         Claim(
-            "Searching h with the window helps (least deviation)",
+            "Searching h with the window helps (least standard deviation)",
             "a2sg:biases=3:spatial=std",
             "a2sg:spatial=std",
         ),
@@ -248,12 +255,12 @@ SECTIONS: dict[str, list[Claim]] = {
                 "fixed",
             ),
             (
-                "S-ASG with the deviation helps over the straight-through estimator",
+                "S-ASG with the standard deviation helps over the straight-through estimator",
                 BOX.format("", ":spatial=std"),
                 "fixed",
             ),
             (
-                "S-ASG with the deviation is better than with SGV",
+                "S-ASG with the standard deviation is better than with SGV",
                 BOX.format("", ":spatial=std"),
                 BOX.format("high=0.5:", ""),
             ),
@@ -269,7 +276,7 @@ SECTIONS: dict[str, list[Claim]] = {
             ),
             ("A2SG is better than the straight-through estimator", "a2sg", "fixed"),
             ("Adaptation helps over the same shape fixed (integer neurons)", "a2sg", "asy"),
-            ("A2SG with the deviation is better than with SGV", "a2sg:spatial=std", "a2sg"),
+            ("A2SG with the standard deviation is better than with SGV", "a2sg:spatial=std", "a2sg"),
         )
     ],
     **{

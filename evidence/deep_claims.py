@@ -48,7 +48,11 @@ SECTIONS: dict[str, list[Claim]] = {
                 "asy:bias=0.8:window=2.0",
                 "fixed:window=2.0",
             ),
-            ("Searching windows up to 6 by the deviation helps over a fixed window of 4", SEARCHED, WIDE),
+            (
+                "Searching windows up to 6 by the standard deviation helps over a fixed window of 4",
+                SEARCHED,
+                WIDE,
+            ),
             ("Searching them once, before training, helps over a fixed window of 4", ONCE, WIDE),
             ("Searching them throughout training helps over searching once", SEARCHED, ONCE),
             ("Searching the last step alone helps over a fixed window of 4", LAST, WIDE),
@@ -69,11 +73,11 @@ SECTIONS: dict[str, list[Claim]] = {
             ("A gain of 1 helps h 0.8, window 4", "asy:bias=0.8:scale=0.532:window=4.0", WIDE),
             ("Windows searched for an even gain help over a window of 1, h 0.5", EVEN, "asy"),
             (
-                "The deviation is a better objective than an even gain, h 0.5",
+                "The standard deviation is a better objective than an even gain, h 0.5",
                 FAR,
                 EVEN,
             ),
-            ("Searching by the deviation throughout helps over a fixed window of 4", SEARCHED, WIDE),
+            ("Searching by the standard deviation throughout helps over a fixed window of 4", SEARCHED, WIDE),
             ("Searching throughout training helps over searching once", SEARCHED, ONCE),
             ("Windows searched once are better than windows drawn at random", ONCE, DRAWN),
         )
@@ -117,7 +121,11 @@ SECTIONS: dict[str, list[Claim]] = {
         *(
             Claim(f"{text} (2 to 5 layers)", arm, baseline, SCORE, "", "default")
             for text, arm, baseline in (
-                ("Windows up to 6 by the deviation are better than the paper's setting", FAR, "a2sg"),
+                (
+                    "Windows up to 6 by the standard deviation are better than the paper's setting",
+                    FAR,
+                    "a2sg",
+                ),
                 ("They are better than the same shape fixed", FAR, "asy"),
                 ("Searching once, with h 0.8, is better than the paper's setting", ONCE, "a2sg"),
                 ("Searching once, with h 0.8, is better than a window of 1 and h 0.5", ONCE, "asy"),
@@ -125,7 +133,7 @@ SECTIONS: dict[str, list[Claim]] = {
             )
         ),
         Claim(
-            "Windows up to 6 by the deviation are better than the paper's setting (20 dense layers)",
+            "Windows up to 6 by the standard deviation are better than the paper's setting (20 dense layers)",
             FAR,
             "a2sg",
             SCORE,
@@ -139,7 +147,7 @@ SECTIONS: dict[str, list[Claim]] = {
             for text, arm, baseline in (
                 ("An even gain is a better objective than SGV", "a2sg:spatial=gain", "a2sg"),
                 (
-                    "An even gain is a better objective than the deviation",
+                    "An even gain is a better objective than the standard deviation",
                     "a2sg:spatial=gain",
                     "a2sg:spatial=std",
                 ),
