@@ -229,6 +229,12 @@ def test_some_changed_files_are_read_or_told(target, tmp_path):
     assert False in outcomes
 
 
+@pytest.mark.parametrize(("target", "changed"), [("gif", [("drop", 11, 0)])])
+def test_a_change_that_once_came_through_is_read_or_told(target, changed, tmp_path):
+    """With Pillow 10.0 the image had a mode that its pixels did not have."""
+    QUICK[target](tmp_path)(changed)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [*QUICK, *SLOW])
 def test_many_changed_files_are_read_or_told(target, tmp_path):

@@ -55,6 +55,8 @@ def decoded_image(item: bytes | str | Path, name: str) -> Image.Image:
             if picture.width * picture.height > PIXELS:
                 raise UnreadableImage(large)
             picture.load()
+            if picture.im.mode != picture.mode:  # old versions of Pillow do this with some damaged GIFs
+                raise UnreadableImage(wrong)
             return picture
 
 
