@@ -117,6 +117,16 @@ SECTIONS: dict[str, list[Claim]] = {
         ]
         for question, (text, note) in (DEEP | LONG).items()
     },
+    "Gain as the objective, with SGD": [
+        Claim(f"{claim} ({layers} dense layers, SGD)", EVEN, baseline, SCORE, RATES.format("three"), question)
+        for layers, question in ((10, "sgd10"), (20, "sgd20"))
+        for claim, baseline in (
+            ("Windows searched for an even gain help over a window of 1, h 0.5", "asy"),
+            ("They help over a window of 4, h 0.8", WIDE),
+            ("They help over windows searched once by the standard deviation, h 0.8", ONCE),
+            ("An even gain is a better objective than SGV and TGC", "a2sg"),
+        )
+    ],
     "What could be the default": [
         *(
             Claim(f"{text} (2 to 5 layers)", arm, baseline, SCORE, "", "default")

@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 import a2sg
+from a2sg.models import synapses as synapse_module
 from a2sg.models.layers import BatchNorm, SpikingLayer, TdBatchNorm
 from a2sg.models.norms import NORMS
 from a2sg.models.residual import BasicBlock, ConvNorm
@@ -379,3 +380,14 @@ def test_every_bias_has_a_gradient_on_every_rank(tmp_path):
             # Torch takes the mean over the ranks.
             torch.testing.assert_close(grads[name] * 2, parameter.grad, rtol=1e-9, atol=1e-9, msg=name)
         torch.testing.assert_close(buffers, list(layer.buffers()))
+
+
+def test_a_global_hook_is_seen_with_every_torch():
+    assert not synapse_module._global_hooks()
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    try:
+        assert synapse_module._global_hooks()
+        assert synapse_module._any_global_hook()
+    finally:
+        handle.remove()
+    assert not synapse_module._any_global_hook()

@@ -12,8 +12,18 @@ from torch.nn.modules import module as torch_module
 
 from a2sg.models.maps import best_format
 
-# Private to torch: without it, every layer counts as one that has hooks.
-_any_global_hook: Callable[[], bool] = getattr(torch_module, "_has_any_global_hook", lambda: True)
+GLOBAL_HOOKS = tuple(
+    f"_global_{kind}_hooks" for kind in ("forward", "forward_pre", "backward", "backward_pre")
+)
+
+
+def _global_hooks() -> bool:
+    # Private to torch: without these, every layer counts as one that has hooks.
+    return any(bool(getattr(torch_module, name, True)) for name in GLOBAL_HOOKS)
+
+
+# torch 2.6 does not have this function.
+_any_global_hook: Callable[[], bool] = getattr(torch_module, "_has_any_global_hook", _global_hooks)
 
 
 def synapses(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
