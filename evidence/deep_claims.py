@@ -118,8 +118,12 @@ SECTIONS: dict[str, list[Claim]] = {
         for question, (text, note) in (DEEP | LONG).items()
     },
     "Gain as the objective, with SGD": [
-        Claim(f"{claim} ({layers} dense layers, SGD)", EVEN, baseline, SCORE, RATES.format("three"), question)
-        for layers, question in ((10, "sgd10"), (20, "sgd20"))
+        Claim(f"{claim} ({layers}, SGD)", EVEN, baseline, SCORE, RATES.format("two or three"), question)
+        for layers, question in (
+            ("10 dense layers", "sgd10"),
+            ("20 dense layers", "sgd20"),
+            ("18 convolutions", "conv18sgd"),
+        )
         for claim, baseline in (
             ("Windows searched for an even gain help over a window of 1, h 0.5", "asy"),
             ("They help over a window of 4, h 0.8", WIDE),
