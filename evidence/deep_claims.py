@@ -126,8 +126,8 @@ SECTIONS: dict[str, list[Claim]] = {
         )
         for claim, baseline in (
             ("Windows searched for an even gain help over a window of 1, h 0.5", "asy"),
-            ("They help over a window of 4, h 0.8", WIDE),
-            ("They help over windows searched once by the standard deviation, h 0.8", ONCE),
+            ("Windows searched for an even gain help over a window of 4, h 0.8", WIDE),
+            ("Windows searched for an even gain help over windows searched once, h 0.8", ONCE),
             ("An even gain is a better objective than SGV and TGC", "a2sg"),
         )
     ],
