@@ -72,7 +72,8 @@ def find_subject(name: str, data: str | None, size: int, steps: int | None, seed
     batch = next(training_batches(run.data, size, seed))
     found = _named(run.model, f"{run.config.model.name} of {name}", batch, run.config.data.name, run.loss)
     silence = run.task.windows.silence
-    return replace(found, facts={**found.facts, "search": silence}) if silence else found
+    facts = {"optimizer": run.config.optimizer.name, **({"search": silence} if silence else {})}
+    return replace(found, facts={**found.facts, **facts})
 
 
 def _named(model: nn.Module, name: str, batch: Any, data: str, loss: Loss) -> Subject:

@@ -321,11 +321,14 @@ def test_a_run_with_its_weights_windows_and_data(capsys, tmp_path, monkeypatch):
     windows = {layer["name"]: [step["window"] for step in layer["steps"]] for layer in content["layers"]}
     assert windows == {name: pytest.approx(values) for name, values in summary["windows"].items()}
     assert "never set" not in out
-    short = [*options, "--windows.every", "900", "--out", "short"]
+    assert content["optimizer"] == "adamw"
+    short = [*options, "--windows.every", "900", "--optimizer.name", "sgd", "--out", "short"]
     assert run(capsys, "train", "digits", *short)[0] == 0
     summary = json.loads((tmp_path / "short" / "summary.json").read_text(encoding="utf-8"))
     assert summary["search_silence"].startswith("no search has run: the first needs 901 iterations")
     assert f"windows were never set: {summary['search_silence'][:40]}" in run(capsys, "inspect", "short")[1]
+    content = json.loads((tmp_path / "short" / "inspection" / "inspection.json").read_text(encoding="utf-8"))
+    assert content["optimizer"] == "sgd"
     status, _, err = run(capsys, "inspect", "r", "--data", "digits")
     assert status == 2
     assert "those of its config.yaml" in err

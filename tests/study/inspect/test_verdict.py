@@ -8,6 +8,7 @@ from torch import nn
 
 import a2sg
 from a2sg.study.inspect import verdict
+from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.verdict import Verdict, advice, answer, judge
 from a2sg.study.measure.gain import Gains, Remedy, course_of
 from networks import Net, Plan, batch
@@ -251,6 +252,21 @@ def gains(course, depth):
 )
 def test_the_answer_names_what_to_change_first(verdicts, depth, said):
     assert answer(verdicts, gains(course_of(depth), depth)).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("depth", "change"),
+    [(127.0, "explode over depth, to 127 times"), (0.02, "starve over depth, to 0.02 of")],
+)
+def test_with_sgd_gradients_must_be_even(depth, change):
+    """With SGD, 10 dense layers whose gradients grow to 127 times do not learn (docs/depth.md)."""
+    said = answer({"a": [FINE]}, gains(course_of(depth), depth), "sgd")
+    assert said.startswith(f"No: gradients {change} their norm: with SGD, search windows for an even gain")
+    assert (
+        InspectionData({}, gains(course_of(depth), depth), {"a": [FINE]}, [], [], {"optimizer": "sgd"}).answer
+        == said
+    )
+    assert answer({"a": [FINE]}, gains("even", 5.0), "sgd").startswith("Yes")
 
 
 def test_advice_is_a_reason_to_change_something():

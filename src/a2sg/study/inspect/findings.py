@@ -24,7 +24,7 @@ class InspectionData:
     @property
     def answer(self) -> str:
         """Is the network all right, and what should be changed first?"""
-        return answer(self.verdicts, self.gains)
+        return answer(self.verdicts, self.gains, self.facts.get("optimizer"))
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers as plain data, as in `inspection.json`."""

@@ -86,7 +86,7 @@ class Inspection(InspectionData):
         verdicts: sentences by layer, problems first; also of layers that no backward pass came to.
         windows: that were looked at, ascending.
         edges: of the histograms, on either side of the threshold, ascending.
-        facts: what was inspected: model, mode, loss, date, versions.
+        facts: what was inspected: model, mode, loss, date, versions; of a run, its optimizer.
     """
 
     def table(self, by_step: bool = False) -> str:

@@ -68,19 +68,20 @@ def judge(layer: LayerDiagnosis, windows: Sequence[float]) -> list[Verdict]:
     return sorted(found, key=lambda verdict: LEVELS.index(verdict.level))
 
 
-def answer(verdicts: Mapping[str, Sequence[Verdict]], gains: Gains) -> str:
+def answer(verdicts: Mapping[str, Sequence[Verdict]], gains: Gains, optimizer: str | None = None) -> str:
     """Is the network all right, and what should be changed first?
 
     Args:
         verdicts: of every layer, problems first, in the order of the forward pass.
         gains: how gradients change over depth.
+        optimizer: the network is trained with, if known. With `"sgd"`, gradients must be even over depth.
     """
     ill = {
         name: advised
         for name, all_of in verdicts.items()
         if (advised := _foremost(all_of)).level == "problem"
     }
-    uneven, course = _over_depth(gains)
+    uneven, course = _over_depth(gains, optimizer)
     if not ill:
         return f"No: {course}." if uneven else f"Yes: every spiking layer gets a gradient{course}."
     name, first = min(ill.items(), key=lambda one: one[1].rule in EFFECTS)
@@ -89,7 +90,7 @@ def answer(verdicts: Mapping[str, Sequence[Verdict]], gains: Gains) -> str:
     return f"{said} Also, {course}." if uneven else said
 
 
-def _over_depth(gains: Gains) -> tuple[bool, str]:
+def _over_depth(gains: Gains, optimizer: str | None) -> tuple[bool, str]:
     """Whether the change of gradients over depth is a problem, and the problem; else how "Yes" continues."""
     depth = gains.depth
     if depth is None or gains.course is None:
@@ -97,12 +98,16 @@ def _over_depth(gains: Gains) -> tuple[bool, str]:
     said = COURSES[gains.course]
     if gains.course == "even":
         return False, f", and {said}. Nothing needs to change"
+    change = f"{depth:.2g} of" if gains.course == "starves" else f"{depth:.3g} times"
+    if optimizer == "sgd":
+        cure = "with SGD, search windows for an even gain (spatial and temporal: gain), or use AdamW"
+        return True, f"{said}, to {change} their norm: {cure}"
     if gains.course == "starves":
         cure = "widen the windows, or search them once before training, as the arm calibrated does"
-        return True, f"{said}, to {depth:.2g} of their norm: {cure}"
+        return True, f"{said}, to {change} their norm: {cure}"
     if depth > HARMLESS:
         cure = "build shortcuts around the neurons (as ms_resnet does); with many steps, use the soft reset"
-        return True, f"{said}, to {depth:.2g} times their norm: {cure}"
+        return True, f"{said}, to {change} their norm: {cure}"
     return False, f"; their norm grows to {depth:.3g} times over depth: AdamW makes up for that, SGD does not"
 
 
