@@ -27,7 +27,7 @@ TOGETHER = {
     "data/test_images.py": "__init__ encoded folders sources",
     "data/test_untrusted.py": "labels picture",
     "data/test_scenes.py": "ade20k camvid scene_augment",
-    "guard/test_steps.py": "buffers tally",
+    "guard/test_steps.py": "buffers skip tally",
     "energy/test_meter.py": "counts synapses",
     "export/test_export.py": "conventions layers neurons nir_graph wiring",
     "export/test_from_graph.py": "nodes",

@@ -1,6 +1,8 @@
 """A broken step is as if its batch had never come: weights, moments, statistics, windows, to the bit."""
 
+import copy
 import logging
+import pickle
 from contextlib import suppress
 
 import pytest
@@ -9,7 +11,7 @@ from torch import nn
 
 import a2sg
 from a2sg.errors import InputError
-from a2sg.guard import buffers, steps, tally
+from a2sg.guard import buffers, skip, tally
 from a2sg.models import SpikingLayer
 from a2sg.models.layers import TdBatchNorm
 from ranks import needs_distributed, run_ranks
@@ -26,7 +28,7 @@ OPTIMIZERS = {
 @pytest.fixture
 def queue(monkeypatch):
     """A device that works through a queue: nobody may look at a value, and only what is fused can skip."""
-    for module in (buffers, steps, tally):
+    for module in (buffers, skip, tally):
         monkeypatch.setattr(module, "answers_at_once", lambda device: False)
 
 
@@ -202,6 +204,230 @@ def test_with_a_gradient_scaler(optimizer, fused):
             assert all(map(torch.equal, kept, training.net.state_dict().values()))
     assert training.guard.skipped >= 1
     assert scaler.get_scale() < 2.0**127
+
+
+@pytest.mark.parametrize("fused_optimizer", [False, True])
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_scaler_and_the_guard_skip_together(kind, fused_optimizer, fused):
+    """The scaler lowers its scale only for gradients that are not finite."""
+    training = Training(fused=fused_optimizer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+
+    def step(*micro):
+        losses = []
+        training.optimizer.zero_grad()
+        for part in micro:
+            x, change = part if isinstance(part, tuple) else (part, lambda loss: loss)
+            with training.guard:
+                loss = change(nn.functional.cross_entropy(training.net(x), torch.arange(8) % 3))
+            scaler.scale(loss).backward()
+            losses.append(loss.detach())
+        seen = all(p.grad.isfinite().all() for p in training.net.parameters())
+        scaler.unscale_(training.optimizer)
+        training.guard.check(training.optimizer, *losses)
+        scaler.step(training.optimizer)
+        scaler.update()
+        return seen
+
+    step(batch(0))
+    before = [value.clone() for value in training.state()]
+    finite = step(*BROKEN[kind](1))
+    assert all(map(torch.equal, before, training.state()))
+    assert scaler.get_scale() == (4 if finite else 2)
+    weight = training.net.head.weight.detach().clone()
+    step(batch(2))
+    assert not torch.equal(weight, training.net.head.weight)
+    assert training.guard.skipped == 1
+
+
+def test_a_step_that_checks_in_its_closure(fused):
+    """As Lightning does it: the step has begun when the guard first sees the optimizer."""
+    training = Training(fused=fused)
+
+    def closure(x):
+        training.optimizer.zero_grad()
+        with training.guard:
+            loss = training.net(x).square().mean()
+        loss.backward()
+        training.guard.check(training.optimizer, loss.detach())
+        return loss
+
+    kept = [value.clone() for value in training.net.state_dict().values()]
+    for _ in range(2):
+        training.optimizer.step(lambda: closure(batch(0, NAN)))
+        assert all(map(torch.equal, kept, training.net.state_dict().values()))
+    training.optimizer.step(lambda: closure(batch(1)))
+    assert not torch.equal(kept[0], training.net.state_dict()["first.synapse.weight"])
+    assert training.guard.skipped == 2
+
+
+def test_an_optimizer_in_name_only():
+    """A wrapper that takes no hooks, such as Accelerate's."""
+
+    class Wrapper(torch.optim.Optimizer):
+        def __init__(self, optimizer):
+            self.optimizer, self.param_groups = optimizer, optimizer.param_groups
+            self.zero_grad, self.step, self.state = optimizer.zero_grad, optimizer.step, optimizer.state
+
+    training = Training()
+    training.optimizer = Wrapper(training.optimizer)
+    training.step(batch(0))
+    before = [value.clone() for value in training.state()]
+    training.step(batch(1, NAN))
+    assert all(map(torch.equal, before, training.state()))
+
+
+class Halves(Training):
+    """The same, with one optimizer for the first layers and one for the last."""
+
+    def __init__(self, fused):
+        super().__init__()
+        parts = (*self.net.first.parameters(), *self.net.norm.parameters()), self.net.head.parameters()
+        self.optimizers = [OPTIMIZERS["adamw"](list(part), fused) for part in parts]
+
+    def step(self, x, change=lambda loss: loss, at_once=False):
+        """An iteration, in which each optimizer may step before the next is checked."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        with self.guard:
+            loss = change(nn.functional.cross_entropy(self.net(x), torch.arange(8) % 3))
+        loss.backward()
+        for optimizer in self.optimizers:
+            self.guard.check(optimizer)  # without the loss: its gradients and the statistics alone
+            if at_once:
+                optimizer.step()
+        if not at_once:
+            for optimizer in self.optimizers:
+                optimizer.step()
+        self.windows.step()
+
+
+def spoil(layer):
+    """Gradients of one layer's weights become NaN."""
+    return layer.weight.register_hook(lambda gradient: gradient * NAN)
+
+
+@pytest.mark.parametrize("kind", ["statistics", "the first", "the last"])
+def test_two_optimizers_step_both_or_none(kind, fused):
+    training = Halves(fused)
+    training.step(batch(0))
+    kept = [value.clone() for value in training.net.state_dict().values()]
+    weights = training.net.first.synapse.weight, training.net.head.weight
+    before = [weight.detach().clone() for weight in weights]
+    layer = {"the first": training.net.first.synapse, "the last": training.net.head}.get(kind)
+    hook = None if layer is None else spoil(layer)
+    for number in (1, 2):
+        training.step(batch(number, None if hook else 1e30))
+    assert all(map(torch.equal, kept, training.net.state_dict().values()))
+    assert training.guard.skipped == 2
+    if hook:
+        hook.remove()
+    training.step(batch(3))
+    assert not any(map(torch.equal, before, weights))
+    assert training.guard.skipped == 2
+
+
+def test_two_optimizers_in_turn(fused):
+    """One that has stepped before the other is found broken steps in the next iteration, too."""
+    training, plain = Halves(fused), Halves(fused)
+    hook = spoil(training.net.head)
+    training.step(batch(0), at_once=True)
+    hook.remove()
+    weights = training.net.first.synapse.weight, plain.net.first.synapse.weight
+    plain.step(batch(0), at_once=True)
+    assert torch.equal(*weights)
+    first = weights[0].clone()
+    training.step(batch(1), at_once=True)
+    assert not torch.equal(first, weights[0])
+    assert training.guard.skipped == 1
+
+
+def test_two_broken_optimizers_are_one_step_of_a_row(fused):
+    training = Halves(fused)
+    training.guard.most = 2
+    for number in range(2):
+        training.step(batch(number, NAN))
+    training.step(batch(2))
+    assert training.guard.skipped == 2
+    assert training.guard.state_dict() == {"skipped": (2, 0, 2)}
+
+
+def test_without_a_context_each_check_is_a_step():
+    training = Training()
+    guard, weight = training.guard, training.net.head.weight
+    for value, skipped in ((NAN, 1), (1.0, 1), (NAN, 2)):
+        before = weight.detach().clone()
+        weight.grad = torch.full_like(weight, value)
+        guard.check(training.optimizer)
+        training.optimizer.step()
+        assert torch.equal(weight, before) == (value != 1)
+        assert guard.skipped == skipped
+
+
+def test_after_an_error_buffers_are_those_that_the_caller_left(fused):
+    training = Training(fused=fused)
+    with suppress(KeyError), training.guard:
+        training.net(batch(0))
+        raise KeyError
+    mean = training.net.norm.running_mean.fill_(7.0)
+    training.step(batch(1, NAN))
+    assert (mean == 7).all()
+
+
+def test_what_is_empty_is_finite(fused):
+    training = Training(fused=fused)
+    training.net.register_buffer("empty", torch.empty(0))
+    training.guard = a2sg.StepGuard(training.net)
+    none = nn.Parameter(torch.empty(0, 3))
+    training.optimizer.add_param_group({"params": [none]})
+    none.grad = torch.empty(0, 3)
+    training.guard.check(training.optimizer, torch.ones(()))
+    training.guard.require_finite(torch.empty(0), "the photographs")
+    assert training.guard.skipped == 0
+    training.guard.check(training.optimizer, torch.tensor(NAN))
+    assert training.guard.skipped == 1
+
+
+def test_sparse_gradients():
+    table = nn.Embedding(10, 4, sparse=True)
+    guard, optimizer = a2sg.StepGuard(table), torch.optim.SGD(table.parameters(), lr=1.0)
+    for factor, skipped in ((1.0, 0), (NAN, 1), (1.0, 1)):
+        before = table.weight.detach().clone()
+        optimizer.zero_grad()
+        with guard:
+            rows = table(torch.tensor([1, 1, 3]))
+        (rows.sum() * factor).backward()
+        guard.check(optimizer)
+        optimizer.step()
+        assert guard.skipped == skipped
+        assert torch.equal(before, table.weight) == (factor != 1)
+    optimizer.zero_grad()
+    table(torch.empty(0, dtype=torch.long)).sum().backward()
+    guard.check(optimizer)
+    assert guard.skipped == 1
+
+
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+def test_a_copy_guards_its_own_training(copied, fused):
+    training = Training(fused=fused)
+    training.step(batch(0))
+    training.step(batch(1, NAN))
+    other = copied(training)
+    kept = [value.clone() for value in training.state()]
+    for number in (2, 3):
+        other.step(batch(number, NAN))
+    assert all(map(torch.equal, kept, other.state()))
+    other.step(batch(4))
+    assert not torch.equal(other.net.head.weight, training.net.head.weight)
+    assert getattr(other.optimizer, "found_inf", None) is None
+    assert all(map(torch.equal, kept, training.state()))
+    assert (other.guard.skipped, training.guard.skipped) == (3, 1)
+
+
+def test_a_loss_that_is_no_tensor_is_told():
+    training = Training()
+    with pytest.raises(InputError, match="a loss must be a tensor, not float: pass the loss itself"):
+        training.guard.check(training.optimizer, 1.0)
 
 
 def test_data_are_refused_by_name():

@@ -36,20 +36,24 @@ class Buffers:
 
     @torch.no_grad()
     def remember(self) -> None:
-        """Store their values, unless that has been done since the last `restore`."""
+        """Store their values, unless that has been done since the last `forget`."""
         if self._before is None:
             self._before = [_joined(group) for group in self._groups()]
 
     @torch.no_grad()
     def restore(self, broken: Tensor) -> None:
         """Restore the stored values if `broken`, a 0-d tensor on any device; nothing waits for it."""
-        before, self._before = self._before, None
+        before = self._before
         if before is None or (answers_at_once(broken.device) and not broken):
             return
         for group, was in zip(self._groups(), before, strict=True):
             flat = torch.where(broken, was, _joined(group))
             parts = flat.split([buffer.numel() for buffer in group])
             torch._foreach_copy_(group, [part.view_as(x) for part, x in zip(parts, group, strict=True)])
+
+    def forget(self) -> None:
+        """Drop the stored values."""
+        self._before = None
 
     def that_were_finite(self) -> list[Tensor]:
         """The present floating point buffers that were finite when this object was made."""

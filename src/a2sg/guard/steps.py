@@ -7,16 +7,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
-from a2sg.devices import answers_at_once
 from a2sg.errors import InputError, require, require_count
 from a2sg.guard.buffers import Buffers
+from a2sg.guard.skip import skip
 from a2sg.guard.tally import Counts, Tally
 from a2sg.kernels.broken import letting_through
 from a2sg.ranks import add_up
@@ -68,16 +67,25 @@ class StepGuard:
         self._told = 0
         self._data: dict[str, Tally] = defaultdict(Tally)
         self._entered: list[AbstractContextManager[None]] = []
-        self._taught: WeakSet[Optimizer] = WeakSet()
+        self._broken: Tensor | None = None
+        self._checked: list[Optimizer] = []
 
     def __enter__(self) -> StepGuard:
+        if self._checked:
+            self._begin()
         self._buffers.remember()
         self._entered.append(letting_through())
         self._entered[-1].__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._entered.pop().__exit__(*error)
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        self._entered.pop().__exit__(kind, *error)
+        if kind is not None:
+            self._begin()  # whoever handles the error may change the buffers
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy does not know the optimizers: their hooks are not copied.
+        return {**self.__dict__, "_checked": [], "_broken": None}
 
     @property
     def skipped(self) -> int:
@@ -108,23 +116,43 @@ class StepGuard:
     def check(self, optimizer: Optimizer, *losses: Tensor) -> None:
         """Call between the last backward pass of a step and `optimizer.step()` (or `GradScaler.step`).
 
+        With several optimizers, check each before the first of them steps: either all step or none does, and
+        this counts as one step. The next one begins with the next context, or when an optimizer is checked
+        again.
+
+        With a `GradScaler`, call `scaler.unscale_(optimizer)` first: after `check` the gradients of a
+        skipped step may be gone.
+
         Args:
             optimizer: whose parameters have the gradients.
             losses: of the step, or of its micro-batches, 0-d.
 
         Raises:
-            InputError: if more than `most` steps in a row were skipped.
+            InputError: if more than `most` steps in a row were skipped, or a loss is not a tensor.
         """
+        for loss in losses:
+            require(
+                isinstance(loss, Tensor),
+                f"a loss must be a tensor, not {type(loss).__name__}: pass the loss itself, not loss.item()",
+            )
+        if optimizer in self._checked:
+            self._begin()
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         # Check statistics too: dividing by a variance that overflowed gives an ordinary 0.
         broken = ~all_finite([*grads, *losses, *self._buffers.that_were_finite()])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             broken = add_up(broken.float()) > 0
+        if self._broken is not None:
+            broken = broken | self._broken.to(broken.device)
         self._buffers.restore(broken)
         if self.windows is not None:
             self.windows.discard(broken)
-        self._skip(optimizer, broken)
-        self._skipped.add(broken)
+        self._skipped.add(broken, again=bool(self._checked))
+        self._broken = broken
+        for other in self._checked:
+            skip(other, broken, again=True)
+        skip(optimizer, broken)
+        self._checked.append(optimizer)
         self._hear()
 
     def state_dict(self) -> dict[str, Any]:
@@ -136,17 +164,11 @@ class StepGuard:
         self._skipped = Tally(Counts(*state.get("skipped", ())))
         self._told = self._skipped.counts(wait=True).total
 
-    def _skip(self, optimizer: Optimizer, broken: Tensor) -> None:
-        """Make the optimizer's next step do nothing if `broken`."""
-        if not answers_at_once(broken.device) and _can_skip(optimizer):
-            if optimizer not in self._taught:
-                optimizer.register_step_post_hook(_forget)
-                self._taught.add(optimizer)
-            optimizer.found_inf = broken.float()  # type: ignore[attr-defined]  # as GradScaler says it
-        elif broken:
-            for group in optimizer.param_groups:
-                for parameter in group["params"]:
-                    parameter.grad = None
+    def _begin(self) -> None:
+        """Begin a step: nothing is known of it yet."""
+        self._buffers.forget()
+        self._broken = None
+        self._checked.clear()
 
     def _hear(self, *, wait: bool = False) -> Counts:
         """What is known about skipped steps; warns about new ones."""
@@ -167,27 +189,11 @@ class StepGuard:
 
 def all_finite(tensors: Sequence[Tensor]) -> Tensor:
     """Whether all elements are finite, a 0-d tensor on their device: one pass over each that only reads."""
-    return get_total_norm(tensors, torch.inf).isfinite()
-
-
-def _can_skip(optimizer: Optimizer) -> bool:
-    """Whether the optimizer reads `found_inf` on the device; prepares what it needs for that."""
-    if not getattr(optimizer, "_step_supports_amp_scaling", False):
-        return False
-    if isinstance(optimizer, SGD):
-        for group in optimizer.param_groups:
-            if group["momentum"] and group["dampening"]:
-                return False
-            trained = [p for p in group["params"] if p.requires_grad] if group["momentum"] else []
-            for parameter in trained:
-                # If the first step were skipped, its momentum would stay uninitialised memory.
-                if optimizer.state[parameter].get("momentum_buffer") is None:
-                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return True
-
-
-def _forget(optimizer: Optimizer, *_: Any) -> None:
-    optimizer.found_inf = None  # type: ignore[attr-defined]
+    dense = [tensor._values() if tensor.is_sparse else tensor for tensor in tensors]
+    some = [tensor for tensor in dense if tensor.numel()]  # an empty one has no norm
+    if not some:
+        return torch.ones((), dtype=torch.bool, device=tensors[0].device if tensors else None)
+    return get_total_norm(some, torch.inf).isfinite()
 
 
 def _require_none(found: Counts, name: str) -> None:

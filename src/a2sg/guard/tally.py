@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,21 +31,27 @@ class Tally:
     """Counts an event that may happen once per step, without waiting for the device that knows."""
 
     def __init__(self, counts: Counts = NONE) -> None:
-        self._counts = torch.tensor(counts)
+        self._counts = self._before = torch.tensor(counts)
         self._heard = counts
         self._later: Later | None = None
         self._since = 0
 
-    def add(self, happened: Tensor) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_later": None}  # what is on its way cannot be copied
+
+    def add(self, happened: Tensor, *, again: bool = False) -> None:
         """Count a step.
 
         Args:
             happened: whether the event happened, 0-d, on the device.
+            again: whether this is the step that was counted last; it replaces what was said of it then.
         """
-        total, row, longest = self._counts.to(happened.device).unbind()
+        if not again:
+            self._before = self._counts
+            self._since += 1
+        total, row, longest = self._before.to(happened.device).unbind()
         row = (row + 1) * happened
         self._counts = torch.stack([total + happened, row, torch.maximum(longest, row)])
-        self._since += 1
 
     def counts(self, *, wait: bool = False) -> Counts:
         """How often the event has happened, as far as known without waiting; or exactly."""
