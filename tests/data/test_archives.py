@@ -124,6 +124,54 @@ def test_a_size_that_a_tar_claims_is_not_allocated(tmp_path):
     told(lambda: tar_members(path, every), "x.tar is damaged", 64 << 20)
 
 
+@pytest.mark.parametrize("kind", ["path", "comment", "longname", "sparse"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_header_of_a_tar_is_short(tmp_path, kind, first):
+    """tarfile reads a header whole, and makes a value of every three bytes."""
+    info = tarfile.TarInfo("a")
+    form = tarfile.GNU_FORMAT if kind == "longname" else tarfile.PAX_FORMAT
+    if kind == "longname":
+        info.name = "a" * (16 << 20)
+    elif kind == "sparse":
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+        info.size = 16 << 20
+    else:
+        info.pax_headers = {kind: "a" * (16 << 20)}
+    path = tmp_path / "x.tar.gz"
+    with tarfile.open(path, "w:gz", format=form, compresslevel=1) as archive:
+        if not first:
+            archive.addfile(tarfile.TarInfo("b"))
+        content = b"99999999\n" + b"1\n" * (8 << 20)
+        archive.addfile(info, io.BytesIO(content) if kind == "sparse" else None)
+    told(lambda: tar_members(path, every), "x.tar.gz has a header of more than 1 MB: unpack it", 32 << 20)
+
+
+def test_headers_for_all_members_are_not_kept(tmp_path, monkeypatch):
+    path, kept = tmp_path / "x.tar", []
+    with path.open("wb") as file:
+        for name in "abc":
+            file.write(tarfile.TarInfo.create_pax_global_header({f"{name}.{at}": "" for at in range(9)}))
+            file.write(tarfile.TarInfo(name).tobuf())
+        file.write(bytes(1024))
+    take = tarfile.TarFile.next
+
+    def counted(archive):
+        kept.append(len(archive.pax_headers))
+        return take(archive)
+
+    monkeypatch.setattr(tarfile.TarFile, "next", counted)
+    assert [name for name, _ in tar_members(path, every)] == ["a", "b", "c"]
+    assert max(kept) == 9
+
+
+def test_bytes_that_a_tar_claims_are_not_skipped_for_days(tmp_path):
+    info = tarfile.TarInfo("a")
+    info.size = 1 << 60
+    path = tmp_path / "x.tar"
+    path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
+    told(lambda: tar_members(path, lambda name: False), "x.tar is truncated")
+
+
 def test_holes_of_a_tar_are_not_filled(tmp_path):
     """A sparse member of a few bytes may stand for a terabyte of zeros."""
     head = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40), "GNU.sparse.numblocks": "1"}

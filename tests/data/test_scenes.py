@@ -54,6 +54,21 @@ def test_masks_are_fitted_by_the_nearest_pixel_and_mapped_to_classes():
     assert (pixels[:, :, 12:] == 0).all()
 
 
+@pytest.mark.parametrize("count", [3, 255, 256, 300])
+def test_every_value_gets_its_class(monkeypatch, count):
+    monkeypatch.setattr("a2sg.data.scenes.AT_ONCE", 50)  # a few rows at a time
+    values = np.random.default_rng(0).integers(0, count, (20, 30))
+    classes = {value: (7 * value) % count - 1 for value in reversed(range(count))}
+    image, mask = Image.new("RGB", (30, 20)), Image.fromarray(values.astype(np.uint16))
+    _, labels = SceneFiles([(image, mask)], (20, 40), classes)[0]
+    assert labels.dtype == torch.int64
+    np.testing.assert_array_equal(labels[:, :30], (7 * values) % count - 1)
+    assert (labels[:, 30:] == IGNORE).all()
+    del classes[1], classes[2]
+    with pytest.raises(InputError, match="the mask 0 has the value 1, which is not a class"):
+        _ = SceneFiles([(image, mask)], (20, 40), classes)[0]
+
+
 def test_a_scene_of_its_own_size_is_its_files_pixels():
     image, mask = pictures(4, 6, [0, 1])
     pixels, labels = SceneFiles([(image, mask)], (4, 6), {0: 0, 1: 1})[0]

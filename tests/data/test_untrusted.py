@@ -185,6 +185,15 @@ def test_masks_of_unusual_modes_are_classes(tmp_path, mode, kind):
     assert (scenes[0][1] == 4).all()
 
 
+def test_a_large_mask_takes_little_memory():
+    image, mask = Image.new("RGB", (5000, 5000)), Image.new("L", (5000, 5000), 7)
+    scenes = SceneFiles([(image, mask)], (4, 4), {0: 3, 7: 4})
+    with bounded_memory(160 << 20):
+        assert (scenes[0][1] == 4).all()
+    mask.putpixel((4999, 4999), 9)
+    told(lambda: scenes[0], "the mask 0 has the value 9, which is not a class", 160 << 20)
+
+
 def test_masks_of_fractions_are_told(tmp_path):
     pictures(4, 5, [0])[0].save(tmp_path / "image.png")
     Image.new("F", (5, 4), 0.5).save(tmp_path / "mask.tiff")

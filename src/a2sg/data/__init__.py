@@ -16,6 +16,7 @@ from a2sg.data import images as _images  # noqa: F401
 from a2sg.data import spoken as _spoken  # noqa: F401
 from a2sg.data import views as _views  # noqa: F401
 from a2sg.data.encoded import read_image
+from a2sg.data.paths import listing
 from a2sg.data.sets import DATA, ArrayImages, Held, ImageData, register_data
 from a2sg.errors import require
 
@@ -39,14 +40,15 @@ def create_data(name: str, **options: Any) -> ImageData:
         **options: options of the data set's entry function.
 
     Raises:
-        InputError: for an unknown name or option, or a package or file that is missing.
+        InputError: for an unknown name or option, or a package or file that is missing or cannot be read.
     """
     source = options.get("source")
     require(
         source is None or (isinstance(source, str) and source != ""),
         f"source must be a path or a name on the hub, not {source!r}",
     )
-    data: ImageData = DATA.create(name, **options)
+    with listing(f"data set {name!r}"):
+        data: ImageData = DATA.create(name, **options)
     made = isinstance(data, ImageData)
     require(made, f"the entry of data set {name!r} must give an ImageData, not {type(data).__name__}")
     return data

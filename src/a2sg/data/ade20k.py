@@ -11,6 +11,7 @@ from PIL import Image
 
 from a2sg.data.hub import image_feature, open_hub
 from a2sg.data.labels import require_names
+from a2sg.data.paths import path_of
 from a2sg.data.picture import decoded_image
 from a2sg.data.scenes import MEAN, STD, Pairs, SceneFiles
 from a2sg.data.sets import IGNORE, ImageData, register_data
@@ -50,7 +51,7 @@ def ade20k(source: str | None = None, image_size: int | Sequence[int] = 512) -> 
     size = require_size("image_size", image_size)
     # 0 means other objects, which the benchmark leaves out.
     classes = {0: IGNORE} | {value: value - 1 for value in range(1, CLASSES + 1)}
-    root = Path(source).expanduser()
+    root = path_of(source, "data.options.source")
     splits = [_files(root, split) for split in SPLITS] if root.is_dir() else _rows(source)
     train, test = (SceneFiles(pairs, size, classes) for pairs in splits)
     return ImageData(

@@ -9,13 +9,15 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from a2sg.data.untrusted import CHUNK, Allowance, Readable
+from a2sg.data.untrusted import CHUNK, Allowance, Readable, size
 from a2sg.errors import InputError, require, told
 
 MEMBERS = 2_000_000
 """Maximum number of members of an archive: ImageNet has 1.3 million."""
 DIRECTORY = 64 << 20
 """Maximum size of a zip's list of members, in bytes."""
+HEADER = 1 << 20
+"""Maximum size of the headers of one member of a tar, in bytes: names have some hundreds."""
 GZIP = b"\x1f\x8b"
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Allowed compression methods of a zip's members: others unpack far more at once than requested."""
@@ -39,16 +41,19 @@ def tar_members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
         packed = file.peek(len(GZIP)).startswith(GZIP)
         stream = _Stream(gzip.GzipFile(fileobj=file) if packed else file, Allowance(path))
         with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
+            stream.header = None  # opening has read the first one
             count = 0
-            while (member := archive.next()) is not None:
+            member = archive.next()
+            while member is not None:
                 count = _counted(count, path)
                 archive.members.clear()  # otherwise it keeps them all
-                if not (member.isreg() and wanted(member.name)):
-                    continue
-                require(not member.issparse(), f"{path}: {member.name} is a sparse file, not an image")
-                content = archive.extractfile(member)
-                assert content is not None
-                yield member.name, content.read()
+                archive.pax_headers.clear()  # likewise
+                if member.isreg() and wanted(member.name):
+                    require(not member.issparse(), f"{path}: {member.name} is a sparse file, not an image")
+                    content = archive.extractfile(member)
+                    assert content is not None
+                    yield member.name, content.read()
+                member = _next(archive, stream)
         while stream.read(CHUNK):  # at its end gzip compares the checksum
             pass
 
@@ -82,14 +87,37 @@ def zip_members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
 
 
 class _Stream:
-    """A stream that reads no more than its archive is allowed to hold."""
+    """A stream that reads no more than its archive is allowed to hold.
+
+    Attributes:
+        header: how many bytes the header of a member may still have; None outside headers.
+    """
 
     def __init__(self, stream: Readable, allowance: Allowance) -> None:
         self.stream = stream
         self.allowance = allowance
+        self.header: int | None = HEADER
 
     def read(self, count: int) -> bytes:
-        return self.allowance.some_of(self.stream, count)
+        content = self.allowance.some_of(self.stream, count)
+        if self.header is not None:  # tarfile reads it whole
+            self.header -= len(content)
+            path = self.allowance.path
+            require(self.header >= 0, f"{path} has a header of more than {size(HEADER)}: {INSTEAD}")
+        return content
+
+
+def _next(archive: tarfile.TarFile, stream: _Stream) -> tarfile.TarInfo | None:
+    """The member after this one, whose header is bounded; None at the end."""
+    file = archive.fileobj
+    assert file is not None
+    # tarfile itself would skip as many bytes as a member claims, even beyond the end of the file.
+    while (left := archive.offset - 1 - file.tell()) > 0:
+        require(len(file.read(min(left, CHUNK))) > 0, f"the archive {stream.allowance.path} is truncated")
+    stream.header = HEADER
+    member = archive.next()
+    stream.header = None
+    return member
 
 
 class _Directory(io.FileIO):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from a2sg.data.paths import path_of
 from a2sg.errors import InputError, told
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ def cache_folder() -> Path:
     """`A2SG_CACHE`, or `a2sg` in the user's cache folder."""
     chosen = os.environ.get("A2SG_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "a2sg"
+        return path_of(chosen, "A2SG_CACHE")
+    return path_of(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "the folder of caches") / "a2sg"
 
 
 def cached(name: str, key: object, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

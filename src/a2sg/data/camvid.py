@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from a2sg.data.paths import path_of
 from a2sg.data.scenes import MEAN, STD, SceneFiles
 from a2sg.data.sets import IGNORE, ImageData, register_data
 from a2sg.errors import InputError, require, require_choice, require_size
@@ -45,7 +46,7 @@ def camvid(
     """
     if source is None:
         raise InputError(f"data set 'camvid' needs data.options.source: {WHERE}")
-    root = Path(source).expanduser()
+    root = path_of(source, "data.options.source")
     require_choice("test", test, ("test", "val"))
     size = require_size("image_size", image_size)
     classes = {value: value for value in range(UNLABELLED)} | {UNLABELLED: IGNORE}

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from a2sg.data.picture import UnreadableImage, decoded_image
+from a2sg.data.room import room_for
 from a2sg.errors import require
 from a2sg.progress import progress
 
@@ -121,21 +122,28 @@ def middle(size: tuple[int, int], share: float = 1.0) -> Box:
     return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2
 
 
-def decoded(images: Encoded, channels: int, size: int | None) -> np.ndarray:
+def decoded(images: Encoded, channels: int, size: int | None, others: int = 0) -> np.ndarray:
     """All images, `[N, channels, H, W]` in uint8.
 
+    Args:
+        images: at least one.
+        channels: see `pixels`.
+        size: see `pixels`.
+        others: how many more images, decoded afterwards, must fit into memory too.
+
     Raises:
-        InputError: if they differ in size and none is asked for, or one is damaged.
+        InputError: if they differ in size and none is asked for, one is damaged, or memory is too small.
     """
-    first = pixels(images.picture(0), channels, size)
-    stack = np.empty((len(images), *first.shape), dtype=np.uint8)
-    show = None if len(images) >= SOME else False
-    for index in progress(range(len(images)), "decoding images", len(images), show):
-        image = pixels(images.picture(index), channels, size)
-        require(
-            image.shape == first.shape,
-            f"images have {first.shape[2]}x{first.shape[1]} and {image.shape[2]}x{image.shape[1]} pixels: "
-            "set data.options.image_size to scale them to one size",
-        )
-        stack[index] = image
+    width, height = images.picture(0).size if size is None else (size, size)
+    with room_for(len(images) + others, width, height, channels * height * width):
+        stack = np.empty((len(images), channels, height, width), dtype=np.uint8)
+        show = None if len(images) >= SOME else False
+        for index in progress(range(len(images)), "decoding images", len(images), show):
+            image = pixels(images.picture(index), channels, size)
+            require(
+                image.shape == stack.shape[1:],
+                f"images have {width}x{height} and {image.shape[2]}x{image.shape[1]} pixels: "
+                "set data.options.image_size to scale them to one size",
+            )
+            stack[index] = image
     return stack

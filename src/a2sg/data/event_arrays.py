@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -11,6 +12,7 @@ import numpy as np
 from a2sg.data.archives import zip_members
 from a2sg.data.frames import summed_steps
 from a2sg.data.labels import number_in, require_labels
+from a2sg.data.paths import inner_folder, path_of
 from a2sg.data.sets import ArrayImages, ImageData, register_data
 from a2sg.data.there import holds
 from a2sg.data.untrusted import numbers, read_file
@@ -59,7 +61,9 @@ def event_arrays(
     except re.error as error:
         raise InputError(f"label must be a regular expression, not {label!r}: {error}") from error
     require(pattern.groups == 1, f"label must have one group, such as label_(\\d+), not {label!r}")
-    parts = [_recordings(Path(source).expanduser(), part, steps, axes, pattern) for part in (train, test)]
+    root = path_of(source, "data.options.source")
+    names = [inner_folder(name, option) for name, option in ((train, "train"), (test, "test"))]
+    parts = [_recordings(root, name, steps, axes, pattern) for name in names]
     (frames, labels), (test_frames, test_labels) = parts
     require(
         frames.shape[1:] == test_frames.shape[1:],
@@ -131,7 +135,7 @@ def _frames(name: str, content: bytes, steps: int, axes: str) -> np.ndarray:
 def _files(root: Path, part: str) -> Iterator[tuple[str, bytes]]:
     """Name and content of the `.npy` files in any folder called `part`."""
     if root.is_dir():
-        for path in root.rglob(f"{part}/*.npy"):
+        for path in root.rglob(f"{glob.escape(part)}/*.npy"):
             yield str(path), read_file(path)
         return
     require(root.is_file(), f"there is no folder or zip {root}")

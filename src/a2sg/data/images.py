@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from a2sg.data.cache import cached
 from a2sg.data.encoded import Encoded, Splits, decoded, read_image
+from a2sg.data.room import room_for
 from a2sg.data.sets import ArrayImages, ImageData, register_data
 from a2sg.data.sources import Published, find_source
 from a2sg.data.splits import hold_out, require_holdout, spread
@@ -26,6 +28,10 @@ FASHION = (
     "Bag",
     "Ankle boot",
 )
+
+
+AT_ONCE = 1 << 22
+"""Pixels that are counted together."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def in_memory(
         splits = limited(found.read(), limit)
         return {
             "classes": np.array(splits.classes),
-            "train": decoded(splits.train, given.channels, image_size),
+            "train": decoded(splits.train, given.channels, image_size, len(splits.test)),
             "train_labels": splits.train.labels,
             "test": decoded(splits.test, given.channels, image_size),
             "test_labels": splits.test.labels,
@@ -85,8 +91,10 @@ def in_memory(
     test = ArrayImages(arrays["test"], arrays["test_labels"])
     if share:
         kept, held = hold_out(labels, share)
-        test = ArrayImages(images[held], labels[held])
-        images, labels = images[kept], labels[kept]
+        height, width = images.shape[2:]
+        with room_for(len(images), width, height, images[0].nbytes):  # for a second copy
+            test = ArrayImages(images[held], labels[held])
+            images, labels = images[kept], labels[kept]
     mean, std = (given.mean, given.std) if given.mean else moments(images)
     return ImageData(
         train=ArrayImages(images, labels),
@@ -129,9 +137,12 @@ def moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
         InputError: if all pixels of a channel have the same value.
     """
     levels = np.arange(256) / 255
+    some = max(1, AT_ONCE // math.prod(images.shape[2:]))  # counting takes 8 bytes for each value
     means, deviations = [], []
     for channel in range(images.shape[1]):
-        share = np.bincount(images[:, channel].ravel(), minlength=256) / images[:, channel].size
+        values = images[:, channel]
+        parts = (values[at : at + some].ravel() for at in range(0, len(values), some))
+        share = sum(np.bincount(part, minlength=256) for part in parts) / values.size
         mean = float(share @ levels)
         deviation = float(np.sqrt(share @ (levels - mean) ** 2))
         require(

@@ -44,24 +44,37 @@ def decoded_image(item: bytes | str | Path, name: str) -> Image.Image:
     large = f"image {name} has more than {PIXELS:,} pixels: scale it down"
     with told(wrong, UnreadableImage), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # faults raise; whatever decodes is used as it is
-        source = io.BytesIO(item) if isinstance(item, bytes) else _file(Path(item))
-        try:
-            picture = Image.open(source, formats=KINDS)
-        except UnidentifiedImageError as error:
-            raise UnreadableImage(f"{wrong} (it is none of {', '.join(KINDS)})") from error
-        except Image.DecompressionBombError as error:
-            raise UnreadableImage(large) from error
-        with picture:
-            if picture.width * picture.height > PIXELS:
-                raise UnreadableImage(large)
-            picture.load()
-            if picture.im.mode != picture.mode:  # old versions of Pillow do this with some damaged GIFs
-                raise UnreadableImage(wrong)
-            return picture
+        with io.BytesIO(item) if isinstance(item, bytes) else _opened(Path(item)) as source:
+            try:
+                picture = Image.open(source, formats=KINDS)
+            except UnidentifiedImageError as error:
+                raise UnreadableImage(f"{wrong} (it is none of {', '.join(KINDS)})") from error
+            except Image.DecompressionBombError as error:
+                raise UnreadableImage(large) from error
+            with picture:
+                if picture.width * picture.height > PIXELS:
+                    raise UnreadableImage(large)
+                picture.load()
+                if picture.im.mode != picture.mode:  # old versions of Pillow do this with some damaged GIFs
+                    raise UnreadableImage(wrong)
+                return picture
 
 
-def _file(path: Path) -> Path:
+class _File(io.BufferedReader):
+    """A file that allocates no more for a read than it has: Pillow asks for what a chunk says it holds."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.size = path.stat().st_size
+
+    def read(self, count: int | None = -1) -> bytes:
+        if count is not None and count > io.DEFAULT_BUFFER_SIZE:
+            count = min(count, max(0, self.size - self.tell()))
+        return super().read(count)
+
+
+def _opened(path: Path) -> _File:
     try:
-        return require_file(path, FILE)
+        return _File(require_file(path, FILE))
     except InputError as error:
         raise UnreadableImage(str(error)) from error

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from a2sg.data.picture import decoded_image
+from a2sg.data.room import room_for
 from a2sg.data.sets import IGNORE, Held
 from a2sg.errors import InputError, require
 
@@ -19,6 +20,8 @@ Picture = Path | Image.Image
 Pairs = Sequence[tuple[Picture, Picture]]
 """Image and mask of each scene."""
 
+AT_ONCE = 1 << 20
+"""Pixels of a mask that are looked at together: numbers of 8 bytes are made of them."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, for red, green and blue: the usual ones for scenes."""
@@ -63,29 +66,49 @@ class SceneFiles(Dataset[tuple[Tensor, Tensor]]):
         image, mask = (_opened(picture) for picture in pair)
         name = f"the mask {pair[1] if isinstance(pair[1], Path) else index}"
         require(image.size == mask.size, f"{name} has {mask.size} pixels, its image {image.size}")
-        labels = self._labels(np.asarray(mask), name)
-        pixels = np.asarray(fit(image.convert("RGB"), self.size, Image.Resampling.BILINEAR))
-        labels = np.asarray(fit(Image.fromarray(labels), self.size, Image.Resampling.NEAREST, fill=IGNORE))
-        return torch.from_numpy(pixels.copy()).movedim(2, 0), torch.from_numpy(labels.astype(np.int64))
+        places = Image.fromarray(self._places(np.asarray(mask), name))
+        image = image if image.mode == "RGB" else image.convert("RGB")  # converting always copies
+        pixels = np.asarray(fit(image, self.size, Image.Resampling.BILINEAR))
+        outside = len(self.classes)
+        fitted = np.asarray(fit(places, self.size, Image.Resampling.NEAREST, fill=outside))
+        labels = np.array([*self.classes.values(), IGNORE], dtype=np.int64)[fitted]
+        return torch.from_numpy(pixels.copy()).movedim(2, 0), torch.from_numpy(labels)
 
-    def _labels(self, values: np.ndarray, name: str) -> np.ndarray:
-        """`[H, W]`, int32, from the values of a mask."""
-        known = np.array(list(self.classes))
+    def _places(self, values: np.ndarray, name: str) -> np.ndarray:
+        """For each value of a mask its place among the keys of `classes`: `[H, W]`, uint8 if that will do."""
         require(values.ndim == 2, f"{name} must have one value per pixel, not {values.shape[2:]}")
         require(values.dtype.kind in "bui", f"{name} must have whole numbers as pixels, not {values.dtype}")
-        values = values.astype(np.int64)
-        strange = np.setdiff1d(values, known)
-        if strange.size:
-            raise InputError(f"{name} has the value {strange[0]}, which is not a class")
-        table = np.zeros(known.max() + 1, dtype=np.int32)
-        table[known] = list(self.classes.values())
-        labels: np.ndarray = table[values]
-        return labels
+        known = list(self.classes)
+        unknown, most = len(known), max(known)
+        table = np.full(most + 2, unknown, dtype=np.uint8 if unknown < 256 else np.int32)
+        table[known] = np.arange(unknown)
+        places = np.empty(values.shape, dtype=table.dtype)
+        strange: list[int] = []
+        rows = max(1, AT_ONCE // values.shape[1])
+        for start in range(0, len(values), rows):
+            part = values[start : start + rows].astype(np.int64)
+            found = table[np.where((part >= 0) & (part <= most), part, most + 1)]
+            others = part[found == unknown]
+            strange.extend([int(others.min())] if others.size else [])
+            places[start : start + rows] = found
+        if strange:
+            raise InputError(f"{name} has the value {min(strange)}, which is not a class")
+        return places
 
     def loaded(self) -> ArrayScenes:
-        """All scenes, read into memory: 5 bytes per pixel."""
-        images, masks = zip(*(self[index] for index in range(len(self))), strict=True)
-        return ArrayScenes(torch.stack(images).numpy(), torch.stack(masks).to(torch.int16).numpy())
+        """All scenes, read into memory: 5 bytes per pixel.
+
+        Raises:
+            InputError: if that is more memory than is free, and as for a single scene.
+        """
+        count, (height, width) = len(self), self.size
+        with room_for(count, width, height, 5 * height * width):
+            images = np.empty((count, 3, height, width), dtype=np.uint8)
+            masks = np.empty((count, height, width), dtype=np.int16)
+            for index in range(count):
+                image, mask = self[index]
+                images[index], masks[index] = image.numpy(), mask.numpy()
+        return ArrayScenes(images, masks)
 
 
 def fit(

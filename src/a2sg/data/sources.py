@@ -12,6 +12,7 @@ from a2sg.data.encoded import Splits
 from a2sg.data.folders import read_archive, read_tree, tree_root
 from a2sg.data.hub import read_hub, read_parquet
 from a2sg.data.idx import FILES, idx_folder, read_idx_splits
+from a2sg.data.paths import path_of
 from a2sg.data.there import holds
 from a2sg.errors import InputError, require
 
@@ -66,7 +67,7 @@ def find_source(source: str | None, known: Published) -> Source:
     instead = f"set data.options.source to {known.layouts()}"
     if source is None:
         raise InputError(f"data set {known.name!r} needs data.options.source: {known.layouts()}")
-    path = Path(source).expanduser()
+    path = path_of(source, "data.options.source")
     if path.is_dir():
         return _folder(path, known)
     if path.is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
+from a2sg.data.paths import path_of
 from a2sg.errors import require
 
 SHOWN, COUNTED = 5, 10_000
@@ -29,7 +30,7 @@ def found_folder(source: str) -> Path:
     Raises:
         InputError: if there is no such folder.
     """
-    folder = Path(source).expanduser()
+    folder = path_of(source, "data.options.source")
     require(folder.exists(), f"there is no folder {source}: set data.options.source to one that is there")
     require(folder.is_dir(), f"data.options.source must be a folder, but {source} is a file")
     return folder
