@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from argparse import ArgumentParser
 
@@ -163,6 +164,89 @@ def test_the_status_is_that_of_the_rank_that_failed(scripted, plans, status, hea
 def test_a_rank_that_is_lost_is_told(scripted, plans, message):
     with pytest.raises(Lost, match=message):
         scripted(*plans)
+
+
+class Signalled(ScriptedChild):
+    """In place of a child: it runs until it gets a signal, and then has its status."""
+
+    plans: list[int]
+
+    def __init__(self, words, variables, *, heard):
+        self.rank, self.process, self.status, self.got = int(variables["RANK"]), self, None, []
+        made.append(self)
+
+    def send_signal(self, number):
+        self.got.append(number)
+        self.status = self.plans[self.rank]
+
+
+@pytest.mark.parametrize(
+    ("number", "plans", "status", "said"),
+    [
+        # While they start, before they listen.
+        (signal.SIGTERM, [-signal.SIGTERM, -signal.SIGTERM], 143, "a2sg: ended by SIGTERM\n"),
+        (signal.SIGINT, [-signal.SIGTERM, -signal.SIGTERM], 130, "a2sg: interrupted\n"),
+        (signal.SIGUSR1, [-signal.SIGUSR1, -signal.SIGUSR1], 138, "a2sg: ended by SIGUSR1\n"),
+        # While only one of them listens.
+        (signal.SIGTERM, [LOST, -signal.SIGTERM], 143, "a2sg: ended by SIGTERM\n"),
+        (signal.SIGINT, [LOST, LOST], 130, "a2sg: interrupted\n"),
+        # Rank 0 has said that they were saved.
+        (signal.SIGTERM, [143, 143], 143, ""),
+        (signal.SIGINT, [143, -signal.SIGTERM], 130, ""),
+        # An error of its own, which is repeated.
+        (signal.SIGTERM, [LOST, 2], 143, ""),
+        # They had finished already.
+        (signal.SIGTERM, [0, 0], 0, ""),
+    ],
+)
+def test_a_signal_that_is_passed_on_gives_the_status(
+    scripted, monkeypatch, capsys, number, plans, status, said
+):
+    Signalled.plans = plans
+    monkeypatch.setattr(launch, "Child", Signalled)
+    monkeypatch.setattr(launch.time, "sleep", lambda _: made[0].got or os.kill(os.getpid(), number))
+    assert launch.launch(["train"], 2) == status
+    assert capsys.readouterr().err == said
+    assert [child.got for child in made] == [[signal.SIGTERM if number == signal.SIGINT else number]] * 2
+    assert [child.repeated for child in made] == [False, 2 in plans]
+
+
+def test_a_rank_that_is_killed_after_a_signal_is_told(scripted, monkeypatch):
+    Signalled.plans = [LOST, -signal.SIGKILL]
+    monkeypatch.setattr(launch, "Child", Signalled)
+    monkeypatch.setattr(launch.time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Lost, match="rank 1 of 2 was ended by SIGKILL, and the others with it"):
+        launch.launch(["train"], 2)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (signal.SIGTERM, 143, "a2sg: ended by SIGTERM\n"),
+        (signal.SIGINT, 130, "a2sg: interrupted\n"),
+        (signal.SIGUSR1, 138, "a2sg: ended by SIGUSR1\n"),
+    ],
+)
+def test_a_signal_while_ranks_start_ends_them(tmp_path, monkeypatch, capfd, rank, number, status, said):
+    """It comes as soon as a rank has begun, or while both import."""
+    begun = []
+
+    class Begun(Child):
+        def __init__(self, words, variables, *, heard):
+            super().__init__(words, variables, heard=heard)
+            begun.append(self.process)
+            if variables["RANK"] == "0" and rank == 0:
+                os.kill(os.getpid(), number)
+            elif variables["RANK"] == "1" and rank == 1:
+                threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+
+    monkeypatch.setattr(children, "imported", [])  # of other tests
+    monkeypatch.setattr(launch, "Child", Begun)
+    assert launch.launch([*TRAIN, "--out", str(tmp_path / "run")], 2) == status
+    assert capfd.readouterr().err == said
+    assert all(process.poll() is not None for process in begun)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_a_child_says_is_kept_and_repeated(capfdbinary, monkeypatch):

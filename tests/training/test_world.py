@@ -27,6 +27,10 @@ SLURM = {
 }
 
 
+def drop(variables, name):
+    return {key: value for key, value in variables.items() if key != name}
+
+
 @pytest.mark.parametrize(
     ("variables", "world"),
     [
@@ -52,17 +56,70 @@ def test_machines():
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"RANK": "0", "WORLD_SIZE": "2"}, r"incomplete \('LOCAL_RANK'\): start ranks with torchrun"),
-        ({**TORCHRUN, "RANK": "first"}, "incomplete .*: start ranks with torchrun, with srun, or with --dev"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "incomplete: LOCAL_WORLD_SIZE is missing; start ranks with torch"),
+        (drop(TORCHRUN, "MASTER_ADDR"), "incomplete: MASTER_ADDR is missing"),
+        (drop(SLURM, "SLURM_JOB_ID"), "incomplete: SLURM_JOB_ID is missing"),
+        (
+            {**TORCHRUN, "RANK": "first"},
+            "RANK must be a whole number from 0 to 5, not 'first'; start ranks w",
+        ),
+        ({**TORCHRUN, "RANK": "6"}, "variable RANK must be a whole number from 0 to 5, not '6'"),
+        ({**TORCHRUN, "RANK": "-1"}, "variable RANK must be a whole number from 0 to 5, not '-1'"),
+        ({**TORCHRUN, "WORLD_SIZE": "0"}, "variable WORLD_SIZE must be a whole number from 1 to 1000000"),
+        ({**TORCHRUN, "WORLD_SIZE": "9" * 5000}, "variable WORLD_SIZE must be a whole number from 1"),
+        (
+            {**TORCHRUN, "LOCAL_WORLD_SIZE": "0"},
+            "LOCAL_WORLD_SIZE must be a whole number from 1 to 6, not '0'",
+        ),
+        (
+            {**TORCHRUN, "LOCAL_WORLD_SIZE": "7"},
+            "LOCAL_WORLD_SIZE must be a whole number from 1 to 6, not '7'",
+        ),
+        ({**TORCHRUN, "LOCAL_RANK": "2"}, "LOCAL_RANK must be a whole number from 0 to 1, not '2'"),
+        ({**TORCHRUN, "LOCAL_WORLD_SIZE": "1"}, "variable LOCAL_RANK must be 0, not '1'"),
+        ({**TORCHRUN, "MASTER_ADDR": " "}, "the environment variable MASTER_ADDR is empty"),
+        (
+            {**TORCHRUN, "MASTER_PORT": "65536"},
+            "MASTER_PORT must be a whole number from 1 to 65535, not '65536'",
+        ),
+        ({**SLURM, "SLURM_STEP_NUM_TASKS": "0"}, "SLURM_STEP_NUM_TASKS must be a whole number from 1 to"),
+        ({**SLURM, "SLURM_STEP_NUM_TASKS": "all"}, "SLURM_STEP_NUM_TASKS must be a whole .* not 'all'"),
+        ({**SLURM, "SLURM_STEP_NUM_NODES": "0"}, "SLURM_STEP_NUM_NODES must be a whole number from 1 to 6"),
+        ({**SLURM, "SLURM_PROCID": "6"}, "SLURM_PROCID must be a whole number from 0 to 5, not '6'"),
+        ({**SLURM, "SLURM_LOCALID": "-1"}, "SLURM_LOCALID must be a whole number from 0 to 5, not '-1'"),
+        ({**SLURM, "SLURM_JOB_ID": "mine"}, "SLURM_JOB_ID must be a whole number from 0 to"),
+        ({**SLURM, "SLURM_STEP_NODELIST": ""}, "the environment variable SLURM_STEP_NODELIST is empty"),
+        ({**SLURM, "MASTER_PORT": "0"}, "MASTER_PORT must be a whole number from 1 to 65535, not '0'"),
         (
             {**SLURM, "SLURM_STEP_NUM_TASKS": "7"},
-            "srun started 7 tasks on 3 machines: start equally many on each",
+            "srun started 7 tasks on 3 machines, but not equally many on each: use --ntasks-per-node",
         ),
+        ({**SLURM, "SLURM_LOCALID": "2"}, "srun started 6 tasks on 3 machines, but not equally many on each"),
     ],
 )
 def test_variables_that_do_not_work_are_told(variables, message):
     with pytest.raises(InputError, match=message):
         World.here(variables)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("LOCAL_WORLD_SIZE", "0", "LOCAL_WORLD_SIZE must be a whole number from 1 to 6, not '0'"),
+        ("LOCAL_RANK", "first", "LOCAL_RANK must be a whole number from 0 to 1, not 'first'"),
+        ("LOCAL_RANK", "", "the environment variable LOCAL_RANK is empty"),
+    ],
+)
+def test_ranks_that_are_connected_need_variables_that_work(monkeypatch, name, value, message):
+    monkeypatch.setattr("a2sg.training.world.distributed", lambda: True)
+    monkeypatch.setattr("a2sg.training.world.rank", lambda: 5)
+    monkeypatch.setattr("a2sg.training.world.rank_count", lambda: 6)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert World.here() == World(5, 6, 1, 2)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=message):
+        World.here()
 
 
 def test_each_rank_has_its_gpu(monkeypatch):

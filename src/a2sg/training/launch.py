@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -117,12 +118,14 @@ def launch(words: Sequence[str], ranks: int) -> int:
             for rank in range(ranks):
                 child = Child(words, _variables(rank, ranks, port), heard=rank == 0)
                 children.append(stack.enter_context(child))
+            if signals:  # one that began just then may have missed it; leaving ends all
+                return _stopped(children, signals)
             failed = _wait(children)
         if failed is None:
             return 0
         status = children[failed].status
-        if signals and status is not None and status > 0:
-            return 128 + signals[0]
+        if signals and status is not None and (status > 0 or -status in _passed_on(signals)):
+            return _stopped(children, signals, failed)
         if status is None or status == LOST:
             hanging = next((rank for rank, child in enumerate(children) if child.status is None), failed)
             raise Lost(f"rank {hanging} of {ranks} did not answer, and all were ended")
@@ -131,6 +134,29 @@ def launch(words: Sequence[str], ranks: int) -> int:
             raise Lost(f"rank {failed} of {ranks} was ended by {name}, and the others with it")
         children[failed].repeat()
         return status
+
+
+def _stopped(children: Sequence[Child], signals: Sequence[int], failed: int | None = None) -> int:
+    """The exit status of a command that a signal ended; says so, unless a rank has said what happened.
+
+    Args:
+        children: its ranks.
+        signals: that came, in order.
+        failed: the first of the ranks to fail, if they have ended.
+    """
+    saved = [128 + number for number in _passed_on(signals)]
+    status = 0 if failed is None else children[failed].status or 0
+    if failed is not None and status > 0 and status not in (LOST, *saved):
+        children[failed].repeat()  # an error of its own
+    elif children[0].status not in saved:  # if it is, rank 0 has said that the run was saved
+        name = signal.Signals(signals[0]).name
+        print("a2sg: interrupted" if name == "SIGINT" else f"a2sg: ended by {name}", file=sys.stderr)
+    return 128 + signals[0]
+
+
+def _passed_on(signals: Sequence[int]) -> list[int]:
+    """What the ranks receive for these signals."""
+    return [signal.SIGTERM if number == signal.SIGINT else number for number in signals]
 
 
 def _wait(children: Sequence[Child]) -> int | None:

@@ -25,6 +25,12 @@ BACKENDS = "cpu:gloo,cuda:nccl"
 """For ranks with GPUs: some numbers, such as those of metrics, are added up on the host."""
 PATIENCE = 600.0
 """Seconds that a rank waits for the others."""
+START = "start ranks with torchrun, with srun, or with --devices alone"
+"""How the environment variables of ranks come to be right."""
+MOST_RANKS = 1_000_000
+LAST_PORT = 65_535
+LAST_JOB = 2**63 - 1
+"""The largest number of a job that any version of SLURM could give."""
 
 
 @dataclass(frozen=True)
@@ -52,59 +58,86 @@ class World:
         """The world of this process: from ranks already connected, or from torchrun's or SLURM's variables.
 
         Raises:
-            InputError: if they are not numbers.
+            InputError: if one of them is missing, or does not fit the others.
         """
-        if environ is None and distributed():
-            local = int(os.environ.get("LOCAL_RANK", rank()))
-            return cls(rank(), rank_count(), local, int(os.environ.get("LOCAL_WORLD_SIZE", rank_count())))
         found = os.environ if environ is None else environ
-        try:
-            if "RANK" in found and "WORLD_SIZE" in found:
-                return cls._of_torchrun(found)
-            if int(found.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-                return cls._of_slurm(found)
-        except (KeyError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"the environment variables that say which rank this is are incomplete ({error}): start "
-                "ranks with torchrun, with srun, or with --devices alone"
-            ) from error
+        if environ is None and distributed():
+            size = rank_count()
+            local_size = _number(found, "LOCAL_WORLD_SIZE", 1, size, default=size)
+            local = _number(found, "LOCAL_RANK", 0, local_size - 1, default=rank() % local_size)
+            return cls(rank(), size, local, local_size)
+        if "RANK" in found and "WORLD_SIZE" in found:
+            return cls._of_torchrun(found)
+        if _number(found, "SLURM_STEP_NUM_TASKS", 1, MOST_RANKS, default=1) > 1:
+            return cls._of_slurm(found)
         return cls()
 
     @classmethod
     def _of_torchrun(cls, found: Mapping[str, str]) -> World:
+        size = _number(found, "WORLD_SIZE", 1, MOST_RANKS)
+        local_size = _number(found, "LOCAL_WORLD_SIZE", 1, size)
         return cls(
-            int(found["RANK"]),
-            int(found["WORLD_SIZE"]),
-            int(found["LOCAL_RANK"]),
-            int(found["LOCAL_WORLD_SIZE"]),
-            found["MASTER_ADDR"],
-            int(found["MASTER_PORT"]),
+            _number(found, "RANK", 0, size - 1),
+            size,
+            _number(found, "LOCAL_RANK", 0, local_size - 1),
+            local_size,
+            _text(found, "MASTER_ADDR"),
+            _number(found, "MASTER_PORT", 1, LAST_PORT),
         )
 
     @classmethod
     def _of_slurm(cls, found: Mapping[str, str]) -> World:
-        size, nodes = int(found["SLURM_STEP_NUM_TASKS"]), int(found.get("SLURM_STEP_NUM_NODES", "1"))
+        size = _number(found, "SLURM_STEP_NUM_TASKS", 1, MOST_RANKS)
+        nodes = _number(found, "SLURM_STEP_NUM_NODES", 1, size, default=1)
+        local = _number(found, "SLURM_LOCALID", 0, size - 1)
         require(
-            size % nodes == 0,
-            f"srun started {size} tasks on {nodes} machines: start equally many on each (--ntasks-per-node)",
+            size % nodes == 0 and local < size // nodes,
+            f"srun started {size} tasks on {nodes} machines, but not equally many on each: use "
+            "--ntasks-per-node",
         )
-        address = SLURMEnvironment.resolve_root_node_address(found["SLURM_STEP_NODELIST"])
-        port = 15_000 + int(found["SLURM_JOB_ID"]) % 10_000  # the same on all ranks, different for each job
+        address = SLURMEnvironment.resolve_root_node_address(_text(found, "SLURM_STEP_NODELIST"))
+        # The same on all ranks, different for each job.
+        port = 15_000 + _number(found, "SLURM_JOB_ID", 0, LAST_JOB) % 10_000
         return cls(
-            int(found["SLURM_PROCID"]),
+            _number(found, "SLURM_PROCID", 0, size - 1),
             size,
-            int(found["SLURM_LOCALID"]),
+            local,
             size // nodes,
-            found.get("MASTER_ADDR", address),
-            int(found.get("MASTER_PORT", port)),
+            _text(found, "MASTER_ADDR", default=address),
+            _number(found, "MASTER_PORT", 1, LAST_PORT, default=port),
         )
 
     @property
     def nodes(self) -> int:
         """How many machines there are."""
         return self.size // self.local_size
+
+
+def _text(found: Mapping[str, str], name: str, default: str | None = None) -> str:
+    """The value of an environment variable that says where the ranks are; it is not empty."""
+    text = found.get(name, default)
+    if text is None:
+        raise InputError(
+            f"the environment variables that say which rank this is are incomplete: {name} is missing; "
+            f"{START}"
+        )
+    require(bool(text.strip()), f"the environment variable {name} is empty; {START}")
+    return text
+
+
+def _number(found: Mapping[str, str], name: str, least: int, most: int, default: int | None = None) -> int:
+    """The value of an environment variable that is a whole number from `least`, at least 0, to `most`."""
+    text = _text(found, name, None if default is None else str(default)).strip()
+    number = int(text) if text.isdecimal() and len(text) <= len(str(LAST_JOB)) else -1
+    require(
+        least <= number <= most,
+        f"the environment variable {name} must be {_range(least, most)}, not {text!r}; {START}",
+    )
+    return number
+
+
+def _range(least: int, most: int) -> str:
+    return str(least) if least == most else f"a whole number from {least} to {most}"
 
 
 def find_place(device: str, world: World) -> torch.device:
