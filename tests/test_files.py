@@ -1,11 +1,12 @@
 """Tables of runs: written and read again, and told where they are damaged."""
 
+import os
 from itertools import pairwise
 
 import pytest
 
 from a2sg.errors import InputError
-from a2sg.files import GrowingTable, csv_text, read_rows, read_searches, write_text
+from a2sg.files import GrowingTable, csv_text, read_rows, read_searches, require_plain, write_text
 
 ROWS = [
     {"iteration": 1, "layer": "fc1", "step": 1, "window": 0.5, "tgc": None},
@@ -57,6 +58,40 @@ def grown(path, count=3):
     return table
 
 
+@pytest.mark.parametrize("left", [os.mkfifo, lambda path: path.symlink_to(path.with_name("other"))])
+def test_what_was_left_there_is_replaced_and_not_written_to(tmp_path, left):
+    """A link in a stranger's folder would make us write elsewhere, and a pipe would wait for ever."""
+    other = tmp_path / "other"
+    other.write_text("precious", encoding="utf-8")
+    for name in ("x.json.part", "x.json"):
+        left(tmp_path / name)
+    write_text(tmp_path / "x.json", "new")
+    assert (tmp_path / "x.json").read_text(encoding="utf-8") == "new"
+    assert not (tmp_path / "x.json").is_symlink()
+    assert other.read_text(encoding="utf-8") == "precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"other", "x.json"}
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.json.part"])
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=r"cannot write .*x\.json: "):
+        write_text(tmp_path / "x.json", "new")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("left", "kind"), [(os.mkfifo, "no file"), (lambda path: path.symlink_to("/nowhere"), "a link")]
+)
+def test_a_folder_is_plain_unless_it_holds_a_link_or_a_pipe(tmp_path, left, kind):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "x").write_text("x", encoding="utf-8")
+    require_plain(tmp_path)
+    left(tmp_path / "a" / "b" / "y")
+    with pytest.raises(InputError, match=f"y is {kind}: replace it"):
+        require_plain(tmp_path)
+
+
 def test_a_growing_table_holds_what_a_table_written_at_once_does(tmp_path):
     table = grown(tmp_path / "x.csv")
     rows = [{"iteration": at, "layer": "a,b", "window": 0.1 * at or None} for at in range(3)]
@@ -80,15 +115,16 @@ def test_a_table_is_cut_back_to_its_state_and_goes_on(tmp_path, caplog, rows, to
     assert not caplog.records
 
 
-@pytest.mark.parametrize("left", [b"", b"iteration,layer,window\r\n0,a,1", None])
+HEADER = b"iteration,layer,window\r\n"
+
+
+@pytest.mark.parametrize("left", [b"", HEADER[:5], HEADER[:-1], HEADER, HEADER + b"0,a,1", None])
 def test_lost_rows_are_warned_of(tmp_path, caplog, left):
     path = grown(tmp_path / "x.csv").path
     if left is None:
         path.unlink()
-    elif left:
-        path.write_bytes(left)
     else:
-        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:1]))
+        path.write_bytes(left)
     table = GrowingTable(path, ("iteration", "layer", "window"))
     table.resume(3)
     assert "has lost 3 of 3 rows" in caplog.text
@@ -96,7 +132,17 @@ def test_lost_rows_are_warned_of(tmp_path, caplog, left):
     assert read_rows(path) == [{"iteration": 3, "layer": "b", "window": 0.5}]
 
 
-@pytest.mark.parametrize("header", [b"", b"iteration,layer\r\n", b"x" * 2_000_000])
+def test_a_table_that_is_removed_meanwhile_begins_again(tmp_path, caplog):
+    table = grown(tmp_path / "x.csv")
+    table.path.unlink()
+    for at in (3, 4):
+        table.append([{"iteration": at, "layer": "b", "window": 0.5}])
+    assert "x.csv was removed, and with it 3 rows" in caplog.text
+    assert [row["iteration"] for row in read_rows(table.path)] == [3, 4]
+    assert table.rows == 2
+
+
+@pytest.mark.parametrize("header", [b"iteration,layer\r\n", b"x" * 2_000_000, b"x"])
 def test_a_table_of_other_columns_is_told_and_left_as_it_is(tmp_path, header):
     (tmp_path / "x.csv").write_bytes(header)
     with pytest.raises(InputError, match=r"x\.csv has columns other than iteration, layer, window") as told:

@@ -8,13 +8,13 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-from a2sg.errors import require, told
+from a2sg.errors import InputError, require, told
 
 log = logging.getLogger("a2sg")
 
@@ -24,18 +24,51 @@ JSON = 1 << 26
 """Bytes that a JSON file may have; ours have some thousands."""
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text`, whole or not at all."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """The file to write instead of `path`, which it then replaces: `path` is written whole or not at all.
+
+    Whatever has its name is removed first, so a link that was left there is not followed.
+
+    Raises:
+        InputError: if it cannot be written; `path` is then unchanged.
+    """
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
+        part.unlink(missing_ok=True)
+        yield part
+        with part.open("r+b") as file:
             os.fsync(file.fileno())  # else a crash of the machine may leave an empty file of that name
         os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def require_plain(folder: Path) -> None:
+    """Raise `InputError` if a folder holds, at any depth, anything but files and folders.
+
+    A link in somebody else's run folder could make us write anywhere.
+    """
+    with told(f"cannot read {folder}"):
+        for entry in os.scandir(folder):
+            plain = entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
+            kind = "a link" if entry.is_symlink() else "no file"
+            require(plain, f"{entry.path} is {kind}: replace it by a file or a folder, or delete it")
+            if entry.is_dir(follow_symlinks=False):
+                require_plain(Path(entry.path))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text`, whole or not at all.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -95,8 +128,14 @@ class GrowingTable:
                 self.append(state or [])
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows after those that are there."""
+        """Write rows after those that are there; if the file is gone, with a warning, into a new one."""
         with self.path.open("ab") as file:
+            if file.tell() == 0:
+                log.warning(
+                    "%s was removed, and with it %d rows; new rows begin it again", self.path, self.rows
+                )
+                file.write(self._header())
+                self.rows = 0
             file.write(_lines(self.columns, rows))
         self.rows += len(rows)
 
@@ -112,7 +151,7 @@ class GrowingTable:
         Raises:
             InputError: if the file has other columns.
         """
-        if not self.path.is_file():
+        if not self.path.is_file() or self._is_torn():
             self.begin()
         with self.path.open("r+b") as file:
             header = file.readline(LINE)
@@ -128,6 +167,12 @@ class GrowingTable:
             file.truncate(size)
         if self.rows < rows:
             log.warning("%s has lost %d of %d rows; new rows are appended", self.path, rows - self.rows, rows)
+
+    def _is_torn(self) -> bool:
+        """Whether the file ends before the end of its header."""
+        with self.path.open("rb") as file:
+            left = file.read(len(self._header()))
+        return len(left) < len(self._header()) and self._header().startswith(left)
 
     def _header(self) -> bytes:
         return _lines(self.columns, [dict(zip(self.columns, self.columns, strict=True))])

@@ -89,17 +89,75 @@ def test_a_compressed_archive_is_refused_before_it_unpacks(tmp_path):
         read_checkpoint(path)
 
 
-@pytest.mark.parametrize("module", ["builtins", "__builtin__"])
-def test_one_that_asks_for_memory_is_refused(tmp_path, module):
-    """`bytearray(2**30)`, which `weights_only` allows."""
+MUCH = b"J" + (1 << 30).to_bytes(4, "little") + b"\x85R."
+HEX = b"X\x03\x00\x00\x00hex"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"cbuiltins\nbytearray\n" + MUCH,
+        b"c__builtin__\nbytearray\n" + MUCH,
+        # Bytes that double with each call.
+        b"c_codecs\nencode\n" * 4
+        + b"X\x01\x00\x00\x00AX\x06\x00\x00\x00latin1\x86R"
+        + (HEX + b"\x86R") * 3
+        + b".",
+        b"X\x08\x00\x00\x00builtinsX\x09\x00\x00\x00bytearray\x93" + MUCH,
+    ],
+)
+def test_one_that_asks_for_memory_is_refused(tmp_path, asked):
+    """`bytearray(2**30)`, which `weights_only` allows, and the like."""
     path = tmp_path / "x.ckpt"
     torch.save({}, tmp_path / "plain.ckpt")
-    pickled = b"\x80\x02c" + module.encode() + b"\nbytearray\nJ" + (1 << 30).to_bytes(4, "little") + b"\x85R."
+    pickled = b"\x80\x02" + asked
     with zipfile.ZipFile(tmp_path / "plain.ckpt") as plain, zipfile.ZipFile(path, "w") as changed:
         for part in plain.infolist():
             is_pickle = part.filename.endswith("data.pkl")
             changed.writestr(part.filename, pickled if is_pickle else plain.read(part))
-    with pytest.raises(InputError, match="it asks for a bytearray, which no run writes"):
+    with pytest.raises(InputError, match=r"names .*(bytearray|encode|STACK).*which no run writes"):
+        read_checkpoint(path)
+
+
+def test_a_tensor_larger_than_what_is_stored_is_refused(tmp_path):
+    """A copy of it, in another precision, would have all elements."""
+    torch.save({"a": [{"b": torch.zeros(1).expand(30_000, 30_000)}]}, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match="a tensor has more elements than are stored"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_parts_that_overlap_are_refused(tmp_path):
+    """Each of them would be read into memory of its own."""
+    path = tmp_path / "x.ckpt"
+    torch.save({"zeros": torch.zeros(10_000)}, path)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        start = archive.start_dir
+        names = {part.filename: part for part in archive.infolist()}
+    (data,) = (part for name, part in names.items() if name.endswith("data/0"))
+    directory = content[start:]
+    (entry,) = (
+        directory[at:]
+        for at in range(len(directory))
+        if directory[at:].startswith(b"PK\x01\x02")
+        and data.filename.encode() in directory[at : at + 46 + len(data.filename)]
+    )
+    header = (
+        46
+        + len(data.filename)
+        + int.from_bytes(entry[30:32], "little")
+        + int.from_bytes(entry[32:34], "little")
+    )
+    with zipfile.ZipFile(path) as archive:
+        count = len(archive.infolist()) + 1
+    again = content[:start] + entry[:header] + directory
+    end = again.rindex(b"PK\x05\x06")
+    again[end + 8 : end + 12] = count.to_bytes(2, "little") * 2
+    again[end + 12 : end + 16] = (int.from_bytes(again[end + 12 : end + 16], "little") + header).to_bytes(
+        4, "little"
+    )
+    path.write_bytes(again)
+    with pytest.raises(InputError, match="overlap"):
         read_checkpoint(path)
 
 

@@ -9,8 +9,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cbook import is_math_text
 from matplotlib.image import imread
 
+from a2sg.colours import drawn_name
 from a2sg.errors import InputError
 from a2sg.files import csv_text, read_rows
 from a2sg.training import pictures
@@ -283,7 +285,9 @@ def test_a_run_beside_another_of_the_same_name_keeps_both(figures, folders, tmp_
     FakeTrain()(apply_arm(RunConfig(epochs=2), parse_arm("a2sg")), tmp_path / "again")
     pictures.run_pictures(folders[0], tmp_path / "again")
     names = [text.get_text() for text in figures[-1].legends[0].get_texts()]
-    assert names == ["a2sg, seed 0", f"a2sg, seed 0 ({tmp_path / 'again'})"]
+    assert names[0] == "a2sg, seed 0"
+    assert names[1].startswith("a2sg, seed 0 (")
+    assert names[1].endswith("again)")  # a long path is cut in the middle
 
 
 def test_a_run_without_observations_says_what_it_leaves_out(folders, caplog):
@@ -315,9 +319,39 @@ def test_nothing_is_left_half_written(folders, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(mpl.figure.Figure, "savefig", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InputError, match=r"cannot write .*no space"):
         pictures.run_pictures(run)
     assert not list(run.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (r"$\frac{$", r"$\frac{$"),
+        (r"a\$b$", r"a\$b$"),
+        ("\x1b]0;a\nb", "\N{REPLACEMENT CHARACTER}]0;a b"),
+        ("a" * 200_000 + "z", "a" * 30 + "…" + "a" * 29 + "z"),
+        ("features.3.neuron", "features.3.neuron"),
+    ],
+)
+def test_a_name_is_drawn_as_it_is(name, shown):
+    label = drawn_name(name)
+    assert not is_math_text(label)
+    assert label.replace(r"\$", "$") == shown  # as matplotlib does where there is no formula
+
+
+def test_pictures_show_a_few_hundred_layers_and_say_how_many_they_leave_out(figures, tmp_path):
+    layers = [f"l{at}" for at in range(pictures.LAYERS + 50)]
+    rows = window_rows(layers, 1, [0])
+    pictures.window_heatmap(rows, tmp_path / "w.png", "run")
+    pictures.variation({"run": rows}, tmp_path / "v.png")
+    pictures.firing_rates({"run": {layer: [0.1] for layer in layers}}, tmp_path / "f.png")
+    for figure in figures:
+        assert figure.get_suptitle().endswith(", without 50 further layers")
+    heat, variation, rates = (figure.axes[0] for figure in figures)
+    assert len(heat.get_yticks()) == len(rates.get_xticks()) == pictures.LAYERS
+    thin, _ = lines(variation)
+    assert len(thin) == pictures.LAYERS
 
 
 def test_no_pyplot_window_state_is_touched(folders):

@@ -14,7 +14,7 @@ import torch
 
 from a2sg.errors import InputError
 from a2sg.memory import pack_spikes
-from a2sg.training import run, task, trainer
+from a2sg.training import run, task
 from a2sg.training.build import build_data
 from a2sg.training.checkpoints import CHECKPOINT, epoch_checkpoint, kept_epochs, read_checkpoint
 from a2sg.training.folders import read_run_config
@@ -324,22 +324,6 @@ def test_a_graph_of_a_step_must_not_look_at_values():
     keeping = task.SpikingTask(config, build_data(config))._keeping
     assert keeping(torch.device("cpu")).search
     assert not keeping(torch.device("cuda")).search
-
-
-@pytest.mark.parametrize(
-    ("device", "machine", "level", "slow"),
-    [
-        ("cpu", "x86_64", "AVX2", True),
-        ("cpu", "AMD64", "DEFAULT", True),
-        ("cpu", "x86_64", "AVX512", False),
-        ("cpu", "aarch64", "DEFAULT", False),
-        ("cuda", "x86_64", "AVX2", False),
-    ],
-)
-def test_half_precision_that_is_slow_here_is_told(monkeypatch, device, machine, level, slow):
-    monkeypatch.setattr(trainer.platform, "machine", lambda: machine)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: level)
-    assert ("AVX-512" in trainer.slow_halves(torch.device(device))) == slow
 
 
 @pytest.mark.parametrize(("precision", "told"), [("32", False), ("bf16", True)])

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,29 +11,21 @@ from hypothesis import HealthCheck, given, settings
 
 from a2sg import cli
 from a2sg.analysis import arm_points, run_history
+from a2sg.errors import InputError
 from a2sg.files import JSON
 from a2sg.study.report.runs import find_runs
-from a2sg.training import run as runs
-from a2sg.training.arms import apply_arm, parse_arm
+from a2sg.study.report.variation import LAYERS, observed
 from a2sg.training.checkpoints import CHECKPOINT
-from a2sg.training.folders import read_summary
-from a2sg.training.recipe import load_recipe
+from a2sg.training.folders import read_run_config, read_summary
+from a2sg.training.pictures import run_pictures
+from a2sg.training.tables import arm_results, notes, print_summary, print_table
 from mutations import changes, mutated, read_or_told
-
-QUICK = {
-    "epochs": 1,
-    "windows.every": 4,
-    "model.name": "mlp_small",
-    "model.options": {"hidden": [8, 8]},
-    "model.steps": 2,
-}
+from tiny import TINY, train_tiny
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "a2sg-s0"
-    runs.train(apply_arm(load_recipe("digits", QUICK), parse_arm("a2sg")), folder, quiet=True)
-    return folder
+    return train_tiny(tmp_path_factory.mktemp("runs") / "a2sg-s0")
 
 
 @pytest.fixture
@@ -97,7 +91,7 @@ def test_weights_that_are_something_else_are_told(run, change, tmp_path, capsys)
         path.unlink()
     torch.save(change({}), run / CHECKPOINT)
     words = ["train", "digits", "--out", str(tmp_path / "out"), "--model.weights", str(run)]
-    words += [f"--{name}={value}" for name, value in QUICK.items()]
+    words += [f"--{name}={value}" for name, value in TINY.items()]
     assert "holds something other than weights" in one_line(capsys, words)
 
 
@@ -108,6 +102,67 @@ def test_damaged_tables_of_a_run_are_told(run, content, tmp_path, capsys):
     said = one_line(capsys, [*words, "--out", str(tmp_path / "out")])
     assert "damaged" in said
     assert str(run) in said
+
+
+HEAD = "iteration,layer,step,window,sgv,tgc,window_before,sgv_before,tgc_before\n"
+ROW = "4,l,1,0.5,1,,0.5,1,"
+TABLES = {
+    "windows.csv": {
+        "other columns": "iteration,layer,step\n1,a,1\n",
+        "an iteration without end": f"{HEAD}{'9' * 20}{ROW[1:]}\n",
+        "an empty window": f"{HEAD}4,l,1,,1,,0.5,1,\n",
+        "a variation below 0": f"{HEAD}4,l,1,0.5,1,,0.5,-1,\n",
+    },
+    "metrics.csv": {"other columns": "epoch,iteration\n1,2\n"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(name, content) for name, tables in TABLES.items() for content in tables.values()],
+    ids=[f"{name}: {what}" for name, tables in TABLES.items() for what in tables],
+)
+def test_pictures_of_damaged_tables_are_told(run, name, content):
+    (run / name).write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match="damaged"):
+        run_pictures(run)
+
+
+def test_damaged_tables_at_the_end_of_a_resumed_run_are_told(run, capsys):
+    (run / "summary.json").unlink()
+    (run / "metrics.csv").write_text("epoch,iteration\n1,2\n", encoding="utf-8")
+    assert str(run) in one_line(capsys, ["train", "--resume", str(run)])
+
+
+ODD = "\x1b]0;pwn\x07$\\frac{$"
+
+
+def test_names_in_the_files_of_a_run_are_drawn_and_printed_as_names(run, tmp_path, capsys):
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary |= {"arm": ODD, "firing_rates": {ODD: [0.1], "x" * 200_000: [0.1]}, "energy_uncounted": [ODD]}
+    (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    table = (run / "windows.csv").read_text(encoding="utf-8")
+    (run / "windows.csv").write_text(table.replace(",fc1", f",{ODD}fc1"), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Glyph")
+        assert len(run_pictures(run)) == 4
+        words = ["analyze", str(run), "--only", "variation,energy", "--samples", "8", "--batch-size", "8"]
+        assert cli.main([*words, "--out", str(tmp_path / "out")]) == 0
+    results = arm_results({ODD: [summary]})
+    print_table(results, ODD, [*notes(results), ODD])
+    print_summary(summary)
+    printed = capsys.readouterr()
+    assert "pwn" in printed.out
+    assert "\x1b" not in printed.out + printed.err
+
+
+def test_an_analysis_shows_a_few_hundred_layers_and_says_so(run):
+    rows = "".join(f"4,l{at},1,0.5,1,,0.5,1,\n" for at in range(LAYERS + 50))
+    (run / "windows.csv").write_text(HEAD + rows, encoding="utf-8")
+    said = []
+    case = SimpleNamespace(label="a2sg", run=SimpleNamespace(folder=run, config=read_run_config(run)))
+    assert len(observed(case, said)) == LAYERS
+    assert said == [f"a2sg: windows.csv has {LAYERS + 50} layers, of which {LAYERS} are shown."]
 
 
 def read_tables(run):

@@ -15,7 +15,7 @@ import torch
 from a2sg._version import __version__
 from a2sg.bench.options import Options
 from a2sg.colours import COLOURS, GREY
-from a2sg.files import write_json, write_text
+from a2sg.files import whole, write_json, write_text
 from a2sg.info import processor
 
 if TYPE_CHECKING:
@@ -86,9 +86,8 @@ def write(name: str, report: Report, options: Options, facts: Mapping[str, Any],
     write_json(out / f"{name}.json", content)
     parts = [f"# {report.title}", table(report), *report.notes, provenance(facts)]
     write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
-    part = out / f"{name}.png.part"
-    report.figure.savefig(part, format="png")
-    os.replace(part, out / f"{name}.png")
+    with whole(out / f"{name}.png") as part:
+        report.figure.savefig(part, format="png")
 
 
 def table(report: Report) -> str:

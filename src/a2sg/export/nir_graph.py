@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from a2sg.errors import InputError, require, require_choice, require_count
 from a2sg.export.conventions import READERS, Convention
 from a2sg.export.layers import visit
 from a2sg.export.wiring import Wire, Wiring
+from a2sg.files import whole
 from a2sg.models.layers import Frames
 from a2sg.modes import in_mode
 from a2sg.neuron import SpikingNeuron
@@ -86,14 +86,8 @@ def write_nir(graph: nir.NIRGraph, path: Path) -> None:
     """Write a graph to a NIR file (HDF5), completely or not at all."""
     import nir
 
-    part = path.with_name(path.name + ".part")
-    try:
+    with whole(path) as part:
         nir.write(part, graph)
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _shape(model: nn.Module, shape: Sequence[int] | None) -> tuple[int, ...]:

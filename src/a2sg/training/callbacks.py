@@ -103,7 +103,8 @@ class MetricsFile(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.before = state_dict["rows"]
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Not on_train_start, which a run that has no epoch left does not come to.
         assert isinstance(pl_module, SpikingTask)
         score = pl_module.score.name
         self.metrics = ("train_loss", f"train_{score}", "test_loss", f"test_{score}")
@@ -181,7 +182,7 @@ class WindowsFile(pl.Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SpikingTask)
         if trainer.is_global_zero:  # a run that was killed before its first save starts again
             pl_module.windows.record(self.path, anew=True)

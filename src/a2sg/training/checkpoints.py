@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import pickletools
+import re
 import zipfile
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from a2sg.errors import InputError, require
+from a2sg.files import whole
 
 log = logging.getLogger("a2sg")
 
@@ -24,6 +28,10 @@ FOLDER = "checkpoints"
 CHECKPOINT = f"{FOLDER}/last.ckpt"
 ARCHIVE = b"PK\x03\x04"
 """What a file of torch begins with."""
+PARTS = re.compile(
+    r"collections OrderedDict|torch \w+Storage|torch\._utils _rebuild_(tensor_v2|parameter)", re.ASCII
+)
+"""What the pickles of our checkpoints name, as module and name."""
 KEPT = 2
 """Number of last checkpoints that a run keeps."""
 
@@ -46,21 +54,17 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     Raises:
         InputError: if it cannot be written; an existing file is then unchanged.
     """
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.name == Path(CHECKPOINT).name:
-            _make_room(path.parent)
-        os.replace(part, path)
+        with whole(path) as part:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == Path(CHECKPOINT).name:
+                _make_room(path.parent)
         _sync(path.parent)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if not isinstance(error, (OSError, RuntimeError)):  # torch raises the latter when the disk is full
-            raise
+    except (InputError, OSError, RuntimeError) as error:  # torch raises the last when the disk is full
         if _interrupted(error):
             raise KeyboardInterrupt from error
         kept = "the one before is kept" if has_checkpoint(path.parent.parent) else "the run has none yet"
@@ -79,6 +83,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         _look_through(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        for tensor in _tensors(state):
+            held = tensor.untyped_storage().nbytes()
+            require(
+                tensor.numel() * tensor.element_size() <= held, "a tensor has more elements than are stored"
+            )
     except Exception as error:
         last = path.name == Path(CHECKPOINT).name
         raise InputError(
@@ -86,6 +95,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             + (", and a2sg train --resume starts the run again" if last else "")
         ) from error
     return state
+
+
+def require_restored(optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """Raise `InputError` unless what an optimizer took from the checkpoint at `path` fits its parameters."""
+    does_not = f"{path} does not match the network"
+    for group in optimizer.param_groups:
+        for name, default in optimizer.defaults.items():
+            require(_alike(group.get(name), default), f"{does_not}: its optimizer has no such {name}")
+        for parameter in group["params"]:
+            for name, value in optimizer.state.get(parameter, {}).items():
+                fits = not isinstance(value, torch.Tensor) or value.shape in ((), parameter.shape)
+                require(fits, f"{does_not}: its optimizer has a {name} of another shape")
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -152,13 +173,45 @@ def _look_through(path: Path) -> None:
         require(file.read(len(ARCHIVE)) == ARCHIVE, "it is not an archive")
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
+        size = sum(part.file_size for part in parts)
+        require(size <= path.stat().st_size, "its parts overlap")
         require(all(part.compress_type == zipfile.ZIP_STORED for part in parts), "it is compressed")
         bad = archive.testzip()
         require(bad is None, f"the checksum of {bad} differs")
         for part in parts:
-            # `bytearray(10**12)`, which `weights_only` allows, would fill all memory.
-            asks = part.filename.lower().endswith(".pkl") and b"bytearray" in archive.read(part)
-            require(not asks, "it asks for a bytearray, which no run writes")
+            if part.filename.lower().endswith(".pkl"):
+                for name in _named(archive.read(part)):
+                    # `weights_only` allows more, such as `bytearray(10**12)`, which would fill all memory.
+                    require(PARTS.fullmatch(name) is not None, f"it names {name!r}, which no run writes")
+
+
+def _named(pickled: bytes) -> Iterator[str]:
+    """What a pickle asks to import, as "module name"."""
+    for code, argument, _ in pickletools.genops(pickled):
+        if code.name in ("GLOBAL", "INST"):
+            yield str(argument)
+        elif code.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
+            yield code.name  # takes its name from elsewhere
+
+
+def _tensors(content: Any) -> Iterator[torch.Tensor]:
+    """All tensors in plain data."""
+    if isinstance(content, torch.Tensor):
+        yield content
+    elif isinstance(content, Mapping):
+        yield from chain.from_iterable(map(_tensors, content.values()))
+    elif isinstance(content, Sequence) and not isinstance(content, (str, bytes)):
+        yield from chain.from_iterable(map(_tensors, content))
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Whether an option of an optimizer is of the same kind as its default."""
+    if isinstance(default, tuple):
+        same = isinstance(value, (tuple, list)) and len(value) == len(default)
+        return same and all(map(_alike, value, default))
+    if default is None or isinstance(default, bool):
+        return value is None or isinstance(value, bool)
+    return isinstance(value, (int, float)) or (isinstance(value, torch.Tensor) and value.numel() == 1)
 
 
 def _interrupted(error: BaseException | None) -> bool:

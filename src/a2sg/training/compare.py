@@ -146,8 +146,7 @@ def _train_all(runs: Sequence[_Run], arms: int, train: Train, apart: Apart | Non
                 train(run.config, run.folder, resume=(run.folder / CONFIG).is_file())
         if not (finished and any((run.folder / f"{score.name}.png").is_file() for score in SCORES.values())):
             baseline = runs[number - number % arms]
-            with told(f"the files of {run.folder} or {baseline.folder} are damaged"):
-                pictures.run_pictures(run.folder, None if baseline is run else baseline.folder)
+            pictures.run_pictures(run.folder, None if baseline is run else baseline.folder)
 
 
 def _report(
@@ -225,6 +224,7 @@ def _is_run(folder: Path) -> bool:
 
 def _require_same(run: _Run) -> None:
     """Raise `InputError` if the folder of a run holds something else."""
+    require(not run.folder.is_symlink(), f"{run.folder} is a link: replace it by a folder, or delete it")
     if blank(run.folder):
         return
     require(

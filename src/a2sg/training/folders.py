@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from a2sg.errors import InputError, require
-from a2sg.files import read_json
+from a2sg.files import read_json, require_plain
 from a2sg.training.checkpoints import newest_checkpoint
 from a2sg.training.config import RunConfig
 from a2sg.training.recipe import read_config, write_config
@@ -30,7 +30,7 @@ def blank(folder: Path) -> bool:
 
 
 def require_run(folder: Path) -> None:
-    """Raise `InputError` unless `folder` is a run folder, finished or not."""
+    """Raise `InputError` unless `folder` is a run folder, finished or not, of files and folders alone."""
     if not folder.exists():
         why = "it does not exist"
     elif not folder.is_dir():
@@ -40,6 +40,7 @@ def require_run(folder: Path) -> None:
     else:
         why = f"it has no {CONFIG} (a2sg train writes one)"
     require((folder / CONFIG).is_file(), f"{folder} is not a run folder: {why}")
+    require_plain(folder)
 
 
 def read_run_config(folder: Path) -> RunConfig:
@@ -93,19 +94,12 @@ def opened(config: RunConfig, out: Path, *, resume: bool) -> Iterator[Path | Non
         if resume:
             yield newest_checkpoint(out, aside=True)
         else:
-            _write(config, out)
+            write_config(config, out / CONFIG)
             yield None
     finally:
         lock.release()
 
 
-def unwritable(out: Path, error: OSError) -> InputError:
-    """The error for a folder that cannot be written."""
-    return InputError(f"cannot write to {out}: {error.strerror or error}; choose another --out")
-
-
-def _write(config: RunConfig, out: Path) -> None:
-    try:
-        write_config(config, out / CONFIG)
-    except OSError as error:
-        raise unwritable(out, error) from error
+def unwritable(out: Path, error: OSError, cure: str = "choose another --out") -> InputError:
+    """The error for a folder that cannot be written, with what to do."""
+    return InputError(f"cannot write to {out}: {error.strerror or error}; {cure}")

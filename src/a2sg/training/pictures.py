@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from a2sg.colours import COLOURS, GREY
-from a2sg.errors import InputError
-from a2sg.files import read_json, read_rows, read_searches
+from a2sg.colours import COLOURS, GREY, LAYERS, drawn_name
+from a2sg.errors import InputError, many, told
+from a2sg.files import read_json, read_rows, read_searches, whole
 from a2sg.score import score_in
 from a2sg.statistics import mean
-from a2sg.training.tables import ArmResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from a2sg.training.tables import ArmResult
 
 log = logging.getLogger("a2sg")
 
@@ -39,8 +39,14 @@ def run_pictures(run_folder: Path, against: Path | None = None) -> list[Path]:
         The pictures written.
 
     Raises:
-        InputError: if matplotlib is missing.
+        InputError: if matplotlib is missing, or the files of a run are damaged.
     """
+    either = run_folder if against is None else f"{run_folder} or {against}"
+    with told(f"the files of {either} are damaged"):
+        return _run_pictures(run_folder, against)
+
+
+def _run_pictures(run_folder: Path, against: Path | None) -> list[Path]:
     folders = {_label(run_folder): run_folder}
     if against is not None:
         label = _label(against)
@@ -77,7 +83,8 @@ def window_heatmap(rows: Sequence[Row], path: Path, title: str = "") -> Path:
         path: of the PNG.
         title: which run it is.
     """
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    layers, left_out = _shown(row["layer"] for row in rows)
+    rows = [row for row in rows if row["layer"] in layers]
     places = sorted(
         {(row["layer"], row["step"]) for row in rows}, key=lambda place: (layers.index(place[0]), place[1])
     )
@@ -98,7 +105,7 @@ def window_heatmap(rows: Sequence[Row], path: Path, title: str = "") -> Path:
     starts = [[name for name, _ in places].index(layer) for layer in layers] + [len(places)]
     for start in starts[1:-1]:
         axes.axhline(start, color="white", linewidth=1.5)
-    axes.set_yticks([(start + end) / 2 for start, end in pairwise(starts)], layers)
+    axes.set_yticks([(start + end) / 2 for start, end in pairwise(starts)], list(map(drawn_name, layers)))
     smallest = min(end - start for start, end in pairwise(starts))
     axes.tick_params(axis="y", length=0, pad=18, labelsize=min(10.0, 60 * high * smallest))
     if high > 0.1:
@@ -107,7 +114,7 @@ def window_heatmap(rows: Sequence[Row], path: Path, title: str = "") -> Path:
         axes.tick_params(axis="y", which="minor", length=2, labelsize=6, colors=GREY)
     axes.set_xlabel("iteration")
     figure.colorbar(mesh, ax=axes, label="window (half-width)", pad=0.02, aspect=30)
-    figure.suptitle(f"Windows by layer and step: {title}".rstrip(": "))
+    figure.suptitle(f"Windows by layer and step: {drawn_name(title)}".rstrip(": ") + left_out)
     return _save(figure, path)
 
 
@@ -130,12 +137,14 @@ def variation(rows_by_label: Mapping[str, Sequence[Row]], path: Path) -> Path:
     }
     if not any(scores["TGC"].values()):  # T = 1
         del scores["TGC"]
+    layers, left_out = _shown(row["layer"] for rows in rows_by_label.values() for row in rows)
     figure = _figure(5 * len(scores), 4.2)
     for axes, (name, series) in zip(_row(figure, len(scores)), scores.items(), strict=True):
         for at, (label, lines) in enumerate(series.items()):
             colour = COLOURS[at % len(COLOURS)]
-            for line in lines.values():
-                _plot(axes, line, color=colour, **THIN)
+            for layer in layers:
+                if layer in lines:
+                    _plot(axes, lines[layer], color=colour, **THIN)
             middle = _mean_line(list(lines.values()), geometric=name == "SGV")
             _plot(axes, middle, "o-", color=colour, markersize=3, linewidth=2, label=label)
         if name == "SGV":
@@ -143,7 +152,7 @@ def variation(rows_by_label: Mapping[str, Sequence[Row]], path: Path) -> Path:
         axes.set(xlabel="iteration", ylabel="SGV (scales with the gradient)" if name == "SGV" else name)
         axes.set_title(titles[name], fontsize=10)
     _legend(figure, axes)
-    figure.suptitle("Gradient variation by layer (thin) and its mean (thick)")
+    figure.suptitle(f"Gradient variation by layer (thin) and its mean (thick){left_out}")
     return _save(figure, path)
 
 
@@ -154,7 +163,8 @@ def firing_rates(rates_by_label: Mapping[str, Mapping[str, Sequence[float]]], pa
         rates_by_label: per run, layer to its rate at each step, in spikes per neuron and step.
         path: of the PNG.
     """
-    layers = list(dict.fromkeys(layer for rates in rates_by_label.values() for layer in rates))
+    layers, left_out = _shown(layer for rates in rates_by_label.values() for layer in rates)
+    names = list(map(drawn_name, layers))
     steps = max(len(rate) for rates in rates_by_label.values() for rate in rates.values())
     width = steps + 1
     inches = min(24.0, max(7.5, 1.5 + 0.16 * width * len(layers)))
@@ -172,10 +182,10 @@ def firing_rates(rates_by_label: Mapping[str, Mapping[str, Sequence[float]]], pa
         axes.axvspan(at * width - 1, (at + 1) * width - 1, color="black", alpha=0.04, linewidth=0)
     axes.set_xlim(-1, len(layers) * width - 1)
     axes.set_ylim(bottom=0)
-    tilt = 0.09 * max(map(len, layers)) > (inches - 1) / len(layers)
+    tilt = 0.09 * max(map(len, names)) > (inches - 1) / len(layers)
     axes.set_xticks(
         [at * width + (steps - 1) / 2 for at in range(len(layers))],
-        layers,
+        names,
         rotation=35 if tilt else 0,
         ha="right" if tilt else "center",
         rotation_mode="anchor",
@@ -183,7 +193,7 @@ def firing_rates(rates_by_label: Mapping[str, Mapping[str, Sequence[float]]], pa
     axes.tick_params(axis="x", length=0)
     axes.set(xlabel=f"layer, steps 1 to {steps} from left to right", ylabel="spikes per neuron and step")
     _legend(figure, axes)
-    figure.suptitle("Firing rates on the test data")
+    figure.suptitle(f"Firing rates on the test data{left_out}")
     return _save(figure, path)
 
 
@@ -271,11 +281,11 @@ def comparison(results: Sequence[ArmResult], path: Path) -> Path:
             place = (difference.mean, at)
             right.annotate(difference.verdict, place, (0, 8), textcoords="offset points", ha="center", size=8)
     right.axvline(0, color=GREY, linewidth=1)
-    left.set_yticks(range(len(results)), [result.arm.replace(":", "\n") for result in results])
+    left.set_yticks(range(len(results)), [drawn_name(result.arm).replace(":", "\n") for result in results])
     left.set_ylim(len(results) - 0.4, -0.6)
     right.tick_params(axis="y", length=0)
     left.set_xlabel(f"test {results[0].score.text}, %")
-    right.set_xlabel(f"difference from {results[0].arm}, points")
+    right.set_xlabel(f"difference from {drawn_name(results[0].arm)}, points")
     left.set_title(f"{seeds} seeds (dots) and their mean (bar)" if seeds > 1 else "one seed", fontsize=10)
     level = next((f"{100 * result.difference.level:.4g}" for result in results if result.difference), None)
     interval = f"with {level} % interval" if seeds > 1 else "of one seed: no interval"
@@ -296,6 +306,13 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 def _filled(by_label: Mapping[str, Any]) -> dict[str, Any]:
     return {label: content for label, content in by_label.items() if content}
+
+
+def _shown(layers: Iterable[str]) -> tuple[list[str], str]:
+    """The first of the layers, each once, and what the title says about the others."""
+    every = list(dict.fromkeys(layers))
+    more = len(every) - LAYERS
+    return every[:LAYERS], f", without {many(more, 'further layer')}" if more > 0 else ""
 
 
 def _over_time(rows: Sequence[Row], column: str, *, last: bool) -> dict[str, dict[int, float]]:
@@ -343,12 +360,12 @@ def _plot(axes: Axes, line: Mapping[int, float], style: str = "-", **options: An
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
+    labels = list(map(drawn_name, labels))
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
 
 
 def _save(figure: Figure, path: Path) -> Path:
     """Write the PNG completely or not at all."""
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png")
-    os.replace(part, path)
+    with whole(path) as part:
+        figure.savefig(part, format="png")
     return path

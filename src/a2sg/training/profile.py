@@ -18,7 +18,7 @@ from a2sg._version import __version__
 from a2sg.data.sets import collate
 from a2sg.devices import find_device
 from a2sg.errors import require_count
-from a2sg.files import csv_text, write_json, write_text
+from a2sg.files import csv_text, whole, write_json, write_text
 from a2sg.kernels import backends
 from a2sg.modes import in_mode
 from a2sg.neuron import SpikingNeuron, recording
@@ -105,9 +105,8 @@ def _measure(
     write_json(out / "profile.json", content)
     write_text(out / "profile.csv", csv_text(profile_report.table_rows(content)))
     profile_report.picture(content, out / "profile.png")
-    part = out / "trace.json.part"
-    phases.trace.export_chrome_trace(str(part))
-    os.replace(part, out / "trace.json")
+    with whole(out / "trace.json") as part:
+        phases.trace.export_chrome_trace(str(part))
     return content
 
 

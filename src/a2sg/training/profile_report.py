@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from a2sg.colours import COLOURS, GREY
+from a2sg.files import whole
 from a2sg.statistics import mean
 from a2sg.training.config import RunConfig
 from a2sg.training.kinds import PYTHON
@@ -145,9 +146,8 @@ def picture(content: Mapping[str, Any], path: Path) -> Path:
         axes.set_title(title, fontsize=10)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
     figure.suptitle(f"Where the time of {content['recipe']} goes: {content['device']}")
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png")
-    os.replace(part, path)
+    with whole(path) as part:
+        figure.savefig(part, format="png")
     return path
 
 

@@ -22,6 +22,7 @@ from torch import nn
 
 from a2sg._version import __version__
 from a2sg.data import ImageData
+from a2sg.data.paths import path_of
 from a2sg.errors import InputError, require, told
 from a2sg.files import write_json
 from a2sg.ranks import Lost, by_first, leaders_first, of_first, rank_count
@@ -52,7 +53,7 @@ from a2sg.training.graphs import wanted
 from a2sg.training.midway import Saver, Stopped, read_every
 from a2sg.training.parallel import devices_of, require_divisible, rule
 from a2sg.training.task import SpikingTask
-from a2sg.training.trainer import make_trainer, slow_halves
+from a2sg.training.trainer import full_disks_told, make_trainer, slow_halves
 from a2sg.training.world import PATIENCE, World, find_place, joined
 
 __all__ = [
@@ -118,10 +119,12 @@ def train(
 
 @contextmanager
 def going_on(out: Path) -> Iterator[None]:
-    """If a rank is lost, say how to resume the run in `out`."""
+    """If a rank is lost, say how to resume the run in `out`, unless it had not begun."""
     try:
         yield
     except Lost as lost:
+        if not (out / CONFIG).is_file():
+            raise
         raise Lost(f"{lost}; continue with: a2sg train --resume {out}") from lost
 
 
@@ -143,7 +146,7 @@ def _train(config: RunConfig, out: Path, place: _Place, resume: bool, quiet: boo
         log.warning("precision: %s is slow here: %s; --precision 32 is faster", config.precision, why)
     say = Console(stderr=True, quiet=quiet).print
     if config.model.weights is not None and not (resume and has_checkpoint(out)):
-        taken = take_weights(task.model, Path(config.model.weights))
+        taken = take_weights(task.model, path_of(config.model.weights, "model.weights"))
         say(f"{taken} from {config.model.weights}", markup=False, highlight=False)
     if world.size > 1:
         say(rule(config, world.size), markup=False, highlight=False)
@@ -185,14 +188,14 @@ def _fit(task: SpikingTask, out: Path, place: _Place, checkpoint: Path | None, q
     saver = Saver(read_every(config.save_every), out / CHECKPOINT)
     task.saver = saver
     try:
-        with saver.listening():
+        with saver.listening(), full_disks_told():
             trainer.fit(task, ckpt_path=checkpoint, weights_only=True)  # no pickled objects
     except Stopped as stopped:
         raise Interrupted(str(out), stopped.number) from stopped
     except SystemExit as stopped:  # how Lightning ends after Ctrl-C
         raise Interrupted(str(out)) from stopped
     except OSError as error:
-        raise unwritable(out, error) from error
+        raise unwritable(out, error, f"make room, then continue with a2sg train --resume {out}") from error
     except Exception as error:
         if checkpoint is None or clock.began or isinstance(error, InputError):
             raise
@@ -200,7 +203,7 @@ def _fit(task: SpikingTask, out: Path, place: _Place, checkpoint: Path | None, q
             f"{checkpoint} does not match {out / CONFIG}: was one of them changed? ({type(error).__name__})"
         ) from error
     task.swap_average()  # for good
-    if task.windows.silence:
+    if task.windows.silence and place.world.rank == 0:
         log.warning("windows were never set: %s", task.windows.silence)
     summary = of_first(summarize(task, device, clock.seconds))
     by_first(lambda: write_json(out / SUMMARY, summary))

@@ -100,7 +100,8 @@ def _on_energy(results: Sequence[ArmResult]) -> list[str]:
 
 def uncounted(summaries: Sequence[Mapping[str, Any]]) -> str:
     """What the energy of the runs omits, in words; empty if it counts everything."""
-    return ", ".join(dict.fromkeys(one for run in summaries for one in run.get("energy_uncounted", [])))
+    named = dict.fromkeys(one for run in summaries for one in run.get("energy_uncounted", []))
+    return one_line(", ".join(named))
 
 
 def _on_differences(results: Sequence[ArmResult], level: float, corrected: bool) -> list[str]:
@@ -140,7 +141,7 @@ def cells(result: ArmResult) -> list[str]:
 
 def terminal_table(results: Sequence[ArmResult], title: str) -> Table:
     """The table for `rich`: 100 columns wide at most, with the arms' options below their names."""
-    table = Table(title=Text(title), title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
+    table = Table(title=Text(one_line(title)), title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
     table.box, table.show_edge = box.SIMPLE_HEAD, False
     for at, (header, _) in enumerate(HEADERS):
         # Score, difference and verdict give way where the terminal is narrow.
@@ -149,7 +150,7 @@ def terminal_table(results: Sequence[ArmResult], title: str) -> Table:
     for result in results:
         style = STYLES.get(result.verdict, "")
         arm, score, difference, verdict, *rest = cells(result)
-        table.add_row(Text(arm.replace(":", "\n ")), score, difference, Text(verdict, style), *rest)
+        table.add_row(Text(one_line(arm).replace(":", "\n ")), score, difference, Text(verdict, style), *rest)
     return table
 
 
@@ -201,7 +202,7 @@ def print_table(results: Sequence[ArmResult], title: str, remarks: Sequence[str]
     console.print(terminal_table(results, title))
     console.print()
     for remark in remarks:
-        console.print(remark, markup=False, highlight=False)
+        console.print(one_line(remark), markup=False, highlight=False)
 
 
 def print_over_steps(found: Mapping[str, Any]) -> None:

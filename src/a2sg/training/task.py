@@ -40,6 +40,7 @@ from a2sg.training.build import (
     build_schedule,
     build_windows,
 )
+from a2sg.training.checkpoints import require_restored
 from a2sg.training.config import RunConfig
 from a2sg.training.graphs import WARM_UP, CudaRecorder, GraphedStep, obstacle, wanted
 from a2sg.training.losses import require_outputs
@@ -172,6 +173,9 @@ class SpikingTask(pl.LightningModule):
                 self.saver(self.trainer, batch_idx + 1, self.save_midway)
 
     def on_train_start(self) -> None:
+        if self.trainer.ckpt_path is not None:
+            for optimizer in self.trainer.optimizers:
+                require_restored(optimizer, Path(self.trainer.ckpt_path))
         if wanted(self.config.graphs, self.graphs_obstacle(self.device, self.trainer.world_size)):
             self.graphed = GraphedStep(
                 self.model,

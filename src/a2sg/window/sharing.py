@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from a2sg.errors import require
+
 
 class Sharing(NamedTuple):
     """T steps in G groups: runs of steps that share a window, as equal in length as possible."""
@@ -63,7 +65,13 @@ def _groups(sharing: Sharing, first: int, count: int, device: torch.device) -> T
 
 
 def fitted(saved: Tensor, count: int) -> Tensor:
-    """Saved windows `[S, ...]` fitted to a layer that has `count` of them, by the rule above."""
+    """Saved windows `[S, ...]` fitted to a layer that has `count` of them, by the rule above.
+
+    Raises:
+        InputError: if one is not a finite number above 0.
+    """
+    right = saved.is_meta or bool(((saved > 0) & saved.isfinite()).all())
+    require(right, "a saved window is not a finite number above 0: is the checkpoint damaged?")
     if len(saved) == count:
         return saved
     return saved[torch.arange(count, device=saved.device).clamp(max=len(saved) - 1)]

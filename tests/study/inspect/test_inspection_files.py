@@ -146,6 +146,17 @@ def test_numbers_as_text():
     ]  # fmt: skip
 
 
+def test_names_of_layers_do_nothing_on_a_terminal(found, capsys):
+    odd = {name: f"\x1b[31m{name}" for name in found.layers}
+    layers = {odd[name]: replace(layer, name=odd[name]) for name, layer in found.layers.items()}
+    verdicts = {odd[name]: found.verdicts[name] for name in odd}
+    renamed = replace(found, layers=layers, verdicts=verdicts, facts=found.facts | {"batch": "\x1b]0;a"})
+    show(renamed)
+    printed = capsys.readouterr().out + str(renamed)
+    assert "[31mneurons.1" in printed
+    assert "\x1b" not in printed
+
+
 def test_json_holds_every_number(found, saved):
     content = json.loads((saved / "inspection.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert content == found.to_dict()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from a2sg.colours import COLOURS
+from a2sg.colours import COLOURS, drawn_name
 from a2sg.study.files import drawn, framed
 from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.measure.diagnosis import StepDiagnosis
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 120
+SENTENCE = 300
+"""Characters of a sentence that a picture shows; it may contain names."""
 log = logging.getLogger("a2sg")
 
 Rows = Sequence[tuple[str, StepDiagnosis]]
@@ -102,7 +104,7 @@ def gain(found: InspectionData) -> Figure:
     axes.set_ylabel("‖δ‖ over that of the last layer")
     _label_columns(axes, found)
     _legend_above(axes, 4)
-    figure.suptitle(found.gains.sentence.partition(";")[0], fontsize=10)
+    figure.suptitle(drawn_name(found.gains.sentence.partition(";")[0], SENTENCE), fontsize=10)
     return figure
 
 
@@ -182,7 +184,7 @@ def _label_rows(axes: Axes, rows: Rows) -> None:
     for start in starts[1:-1]:
         axes.axhline(start, color="white", linewidth=1.5)
     middles = [(start + end) / 2 for start, end in pairwise(starts)]
-    axes.set_yticks(middles, [names[start] for start in starts[:-1]])
+    axes.set_yticks(middles, [drawn_name(names[start]) for start in starts[:-1]])
     axes.tick_params(axis="y", length=0, labelsize=8)
     axes.grid(visible=False)
 
@@ -190,7 +192,11 @@ def _label_rows(axes: Axes, rows: Rows) -> None:
 def _label_columns(axes: Axes, found: InspectionData) -> None:
     """Name layers below."""
     axes.set_xticks(
-        range(len(found.layers)), list(found.layers), rotation=60, ha="right", rotation_mode="anchor"
+        range(len(found.layers)),
+        list(map(drawn_name, found.layers)),
+        rotation=60,
+        ha="right",
+        rotation_mode="anchor",
     )
     axes.tick_params(axis="x", labelsize=8)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from a2sg.columns import aligned
+from a2sg.errors import one_line
 from a2sg.study.inspect.findings import InspectionData
 from a2sg.study.inspect.verdict import Level, Verdict
 from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
@@ -53,7 +54,7 @@ def _cells(
 ) -> list[str]:
     """One row of one or more steps: means, and ranges of windows."""
     return [
-        name,
+        one_line(name),
         _span(step.window for step in steps),
         share(estimate(step.inside for step in steps).mean),
         share(estimate(step.passing for step in steps).mean),
@@ -72,7 +73,7 @@ def sentences(found: InspectionData) -> Iterator[tuple[str, Verdict]]:
     """Every verdict with its layer, in the order of the layers; those not reached come first."""
     for name, verdicts in found.verdicts.items():
         for verdict in verdicts:
-            yield name, verdict
+            yield one_line(name), verdict
 
 
 def plain(found: InspectionData, by_step: bool = False) -> str:
@@ -80,7 +81,7 @@ def plain(found: InspectionData, by_step: bool = False) -> str:
     lines = [list(HEADERS), *rows(found, by_step)]
     verdicts = [f"{MARKS[verdict.level]} {name}: {verdict.text}" for name, verdict in sentences(found)]
     answer = f"{QUESTION} {found.answer}"
-    return "\n".join([*aligned(lines), "", found.gains.sentence, *verdicts, "", answer])
+    return "\n".join([*aligned(lines), "", one_line(found.gains.sentence), *verdicts, "", answer])
 
 
 def show(found: InspectionData, by_step: bool = False) -> None:
@@ -95,7 +96,7 @@ def show(found: InspectionData, by_step: bool = False) -> None:
         console = Console(width=WIDTH)
     facts = found.facts
     about = f"{facts['model']}, {facts['batch']}, loss {number(facts['loss'])}"
-    console.print(about, markup=False, highlight=False)
+    console.print(one_line(about), markup=False, highlight=False)
     if "search" in facts:
         console.print(f"windows were never set: {facts['search']}", markup=False, highlight=False)
     console.print()
@@ -111,7 +112,7 @@ def show(found: InspectionData, by_step: bool = False) -> None:
             table.add_row(*(Text(line[at]) for at in columns))
         console.print(table)
         console.print()
-    console.print(found.gains.sentence, markup=False, highlight=False)
+    console.print(one_line(found.gains.sentence), markup=False, highlight=False)
     for layer, verdict in sentences(found):
         style = f"bold {STYLES[verdict.level]}"
         console.print(Text.assemble((f"{MARKS[verdict.level]} {layer}: ", style), verdict.text))

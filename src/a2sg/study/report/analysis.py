@@ -8,7 +8,7 @@ from pathlib import Path
 
 from a2sg.columns import aligned
 from a2sg.devices import find_device
-from a2sg.errors import require
+from a2sg.errors import one_line, require
 from a2sg.registry import require_known
 from a2sg.study.files import made
 from a2sg.study.measure.noise import LIMIT
@@ -28,9 +28,9 @@ class Analysis(AnalysisData):
 
     def __str__(self) -> str:
         """The glance as a table, and what was skipped."""
-        lines = [["", *self.labels], *self.glance_lines()]
+        lines = [[*map(one_line, line)] for line in (["", *self.labels], *self.glance_lines())]
         notes = [note for section in self.sections.values() for note in section.notes]
-        return "\n".join([*aligned(lines), "", *self.facts["left_out"], *notes]).rstrip()
+        return "\n".join([*aligned(lines), "", *map(one_line, [*self.facts["left_out"], *notes])]).rstrip()
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write `analysis.html`, `analysis.json`, and for every panel NAME.svg, NAME.png and NAME.csv.

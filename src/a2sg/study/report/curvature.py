@@ -121,12 +121,12 @@ def _largest(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
     """
     by_layer = draw.distinct([row for row in rows if row["layer"] != WHOLE], "quantity")
     layers = draw.distinct(rows, "layer")  # the whole network is the first
-    titles = [
-        f"{name}\n{'(no curvature)' if name == 'grad_norm_sq' else 'largest eigenvalue'}" for name in by_layer
-    ]
     width = min(6.0, max(3.4, 1.6 + 0.22 * len(layers)))
-    figure, (panels,) = draw.columns(titles, ("",), width, 3.6, share=False)
+    figure, (panels,) = draw.columns(by_layer, ("",), width, 3.6, share=False)
     for axes, name in zip(panels, by_layer, strict=True):
+        axes.set_title(
+            f"{name}\n{'(no curvature)' if name == 'grad_norm_sq' else 'largest eigenvalue'}", fontsize=10
+        )
         mine = draw.picked(rows, quantity=name)
         draw.runs_by_layer(axes, mine, "largest", labels, layers)
         draw.log_if_positive(axes, [row["largest"] for row in mine])
@@ -153,7 +153,7 @@ def _scattered(rows: Sequence[Row], labels: Sequence[str]) -> draw.Figure:
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_xlabel("λmax of the empirical Fisher", fontsize=9)
         axes.ticklabel_format(axis="x", scilimits=(0, 0))
-    panels[0].set_yticks(range(len(labels)), labels)
+    panels[0].set_yticks(range(len(labels)), list(map(draw.drawn_name, labels)))
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from a2sg.colours import COLOURS
 from a2sg.colours import GREY as GREY
+from a2sg.colours import drawn_name as drawn_name
 from a2sg.study.files import framed
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def columns(
                 axes.sharex(grid[-1][at])
                 axes.tick_params(labelbottom=False)
     for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title, fontsize=10)
+        axes.set_title(drawn_name(title), fontsize=10)
     return figure, grid
 
 
@@ -95,7 +96,7 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> Figure:
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         place: dict[str, Any] = {"loc": "outside lower center", "ncols": min(columns, len(labels))}
-        figure.legend(handles, labels, frameon=False, fontsize=9, **place)
+        figure.legend(handles, list(map(drawn_name, labels)), frameon=False, fontsize=9, **place)
     return figure
 
 
@@ -107,7 +108,7 @@ def _turned(axes: Axes, turn: bool) -> None:
 
 def label_layers(axes: Axes, layers: Sequence[str]) -> None:
     """Layers on the x axis, one per position."""
-    axes.set_xticks(range(len(layers)), [short(name) for name in layers])
+    axes.set_xticks(range(len(layers)), [drawn_name(short(name)) for name in layers])
     _turned(axes, len(layers) > 4)
 
 
@@ -117,7 +118,7 @@ def label_steps(axes: Axes, keys: Sequence[tuple[str, int]]) -> None:
     for layer, members in groupby(keys, key=lambda key: key[0]):
         count = len(list(members))
         starts.append(at + (count - 1) / 2)
-        names.append(short(layer))
+        names.append(drawn_name(short(layer)))
         at += count
         axes.axvline(at - 0.5, color="#BBBBBB", linewidth=0.8)
     axes.set_xticks(starts, names)

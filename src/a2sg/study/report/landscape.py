@@ -115,7 +115,7 @@ def _lines(lines: Mapping[str, Runs], columns: int) -> draw.Figure:
     for axes, (title, runs) in zip(places, lines.items(), strict=False):
         for at, (label, one) in enumerate(runs.items()):
             draw.plot(axes, one.at, one.losses, at, draw.line(at), label=label)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(draw.drawn_name(title), fontsize=10)
     for axes in places[len(lines) :]:
         axes.set_visible(False)
     for line in grid:

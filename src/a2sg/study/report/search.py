@@ -95,7 +95,7 @@ def _windows(rows: Sequence[Row], found: Found) -> draw.Figure:
         axes.plot(used, "_", color=draw.GREY, markersize=9, label="in use")
         axes.set_ylim(bottom=0)
         axes.set_ylabel("window", fontsize=9)
-        axes.set_title(label, fontsize=10)
+        axes.set_title(draw.drawn_name(label), fontsize=10)
         draw.label_steps(axes, keys)
     return draw.legend_below(figure, grid[0][0])
 
@@ -129,6 +129,6 @@ def _gain(rows: Sequence[Row], found: Found) -> draw.Figure:
             draw.bars(axes, means)
             axes.axhline(0, color=draw.GREY, linewidth=0.8)
             axes.set_ylabel(text, fontsize=9)
-            axes.set_title(label, fontsize=10)
+            axes.set_title(draw.drawn_name(label), fontsize=10)
             draw.label_layers(axes, layers)
     return draw.legend_below(figure, grid[0][0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from a2sg.colours import LAYERS
 from a2sg.files import read_searches
 from a2sg.statistics import mean
 from a2sg.study.measure.variation import HistoryPoint, estimate
@@ -67,7 +68,7 @@ def variation(study: Study) -> Section:
 
 
 def observed(case: Case, notes: list[str]) -> list[HistoryPoint]:
-    """What training observed; if nothing, the notes say why."""
+    """What training observed; the notes say what is left out of it, and why."""
     if case.run.config.windows.policy != "a2sg":
         notes.append(
             f"{case.label}: its windows follow {case.run.config.windows.policy}, which keeps no SGV and TGC."
@@ -76,7 +77,13 @@ def observed(case: Case, notes: list[str]) -> list[HistoryPoint]:
     if not read_searches(case.run.folder / "windows.csv", 1):
         notes.append(f"{case.label}: training observed no iteration (windows.every was longer than it).")
         return []
-    return run_history(case.run.folder)
+    points = run_history(case.run.folder)
+    layers = list(dict.fromkeys(point.layer for point in points))
+    if len(layers) <= LAYERS:
+        return points
+    notes.append(f"{case.label}: windows.csv has {len(layers):,} layers, of which {LAYERS} are shown.")
+    kept = set(layers[:LAYERS])
+    return [point for point in points if point.layer in kept]
 
 
 def _glance(
