@@ -103,7 +103,7 @@ def fit(config, callback, tmp_path):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_an_ordinary_iteration_asks_the_device_for_nothing(name, tmp_path, monkeypatch):
-    for module in ("training.task", "training.losses", "guard.buffers", "guard.steps", "guard.tally"):
+    for module in ("training.task", "training.losses", "guard.buffers", "guard.skip", "guard.tally"):
         monkeypatch.setattr(f"a2sg.{module}.answers_at_once", lambda device: False)
     monkeypatch.setattr(
         "a2sg.training.task.build_optimizer",
@@ -118,7 +118,7 @@ def test_the_watch_finds_what_waits(tmp_path, monkeypatch):
     """On a CPU every loss is looked at: the same run, as it is there."""
     waits = Waits(ON_HOST)
     fit(run_of("digits", device="cpu"), Watched(lambda: waits), tmp_path)
-    assert any("_local_scalar_dense" in line and "guard/steps.py" in line for line in waits.found)
+    assert any("_local_scalar_dense" in line and "guard/skip.py" in line for line in waits.found)
 
 
 @contextmanager
