@@ -1,7 +1,6 @@
 """Run folders of strangers, and after a crash: links are refused, torn tables cut, odd checkpoints told."""
 
 import os
-import shutil
 
 import pytest
 import torch
@@ -9,18 +8,6 @@ import torch
 from a2sg import cli
 from a2sg.files import read_rows
 from a2sg.training.run import CHECKPOINT
-from tiny import train_tiny
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    return train_tiny(tmp_path_factory.mktemp("runs") / "a2sg-s0")
-
-
-@pytest.fixture
-def run(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "a2sg-s0")
-
 
 COMMANDS = {
     "train": ["train", "--resume"],

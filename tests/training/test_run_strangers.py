@@ -1,7 +1,6 @@
 """Run folders of strangers: a whole checkpoint that holds something else, damaged tables, odd summaries."""
 
 import json
-import shutil
 import warnings
 from types import SimpleNamespace
 
@@ -20,17 +19,7 @@ from a2sg.training.folders import read_run_config, read_summary
 from a2sg.training.pictures import run_pictures
 from a2sg.training.tables import arm_results, notes, print_summary, print_table
 from mutations import changes, mutated, read_or_told
-from tiny import TINY, train_tiny
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    return train_tiny(tmp_path_factory.mktemp("runs") / "a2sg-s0")
-
-
-@pytest.fixture
-def run(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "a2sg-s0")
+from tiny import TINY
 
 
 def changed(*path):
