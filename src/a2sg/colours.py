@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from a2sg.errors import one_line
+from a2sg.errors import one_line, shortened
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's, distinguishable with any colour vision."""
@@ -18,6 +18,6 @@ def drawn_name(name: str, most: int = NAME) -> str:
 
     Use it once, where the label is given to matplotlib: what it escapes must not be escaped again.
     """
-    if len(name) > most:
-        name = f"{name[: most // 2]}…{name[-most // 2 :]}"
-    return one_line(name).replace("$", r"\$")  # not text.parse_math: logarithmic axes need formulas
+    return one_line(shortened(name, most)).replace(
+        "$", r"\$"
+    )  # not text.parse_math: logarithmic axes need formulas

@@ -21,6 +21,7 @@ __all__ = [
     "require_positive",
     "require_share",
     "require_size",
+    "shortened",
     "told",
 ]
 
@@ -136,6 +137,11 @@ def one_line(text: object) -> str:
     """Text for a terminal: in one line, and without characters that would do anything there."""
     line = " ".join(str(text).split())
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text; if it has more than `most` characters, only its beginning and its end."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 :]}"
 
 
 def _reason(error: BaseException) -> str:

@@ -52,13 +52,14 @@ def require_plain(folder: Path) -> None:
 
     A link in somebody else's run folder could make us write anywhere.
     """
-    with told(f"cannot read {folder}"):
-        for entry in os.scandir(folder):
-            plain = entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
-            kind = "a link" if entry.is_symlink() else "no file"
-            require(plain, f"{entry.path} is {kind}: replace it by a file or a folder, or delete it")
+    with told(f"cannot read {folder}"), os.scandir(folder) as entries:
+        for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 require_plain(Path(entry.path))
+                continue
+            kind = "a link" if entry.is_symlink() else "no file"
+            plain = entry.is_file(follow_symlinks=False)
+            require(plain, f"{entry.path} is {kind}: replace it by a file or a folder, or delete it")
 
 
 def write_text(path: Path, text: str) -> None:

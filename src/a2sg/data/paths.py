@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
-from a2sg.errors import InputError, one_line, require, told
+from a2sg.errors import InputError, one_line, require, shortened, told
 
 SHOWN = 120
 """Characters of a path that errors repeat, of its beginning and its end."""
@@ -59,4 +59,4 @@ def listing(what: str) -> Iterator[None]:
 
 
 def _shown(path: str) -> str:
-    return path if len(path) <= SHOWN else f"{path[: SHOWN // 2]}…{path[-SHOWN // 2 :]}"
+    return shortened(path, SHOWN)

@@ -60,7 +60,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
             with part.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # before the others are moved
             if path.name == Path(CHECKPOINT).name:
                 _make_room(path.parent)
         _sync(path.parent)
