@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from a2sg.devices import find_device, with_float64
+from a2sg.devices import device_title, find_device, with_float64
 from a2sg.errors import InputError
+from machine import pretend_cores
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,12 @@ def test_float64_is_where_it_can_be_made():
     assert with_float64(torch.device("cpu")) == torch.device("cpu")
     assert with_float64(torch.device("meta", 0)) == torch.device("meta", 0)
     assert with_float64(torch.device("mps")) == torch.device("cpu")  # none is here, which comes to the same
+
+
+def test_a_device_is_titled_by_what_it_is(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Card {device.index}")
+    for count, title in ((1, "cpu (1 core)"), (4, "cpu (4 cores)")):
+        pretend_cores(monkeypatch, count)
+        assert device_title(torch.device("cpu")) == title
+    assert device_title(torch.device("cuda:1")) == "Card 1"
+    assert device_title(torch.device("mps")) == "mps"

@@ -12,6 +12,7 @@ import torch
 
 import a2sg
 from a2sg import cli, info
+from a2sg.allowance import cores
 from a2sg.kernels import backends
 
 GIB = 2**30
@@ -42,7 +43,7 @@ def test_versions_and_machine():
         "triton": found["versions"]["triton"],
         "numpy": np.__version__,
     }
-    assert found["cores"] == os.cpu_count()
+    assert found["cores"] == cores()
     assert found["threads"] == torch.get_num_threads()
     assert found["devices"][0]["device"] == "cpu"
     assert len(found["devices"]) == 1 + torch.cuda.device_count()

@@ -7,7 +7,8 @@ from typing import Literal, get_args
 
 import torch
 
-from a2sg.errors import require, require_choice
+from a2sg.allowance import cores
+from a2sg.errors import many, require, require_choice
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -28,6 +29,13 @@ def find_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if there == "cuda" else "cpu"
     return torch.device(name)
+
+
+def device_title(device: torch.device) -> str:
+    """The device for a report: the model of a GPU, or how many cores of the CPU may be used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({many(cores(), 'core')})" if device.type == "cpu" else str(device)
 
 
 def answers_at_once(device: torch.device) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from a2sg._version import __version__
+from a2sg.allowance import cores
 from a2sg.kernels.backends import outlook
 from a2sg.kernels.compilers import find_compiler
 
@@ -43,7 +44,7 @@ def environment() -> dict[str, Any]:
         "compiler": _compiler(),
         "headers": Path(sysconfig.get_path("include"), "Python.h").is_file(),
         "system": platform.platform(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "devices": list(_devices()),
         "extras": _extras(),

@@ -28,6 +28,8 @@ LAYERS: tuple[Mapping[str, tuple[str, ...]], ...] = (
             "terminal",
             "modes",
             "devices",
+            "allowance",
+            "groups",
             "statistics",
             "files",
             "colours",

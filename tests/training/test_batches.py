@@ -1,7 +1,5 @@
 """Where a run's batches come from: the device, or a loader with workers."""
 
-import os
-
 import pytest
 import torch
 from torch.utils.data import DataLoader, SequentialSampler, Subset
@@ -12,6 +10,7 @@ from a2sg.training.batches import build_batches, count_workers
 from a2sg.training.build import build_data
 from a2sg.training.recipe import load_recipe
 from a2sg.training.run import train
+from machine import pretend_cores
 from saved import metrics
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -46,12 +45,23 @@ def test_a_set_that_is_read_one_by_one_comes_from_a_loader():
         batches(part, resident=True)
 
 
-def test_workers_are_for_gpus(monkeypatch):
+@pytest.mark.parametrize(
+    ("available", "variables", "workers"),
+    [
+        (16, {}, 15),
+        (2, {}, 1),
+        (1, {}, 1),
+        (16, {"A2SG_SHARERS": "2"}, 7),
+        (16, {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "4"}, 3),
+    ],
+)
+def test_workers_are_for_gpus_and_share_the_cores(monkeypatch, available, variables, workers):
+    pretend_cores(monkeypatch, available)
+    for name, value in {**variables, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     assert count_workers("auto", CPU) == 0
     assert count_workers(3, CPU) == count_workers(3, GPU) == 3
-    for cores, workers in ((16, 15), (2, 1), (1, 1)):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
-        assert count_workers("auto", GPU) == workers
+    assert count_workers("auto", GPU) == workers
 
 
 def test_a_run_is_the_same_from_a_loader_and_from_the_device(tmp_path):

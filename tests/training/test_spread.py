@@ -15,6 +15,7 @@ from a2sg.training.folders import read_summary
 from a2sg.training.run import Interrupted
 from a2sg.training.world import LOST
 from gpus import pretend_gpus
+from machine import pretend_cores
 from scripted import ScriptedChild
 
 CONFIG = RunConfig(epochs=1, device="cpu")
@@ -79,18 +80,20 @@ def test_so_many_run_at_a_time(tmp_path, at_once, capsys):
 
 def test_each_has_a_gpu_of_its_own(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    pretend_cores(monkeypatch, 8)
     spread.train_apart(runs(tmp_path / "a", 2), 2, gpus=2)
-    assert [child.variables for child in children] == [{"CUDA_VISIBLE_DEVICES": str(n)} for n in (0, 1)]
+    assert [child.variables for child in children] == [
+        {"CUDA_VISIBLE_DEVICES": str(n), "A2SG_SHARERS": "2", "OMP_NUM_THREADS": "4"} for n in (0, 1)
+    ]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
     spread.train_apart(runs(tmp_path / "b", 2), 2, gpus=2)
     assert [child.variables["CUDA_VISIBLE_DEVICES"] for child in children[2:]] == ["5", "GPU-7"]
 
 
 def test_cpus_are_shared(tmp_path, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(launch.os, "cpu_count", lambda: 8)
+    pretend_cores(monkeypatch, 8)
     spread.train_apart(runs(tmp_path, 1), 3)
-    assert children[0].variables == {"OMP_NUM_THREADS": "2"}
+    assert children[0].variables == {"A2SG_SHARERS": "3", "OMP_NUM_THREADS": "2"}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from a2sg._version import __version__
+from a2sg.allowance import cores
 from a2sg.bench.options import Options
 from a2sg.colours import COLOURS, GREY
 from a2sg.files import whole, write_json, write_text
@@ -63,7 +63,7 @@ def machine(device: str) -> dict[str, Any]:
     return {
         "device": device,
         "machine": name,
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "a2sg": __version__,

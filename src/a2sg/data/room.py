@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from a2sg.allowance import free_memory
 from a2sg.data.untrusted import size
 from a2sg.errors import InputError, many
-
-MEMINFO = Path("/proc/meminfo")
-
-
-def free_memory() -> int | None:
-    """Bytes of main memory that programs may still take; None if the system does not say."""
-    try:
-        lines = MEMINFO.read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, IndexError, StopIteration):
-        return None
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from a2sg.allowance import share_of_cores
 from a2sg.data import ImageData
 from a2sg.data.draws import Changes
 from a2sg.data.feed import AHEAD, Batches, Feed
@@ -17,6 +17,7 @@ from a2sg.data.sets import collate
 from a2sg.data.shares import SharedBatches, Shares
 from a2sg.data.standardize import Standardize
 from a2sg.training.config import DataConfig, RunConfig
+from a2sg.training.world import World
 
 
 def build_feed(
@@ -99,10 +100,12 @@ def build_batches(
 
 
 def count_workers(workers: int | str, device: torch.device) -> int:
-    """How many processes a loader has; `"auto"`: all cores but one for a GPU, none if the CPU trains."""
+    """How many processes a loader has; `"auto"`: none if the CPU trains, and for a GPU all cores but one.
+
+    Ranks, and runs that are trained side by side, share the cores.
+    """
     if isinstance(workers, int):
         return workers
     if device.type == "cpu":
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores - 1)
+    return max(1, share_of_cores(World.here().local_size) - 1)

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 import torch
 
+from a2sg.allowance import share_of_cores
 from a2sg.children import Child, passing_on
 from a2sg.devices import find_device
 from a2sg.errors import InputError, require
@@ -192,8 +193,7 @@ def _variables(rank: int, ranks: int, port: int) -> dict[str, str]:
 
 def threads(processes: int) -> dict[str, str]:
     """Environment variables of one of several processes: its share of the cores, unless set already."""
-    share = max(1, (os.cpu_count() or 1) // processes)
-    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))}
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share_of_cores(processes)))}
 
 
 def _has_loopback() -> bool:

@@ -16,7 +16,7 @@ import torch
 
 from a2sg._version import __version__
 from a2sg.data.sets import collate
-from a2sg.devices import find_device
+from a2sg.devices import device_title, find_device
 from a2sg.errors import require_count
 from a2sg.files import csv_text, whole, write_json, write_text
 from a2sg.kernels import backends
@@ -139,7 +139,7 @@ def _facts(config: RunConfig, device: torch.device, every: float) -> dict[str, A
         "accumulate": config.accumulate,
         "workers": count_workers(config.data.workers, device),
         "observed_every": every,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
+        "device": device_title(device),
         "threads": torch.get_num_threads(),
         "date": date.today().isoformat(),
         "versions": {"a2sg": __version__, "torch": torch.__version__},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from a2sg.allowance import share_of_cores
 from a2sg.colours import COLOURS, GREY
 from a2sg.files import whole
 from a2sg.statistics import mean
@@ -60,10 +60,10 @@ def verdict(config: RunConfig, workers: int, phases: Mapping[str, float], kinds:
         kinds: share by kind of work.
     """
     larger = f"raise data.batch_size (now {config.data.batch_size})"
-    cores = os.cpu_count() or 1
+    available = share_of_cores()
     loader = f"raise data.workers (now {workers})"
-    if workers >= cores:
-        loader = f"data.workers is {workers} on {cores} cores already, so make samples cheaper to read"
+    if workers >= available:
+        loader = f"data.workers is {workers} on {available} cores already, so make samples cheaper to read"
     rarer = f"raise windows.every (now {config.windows.every})"
     if config.windows.search != "exact":
         rarer = f"set windows.search to exact (now {config.windows.search})"

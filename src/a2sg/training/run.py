@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import signal
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from torch import nn
 from a2sg._version import __version__
 from a2sg.data import ImageData
 from a2sg.data.paths import path_of
+from a2sg.devices import device_title
 from a2sg.errors import InputError, require, told
 from a2sg.files import write_json
 from a2sg.ranks import Lost, by_first, leaders_first, of_first, rank_count
@@ -229,7 +229,7 @@ def summarize(task: SpikingTask, device: torch.device, seconds: float) -> dict[s
         "search_silence": task.windows.silence,
         "skipped_steps": task.guard.skipped,
         "parameters": sum(p.numel() for p in task.model.parameters()),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
+        "device": device_title(device),
         "devices": rank_count(),
         "date": date.today().isoformat(),
         "versions": {"a2sg": __version__, "torch": torch.__version__, "python": platform.python_version()},

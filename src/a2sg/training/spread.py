@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from a2sg.allowance import SHARERS
 from a2sg.children import Child, passing_on
 from a2sg.devices import find_device
 from a2sg.errors import InputError, require
@@ -104,11 +105,12 @@ def _begin(config: RunConfig, folder: Path) -> None:
 
 
 def _place(slot: int, at_once: int, gpus: int) -> dict[str, str]:
-    """Environment variables of a run: its GPU, or its share of the cores."""
+    """Environment variables of a run: its share of the cores, and its GPU."""
+    share = {SHARERS: str(at_once), **threads(at_once)}
     if not gpus:
-        return threads(at_once)
+        return share
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return {"CUDA_VISIBLE_DEVICES": seen.split(",")[slot] if seen else str(slot)}
+    return {**share, "CUDA_VISIBLE_DEVICES": seen.split(",")[slot] if seen else str(slot)}
 
 
 def _fail(child: Child, folder: Path) -> None:
