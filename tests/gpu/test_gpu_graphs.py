@@ -58,3 +58,49 @@ def test_observed_steps_are_replayed_as_they_are(every, precision, device, caplo
     same = sum(a[1] == pytest.approx(b[1], abs=1e-6) for a, b in zip(mine, rows, strict=True))
     assert same >= 0.9 * len(rows), "but for ties that rounding decides"
     assert [row[2] for row in mine] == pytest.approx([row[2] for row in rows], abs=0.02)
+
+
+def steps_of(model, compute, device, sizes):
+    """Losses of steps with batches of these sizes, each recorded at once where it can be."""
+    step = GraphedStep(model, compute, CudaRecorder(), after=0)
+    for size in sizes:
+        _, loss = step(torch.ones(4, size, 20, device=device))
+        loss.backward()
+        yield loss.detach()
+
+
+def test_another_kind_is_recorded_when_the_last_graph_is_gone(device, caplog):
+    if device.type != "cuda":
+        pytest.skip("graphs need a CUDA device")
+    model = network().to(device)
+
+    def compute(x):
+        logits = model(x)
+        return logits, logits.square().mean()
+
+    losses = torch.stack(list(steps_of(model, compute, device, (8, 8, 4, 4, 8))))
+    assert not caplog.records
+    torch.testing.assert_close(losses, losses[:1].expand(5), rtol=1e-4, atol=1e-6)
+
+
+def test_a_recording_that_is_broken_off_harms_nothing(device, caplog):
+    """Neither random numbers nor the graphs that there are, nor those that come later."""
+    if device.type != "cuda":
+        pytest.skip("graphs need a CUDA device")
+    model = nn.Sequential(network(), nn.Dropout(0.5)).to(device)
+    windows = a2sg.AdaptiveWindows(model, every=2, start=1)
+
+    def compute(x):
+        logits = model(x)
+        loss = logits.square().mean()
+        if windows.observing:
+            loss.item()
+        return logits, loss
+
+    for loss in steps_of(model, compute, device, (8,) * 6):
+        windows.step()
+        assert torch.rand(3, device=device).isfinite().all()
+        assert loss.isfinite()
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message.startswith("observed steps run without CUDA graphs")
+    assert "captur" in message

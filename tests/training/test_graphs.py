@@ -4,6 +4,7 @@ Recorders that do again what they recorded stand in for CUDA.
 """
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ from a2sg.errors import InputError
 from a2sg.kernels.broken import letting_through
 from a2sg.study.measure.probe import LayerProbe, Look
 from a2sg.training import graphs, task
-from a2sg.training.graphs import WARM_UP, GraphedStep, obstacle, wanted
+from a2sg.training.graphs import WARM_UP, CudaRecorder, GraphedStep, obstacle, wanted
 from a2sg.training.recipe import load_recipe
 from a2sg.training.run import train
 from a2sg.window.site import sites_of
+from card import Card
 from recorder import CallingRecorder, RepeatingRecorder
 from saved import metrics, timeless
 
@@ -397,6 +399,56 @@ def test_what_cannot_be_recorded_is_told_once_and_runs_as_before(caplog):
     torch.manual_seed(0)
     for mine, theirs in zip(found, compute_with(plain)(*batches(1)[0]), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_every_kind_may_be_recorded_anew_on_a_card(monkeypatch, caplog):
+    """torch takes no graph into a pool whose last graph is gone: as where CutMix ends, without a search."""
+    model, card = network(), Card(monkeypatch)
+    step = GraphedStep(model, compute_with(model), CudaRecorder(), after=0)
+    for size in (4, 3, 4):
+        for batch in batches(2, size):
+            step(*batch)[1].backward()
+    assert not caplog.records
+    assert card.replays == 12
+
+
+def test_a_recording_that_is_broken_off_harms_no_other_one_on_a_card(monkeypatch, caplog):
+    model, card = network(), Card(monkeypatch)
+
+    def compute(images, labels):
+        if windows.observing and card.capturing:
+            raise RuntimeError("not permitted when stream is capturing")
+        return compute_with(model)(images, labels)
+
+    windows = a2sg.AdaptiveWindows(model, every=2, start=1)
+    step = GraphedStep(model, compute, CudaRecorder(), after=0)
+    for batch in batches(4):
+        step(*batch)[1].backward()
+        windows.step()
+    assert card.replays == 4
+    assert not card.capturing
+    assert [record.getMessage() for record in caplog.records] == [
+        "observed steps run without CUDA graphs: RuntimeError: not permitted when stream is capturing"
+    ]
+
+
+def test_nothing_of_the_pass_before_is_alive_while_a_graph_is_recorded():
+    """Its leaves would have their nodes on another stream, and their gradients on both."""
+
+    class Watching(CallingRecorder):
+        def record(self, work):
+            alive.append(sum(ref() is not None for ref in losses))
+            return super().record(work)
+
+    model, losses, alive = network(), [], []
+
+    def compute(images, labels):
+        logits, loss = compute_with(model)(images, labels)
+        losses.append(weakref.ref(loss))
+        return logits, loss
+
+    GraphedStep(model, compute, Watching(), after=0)(*batches(1)[0])
+    assert alive == [0, 1], "of the forward graph, when the backward one is recorded"
 
 
 def test_mixed_precision_is_that_of_the_surroundings():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -75,7 +76,7 @@ class CudaRecorder:
     """
 
     def __init__(self) -> None:
-        self.pool = torch.cuda.graph_pool_handle()
+        self._begin_anew()
 
     def prepare(self, work: Callable[[], object]) -> None:
         aside = torch.cuda.Stream()
@@ -85,18 +86,42 @@ class CudaRecorder:
         torch.cuda.current_stream().wait_stream(aside)
 
     def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], object]]:
+        cause: BaseException | None = None
         graph = torch.cuda.CUDAGraph()
         try:
-            # The outer context puts the stream back if recording fails; threads that pin memory may go on.
-            with (
-                torch.cuda.stream(torch.cuda.current_stream()),
-                torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"),
-            ):
-                found = work()
-        except BaseException:  # torch lets nothing else record into a pool that was left like this
-            self.pool = torch.cuda.graph_pool_handle()
-            raise
+            with self._recording(graph):
+                try:
+                    found = work()
+                except BaseException as error:
+                    cause = error
+                    raise
+        except BaseException as error:
+            self._begin_anew()
+            # The end of a recording that was broken off says only that it was.
+            raise cause or error from None
         return found, graph.replay
+
+    def _begin_anew(self) -> None:
+        """Take a new pool, and keep it with an empty graph.
+
+        torch lets no graph into a pool whose last graph is gone, or in which a recording was broken off. Some
+        versions give no random numbers, and replay nothing, from such a recording until the next good one.
+        """
+        self.pool = torch.cuda.graph_pool_handle()
+        self._first = torch.cuda.CUDAGraph()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # says that the graph is empty
+            with self._recording(self._first):
+                pass
+
+    @contextlib.contextmanager
+    def _recording(self, graph: torch.cuda.CUDAGraph) -> Iterator[None]:
+        # The outer context puts the stream back if recording fails; threads that pin memory may go on.
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),
+            torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"),
+        ):
+            yield
 
 
 @dataclass
@@ -223,6 +248,7 @@ class _Graphs:
         # Every replay must repeat the casts of weights by autocast.
         self.cast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         recorder.prepare(lambda: (self._forward(), self._backward()))
+        del self._loss  # with the nodes of its leaves, which belong to the stream of this pass
         self.outputs, self.forward = recorder.record(self._forward)
         _, self.backward = recorder.record(self._backward)
         del self._loss
