@@ -79,8 +79,9 @@ def test_a_clock_adds_what_a_device_took_and_waits_when_it_is_read(monkeypatch):
     events = [Event(0), Event(500), Event(1000), Event(1250, come=False), Event(2000), Event(2125)]
     recorded = iter(events)
     for event in events:
-        event.record = lambda: None
+        event.record = lambda stream: None
     monkeypatch.setattr(torch.cuda, "Event", lambda enable_timing: next(recorded))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
     clock = Clock(1.0)
     for _ in range(3):
         with clock.running(torch.device("cuda")):
@@ -107,12 +108,58 @@ def test_a_clock_holds_no_more_events_than_may_be_on_their_way(monkeypatch):
 
     def event(enable_timing):
         made.append(Event(len(made), come=False))
-        made[-1].record = lambda: None
+        made[-1].record = lambda stream: None
         return made[-1]
 
     monkeypatch.setattr(torch.cuda, "Event", event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
     clock = Clock()
     for _ in range(10):
         with clock.running(torch.device("cuda")):
             pass
     assert [last.come for last in made[1::2]] == [True] * 8 + [False] * 2
+
+
+class Events:
+    """In place of CUDA's events: the streams on which they were recorded; a bare `record` is on device 0."""
+
+    def __init__(self, monkeypatch):
+        self.streams = []
+        events = self
+
+        class Event:
+            def __init__(self, enable_timing=False):
+                pass
+
+            def record(self, stream="of device 0"):
+                events.streams.append(stream)
+
+            def query(self):
+                return False
+
+        monkeypatch.setattr(torch.cuda, "Event", Event)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"of device {device.index}")
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+
+
+class Elsewhere:
+    """A tensor on a card that is not there."""
+
+    device = torch.device("cuda", 1)
+    shape, dtype = (), torch.float32
+
+
+def test_what_is_waited_for_runs_on_the_device_of_the_numbers(monkeypatch):
+    """Which need not be the current one: the first one's stream has nothing to do, so it is done at once."""
+    events, empty = Events(monkeypatch), torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *a, pin_memory, **k: empty(*a, **k))
+    monkeypatch.setattr(torch.Tensor, "copy_", lambda self, *_, **__: self)
+    Later(Elsewhere())
+    assert events.streams == ["of device 1"]
+
+
+def test_a_clock_runs_on_the_device_of_the_work(monkeypatch):
+    events = Events(monkeypatch)
+    with Clock().running(Elsewhere.device):
+        pass
+    assert events.streams == ["of device 1"] * 2

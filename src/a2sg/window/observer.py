@@ -261,22 +261,26 @@ class Clock:
 class _Lap:
     def __init__(self, clock: Clock, device: torch.device) -> None:
         self.clock = clock
+        self.device = device
         self.cuda = device.type == "cuda"
 
     def __enter__(self) -> None:
         if self.cuda:
-            self.first = torch.cuda.Event(enable_timing=True)
-            self.first.record()
+            self.first = self._event()
         else:
             self.start = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
         if self.cuda:
-            self.last = torch.cuda.Event(enable_timing=True)
-            self.last.record()
+            self.last = self._event()
             self.clock.add_later(self)
         else:
             self.clock.add(time.perf_counter() - self.start)
+
+    def _event(self) -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self.device))  # it need not be the current device
+        return event
 
     @property
     def there(self) -> bool:
