@@ -66,7 +66,7 @@ def test_without_a_compiler_neurons_take_the_reference(tmp_path):
 
 
 def test_a_compiler_that_failed_is_the_reason(monkeypatch):
-    monkeypatch.setitem(backends._broken, "cpu", "compilation failed (no space)")
+    monkeypatch.setitem(backends._broken, ("compiled", "cpu"), "compilation failed (no space)")
     (cpu, *_) = info.environment()["devices"]
     assert (cpu["backend"], cpu["why"]) == ("reference", "compilation failed (no space)")
 

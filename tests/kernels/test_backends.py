@@ -10,6 +10,7 @@ import pickle
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from a2sg.kernels import (
 from a2sg.kernels.compilers import UNROLLED, missing
 from a2sg.kernels.drive import Drive
 from a2sg.kernels.layout import layout_of
+from a2sg.kernels.reference import REFERENCE
 from a2sg.neuron.whole import share_work
 from a2sg.surrogate import (
     Arctan,
@@ -260,6 +262,57 @@ def test_auto_falls_back_in_the_backward_pass_too(monkeypatch, caplog):
         (found,) = torch.autograd.grad(a2sg.LIF(2)(current).sum(), current)
     torch.testing.assert_close(found, wanted)
     assert "file too short" in caplog.text
+
+
+class Kernels:
+    """A backend that computes as the reference does, or cannot be compiled for a pass."""
+
+    def __init__(self, name, fails=""):
+        self.name, self.fails = name, fails
+        self.fill = REFERENCE.fill
+
+    def obstacle(self, *_):
+        return ""
+
+    def forward(self, drive, dynamics, *, want_final=True):
+        assert drive.plan is None
+        return self._run("forward", drive, dynamics, want_final=want_final)
+
+    def backward(self, arriving, drive, *given, **options):
+        assert drive.plan is None
+        return self._run("backward", arriving, drive, *given, **options)
+
+    def _run(self, name, *given, **options):
+        if name == self.fails:
+            raise fuse.FusionError(f"no {name} here")
+        return getattr(REFERENCE, name)(*given, **options)
+
+
+@pytest.mark.parametrize("fails", ["forward", "backward"])
+@pytest.mark.parametrize("compiles", [True, False])
+def test_where_triton_fails_neurons_are_compiled(monkeypatch, caplog, fails, compiles):
+    """As with a Triton that does not know its kernels' language; Inductor's may still work."""
+    ours, theirs = Kernels("triton", fails), Kernels("compiled", "" if compiles else fails)
+    monkeypatch.setattr(backends, "_broken", {})
+    monkeypatch.setattr(backends, "TRITON", ours)
+    monkeypatch.setattr(backends, "COMPILED", theirs)
+    backends._tell.cache_clear()
+    neuron = a2sg.LIF(2)
+    elsewhere = Drive(torch.empty(2, 2, 3, device="meta"), 2, 0.9, None)
+    chosen = partial(backends.choose, "auto", elsewhere, neuron.window, neuron.dynamics(), neuron.work)
+    assert chosen() is ours
+    current = torch.randn(2, 3, 4, requires_grad=True)
+    (wanted,) = torch.autograd.grad(a2sg.LIF(2, backend="reference")(current).sum(), current)
+    with monkeypatch.context() as patch:
+        patch.setattr(backends, "choose", lambda *_: ours)
+        (found,) = torch.autograd.grad(neuron(current).sum(), current)
+    assert torch.equal(found, wanted)
+    lines = ["neurons run without backend 'triton'", *(() if compiles else ("neurons run uncompiled",))]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{line}: compilation failed (no {fails} here)" for line in lines
+    ]
+    backends._broken |= {(name, "meta"): why for (name, _), why in backends._broken.items()}
+    assert chosen() is (theirs if compiles else REFERENCE), "from now on"
 
 
 def private_parts():

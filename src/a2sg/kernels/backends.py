@@ -31,8 +31,8 @@ WORTH_COMPILING = 2**30
 
 NOT_IN_TRITON = "backend 'triton' takes one decay and thresholds that are numbers: other neurons are compiled"
 
-_broken: dict[str, str] = {}
-"""Kinds of devices for which compiling has failed in this process, and why."""
+_broken: dict[tuple[str, str], str] = {}
+"""Why compiling has failed in this process, by backend and kind of device."""
 
 
 def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, work: Work) -> Backend:
@@ -55,9 +55,9 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
         done = work.add(dynamics, drive.steps, current.dtype, drive.neurons * drive.steps)
         if done < WORTH_COMPILING:
             return REFERENCE
-    broken = _broken.get(current.device.type, "")
-    on_gpu = name == "auto" and current.device.type != "cpu"
-    if on_gpu and not (broken or TRITON.obstacle(drive, window, dynamics)):
+    kind = current.device.type
+    on_gpu = name == "auto" and kind != "cpu"
+    if on_gpu and not (_broken.get(("triton", kind)) or TRITON.obstacle(drive, window, dynamics)):
         return TRITON
     backend: Backend = TRITON if name == "triton" else COMPILED
     if backend is TRITON and (drive.by_channel or drive.threshold is not None):
@@ -65,7 +65,7 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
         backend = COMPILED
     reason = backend.obstacle(drive, window, dynamics)
     if backend is COMPILED:
-        reason = reason or broken
+        reason = reason or _broken.get(("compiled", kind), "")
     if not reason:
         return backend
     if name != "auto":
@@ -82,17 +82,19 @@ def fastest(device: str) -> BackendName:
 
 def outlook(device: str) -> tuple[BackendName, str]:
     """The backend that `auto` ends up with on a kind of device, and why or when."""
-    if obstacle := _broken.get(device) or missing(device):
-        return "reference", obstacle
-    if device != "cpu" and available(device):
+    if device != "cpu" and available(device) and ("triton", device) not in _broken:
         return "triton", "at once; neurons that its kernels do not support are compiled"
+    if obstacle := _broken.get(("compiled", device)) or missing(device):
+        return "reference", obstacle
     if device == "cpu":
         return "compiled", f"once it has done {WORTH_COMPILING:,} elements times steps; reference until then"
     return "compiled", "at once"
 
 
-def give_up(device: torch.device, error: FusionError, name: BackendName) -> Backend:
-    """Stop compiling for a kind of device, since it failed; returns the backend to continue with.
+def instead(
+    failed: Backend, error: FusionError, name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics
+) -> Backend:
+    """The backend to continue with after one failed to compile: it is not tried again on this kind of device.
 
     Raises:
         InputError: if `compiled` or `triton` was requested.
@@ -100,9 +102,11 @@ def give_up(device: torch.device, error: FusionError, name: BackendName) -> Back
     reason = f"compilation failed ({error.reason})"
     if name in ("compiled", "triton"):
         raise _unusable(name, reason) from error
-    _broken[device.type] = reason
-    _tell(f"neurons run uncompiled: {reason}")
-    return REFERENCE
+    kind = drive.current.device.type
+    _broken[failed.name, kind] = reason
+    can_compile = ("compiled", kind) not in _broken and not COMPILED.obstacle(drive, window, dynamics)
+    _tell(f"neurons run {'without backend ' + repr(failed.name) if can_compile else 'uncompiled'}: {reason}")
+    return COMPILED if can_compile else REFERENCE
 
 
 def _unusable(name: BackendName, reason: str) -> InputError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from a2sg.kernels.normalization import through_norm
 from a2sg.kernels.reference import REFERENCE
 from a2sg.kernels.watch import Watcher
 from a2sg.kernels.work import Work
+
+Found = TypeVar("Found")
 
 
 class Call(NamedTuple):
@@ -122,8 +124,14 @@ class _IntegrateAndFire(torch.autograd.Function):
             try:
                 found = backend.forward(drive, call.dynamics, want_final=call.keep_final)
             except FusionError as error:
-                backend = _instead(current, error, call)
-                found = backend.forward(drive, call.dynamics)
+                backend, found = _instead(
+                    backend,
+                    error,
+                    drive,
+                    window,
+                    call,
+                    lambda other, drive: other.forward(drive, call.dynamics, want_final=call.keep_final),
+                )
             settled = backend is not REFERENCE or call.backend == "reference"  # `auto` may still compile
             if plans is not None and known is None and settled:
                 plans[key] = backend, found.plan
@@ -165,8 +173,14 @@ class _IntegrateAndFire(torch.autograd.Function):
         try:
             grads = backend.backward(arriving, drive, window, call.dynamics, **options)
         except FusionError as error:
-            backend = _instead(current, error, call)
-            grads = backend.backward(arriving, drive, window, call.dynamics, **options)
+            _, grads = _instead(
+                backend,
+                error,
+                drive,
+                window,
+                call,
+                lambda other, drive: other.backward(arriving, drive, window, call.dynamics, **options),
+            )
         grad_addend = None if addend is None else grads.current.view(addend.shape).to(addend.dtype)
         grad_current, grad_weight, grad_bias = grads.current.to(current.dtype), None, None
         if norm is not None:
@@ -186,11 +200,24 @@ class _IntegrateAndFire(torch.autograd.Function):
         )
 
 
-def _instead(current: Tensor, error: FusionError, call: Call) -> Backend:
-    """The backend to continue with after one failed to compile; anything prepared is dropped."""
+def _instead(
+    failed: Backend,
+    error: FusionError,
+    drive: Drive,
+    window: Tensor,
+    call: Call,
+    run: Callable[[Backend, Drive], Found],
+) -> tuple[Backend, Found]:
+    """The backend to continue with after one failed to compile, and its results; forgets what is prepared."""
     if call.plans is not None:
         call.plans.clear()
-    return backends.give_up(current.device, error, call.backend)
+    drive = drive._replace(plan=None)
+    while True:
+        failed = backends.instead(failed, error, call.backend, drive, window, call.dynamics)
+        try:
+            return failed, run(failed, drive)
+        except FusionError as another:
+            error = another
 
 
 def _key(
