@@ -20,7 +20,8 @@ from torch.utils.checkpoint import checkpoint
 import a2sg
 from a2sg import LIF, AdaptiveWindows, InputError, IntegerLIF
 from a2sg.kernels import made
-from a2sg.memory import pack_spikes
+from a2sg.kernels.fuse import FusionError
+from a2sg.memory import codes, pack_spikes
 from a2sg.memory import packing as packing_module
 from a2sg.memory.codes import BITS, BYTES, from_bits, from_bits_on_device, to_bits, to_bits_on_device
 
@@ -587,3 +588,19 @@ def test_the_process_shrinks():
 def test_it_is_there_after_importing_a2sg_alone():
     command = [sys.executable, "-c", "import a2sg; a2sg.memory.pack_spikes()"]
     subprocess.run(command, check=True)
+
+
+def test_where_the_kernels_cannot_be_compiled_torch_packs(monkeypatch, caplog):
+    """As on a GPU without a C compiler; here the CPU stands in for it."""
+
+    def fail(*_):
+        raise FusionError("no compiler here")
+
+    monkeypatch.setattr(codes, "answers_at_once", lambda device: False)
+    monkeypatch.setattr(codes, "available", lambda device: True)
+    monkeypatch.setattr(codes, "_broken", [])
+    monkeypatch.setattr(codes, "to_bits_by_kernel", fail)
+    monkeypatch.setattr(codes, "from_bits_by_kernel", fail)
+    spikes = random_spikes(4, 100)
+    assert same_bits(through(spikes)[0], spikes)
+    assert [record.getMessage() for record in caplog.records] == ["torch packs the spikes: no compiler here"]

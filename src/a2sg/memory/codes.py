@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from a2sg.devices import answers_at_once
+from a2sg.kernels.fuse import FusionError
 from a2sg.kernels.triton_constants import available
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 BLOCK = 1 << 18
 """Elements coded at once on the CPU, so that temporaries stay in the cache; elsewhere 64 times as many."""
@@ -24,6 +31,11 @@ FORMATS = {
     torch.bfloat16: (torch.int16, 0x3F80),
 }
 """The integer type of the same size, and what 1.0 is in it: compared so, -0 is not 0."""
+
+log = logging.getLogger("a2sg")
+
+_broken: list[str] = []
+"""Why compiling the kernels has failed in this process."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +81,8 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
 
 def to_bits(block: Tensor, known: bool = False) -> Tensor | None:
     """Zeros and ones in bits, the first in the lowest."""
-    if block.device.type != "cpu":
-        on_device = to_bits_by_kernel if available(block.device.type) else to_bits_on_device
-        return on_device(block, known)
+    if not answers_at_once(block.device):
+        return _there(block.device, to_bits_by_kernel, to_bits_on_device)(block, known)
     integer, one = FORMATS[block.dtype]
     integers = block.view(integer).numpy()
     bits = integers != 0
@@ -102,12 +113,10 @@ def to_bits_by_kernel(block: Tensor, known: bool = False) -> Tensor | None:
 
 def from_bits(data: Tensor, out: Tensor) -> None:
     """Eight elements for each byte."""
-    if data.device.type == "cpu":
+    if answers_at_once(data.device):
         out.copy_(torch.from_numpy(np.unpackbits(data.numpy(), bitorder="little")))
-    elif available(data.device.type):
-        from_bits_by_kernel(data, out)
     else:
-        from_bits_on_device(data, out)
+        _there(data.device, from_bits_by_kernel, from_bits_on_device)(data, out)
 
 
 def from_bits_on_device(data: Tensor, out: Tensor) -> None:
@@ -121,6 +130,23 @@ def from_bits_by_kernel(data: Tensor, out: Tensor) -> None:
 
     integer, one = FORMATS[out.dtype]
     triton_codes.unpack(data, out.view(integer), one)
+
+
+def _there(
+    device: torch.device, kernel: Callable[Given, Found], in_torch: Callable[Given, Found]
+) -> Callable[Given, Found]:
+    """The kernel, which gives way to torch once it cannot be compiled; or torch where there is none."""
+
+    def run(*given: Given.args, **options: Given.kwargs) -> Found:
+        if available(device.type) and not _broken:
+            try:
+                return kernel(*given, **options)
+            except FusionError as error:
+                _broken.append(error.reason)
+                log.warning("torch packs the spikes: %s", error.reason)
+        return in_torch(*given, **options)
+
+    return run
 
 
 def to_bytes(block: Tensor, known: bool = False) -> Tensor | None:

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from a2sg.kernels.triton_launch import launch
 
 BLOCK = 512
 """Bytes of a program: 4096 elements, 16 bytes of them a thread and load."""
@@ -48,16 +52,25 @@ def pack(integers: Tensor, one: int, *, check: bool) -> Tensor | None:
     size = len(integers)
     data = integers.new_empty(-(-size // 8), dtype=torch.uint8)
     odd = integers.new_zeros(1, dtype=torch.int32) if check else None
-    with torch.cuda.device_of(integers):
-        pack_kernel[(-(-len(data) // BLOCK),)](
-            integers, data, odd, size, ONE=one, BLOCK=BLOCK, num_warps=WARPS, enable_fp_fusion=False
-        )
+    _launch(pack_kernel, len(data), integers, data, odd, size, ONE=one)
     return None if odd is not None and odd.item() else data
 
 
 def unpack(data: Tensor, integers: Tensor, one: int) -> None:
     """Write the values of the bits of `data`, 0 or `one`, to flat integers."""
-    with torch.cuda.device_of(data):
-        unpack_kernel[(-(-len(data) // BLOCK),)](
-            data, integers, len(integers), ONE=one, BLOCK=BLOCK, num_warps=WARPS, enable_fp_fusion=False
-        )
+    _launch(unpack_kernel, len(data), data, integers, len(integers), ONE=one)
+
+
+def _launch(kernel: Any, count: int, near: Tensor, *data: object, **constants: int) -> None:
+    """Run a kernel over `count` bytes."""
+    launch(
+        kernel,
+        (-(-count // BLOCK),),
+        near,
+        near,
+        *data,
+        **constants,
+        BLOCK=BLOCK,
+        num_warps=WARPS,
+        enable_fp_fusion=False,
+    )
