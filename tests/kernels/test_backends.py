@@ -11,7 +11,9 @@ import re
 import subprocess
 import sys
 from functools import partial
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -313,6 +315,26 @@ def test_where_triton_fails_neurons_are_compiled(monkeypatch, caplog, fails, com
     ]
     backends._broken |= {(name, "meta"): why for (name, _), why in backends._broken.items()}
     assert chosen() is (theirs if compiles else REFERENCE), "from now on"
+
+
+@pytest.mark.parametrize(
+    ("version", "compiles"),
+    [("3.2.0", False), ("3.3.1", False), ("3.4.0+git1", True), ("3.10.0", True), (None, False)],
+)
+def test_a_triton_that_cannot_compile_the_kernels_is_left_to_inductor(monkeypatch, version, compiles):
+    """3.2 and 3.3 come with torch 2.6 and 2.7."""
+    found = ModuleType("triton")
+    found.__version__ = version
+    found.__spec__ = None if version is None else ModuleSpec("triton", None)
+    monkeypatch.setitem(sys.modules, "triton", None if version is None else found)
+    monkeypatch.setattr(backends, "_broken", {})
+    monkeypatch.setattr(triton_constants.importlib.util, "find_spec", lambda name: found.__spec__)
+    triton_constants.available.cache_clear()
+    try:
+        assert triton_constants.available("cuda") == compiles
+        assert backends.fastest("cuda") == ("triton" if compiles else "compiled")
+    finally:
+        triton_constants.available.cache_clear()
 
 
 def private_parts():

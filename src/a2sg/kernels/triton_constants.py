@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -34,12 +35,24 @@ class Shape:
     """A factor on the whole shape."""
 
 
+LEAST = (3, 4)
+"""The first Triton that compiles the kernels: dataclasses may be constants. It comes with torch 2.8."""
+
+
 @cache
 def available(device: str) -> bool:
-    """Whether triton is installed and runs on a kind of device: CUDA, or any with Triton's interpreter."""
-    if importlib.util.find_spec("triton") is None:
+    """Whether a Triton that compiles the kernels runs on a kind of device: CUDA, or any by interpretation."""
+    if device != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         return False
-    return device == "cuda" or (os.environ.get("TRITON_INTERPRET") == "1" and kernels().INTERPRETED)
+    return _version() >= LEAST and (device == "cuda" or kernels().INTERPRETED)
+
+
+def _version() -> tuple[int, ...]:
+    """The first two numbers of Triton's version; none if it is not installed."""
+    if importlib.util.find_spec("triton") is None:
+        return ()
+    found: str = importlib.import_module("triton").__version__
+    return tuple(int(number) for number in found.split(".")[:2])
 
 
 @cache

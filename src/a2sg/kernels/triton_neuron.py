@@ -93,7 +93,7 @@ class Triton:
             and available(current.device.type)
         )
         needs = (
-            "a CUDA device, the package triton, one window per step, a shape of a2sg.surrogate, one decay "
+            "a CUDA device, triton 3.4 or later, one window per step, a shape of a2sg.surrogate, one decay "
             "and a threshold that is a number"
         )
         return "" if fits else f"it needs {needs}"
