@@ -363,6 +363,19 @@ def test_options_survive_the_way_to_another_process():
     assert memory._read(json.loads(json.dumps(asdict(OPTIONS)))) == OPTIONS
 
 
+def test_memory_leaves_out_what_lies_in_the_pools_of_graphs(monkeypatch):
+    """They are recorded after more steps than it takes, and then no step rises above what they hold."""
+    asked = []
+    monkeypatch.setattr(
+        memory, "_fresh", lambda name, *_: asked.append(name) or {"peak": 2**20, "baseline": 2**20}
+    )
+    options = replace(OPTIONS, device="cuda", ways=("a2sg", *train.ON_A_GPU), peers=("spikingjelly",))
+    memory.measure(replace(options, memory_steps=(1,)))
+    assert asked == ["a2sg", train.TRITON]
+    with pytest.raises(InputError, match="none of"):
+        memory.measure(replace(options, ways=train.RECORDED))
+
+
 def test_a_process_that_fails_says_why():
     with pytest.raises(RuntimeError, match="vgg61"):
         memory._fresh("a2sg", 1, replace(OPTIONS, network="vgg61"))

@@ -20,14 +20,18 @@ import torch
 from a2sg.bench import report
 from a2sg.bench.options import Options
 from a2sg.bench.timing import say
-from a2sg.bench.train import IN_WORDS, OBSERVED, WAYS, baseline_of, chosen
+from a2sg.bench.train import IN_WORDS, OBSERVED, RECORDED, WAYS, baseline_of, chosen
+from a2sg.errors import require
 
 MEGABYTE = 2**20
 
 
 def measure(options: Options) -> report.Report:
     """One row per T and way to train."""
-    names = [name for name in chosen(options) if name != OBSERVED]
+    # What a graph needs lies in a pool of its own, from recording on: no step rises above it.
+    left_out = (OBSERVED, *RECORDED)
+    names = [name for name in chosen(options) if name not in left_out]
+    require(bool(names), f"memory measures ways without graphs that are not observed, none of {options.ways}")
     rows: list[dict[str, Any]] = []
     for steps in options.memory_steps:
         peaks = {}

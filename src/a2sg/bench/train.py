@@ -24,7 +24,8 @@ from a2sg.window import AdaptiveWindows
 ORDINARY, OBSERVED = "a2sg", "a2sg observed"
 GRAPHS, OBSERVED_GRAPHS = "a2sg CUDA graphs", "a2sg observed CUDA graphs"
 BASELINE, TRITON = "SpikingJelly torch", "SpikingJelly Triton"
-ON_A_GPU = (GRAPHS, OBSERVED_GRAPHS, "a2sg packed CUDA graphs", TRITON)
+RECORDED = (GRAPHS, OBSERVED_GRAPHS, "a2sg packed CUDA graphs")
+ON_A_GPU = (*RECORDED, TRITON)
 BESIDE = {OBSERVED: ORDINARY, OBSERVED_GRAPHS: GRAPHS}
 """What an observed way is compared with."""
 NEVER = 2**31
