@@ -476,3 +476,17 @@ def on_rank(rank):
 @needs_distributed
 def test_a_broken_rank_skips_the_step_of_all(tmp_path):
     assert run_ranks(on_rank, tmp_path, 2) == [(1, True), (1, True)]
+
+
+def test_a_model_may_lie_on_several_devices():
+    """The second one is that of tensors without data."""
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3))
+    held = buffers.Buffers(model)
+    model[1].to("meta")
+    held.remember()
+    before = model[0].running_mean.clone()
+    model[0](torch.randn(4, 3) + 9)
+    assert not torch.equal(model[0].running_mean, before)
+    held.restore(torch.tensor(True))
+    assert torch.equal(model[0].running_mean, before)
+    assert [buffer.device.type for buffer in model.buffers()] == ["cpu"] * 3 + ["meta"] * 3

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-
 import torch
 from torch import Tensor, nn
 
@@ -22,16 +20,15 @@ class Buffers:
 
     def __init__(self, model: nn.Module) -> None:
         # Where they are held, since moving a model replaces them.
-        places = [
+        self._places = [
             (module._buffers, name)
             for module in model.modules()
             if not isinstance(module, Site)
             for name, buffer in module._buffers.items()
             if buffer is not None
         ]
-        self._places = sorted(places, key=lambda place: str(_held(*place).dtype))
         # Other buffers, such as a mask of -infinity, are meant to be infinite.
-        self._finite = [place for place in places if _is_finite(_held(*place))]
+        self._finite = [place for place in self._places if _is_finite(_held(*place))]
         self._before: list[Tensor] | None = None
 
     @torch.no_grad()
@@ -47,7 +44,7 @@ class Buffers:
         if before is None or (answers_at_once(broken.device) and not broken):
             return
         for group, was in zip(self._groups(), before, strict=True):
-            flat = torch.where(broken, was, _joined(group))
+            flat = torch.where(broken.to(was.device), was, _joined(group))
             parts = flat.split([buffer.numel() for buffer in group])
             torch._foreach_copy_(group, [part.view_as(x) for part, x in zip(parts, group, strict=True)])
 
@@ -60,9 +57,12 @@ class Buffers:
         return [_held(*place) for place in self._finite]
 
     def _groups(self) -> list[list[Tensor]]:
-        """The buffers by dtype."""
-        held = [_held(*place) for place in self._places]
-        return [list(group) for _, group in groupby(held, key=lambda buffer: buffer.dtype)]
+        """The buffers by dtype and device: a model may lie on several."""
+        groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+        for place in self._places:
+            held = _held(*place)
+            groups.setdefault((held.dtype, held.device), []).append(held)
+        return list(groups.values())
 
 
 def _held(buffers: dict[str, Tensor | None], name: str) -> Tensor:
