@@ -54,7 +54,7 @@ class Place:
 
 
 Words = Callable[[Place, float], list[str]]
-"""A command, from where it runs and the seconds that it has."""
+"""A command, from where it runs and the seconds that its part has."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,8 @@ EPOCHS_A_MINUTE = 12.0
 def training(arm: str) -> Words:
     """A run of one arm, of as many epochs as its share of the time should hold."""
 
-    def words(place: Place, left: float) -> list[str]:
-        share = left / (len(ARMS) - ARMS.index(arm))
-        epochs = max(1, int(0.8 * share / 60 * EPOCHS_A_MINUTE))
+    def words(place: Place, limit: float) -> list[str]:
+        epochs = max(1, int(0.8 * limit / len(ARMS) / 60 * EPOCHS_A_MINUTE))
         source = os.environ.get("A2SG_CIFAR10")
         real = f"cifar10-fast --data.options.source {shlex.quote(source)}" if source else "cifar10-fast"
         tiny = "digits --model.name mlp_small --epochs 1"
@@ -217,7 +216,7 @@ def run(part: Part, place: Place, limit: float) -> Outcome:
     started = time.monotonic()
     for command in part.commands:
         left = limit - (time.monotonic() - started)
-        words = command(place, left)
+        words = command(place, limit)
         log = place.out / f"{part.name}.log"
         with log.open("a", encoding="utf-8") as file:
             process = subprocess.Popen(words, cwd=ROOT, stdout=file, stderr=file, start_new_session=True)
