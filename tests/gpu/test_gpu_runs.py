@@ -93,3 +93,9 @@ def test_compare(device, tmp_path):
     assert main(["compare", "digits", *words, "--device", device.type]) == 0
     done = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "c").rglob("summary.json")]
     assert sorted(summary["arm"] for summary in done) == ["a2sg", "fixed"]
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16", "16"])
+def test_gradients_are_clipped(precision, device, tmp_path):
+    chosen = config(device, precision=precision, epochs=1, **{"optimizer.clip_norm": 1.0})
+    assert train(chosen, tmp_path / "run", quiet=True)["accuracy"] > 0.3

@@ -9,6 +9,7 @@ from torch import nn
 
 from a2sg.data.sets import DATA, Held
 from a2sg.errors import InputError
+from a2sg.training import task
 from a2sg.training.build import build_data, build_model, build_optimizer, build_schedule
 from a2sg.training.checkpoints import CHECKPOINT, read_checkpoint
 from a2sg.training.config import OptimizerConfig
@@ -174,3 +175,24 @@ def test_labels_that_are_numbered_from_1_are_told_before_training(part, monkeypa
         InputError, match="'mine' has 10 classes, so its labels must be from 0 to 9, not 1 to 10"
     ):
         build_data(load_recipe("digits", {"data.name": "mine"}))
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_gradients_are_clipped_for_a_fused_optimizer(tmp_path, monkeypatch, precision):
+    """As a GPU has it. In bfloat16 nothing is scaled, but Lightning's own clipping refuses that too."""
+    norms = []
+
+    def fused(config, model, **_):
+        optimizer = build_optimizer(config, model, fused=True)
+
+        def note(*_):
+            grads = [p.grad for p in model.parameters() if p.grad is not None]
+            norms.append(torch.nn.utils.get_total_norm(grads).item())
+
+        optimizer.register_step_post_hook(note)
+        return optimizer
+
+    monkeypatch.setattr(task, "build_optimizer", fused)
+    options = {"epochs": 1, "device": "cpu", "precision": precision, "optimizer.clip_norm": 0.01}
+    train(load_recipe("digits", {**options, "model.options.width": 0.25}), tmp_path / "run", quiet=True)
+    assert norms == pytest.approx([0.01] * len(norms), rel=0.01)

@@ -160,6 +160,17 @@ class SpikingTask(pl.LightningModule):
         losses, self._losses_of_step = self._losses_of_step, []
         self.guard.check(optimizer, *losses)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Lightning's own refuses a fused optimizer in bfloat16 too, where no gradient is scaled.
+        if gradient_clip_val:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.trainer.global_step > self._optimizer_steps:  # not on micro-batches that only accumulate
             self._optimizer_steps = self.trainer.global_step
