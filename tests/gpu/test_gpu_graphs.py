@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import a2sg
-from a2sg.training.graphs import CudaRecorder, GraphedStep
+from a2sg.training.graphs import GraphedStep
+from a2sg.training.recorder import CudaRecorder
 
 STEPS, BATCH = 12, 8
 

@@ -16,8 +16,9 @@ from a2sg.errors import InputError
 from a2sg.kernels.broken import letting_through
 from a2sg.study.measure.probe import LayerProbe, Look
 from a2sg.training import graphs, task
-from a2sg.training.graphs import WARM_UP, CudaRecorder, GraphedStep, obstacle, wanted
+from a2sg.training.graphs import WARM_UP, GraphedStep, obstacle, wanted
 from a2sg.training.recipe import load_recipe
+from a2sg.training.recorder import CudaRecorder
 from a2sg.training.run import train
 from a2sg.window.site import sites_of
 from card import Card
@@ -432,6 +433,33 @@ def test_a_recording_that_is_broken_off_harms_no_other_one_on_a_card(monkeypatch
     ]
 
 
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("free", "spare", "replays", "told"),
+    [
+        (21, True, 0, True),  # 10 for a graph and 12 for other steps, of which a part is reserved already
+        (23, True, 4, False),
+        (21, False, 4, False),
+    ],
+)
+def test_steps_without_a_graph_keep_room_on_a_card(monkeypatch, caplog, free, spare, replays, told):
+    model, card = network(), Card(monkeypatch)
+    memory = {"max_memory_allocated": 15, "memory_allocated": 5, "memory_reserved": 15}
+    for name, gib in memory.items():
+        monkeypatch.setattr(torch.cuda, name, lambda gib=gib: gib * GIB)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: ((free - 10) * GIB, 80 * GIB))
+    step = GraphedStep(model, compute_with(model), CudaRecorder(spare=spare), after=0)
+    for batch in batches(2):
+        step(*batch)[1].backward()
+    assert card.replays == replays
+    assert [record.getMessage() for record in caplog.records] == told * [
+        "steps run without CUDA graphs: MemoryError: a graph keeps the 10.0 GB of a step, and other steps "
+        "need as much again, but 21.0 GB are free; graphs: on records all the same"
+    ]
+
+
 def test_nothing_of_the_pass_before_is_alive_while_a_graph_is_recorded():
     """Its leaves would have their nodes on another stream, and their gradients on both."""
 
@@ -510,7 +538,8 @@ def test_a_run_is_the_same_with_graphs(tmp_path, monkeypatch, precision, memory)
     config.memory = memory
     recorders = []
 
-    def recorder():
+    def recorder(*, spare):
+        assert spare
         recorders.append(CallingRecorder())
         return recorders[-1]
 

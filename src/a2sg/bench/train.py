@@ -18,7 +18,8 @@ from a2sg.bench.timing import interleave
 from a2sg.kernels.backends import fastest
 from a2sg.memory import pack_spikes
 from a2sg.neuron import SpikingNeuron
-from a2sg.training.graphs import CudaRecorder, GraphedStep, Recorder
+from a2sg.training.graphs import GraphedStep
+from a2sg.training.recorder import CudaRecorder, Recorder
 from a2sg.window import AdaptiveWindows
 
 ORDINARY, OBSERVED = "a2sg", "a2sg observed"

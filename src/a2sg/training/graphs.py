@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError
+from a2sg.training.recorder import Recorder
 from a2sg.window.observer import Observer
 from a2sg.window.site import sites_of
 
@@ -53,75 +53,6 @@ def wanted(choice: Graphs, reason: str) -> bool:
     if choice == "on" and reason:
         raise InputError(f"graphs: on is not possible: {reason}; choose auto or off")
     return choice != "off" and not reason
-
-
-class Recorder(Protocol):
-    """Records work on a device."""
-
-    def prepare(self, work: Callable[[], object]) -> None:
-        """Run `work` once, unrecorded, under the conditions in which it will be recorded."""
-        ...
-
-    def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], object]]:
-        """Record `work`; returns its result, and a function that repeats it into the same tensors."""
-        ...
-
-
-class CudaRecorder:
-    """Records CUDA graphs, which share their memory.
-
-    Sharing is safe as long as no graph is replayed between the forward and the backward pass of another one:
-    nothing that a graph leaves in this memory is read after its backward pass, since outputs are cloned and
-    gradients are copied out.
-    """
-
-    def __init__(self) -> None:
-        self._begin_anew()
-
-    def prepare(self, work: Callable[[], object]) -> None:
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            work()
-        torch.cuda.current_stream().wait_stream(aside)
-
-    def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], object]]:
-        cause: BaseException | None = None
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with self._recording(graph):
-                try:
-                    found = work()
-                except BaseException as error:
-                    cause = error
-                    raise
-        except BaseException as error:
-            self._begin_anew()
-            # The end of a recording that was broken off says only that it was.
-            raise cause or error from None
-        return found, graph.replay
-
-    def _begin_anew(self) -> None:
-        """Take a new pool, and keep it with an empty graph.
-
-        torch lets no graph into a pool whose last graph is gone, or in which a recording was broken off. Some
-        versions give no random numbers, and replay nothing, from such a recording until the next good one.
-        """
-        self.pool = torch.cuda.graph_pool_handle()
-        self._first = torch.cuda.CUDAGraph()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # says that the graph is empty
-            with self._recording(self._first):
-                pass
-
-    @contextlib.contextmanager
-    def _recording(self, graph: torch.cuda.CUDAGraph) -> Iterator[None]:
-        # The outer context puts the stream back if recording fails; threads that pin memory may go on.
-        with (
-            torch.cuda.stream(torch.cuda.current_stream()),
-            torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"),
-        ):
-            yield
 
 
 @dataclass

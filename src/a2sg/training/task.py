@@ -42,11 +42,12 @@ from a2sg.training.build import (
 )
 from a2sg.training.checkpoints import require_restored
 from a2sg.training.config import RunConfig
-from a2sg.training.graphs import WARM_UP, CudaRecorder, GraphedStep, obstacle, wanted
+from a2sg.training.graphs import WARM_UP, GraphedStep, obstacle, wanted
 from a2sg.training.losses import require_outputs
 from a2sg.training.metrics import Mean, build_metric
 from a2sg.training.midway import Saver, random_state, set_random_state
 from a2sg.training.phases import AUGMENTATION
+from a2sg.training.recorder import CudaRecorder
 from a2sg.training.regularizers import create_regularizers
 from a2sg.window import AdaptiveWindows
 
@@ -191,7 +192,7 @@ class SpikingTask(pl.LightningModule):
             self.graphed = GraphedStep(
                 self.model,
                 lambda *batch: self._losses(*batch)[:2],
-                CudaRecorder(),
+                CudaRecorder(spare=self.config.graphs == "auto"),
                 after=self.graphs_after,
             )
         if self.saver is not None:
