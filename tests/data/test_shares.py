@@ -39,6 +39,19 @@ def test_every_sample_of_a_batch_is_one_ranks(samples, batch_size, ranks):
             assert (shares.part(number) == 0) == (len(shares.own(number)) == 0)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 4])
+@pytest.mark.parametrize(("samples", "batch_size"), [(23, 6), (24, 6), (18, 6), (3, 15)])
+def test_every_sample_of_a_step_weighs_the_same(samples, batch_size, accumulate):
+    shares = Shares(samples, batch_size)
+    for first in range(0, len(shares), accumulate):
+        batches = range(first, min(first + accumulate, len(shares)))
+        total = sum(shares.size(number) for number in batches)
+        for number in batches:
+            # A loss is the mean over its batch, and the trainer divides it by `accumulate`.
+            each = shares.in_step(number, accumulate) / accumulate / shares.size(number)
+            assert each == pytest.approx(1 / total)
+
+
 def feeds(augment, ranks, loader, done=0):
     """What each of the ranks gets of an epoch."""
     changes = None if augment is None else Changes(augment, seed=3, size=(8, 8))

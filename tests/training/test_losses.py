@@ -113,6 +113,25 @@ def test_class_weights_that_cannot_work_are_told(logits, weights, message):
         create_loss("mean", class_weights=weights)(logits, LABELS)
 
 
+@pytest.mark.parametrize("name", ["mean", "membrane"])
+@pytest.mark.parametrize("weights", [(), (1.0, 9.0, 2.0, 1.0, 0.5)])
+@pytest.mark.parametrize("pixels", [False, True])
+def test_losses_of_parts_add_up_by_what_they_count(name, weights, pixels):
+    """However the samples are divided: into batches, or among ranks."""
+    torch.manual_seed(0)
+    size = (3, 4) if pixels else ()
+    logits = torch.randn(2, 6, 5, *size, dtype=torch.float64)
+    labels = torch.randint(0, 5, (6, *size))
+    if pixels:
+        labels[0], labels[1:3, 1:] = IGNORE, IGNORE
+    loss = create_loss(name, class_weights=weights)
+    parts = [slice(0, 1), slice(1, 4), slice(4, 6)]
+    counts = [float(loss.counted(labels[part])) for part in parts]
+    total = sum(n * loss(logits[:, part], labels[part]) for n, part in zip(counts, parts, strict=True))
+    torch.testing.assert_close(total / sum(counts), loss(logits, labels))
+    assert float(loss.counted(labels)) == pytest.approx(sum(counts))
+
+
 @pytest.mark.parametrize("name", OF_CLASSES)
 def test_probabilities_work_as_labels(logits, name):
     loss = create_loss(name, 0.1)

@@ -38,6 +38,7 @@ CASES = {
         "windows.options": {"weights": 5},
         "windows.every": 10,
     },
+    "weighted": {"loss.options": {"class_weights": [1.0, 9.0, 1.0, 1.0, 5.0, 1.0, 1.0, 20.0, 1.0, 1.0]}},
     "interrupted": {"windows.batches": 3, "augment.erasing": 0.5},
 }
 

@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 
+from a2sg.data.shares import Shares
 from a2sg.errors import InputError
 from a2sg.memory import pack_spikes
 from a2sg.training import run, task
@@ -140,6 +141,28 @@ def test_gradient_accumulation_steps_the_windows_once_per_optimizer_step(tmp_pat
         for line in (tmp_path / "run" / "windows.csv").read_text(encoding="utf-8").splitlines()[1:]
     }
     assert iterations == {"2", "4"}  # ten micro-batches are five steps, 0 to 4
+
+
+def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(monkeypatch):
+    """Also where the last step of an epoch has fewer of them, and the last one fewer samples."""
+    monkeypatch.setattr(task.SpikingTask, "_log", lambda *_: None)
+    config = quick(accumulate=3, **{"data.batch_size": 8})
+    trained = task.SpikingTask(config, build_data(config)).eval()  # no statistics of a batch
+    images, labels = trained.data.train.batch(torch.arange(3 * 8 + 8 + 5))
+    trained.shares = Shares(len(labels), 8)
+
+    def gradient(losses):
+        return torch.autograd.grad(sum(losses), trained.model.conv2.synapse.weight)[0]
+
+    for step in (range(3), range(3, 5)):
+        parts = [slice(8 * number, 8 * number + 8) for number in step]
+        micro = [
+            trained.training_step((images[part], labels[part]), number) / config.accumulate
+            for number, part in zip(step, parts, strict=True)
+        ]
+        whole = slice(parts[0].start, parts[-1].stop)
+        expected = gradient([trained.loss(trained.model(images[whole]), labels[whole])])
+        torch.testing.assert_close(gradient(micro), expected)
 
 
 @pytest.mark.parametrize("loss", ["mean", "membrane", "tet"])

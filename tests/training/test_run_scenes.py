@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from a2sg.data.sets import IGNORE, ImageData
 from a2sg.errors import InputError
 from a2sg.score import SCORES, score_in
 from a2sg.training.build import build_augment, build_data
+from a2sg.training.evaluate import evaluate
 from a2sg.training.losses import create_loss, cross_entropy
 from a2sg.training.metrics import build_metric
 from a2sg.training.recipe import load_recipe
@@ -168,6 +170,17 @@ def test_a_run_on_scenes_is_judged_by_miou(run):
         "seconds",
     ]
     assert float(rows[-1]["test_miou"]) == pytest.approx(summary["miou"], abs=1e-6)
+
+
+def test_the_loss_of_scenes_does_not_depend_on_how_they_are_batched(run):
+    """Though some have more ignored pixels than others."""
+    task = load_run(run[0])
+    images, labels = task.data.test.tensors
+    labels[:20, 1:] = IGNORE
+    whole = cross_entropy_by_loop(task.eval().model(images).mean(0).detach(), labels, 0.0)
+    for size in (32, 5):
+        task.config = replace(task.config, data=replace(task.config.data, batch_size=size))
+        assert evaluate(task, torch.device("cpu"))["loss"] == pytest.approx(whole.item(), rel=1e-5)
 
 
 def test_a_run_on_scenes_is_evaluated_from_the_command_line(run, capsys):

@@ -54,6 +54,17 @@ class Shares:
         """This rank's share of a batch, from 0 to 1: the weight of its mean in the batch's mean."""
         return len(self.own(batch)) / self.size(batch)
 
+    def in_step(self, batch: int, accumulate: int) -> float:
+        """The weight of a batch in the mean over the samples of its optimizer step; 1 if all are alike.
+
+        Args:
+            batch: its number in the epoch.
+            accumulate: batches per step; the last step of an epoch may have fewer.
+        """
+        first = batch - batch % accumulate
+        sizes = [self.size(number) for number in range(first, min(first + accumulate, len(self)))]
+        return accumulate * self.size(batch) / sum(sizes)
+
 
 class SharedBatches(Sampler[list[Any]]):
     """The samples that one rank reads, batch by batch.

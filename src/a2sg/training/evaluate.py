@@ -29,7 +29,7 @@ def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False)
     batches = task.val_dataloader()
     metric = build_metric(task.data).to(device)
     shares = task.shares_of(task.data.test)
-    totals = torch.zeros(2, dtype=torch.float64)  # samples, and their loss
+    totals = torch.zeros(3, dtype=torch.float64)  # samples, what they count, and their loss
     meter = EnergyMeter(task.model, real_input=task.data.steps is None)
     with in_mode(task, training=False), meter:
         show = progress and shares.rank == 0
@@ -40,15 +40,15 @@ def evaluate(task: SpikingTask, device: torch.device, *, progress: bool = False)
                 logits = task.model(images)
                 lengths = task.lengths(images)
                 metric.update(task.loss.predict(logits, **lengths), labels)
-                count = len(labels)
+                counted = float(task.loss.counted(labels))
                 loss = task.loss(logits, labels, **lengths).item()
-                totals += torch.tensor([count, loss * count], dtype=torch.float64)
-    samples, total = add_up(totals).tolist()
+                totals += torch.tensor([len(labels), counted, loss * counted], dtype=torch.float64)
+    samples, counted, total = add_up(totals).tolist()
     meter.add_ranks()
     energy = meter.result(samples=int(samples))
     return {
         task.score.name: round(metric.compute().item(), 7),  # float32 has no further digits
-        "loss": total / samples,
+        "loss": total / counted if counted else 0.0,
         "samples": int(samples),
         "spikes_per_sample": energy.spikes,
         "energy_nj_per_sample": energy.picojoules / 1000,

@@ -68,6 +68,13 @@ class Criterion(ABC):
     def __call__(self, logits: Tensor, labels: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The loss, a 0-d tensor."""
 
+    def counted(self, labels: Tensor) -> Tensor | int:
+        """The weight of the loss of some samples in that of all: a mean is divided by it.
+
+        The number of samples; a loss whose mean is not over samples gives a 0-d tensor instead.
+        """
+        return len(labels)
+
     def read(self, logits: Tensor, lengths: Tensor | None) -> Tensor:
         """`readout`; without lengths it also works for a loss that does not take them."""
         return self.readout(logits) if lengths is None else self.readout(logits, lengths)
@@ -112,6 +119,16 @@ class Loss(Criterion):
 
     def __call__(self, logits: Tensor, labels: Tensor, lengths: Tensor | None = None) -> Tensor:
         return self.entropy(self.read(logits, lengths), labels)
+
+    def counted(self, labels: Tensor) -> Tensor | int:
+        """The number of labels that are not ignored, or the sum of their `class_weights`."""
+        if labels.is_floating_point() or (labels.dim() == 1 and not self.class_weights):
+            return len(labels)
+        there = labels >= 0
+        if not self.class_weights:
+            return there.sum()
+        weight = _on_device(self.class_weights, labels.device, torch.float32)
+        return (weight[labels.long().clamp(min=0)] * there).sum()
 
     def entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
         """`cross_entropy` with this loss's options."""

@@ -87,6 +87,7 @@ class SpikingTask(pl.LightningModule):
         self.graphs_after = WARM_UP
         self._optimizer_steps = self._epochs = 0
         self._losses_of_step: list[Tensor] = []
+        self._part: Tensor | float = 1.0
         self._done = 0
         """Batches of an epoch that are done, when it is left or resumed in the middle."""
         self._random: dict[str, Any] | None = None
@@ -108,26 +109,39 @@ class SpikingTask(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
-        part = self.shares.part(index)
+        own = self.shares.part(index) > 0
+        self._part = self._part_of_loss(labels, index)
         self.guard.require_finite(images, f"the training samples of data set {self.config.data.name!r}")
         if self.data.padded and isinstance(self.windows, AdaptiveWindows):
             self.windows.lengths = self.lengths(images)["lengths"]
         with self.guard:
             if self.graphed is None:
-                with nullcontext() if part else self._idling():
+                with nullcontext() if own else self._idling():
                     logits, loss, total = self._losses(images, labels)
             else:
                 logits, loss = self.graphed(images, labels)
                 total = loss
         self._losses_of_step.append(total.detach())
         self.last_loss = loss.detach()
-        if part:
+        if own:
             finite = self.last_loss.isfinite()  # the mean is that of the others
-            self.train_loss.update(torch.where(finite, self.last_loss, 0.0), finite * len(labels))
+            self.train_loss.update(
+                torch.where(finite, self.last_loss, 0.0), finite * self.loss.counted(labels)
+            )
             predicted = self.loss.predict(logits, **self.lengths(images))
             self.train_score.update(predicted, self.loss.right(labels))
         self._log("train", index == self._done, self.train_loss, self.train_score)
-        return total if part == 1 else part * total
+        weight = self._part * self.shares.in_step(index, self.config.accumulate)
+        return total if isinstance(weight, float) and weight == 1 else weight * total
+
+    def _part_of_loss(self, labels: Tensor, index: int) -> Tensor | float:
+        """The weight of this rank's loss in that of the whole batch; 0 if it has no samples of it."""
+        part = self.shares.part(index)
+        counted = self.loss.counted(labels)
+        if isinstance(counted, int) or self.shares.ranks == 1:
+            return part
+        counted = counted if part else torch.zeros_like(counted)
+        return counted / add_up(counted.clone()).clamp(min=torch.finfo(torch.float32).tiny)
 
     def _losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, their loss, and the loss with all terms added, which is minimised."""
@@ -176,9 +190,8 @@ class SpikingTask(pl.LightningModule):
         if self.trainer.global_step > self._optimizer_steps:  # not on micro-batches that only accumulate
             self._optimizer_steps = self.trainer.global_step
             # Outside mixed precision: its rounding would hide small differences between losses.
-            part = self.shares.part(batch_idx)
             with letting_through():  # a broken batch was skipped, and is not an error here either
-                self.windows.step(lambda: part * self._losses(*batch)[2])
+                self.windows.step(lambda: self._part * self._losses(*batch)[2])
             if self.average is not None:
                 self.average.update()
             if self.saver is not None:
@@ -231,7 +244,7 @@ class SpikingTask(pl.LightningModule):
         logits = self.model(images)
         if self.shares_of(self.data.test).part(index):
             lengths = self.lengths(images)
-            self.test_loss.update(self.loss(logits, labels, **lengths), len(labels))
+            self.test_loss.update(self.loss(logits, labels, **lengths), self.loss.counted(labels))
             self.test_score.update(self.loss.predict(logits, **lengths), labels)
         self._log("test", index == 0, self.test_loss, self.test_score)
 
