@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from a2sg import AdaptiveWindows
+from a2sg import AdaptiveWindows, mean_over_steps
 from a2sg.errors import InputError
 from networks import NOW, Net, Plan, batch
 from ranks import needs_distributed, run_ranks
@@ -44,6 +44,25 @@ def with_shares(shares, rank):
     return windows.history
 
 
+LENGTHS = torch.tensor([1, 1, 1, 2, 4, 4, 4, 4])
+"""Of padded sequences: those of the first rank are the short ones."""
+
+
+def with_lengths(samples):
+    """The history of three observed iterations on padded sequences; the loss is the mean over samples."""
+    net, windows, _ = started()
+    windows.lengths = LENGTHS[samples]
+    for seed in range(3):
+        x, y = batch(4, size=SIZE, seed=seed)
+        x = x[:, samples]
+        for layer, neuron in enumerate(net.neurons):
+            x = neuron(net.current(layer, x))
+        logits = mean_over_steps(net.out(x.flatten(2)), windows.lengths)
+        nn.functional.cross_entropy(logits, y[samples]).backward()
+        windows.step()
+    return windows.history
+
+
 def accumulated(micro, wrap=None):
     """That of two iterations of two micro-batches each, of which the last one alone is synchronised."""
     _, windows, run = started(wrap)
@@ -77,6 +96,7 @@ def work(rank):
         **{name: with_shares(shares, rank) for name, shares in SHARES.items()},
         "no_sync": accumulated(MICRO[rank], wrap=True),
         "join": joined(rank),
+        "lengths": with_lengths(SHARES["unequal"][rank]),
     }
 
 
@@ -89,7 +109,8 @@ def alone():
         mean_loss(net, samples[:first] + samples[SIZE - second :], seed).backward()
         windows.step()
     halves = accumulated([[0, 1, 2, 3], [4, 5, 6, 7]])
-    return {**dict.fromkeys(SHARES, whole), "no_sync": halves, "join": windows.history}
+    padded = with_lengths(list(range(SIZE)))
+    return {**dict.fromkeys(SHARES, whole), "no_sync": halves, "join": windows.history, "lengths": padded}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +118,7 @@ def found(tmp_path_factory):
     return run_ranks(work, tmp_path_factory.mktemp("ranks"), 2)
 
 
-@pytest.mark.parametrize("case", [*SHARES, "no_sync", "join"])
+@pytest.mark.parametrize("case", [*SHARES, "no_sync", "join", "lengths"])
 def test_windows_are_those_of_the_joined_batch(found, case):
     expected = alone()[case]
     assert sum(row["window"] != row["window_before"] for row in expected) > 8

@@ -31,8 +31,8 @@ def join_ranks(store: Store, reduction: Reduction) -> None:
     """Add up the sums of all ranks, in one call; all ranks get exactly the same result.
 
     The mean over a rank's n samples has the weight n/N in the mean over all N. n need not be passed: for
-    every layer and step it is proportional to the number of elements that the rank counted. A rank without
-    samples has no weight.
+    every layer it is proportional to the number of elements that the rank counted at the first step, which
+    every sequence reaches. A rank without samples has no weight.
 
     Args:
         store: on entry the sums `[rows, C, 6]` of this rank, on return those of the joined batch.
@@ -49,9 +49,13 @@ def join_ranks(store: Store, reduction: Reduction) -> None:
 
 
 def _scale(store: Store, sign: int) -> None:
-    """Multiply every sum by the loss's scale, which is its row's count, or divide by it."""
+    """Multiply every sum by the loss's scale, which is its layer's count at the first step, or divide by it."""
+    counts = []
+    for observer in store.observers:
+        own = observer.table[..., Sums.COUNT]
+        counts.append(torch.where(own[:1] > 0, own[:1], own).flatten())  # only later steps may be observed
+    count = torch.cat(counts).clamp_min(1)
     sums = store.tables.view(-1, len(Sums))
-    count = sums[:, Sums.COUNT].clamp_min(1)
     for column, power in POWERS.items():
         sums[:, column] *= count ** (sign * power)
 
