@@ -53,6 +53,14 @@ def test_r2_is_that_of_scikit_learn(shift):
     assert ours.compute().item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_r2_of_targets_far_from_zero():
+    """Such as years, or positions on a map: float32 holds them, their squares do not show the variance."""
+    target = torch.tensor([[1e6], [1e6 + 1], [1e6 + 2]])
+    ours = R2(1, target[0])
+    ours.update(target + 0.5, target)
+    assert ours.compute().item() == pytest.approx(r2_score(target.double(), target.double() + 0.5))
+
+
 def test_r2_of_targets_that_are_all_alike():
     for miss, expected in ((0.0, 1.0), (1.0, 0.0)):
         ours = R2(2)

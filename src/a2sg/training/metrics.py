@@ -64,19 +64,24 @@ class R2(Metric):
 
     Args:
         count: K.
+        origin: a usual target `[K]`. Sums are of differences from it: squares of targets that are all large
+            would leave nothing of their variance.
     """
 
     samples: Tensor
     sums: Tensor
+    origin: Tensor
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, origin: Tensor | None = None) -> None:
         super().__init__()
+        zero = torch.zeros(count, dtype=torch.float64)
+        self.register_buffer("origin", zero if origin is None else origin.double(), persistent=False)
         self.add_state("samples", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("sums", torch.zeros(3, count, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add predictions and targets, `[B, K]`."""
-        preds, target = preds.double(), target.double()
+        preds, target = preds.double() - self.origin, target.double() - self.origin
         self.samples += len(target)
         self.sums += torch.stack([target, target.square(), (target - preds).square()]).sum(1)
 
@@ -84,7 +89,7 @@ class R2(Metric):
         total, squares, errors = self.sums
         spread = squares - total.square() / self.samples
         alike = spread <= 1e-12 * squares  # only rounding is left
-        of_alike = (errors <= 1e-12 * squares).double()
+        of_alike = (errors <= 1e-12 * (squares + self.samples * self.origin.square())).double()
         return torch.where(alike, of_alike, 1 - errors / spread.where(~alike, 1.0)).mean()
 
 
@@ -92,7 +97,7 @@ def build_metric(data: ImageData) -> Metric:
     """What is right, of all samples or pixels; for scenes the mean IoU of the classes that occur; or R²."""
     classes = len(data.classes)
     if data.task == "regression":
-        return R2(classes)
+        return R2(classes, torch.as_tensor(data.train[0][1]))
     if data.task == "segmentation":
         return MeanIoU(classes)
     options: dict[str, Any] = {"average": "micro", "validate_args": False}

@@ -49,7 +49,7 @@ def join_ranks(store: Store, reduction: Reduction) -> None:
 
 
 def _scale(store: Store, sign: int) -> None:
-    """Multiply every sum by the loss's scale, which is its layer's count at the first step, or divide by it."""
+    """Multiply every sum by the loss's scale, its layer's count at the first step, or divide by it."""
     counts = []
     for observer in store.observers:
         own = observer.table[..., Sums.COUNT]
