@@ -1,5 +1,6 @@
 """The ledger: verdicts follow from stored numbers, and the page in docs is what it makes of them."""
 
+import re
 from dataclasses import asdict
 from itertools import chain
 
@@ -8,7 +9,7 @@ import pytest
 import ledger
 import store
 from a2sg.errors import InputError
-from a2sg.statistics import paired_difference
+from a2sg.statistics import deviation, mean, paired_difference
 from a2sg.training.arms import apply_arm, parse_arm
 from a2sg.training.recipe import load_recipe
 from claims import ENERGY, SCORE, Claim
@@ -27,6 +28,19 @@ def comparison(name, **arms):
 
 def test_the_page_is_up_to_date():
     assert (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8") == ledger.page(), "run make evidence"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/depth.md", "docs/advice.md"])
+def test_means_in_the_text_are_those_of_stored_runs(page):
+    found = [
+        (f"{100 * mean(runs):.1f}", f"{100 * deviation(runs):.1f}")
+        for kept in stored()
+        for (metric, _), by_seed in kept.values.items()
+        if metric == "score" and len(runs := list(by_seed.values())) > 1
+    ]
+    said = re.findall(r"(\d+\.\d) ± (\d+\.\d)\b", (ROOT / page).read_text(encoding="utf-8"))
+    assert said
+    assert set(said) <= set(found)
 
 
 def test_every_stored_run_is_of_a_claim_or_says_what_it_is_for():
