@@ -18,6 +18,7 @@ from a2sg.study.report.cases import Options, Study, open_study
 from a2sg.study.report.parts import PARTS
 from a2sg.study.report.prediction import feeding
 from a2sg.study.report.runs import find_runs
+from a2sg.study.report.variation import together
 from a2sg.study.subject import training_batches
 from a2sg.training.arms import parse_arm
 from a2sg.training.compare import compare
@@ -174,6 +175,28 @@ def test_variation_is_that_of_the_functions(content, task, comparison):
     for step, row in zip(direct.steps, mine["steps"], strict=True):
         assert row["cv"]["mean"] == pytest.approx(step.cv.mean)
         assert row["norm"]["error"] == pytest.approx(step.norm.error)
+
+
+def points(*iterations):
+    """What a run observed at each iteration."""
+    rest = dict.fromkeys(("tgc_before", "cv", "norm", "sparsity", "gain"))
+    places = {"layer": "fc1", "step": 1, "window": 1.0, "window_before": 1.0}
+    rows = [{"iteration": at, "sgv_before": 1.0 / (1 + at), **places, **rest} for at in iterations]
+    return analysis.history_points(rows)
+
+
+def test_means_over_training_are_over_iterations_that_all_runs_observed():
+    notes = []
+    same = {"a": points(5, 10), "b": points(5, 10)}
+    assert together(same, notes) == same
+    assert notes == []
+    searched_once = {"a": points(0, 5, 10), "b": points(0)}
+    assert together(searched_once, notes) == {"a": points(0), "b": points(0)}
+    assert notes.pop().endswith("means over the 1 that all of them have.")
+    assert together({"a": points(5), "b": points(6)}, notes) == {}
+    assert notes.pop().startswith("No iteration was observed in all runs")
+    assert together({}, notes) == {}
+    assert notes == []
 
 
 def test_curvature_is_that_of_the_functions(content, objective):

@@ -63,7 +63,7 @@ def variation(study: Study) -> Section:
             "batch_variation": {case.label: case.variation for case in study.cases},
             "search_gain": gains,
         },
-        _glance(study, histories),
+        _glance(study, together(histories, notes)),
     )
 
 
@@ -84,6 +84,26 @@ def observed(case: Case, notes: list[str]) -> list[HistoryPoint]:
     notes.append(f"{case.label}: windows.csv has {len(layers):,} layers, of which {LAYERS} are shown.")
     kept = set(layers[:LAYERS])
     return [point for point in points if point.layer in kept]
+
+
+def together(
+    histories: Mapping[str, Sequence[HistoryPoint]], notes: list[str]
+) -> dict[str, list[HistoryPoint]]:
+    """What all runs observed at the same iterations: SGV falls with the loss, others do not compare."""
+    seen = [{point.iteration for point in points} for points in histories.values()]
+    shared = set.intersection(*seen) if seen else set()
+    if any(one != shared for one in seen):
+        notes.append(
+            "The runs were observed at different iterations; at a glance, SGV and TGC are means over the "
+            f"{len(shared)} that all of them have."
+            if shared
+            else "No iteration was observed in all runs, so there is no SGV and TGC over training at a glance."
+        )
+    return {
+        label: [point for point in points if point.iteration in shared]
+        for label, points in histories.items()
+        if shared
+    }
 
 
 def _glance(
