@@ -97,7 +97,7 @@ def together(
             "The runs were observed at different iterations; at a glance, SGV and TGC are means over the "
             f"{len(shared)} that all of them have."
             if shared
-            else "No iteration was observed in all runs, so there is no SGV and TGC over training at a glance."
+            else "No iteration was observed in all runs: at a glance, SGV and TGC over training are left out."
         )
     return {
         label: [point for point in points if point.iteration in shared]
