@@ -51,6 +51,8 @@ def test_zero_gradients_keep_the_window(pair, caplog, search, gradient):
     rows = {(row["layer"], row["step"]): row for row in windows.history}
     assert rows["a", 1]["kept"] == rows["a", 3]["kept"] == "all zero"
     assert rows["a", 1]["window"] == 1.0
+    for score in ("sgv", "tgc", "sgv_before", "tgc_before"):  # not 0, which means over training would count
+        assert rows["a", 1][score] is None
     assert rows["b", 1]["kept"] == rows["b", 3]["kept"] == ""
     if search != "bayes" and gradient == "spike":
         assert model.b.window.tolist() == expected

@@ -186,7 +186,8 @@ class AdaptiveWindows(WindowPolicy):
         On the last observed iteration of a search, sets the windows and appends to `history`, for every layer
         and step: `iteration`, `layer`, `step` (1 .. T), `window`; `sgv` and `tgc` (None at T) at the best
         window (which `smoothing` may not quite reach); `window_before`, `sgv_before`, `tgc_before`; `kept`:
-        why the window was kept, or ""; and `bias` of the shape now in use. For the gradients in use on this
+        why the window was kept, or ""; and `bias` of the shape now in use. Scores are None where no gradient
+        passes, so that means leave these layers and steps out. For the gradients in use on this
         iteration: `cv` (deviation over |mean|), `norm`, `sparsity` (share that is 0) and `gain` (`norm` over
         that of the layer behind, None for the last layer).
 

@@ -56,8 +56,10 @@ def report(found: Solution, windows: Tensor, before: Tensor, sums: Tensor, passi
     in_use = sums[:, -1]
     taken = sums.gather(1, found.choice[:, None, None].expand(-1, 1, sums.shape[-1]))[:, 0]
     both = torch.stack([taken, in_use])
-    sgv, sgv_before = sgv_from_sums(both)
-    tgc, tgc_before = tgc_from_sums(both)
+    nothing = both[..., Sums.ABS] == 0  # 0/0 is not a 0: a mean over training must not count it
+    sgv, sgv_before = sgv_from_sums(both).masked_fill(nothing, torch.nan)
+    alone = nothing | (both[..., Sums.LATER] == 0)
+    tgc, tgc_before = tgc_from_sums(both).masked_fill(alone, torch.nan)
     return torch.stack(
         [
             windows,
