@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import a2sg
-from a2sg.analysis import Objective, worst_case_sharpness
+from a2sg.analysis import Objective, loss_slice, worst_case_sharpness
 from a2sg.errors import InputError
 from a2sg.training.losses import MeanLoss
 from networks import Net, Plan, batch
@@ -123,6 +123,35 @@ def test_filter_scale_does_not_see_the_scale_of_a_normalised_filter():
         ]
     assert found["filter"][0] == pytest.approx(found["filter"][1])
     assert found["absolute"][0] != pytest.approx(found["absolute"][1], rel=1e-3)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_filter_of_a_transposed_convolution_makes_one_output(groups):
+    """Its weights have the inputs first."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.ConvTranspose2d(4, 6, 2, bias=False, groups=groups),
+        nn.BatchNorm2d(6, eps=0),
+        nn.ReLU(),
+        nn.Flatten(),
+    ).double()
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        each = torch.rand(groups, 1, 6 // groups).double() * 9 + 1
+        other[0].weight.mul_(each.expand(-1, 4 // groups, -1).flatten(0, 1)[..., None, None])
+        each = each.flatten()
+        other[1].running_mean *= each
+        other[1].running_var *= each.square()
+    batch = torch.randn(5, 4, 3, 3).double(), torch.arange(5)
+    found = [
+        (
+            worst_case_sharpness(objective, rho=0.3, scale="filter").increase,
+            loss_slice(objective, points=5).losses,
+        )
+        for objective in (Objective(one, batch, F.cross_entropy) for one in (net, other))
+    ]
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-9)
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-9)
 
 
 def test_without_a_gradient_there_is_no_ascent_but_random_directions():

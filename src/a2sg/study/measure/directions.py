@@ -16,12 +16,22 @@ def has_filters(parameter: Tensor) -> bool:
     return parameter.dim() >= 2
 
 
-def filter_norms(parameter: Tensor) -> Tensor:
-    """The norm of each filter, in a shape that broadcasts against `[outputs, ...]`; 0 if there are none."""
+def filter_norms(parameter: Tensor, groups: int = 0) -> Tensor:
+    """The norm of each filter, in a shape that broadcasts against the parameter; 0 if there are none.
+
+    Args:
+        parameter: `[outputs, ...]`.
+        groups: those of a transposed convolution, whose weights are `[inputs, outputs / groups, ...]`; 0 for
+            all other parameters.
+    """
     if not has_filters(parameter):
         return parameter.new_zeros(())
-    norms = parameter.detach().flatten(1).norm(dim=1)
-    return norms.view(-1, *[1] * (parameter.dim() - 1))
+    if not groups:
+        norms = parameter.detach().flatten(1).norm(dim=1)
+        return norms.view(-1, *[1] * (parameter.dim() - 1))
+    norms = parameter.detach().flatten(2).unflatten(0, (groups, -1)).norm(dim=(1, 3))
+    of_inputs = norms.repeat_interleave(len(parameter) // groups, 0)
+    return of_inputs.view(*of_inputs.shape, *[1] * (parameter.dim() - 2))
 
 
 def normal(objective: Objective, generator: torch.Generator) -> list[Tensor]:

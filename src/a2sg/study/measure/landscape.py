@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any, Literal, get_args
 
@@ -114,7 +115,8 @@ def _direction(objective: Objective, layer: str | None, seed: int, number: int, 
         if index not in moving or not (others or has_filters(parameter)):
             found.append(torch.zeros_like(drawn))
             continue
-        norms = filter_norms if has_filters(parameter) else torch.norm
+        of_filters = partial(filter_norms, groups=objective.groups[index])
+        norms = of_filters if has_filters(parameter) else torch.norm
         found.append(drawn * (norms(parameter.detach()) / norms(drawn).clamp(min=1e-12)))
     said = f"layer {layer!r} has no weights that would move" if layer else "no weights move"
     require(any(bool(part.any()) for part in found), said)

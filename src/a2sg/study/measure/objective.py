@@ -72,6 +72,8 @@ class Objective:
         self.names, self.parameters = list(trained), list(trained.values())
         layers = by_module(self.names)
         self.layers = {layer: [self.names.index(name) for name in held] for layer, held in layers.items()}
+        self.groups = [_transposed_groups(model, name) for name in self.names]
+        """Of the transposed convolution that a parameter is the weight of; else 0."""
         require(bool(self.parameters), "the model has no trainable parameters")
 
     def __len__(self) -> int:
@@ -161,6 +163,14 @@ def by_module(names: Iterable[str]) -> dict[str, list[str]]:
     for name in names:
         found.setdefault(name.rpartition(".")[0], []).append(name)
     return found
+
+
+def _transposed_groups(model: nn.Module, name: str) -> int:
+    layer, _, own = name.rpartition(".")
+    module = model.get_submodule(layer)
+    if own == "weight" and isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        return module.groups
+    return 0
 
 
 def one_number(loss: Any) -> Tensor:

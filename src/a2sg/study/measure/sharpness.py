@@ -106,5 +106,6 @@ def _unit(objective: Objective, scale: Scale) -> Tensor:
     """The unit of change of each weight `[P]`: ε is η times this unit, and the ball is one of η."""
     whole = flat([parameter.detach() for parameter in objective.parameters])
     if scale == "filter":
-        return flat([filter_norms(one).expand_as(one) for one in objective.parameters])
+        both = zip(objective.parameters, objective.groups, strict=True)
+        return flat([filter_norms(one, groups).expand_as(one) for one, groups in both])
     return torch.full_like(whole, float(whole.double().norm()) if scale == "norm" else 1.0)
