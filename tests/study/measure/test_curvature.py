@@ -178,6 +178,21 @@ def test_gauss_newton(plan, method):
     check_symmetric(found, matrix, objective, top=3)
 
 
+def test_chunks_weigh_by_what_their_labels_count():
+    """With class weights, the mean over the batch is not that of the chunks' means by their sizes."""
+    net = a2sg.create_model(
+        "mlp_small", num_classes=3, steps=2, in_channels=1, image_size=3, hidden=(5,)
+    ).double()
+    images, labels = torch.randn(5, 1, 3, 3, dtype=torch.float64), torch.tensor([0, 0, 1, 2, 0])
+    loss = LOSSES["mean"](class_weights=(1.0, 5.0, 20.0))
+    whole, parts = (Objective(net, (images, labels), loss, chunk=chunk) for chunk in (None, 2))
+    with whole.ready():
+        assert parts.value() == pytest.approx(whole.value())
+    assert grad_norm_sq(parts).whole == pytest.approx(grad_norm_sq(whole).whole)
+    tops = [gauss_newton(one, layers=(), probes=0).whole.top[0] for one in (whole, parts)]
+    assert tops[0] == pytest.approx(tops[1], rel=1e-3)
+
+
 @every_case
 def test_double_backward_hessian(plan):
     objective = objective_of(plan)

@@ -103,6 +103,15 @@ class Objective:
         """The samples, in chunks."""
         return [range(at, min(at + self.chunk, len(self))) for at in range(0, len(self), self.chunk)]
 
+    def share(self, samples: range) -> float:
+        """The weight of the mean loss of consecutive samples in that of all.
+
+        Their share of the samples; a loss of this package says what ignored labels and class weights change.
+        """
+        counted = getattr(self.loss, "counted", len)
+        total = float(counted(self.labels))
+        return float(counted(self.labels[samples.start : samples.stop])) / total if total else 0.0
+
     def output(self, samples: range) -> Tensor:
         """The network's output for consecutive samples."""
         inputs = self.inputs.narrow(self.samples_dim, samples.start, len(samples))
@@ -130,7 +139,7 @@ class Objective:
         """The mean loss and its (surrogate) gradient; inside `ready`."""
         total, gradient = 0.0, [torch.zeros_like(parameter) for parameter in self.parameters]
         for samples in self.chunks():
-            share = len(samples) / len(self)
+            share = self.share(samples)
             value = self.of_output(self.output(samples), samples)
             for held, part in zip(gradient, self.gradient_of(value), strict=True):
                 held.add_(part, alpha=share)
@@ -140,8 +149,9 @@ class Objective:
     @torch.no_grad()
     def value(self) -> float:
         """The mean loss; inside `ready`."""
-        values = ((len(part), self.of_output(self.output(part), part).item()) for part in self.chunks())
-        return sum(size / len(self) * value for size, value in values)
+        return sum(
+            self.share(part) * self.of_output(self.output(part), part).item() for part in self.chunks()
+        )
 
     def blocks(self, layers: Sequence[str] | None) -> dict[str, list[int]]:
         """The parameters of each of the layers; None stands for all layers.

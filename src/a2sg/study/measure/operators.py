@@ -155,7 +155,7 @@ class Matrix(Family):
         for samples in self._chunks:
             multiply = self._whole or self._build(self.objective, samples, self._spike)
             found = flat(multiply(parts, block)).to("cpu", torch.float64)
-            total.add_(found, alpha=len(samples) / len(self.objective))
+            total.add_(found, alpha=self.objective.share(samples))
         return total
 
 
