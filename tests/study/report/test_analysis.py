@@ -12,6 +12,7 @@ import torch
 import a2sg
 from a2sg import analysis, cli
 from a2sg.errors import InputError
+from a2sg.files import write_json
 from a2sg.study.report import cases
 from a2sg.study.report import curvature as curvature_part
 from a2sg.study.report.cases import Options, Study, open_study
@@ -331,6 +332,29 @@ def test_runs_given_twice_count_once(comparison):
     folders, points, _ = find_runs([comparison / "a2sg-s0", comparison])
     assert [folder.name for folder in folders] == ["a2sg-s0", "fixed-s0"]
     assert len(points) == 4
+
+
+@pytest.mark.parametrize(
+    ("finished", "seeds", "said"),
+    [
+        ({"fixed": [1, 2], "a2sg": [0, 1, 2]}, [1, 1], "that all arms have is analysed"),
+        ({"fixed": [1], "a2sg": [0]}, [1, 0], "runs of different seeds stand side by side"),
+    ],
+)
+def test_arms_are_analysed_at_a_seed_that_all_have_finished(tmp_path, finished, seeds, said):
+    for arm, seed in [("fixed", 0), *((arm, seed) for arm, every in finished.items() for seed in every)]:
+        run = tmp_path / f"{arm}-s{seed}"
+        run.mkdir()
+        (run / "config.yaml").write_text("", encoding="utf-8")
+        if seed in finished[arm]:
+            numbers = {"accuracy": 0.5, "energy_nj_per_sample": 1.0, "spikes_per_sample": 1.0}
+            write_json(run / "summary.json", {"arm": arm, "seed": seed, **numbers})
+    folders, points, left_out = find_runs([tmp_path])
+    assert {folder.name for folder in folders} == {
+        f"{arm}-s{seed}" for arm, seed in zip(finished, seeds, strict=True)
+    }
+    assert len(points) == sum(map(len, finished.values()))
+    assert said in " ".join(left_out)
 
 
 def test_all_runs_get_the_same_samples(comparison):

@@ -70,8 +70,8 @@ def analyze(
     the network and the loss. Training samples are used without augmentation, as in an evaluation.
 
     Args:
-        runs: run folders. The folder of a comparison stands for the finished run with the smallest seed of
-            each of its arms.
+        runs: run folders. The folder of a comparison stands for a finished run of each of its arms, that of
+            the smallest seed that all arms have.
         only: parts: variation, curvature, landscape, theory, fidelity, energy; None is all.
         samples: training samples for all parts but variation.
         batch_size: of the 8 batches for variation.

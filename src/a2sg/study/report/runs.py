@@ -110,7 +110,7 @@ def _point(path: Path) -> RunPoint:
 def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], list[str]]:
     """Run folders; accuracy and energy, also of a comparison's other seeds; sentences on what was left out.
 
-    A comparison's folder stands for the finished run with the smallest seed of each of its arms.
+    A comparison's folder stands for a finished run of each of its arms, of the smallest seed that all have.
 
     Raises:
         InputError: for a folder that holds no run, or none that is finished.
@@ -144,18 +144,21 @@ def _one_per_arm(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
     runs.sort(key=lambda run: order.get(run.name, len(order)))
     finished = [run for run in runs if (run / "summary.json").is_file()]
     require(len(finished) > 0, f"{folder} has no finished run: continue it with the same a2sg compare")
-    first: dict[str, tuple[int, Path]] = {}
+    arms: dict[str, dict[int, Path]] = {}
     for run in finished:
         (point,) = run_points(run)
-        if point.arm not in first or point.seed < first[point.arm][0]:
-            first[point.arm] = point.seed, run
+        arms.setdefault(point.arm, {})[point.seed] = run
+    shared = set.intersection(*map(set, arms.values()))
     said = [f"{run} is not finished and was left out." for run in runs if run not in finished]
-    if len(finished) > len(first):
+    if not shared:
+        said.append("No seed is finished in all arms, so runs of different seeds stand side by side.")
+    if len(finished) > len(arms):
         said.append(
-            f"Of the {len(finished)} finished runs of {folder}, the one with the smallest seed of each arm "
-            "is analysed; the picture of accuracy and energy has all of them."
+            f"Of the {len(finished)} finished runs of {folder}, the one with the smallest seed "
+            f"{'that all arms have' if shared else 'of each arm'} is analysed; the picture of accuracy and "
+            "energy has all of them."
         )
-    return [run for _, run in first.values()], finished, said
+    return [seeds[min(shared or seeds)] for seeds in arms.values()], finished, said
 
 
 def _order(folder: Path) -> dict[str, int]:
