@@ -333,6 +333,13 @@ def test_notes_name_the_arms_that_stand_correction():
     assert notes(arm_results({"a2sg": base})) == []
 
 
+def test_what_the_share_of_the_search_leaves_out_on_a_gpu_is_said():
+    run = {"accuracy": 0.5, "search_share": 0.001, "device": "NVIDIA H100 80GB HBM3"}
+    assert notes(arm_results({"a2sg": [run]}))[0].startswith("The share of the search leaves out sums")
+    for other in ({"device": "cpu (2 cores)"}, {"search_share": 0.0}):
+        assert notes(arm_results({"a2sg": [{**run, **other}]})) == []
+
+
 def test_what_energy_leaves_out_is_below_the_table_and_the_summary(capsys):
     run = {"accuracy": 0.5, "energy_nj_per_sample": 1.0, "energy_uncounted": ["mix (matmul)", "lstm (lstm)"]}
     assert notes(arm_results({"a2sg": [run, run]})) == ["The energy leaves out mix (matmul), lstm (lstm)."]

@@ -89,13 +89,20 @@ def arm_results(
 
 
 def notes(results: Sequence[ArmResult], level: float = 0.95, corrected: bool = False) -> list[str]:
-    """Notes that a reader of the table needs: pairs, intervals, comparisons, what the energy omits."""
-    return [*_on_differences(results, level, corrected), *_on_energy(results)]
+    """Notes that a reader of the table needs: pairs, intervals, comparisons, what numbers omit."""
+    return [*_on_differences(results, level, corrected), *_on_energy(results), *_on_search(results)]
 
 
 def _on_energy(results: Sequence[ArmResult]) -> list[str]:
     left_out = uncounted([summary for result in results for summary in result.runs])
     return [f"The energy leaves out {left_out}."] if left_out else []
+
+
+def _on_search(results: Sequence[ArmResult]) -> list[str]:
+    runs = [run for result in results for run in result.runs if run.get("search_share")]
+    if all(str(run.get("device", "cpu")).startswith("cpu") for run in runs):
+        return []
+    return ["The share of the search leaves out sums that CUDA graphs repeat; a2sg bench times all of it."]
 
 
 def uncounted(summaries: Sequence[Mapping[str, Any]]) -> str:
