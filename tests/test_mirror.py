@@ -49,6 +49,7 @@ TOGETHER = {
     " /study/files /study/html /study/subject",
     "study/measure/test_curvature.py": "curvature_results estimators gram objective operators",
     "study/measure/test_fidelity.py": "noise",
+    "study/measure/test_sharpness.py": "directions",
     "study/measure/test_variation.py": "batches probe",
     "study/inspect/test_inspection.py": "/study/measure/diagnosis /study/measure/moments",
     "study/report/test_analysis.py": "cases curvature energy fidelity files landscape page panel"
