@@ -122,6 +122,15 @@ def test_the_heat_map_shows_every_window_where_and_when_it_acts(figures, tmp_pat
     assert imread(path).shape[2] == 4
 
 
+@pytest.mark.parametrize(("done", "last"), [(60, 60), (58, 59), (None, 77)])
+def test_the_heat_map_ends_with_the_training(figures, tmp_path, done, last):
+    """With windows that were searched once, too, and not one iteration later."""
+    pictures.window_heatmap(window_rows(["a"], 1, [19, 38, 57]), tmp_path / "w.png", "run", done)
+    pictures.window_heatmap(window_rows(["a"], 1, [0]), tmp_path / "o.png", "run", 1000)
+    ends = [figure.axes[0].collections[0].get_coordinates()[0, -1, 0] for figure in figures]
+    assert ends == [last, 1000]
+
+
 def test_the_colour_scale_is_the_same_for_usual_windows_and_grows_for_wide_ones(figures, tmp_path):
     pictures.window_heatmap(window_rows(["a"], 1, [0]), tmp_path / "a.png")
     pictures.window_heatmap(window_rows(["a"], 2, [5], lambda *_: 2.5), tmp_path / "b.png")

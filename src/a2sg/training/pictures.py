@@ -57,7 +57,8 @@ def _run_pictures(run_folder: Path, against: Path | None) -> list[Path]:
     mine = next(iter(folders))
     written = []
     if observed[mine]:
-        written.append(window_heatmap(observed[mine], run_folder / "windows.png", mine))
+        done = metrics[mine][-1].get("iteration") if metrics[mine] else None
+        written.append(window_heatmap(observed[mine], run_folder / "windows.png", mine, done))
         scored = {label: rows for label, rows in observed.items() if rows and "sgv_before" in rows[0]}
         if mine in scored:  # policies other than A2SG do not compute it
             written.append(variation(scored, run_folder / "variation.png"))
@@ -74,7 +75,7 @@ def _run_pictures(run_folder: Path, against: Path | None) -> list[Path]:
     return written
 
 
-def window_heatmap(rows: Sequence[Row], path: Path, title: str = "") -> Path:
+def window_heatmap(rows: Sequence[Row], path: Path, title: str = "", done: int | None = None) -> Path:
     """Draw the window of every layer and step (down) over the iterations (across).
 
     Args:
@@ -82,6 +83,8 @@ def window_heatmap(rows: Sequence[Row], path: Path, title: str = "") -> Path:
             the next one; before the first there is the window at the start.
         path: of the PNG.
         title: which run it is.
+        done: how many iterations the training had, to which the last column reaches; None: it is as wide as
+            the one before.
     """
     layers, left_out = _shown(row["layer"] for row in rows)
     rows = [row for row in rows if row["layer"] in layers]
@@ -94,7 +97,8 @@ def window_heatmap(rows: Sequence[Row], path: Path, title: str = "") -> Path:
         [at[*place, times[0]]["window_before"], *(at[*place, i]["window"] for i in times)] for place in places
     ]
     gap = times[-1] - times[-2] if len(times) > 1 else max(1, times[0])
-    edges = [0, *(i + 1 for i in times), times[-1] + 1 + gap]  # new windows act from the next iteration
+    end = times[-1] + 1 + gap if done is None else max(done, times[-1] + 2)
+    edges = [0, *(i + 1 for i in times), end]  # new windows act from the next iteration
 
     high = min(0.16, 14 / len(places))  # inches per row
     figure = _figure(9, 1.8 + high * len(places))
@@ -112,6 +116,7 @@ def window_heatmap(rows: Sequence[Row], path: Path, title: str = "") -> Path:
         axes.yaxis.remove_overlapping_locs = False  # a step may be at the same height as its layer's name
         axes.set_yticks([row + 0.5 for row in range(len(places))], [step for _, step in places], minor=True)
         axes.tick_params(axis="y", which="minor", length=2, labelsize=6, colors=GREY)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("iteration")
     figure.colorbar(mesh, ax=axes, label="window (half-width)", pad=0.02, aspect=30)
     figure.suptitle(f"Windows by layer and step: {drawn_name(title)}".rstrip(": ") + left_out)

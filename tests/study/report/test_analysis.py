@@ -191,11 +191,12 @@ def test_means_over_training_are_over_iterations_that_all_runs_observed():
     same = {"a": points(5, 10), "b": points(5, 10)}
     assert together(same, notes) == same
     assert notes == []
-    searched_once = {"a": points(0, 5, 10), "b": points(0)}
-    assert together(searched_once, notes) == {"a": points(0), "b": points(0)}
-    assert notes.pop().endswith("means over the 1 that all of them have.")
-    assert together({"a": points(5), "b": points(6)}, notes) == {}
-    assert notes.pop().startswith("No iteration was observed in all runs")
+    rarely = {"a": points(0, 5, 10), "b": points(0)}
+    assert together(rarely, notes) == {"a": points(0), "b": points(0)}
+    assert notes.pop() == "At a glance, SGV and TGC are means over 1 iteration that runs share."
+    once = {"searched once": points(0), **same}
+    assert together(once, notes) == same
+    assert notes.pop().endswith("without SGV and TGC at a glance: searched once.")
     assert together({}, notes) == {}
     assert notes == []
 

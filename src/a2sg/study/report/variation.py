@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 
 from a2sg.colours import LAYERS
+from a2sg.errors import many
 from a2sg.files import read_searches
 from a2sg.statistics import mean
 from a2sg.study.measure.variation import HistoryPoint, estimate
@@ -89,20 +91,26 @@ def observed(case: Case, notes: list[str]) -> list[HistoryPoint]:
 def together(
     histories: Mapping[str, Sequence[HistoryPoint]], notes: list[str]
 ) -> dict[str, list[HistoryPoint]]:
-    """What all runs observed at the same iterations: SGV falls with the loss, others do not compare."""
-    seen = [{point.iteration for point in points} for points in histories.values()]
-    shared = set.intersection(*seen) if seen else set()
-    if any(one != shared for one in seen):
+    """What runs observed at the same iterations: SGV falls with the loss, others do not compare.
+
+    Most runs agree; one that has no iteration with them is left out.
+    """
+    seen = {label: frozenset(point.iteration for point in points) for label, points in histories.items()}
+    often = Counter(seen.values())
+    shared = max(often, key=lambda one: often[one], default=frozenset[int]())
+    for own in seen.values():
+        shared = shared & own or shared
+    out = [label for label, own in seen.items() if not own & shared]
+    if out:
+        notes.append(f"Observed at other iterations, so without SGV and TGC at a glance: {'; '.join(out)}.")
+    if any(own != shared for label, own in seen.items() if label not in out):
         notes.append(
-            "The runs were observed at different iterations; at a glance, SGV and TGC are means over the "
-            f"{len(shared)} that all of them have."
-            if shared
-            else "No iteration was observed in all runs: at a glance, SGV and TGC over training are left out."
+            f"At a glance, SGV and TGC are means over {many(len(shared), 'iteration')} that runs share."
         )
     return {
         label: [point for point in points if point.iteration in shared]
         for label, points in histories.items()
-        if shared
+        if label not in out
     }
 
 
