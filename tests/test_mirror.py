@@ -59,6 +59,7 @@ TOGETHER = {
     "test_core_alone.py": "__init__ analysis",
     "test_extending.py": "imports listing /training/policies",
     "training/test_compare.py": "tables",
+    "training/test_graphs.py": "recorder",
     "training/test_launch.py": "/children",
     "training/test_losses.py": "regularizers",
     "training/test_optimizer.py": "build",
