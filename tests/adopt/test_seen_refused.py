@@ -53,7 +53,7 @@ DRAWN = function(lambda u: (torch.rand_like(u) < u.sigmoid()).to(u.dtype))
         (lambda net, u: AT(u, net.threshold), "Fire has a gradient for argument 2 too, such as a threshold"),
         (
             lambda net, u: AT(u, torch.ones(WIDE)),
-            "Fire cannot be tried on single potentials (InputError): does a tensor",
+            "Fire cannot be tried on single potentials (ValueError): does a tensor",
         ),
         (lambda net, u: AT(u, torch.tensor(0.3)), "Fire fires where a tensor decides, argument 2"),
         (lambda net, u: RUNNING(u), "Fire"),

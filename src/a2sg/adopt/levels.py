@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from a2sg.errors import require
-
 FARTHEST = 2.0**15
 """Thresholds are searched between this and its negative, which every dtype can hold."""
 MOST = 64
@@ -82,7 +80,8 @@ def _bisect(function: Callable[[Tensor], Tensor], like: Tensor) -> Levels | str:
         with torch.no_grad():
             shaped = potentials.to(like.device).view(-1, *[1] * max(0, like.dim() - 1))
             levels = function(shaped)
-        require(levels.shape == shaped.shape, "it has as many values as potentials")
+        if levels.shape != shaped.shape:
+            raise ValueError  # as any other error: `find_levels` shows its kind
         return levels.flatten().double().cpu()
 
     def values(places: np.ndarray) -> np.ndarray:

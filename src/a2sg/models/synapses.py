@@ -17,13 +17,9 @@ GLOBAL_HOOKS = tuple(
 )
 
 
-def _global_hooks() -> bool:
+def _any_global_hook() -> bool:
     # Private to torch: without these, every layer counts as one that has hooks.
     return any(bool(getattr(torch_module, name, True)) for name in GLOBAL_HOOKS)
-
-
-# torch 2.6 does not have this function.
-_any_global_hook: Callable[[], bool] = getattr(torch_module, "_has_any_global_hook", _global_hooks)
 
 
 def synapses(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
