@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import a2sg
-from a2sg.adopt.count import StepCount
+from a2sg.adopt.count import BROKEN_OFF, StepCount
 from a2sg.errors import InputError
 from a2sg.surrogate import Triangle
 from lookalikes import Looped, Sited, Stepped, Stepwise, draw, gradients
@@ -251,8 +251,8 @@ ONLINE = "if it is, the state is detached after every step, as in online trainin
         ),
         (True, [1], "saw 1 step", SHARED),
         (True, [1, 0], "saw 1 step", ONLINE),
-        (True, [3, 0], "saw 3 steps", ""),
-        (False, [3], "saw 3 steps", ""),
+        (True, [3, 0], "saw 3 steps", f"if it is, {BROKEN_OFF}"),
+        (False, [3], "saw 3 steps", f"if it is, {BROKEN_OFF}"),
     ],
 )
 def test_a_sequence_of_another_t_names_the_likely_cause(told, forwards, what, cause):

@@ -371,6 +371,21 @@ def test_low_precision_models_adapt():
         assert all(window in candidates() for window in neuron.window.tolist())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_history_of_a_model_in_half_precision_tells_its_windows(dtype):
+    torch.manual_seed(0)
+    neuron = LIF(4).to(dtype)
+    windows = AdaptiveWindows(neuron, **NOW)
+    x = (0.5 + torch.randn(4, 8, 10)).to(dtype).requires_grad_()
+    for _ in range(2):
+        neuron(x).sum().backward()
+        windows.step()
+    assert neuron.window.dtype == dtype
+    before, after = windows.history[:4], windows.history[4:]
+    assert [row["window"] for row in after] == neuron.window.tolist()
+    assert [row["window"] for row in before] == [row["window_before"] for row in after]
+
+
 def test_training_with_it_learns():
     torch.manual_seed(0)
     net = Net(Plan()).float()

@@ -213,8 +213,20 @@ def test_lengths_of_another_batch_are_refused():
     windows.lengths = torch.tensor([4, 3, 2, 1])
     with pytest.raises(InputError, match="lengths has 4 sequences"):
         net.loss(*batch(4, size=5)).backward()
+    windows.lengths = torch.tensor([4, 3, 2, 1] * 2)  # of which a layer has a multiple of elements
+    with pytest.raises(InputError, match=r"lengths has 8 sequences, but a layer has 4 of them: set the"):
+        net.loss(*batch(4, size=4)).backward()
     windows.lengths = None
     net.loss(*batch(4, size=5)).backward()
+
+
+def test_no_sequences_have_no_lengths():
+    neuron = a2sg.LIF(4)
+    windows = AdaptiveWindows(neuron, **NOW)
+    windows.lengths = torch.zeros(0, dtype=torch.int64)
+    neuron(torch.randn(4, 0, 6).requires_grad_()).sum().backward()
+    windows.step()
+    assert windows.kept == {"no gradient": 4}
 
 
 def test_biases_are_searched_with_groups():

@@ -6,6 +6,7 @@ from torch import nn
 
 import a2sg
 from a2sg.errors import InputError
+from lookalikes import Sited
 from networks import NOW, Net, Plan, batch, lists, observe
 
 
@@ -58,3 +59,28 @@ def test_not_within_an_observed_iteration():
     net.loss(x, y).backward()
     with pytest.raises(InputError, match="during an observed iteration"):
         windows.calibrate(lambda: net.loss(x, y))
+
+
+def test_nothing_else_changes_in_an_adapted_model():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(9, 8), nn.BatchNorm1d(8), nn.Unflatten(0, (2, 5)), Sited(2))
+    windows = a2sg.adapt(net, steps=2)
+    x = torch.randn(10, 9)
+    net(x).sum().backward()
+    windows.step()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    gradients = [parameter.grad.clone() for parameter in net.parameters()]
+    windows.calibrate(lambda: net(x).square().sum())
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    assert all(torch.equal(p.grad, g) for p, g in zip(net.parameters(), gradients, strict=True))
+    assert len(windows.history) == 2
+    assert windows.sites["3.site"].window.tolist() != [1.0, 1.0]
+
+
+def test_a_sequence_of_another_t_is_refused():
+    net = Sited(4)
+    windows = a2sg.adapt(net, steps=4)
+    x = torch.randn(3, 5, 9, requires_grad=True)
+    with pytest.raises(InputError, match="saw 3 steps of a sequence, but steps=4"):
+        windows.calibrate(lambda: net(x).sum())
+    assert not windows.history

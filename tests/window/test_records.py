@@ -1,6 +1,8 @@
 """Where the history is kept: in memory the last searches, in a file all of them."""
 
+import copy
 import logging
+import pickle
 import tracemalloc
 
 import pytest
@@ -155,3 +157,29 @@ def test_neither_memory_nor_states_grow_with_the_searches(tmp_path, monkeypatch,
         tracemalloc.stop()
     assert grown < 50 * 8 * 300, "bytes; a row in memory has more than 600"
     assert size(windows.state_dict(), tmp_path / "state") < before + 500
+
+
+@pytest.mark.parametrize(
+    "way", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["copy", "pickle"]
+)
+def test_a_copy_leaves_the_file_to_the_original(tmp_path, way):
+    path = tmp_path / "windows.csv"
+    net, windows = trained(2, path=path)
+    twin, again = way((net, windows))
+    assert again.state_dict()["history"] == windows.state_dict()["history"] == 2 * 8
+    before = path.read_bytes()
+    go_on(twin, again, 1)
+    assert path.read_bytes() == before
+    assert [row["iteration"] for row in again.history] == [2] * 8
+    go_on(net, windows, 1)
+    assert read_rows(path) == windows.history
+    assert [row["window"] for row in windows.history[-8:]] == [row["window"] for row in again.history]
+
+
+def test_an_unpickled_one_continues_the_file(tmp_path):
+    path = tmp_path / "windows.csv"
+    both = pickle.dumps(trained(2, path=path))
+    net, windows = pickle.loads(both)
+    windows.record(path)
+    go_on(net, windows, 2)
+    assert windows.history == trained(4)[1].history

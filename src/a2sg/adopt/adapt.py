@@ -13,7 +13,7 @@ from a2sg.adopt.count import StepCount
 from a2sg.adopt.find import Found, Window, find
 from a2sg.adopt.plain import Functions
 from a2sg.adopt.site import SpikeSite
-from a2sg.adopt.swap import Enter, remove_hooks, swaps
+from a2sg.adopt.swap import Enter, Leave, remove_hooks, swaps
 from a2sg.adopt.watch import Example
 from a2sg.columns import aligned
 from a2sg.errors import InputError, called, require
@@ -119,7 +119,7 @@ def revert(model: nn.Module) -> nn.Module:
     """Undo `adapt` in a model, or in a copy of an adapted one, and return it."""
     for _, module, swap in list(swaps(model)):
         swap.undo(module)
-    remove_hooks(model, Enter)
+    remove_hooks(model, Enter, Leave)
     return model
 
 
@@ -137,7 +137,7 @@ class Adapted(AdaptiveWindows):
 
     def __init__(self, model: nn.Module, found: Found, window: Window | None, **options: Any) -> None:
         super().__init__(_Sites(found.sites), **options)
-        self.model = model
+        self.model = self._model = model
         self.left_alone = found.left_alone
         self.found = [row for name, (module, swap) in found.swaps.items() for row in swap.rows(name, module)]
         self._swaps = found.swaps
@@ -150,6 +150,7 @@ class Adapted(AdaptiveWindows):
                 site.window.copy_(torch.as_tensor(window))
         self._join()
         model.register_forward_pre_hook(Enter(self._counts))
+        model.register_forward_hook(Leave(self._counts), always_call=True)
 
     def __str__(self) -> str:
         heads = ("layer", "module", "spike function", "fires at", "calls")
@@ -162,6 +163,12 @@ class Adapted(AdaptiveWindows):
         Raises:
             InputError: if a layer's last sequence did not have T steps, or what makes its spikes was changed.
         """
+        found = super().step(loss)
+        for site in self._spikes:
+            site.forget()
+        return found
+
+    def _end_sequences(self) -> None:
         changed = [
             f"{called(name)}: {misfit} while it was adapted, so its library's surrogate is in use "
             "again: set it before adapt"
@@ -171,12 +178,7 @@ class Adapted(AdaptiveWindows):
         misfits = [misfit for count in self._counts if (misfit := count.finish())]
         for message in (*changed, *misfits):
             raise InputError(message)
-        for site in self._spikes:
-            site.show_held()
-        found = super().step(loss)
-        for site in self._spikes:
-            site.forget()
-        return found
+        super()._end_sequences()
 
     def revert(self) -> nn.Module:
         """Undo `adapt`, including the windows of this package's neurons, and return the original model."""
@@ -194,10 +196,8 @@ class Adapted(AdaptiveWindows):
         super().load_state_dict(state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy watches its own sites."""
-        self.__dict__.update(state)
+        super().__setstate__(state)
         self._join()
-        self._arm()
 
     @property
     def _counts(self) -> list[StepCount]:

@@ -22,7 +22,12 @@ AT_ONCE = (
     "or it takes single steps, and was given all of them in one call: loop over them, or set step_mode='m'"
 )
 ONLINE = "the state is detached after every step, as in online training: each step is a sequence, so steps=1"
+BROKEN_OFF = "a forward pass was broken off: go on, the next sequence begins at its first step"
 """What may be wrong if a sequence does not have T steps, in the order in which to check."""
+ALONE = (
+    "activation checkpointing with use_reentrant=True repeats parts of a sequence, and does not tell which: "
+    "use use_reentrant=False, or checkpoint all steps of the layer together"
+)
 
 
 class StepCount:
@@ -53,6 +58,8 @@ class StepCount:
         self._fresh = False  # whether the start of this sequence was reported
         self._over = False  # whether such a sequence is over, and the start of the next not yet reported
         self._replayed = 0
+        self._replay = -1  # the backward pass that repeats the layer
+        self._taken = False  # whether a gradient came back to a repeated step since the repeat began
 
     def begin(self) -> None:
         """Start a sequence with the next step.
@@ -80,15 +87,31 @@ class StepCount:
             self.begin()
         self._inside = 0
 
+    @property
+    def replaying(self) -> bool:
+        """Whether activation checkpointing repeats a forward pass, within a backward pass."""
+        return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+    def take(self) -> None:
+        """A gradient has come back to a repeated step."""
+        self._taken = True
+
     def next(self) -> int:
         """Count a step; returns its number, from 0.
 
         Raises:
-            InputError: if it is one more than T, or continues a sequence that is over.
+            InputError: if it is one more than T, continues a sequence that is over, or is repeated alone.
         """
-        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+        if self.replaying:
             # Activation checkpointing runs the layer again, in the backward pass.
+            task = torch._C._current_graph_task_id()
+            if task != self._replay:
+                self._replay, self._replayed = task, 0
             self.at = self._replayed % self.steps
+            if self.at == 0:
+                self._taken = False
+            elif self._taken:
+                self._fail(f"{self.label}: {ALONE}")
             self._replayed += 1
             return self.at
         if self.done == self.steps:
@@ -101,7 +124,6 @@ class StepCount:
         self.done += 1
         if self._inside is not None:
             self._inside += 1
-        self._replayed = 0
         self.at = self.done - 1
         return self.at
 
@@ -124,7 +146,7 @@ class StepCount:
             others = [f"{SHARED}, {AT_ONCE}" if self.done == 1 else SHARED]
         elif self.told and self.done == 1:
             others = [ONLINE]
-        return self._misfit(f"saw {many(self.done, 'step')} of a sequence", *others)
+        return self._misfit(f"saw {many(self.done, 'step')} of a sequence", *(others or [BROKEN_OFF]))
 
     def _too_many(self) -> str:
         other = (UNRESET if self._inside == 0 else SHARED) if self.told else APART

@@ -12,6 +12,7 @@ from a2sg.adopt import intercept
 from a2sg.adopt.ramp import Ramp
 from a2sg.kernels.drive import POTENTIAL
 from a2sg.kernels.gate import Gate
+from a2sg.kernels.tracing import require_no_transform
 
 Look = Callable[[Tensor, Tensor, Tensor], None]
 """Called with the potential, the upstream gradient and δ of one step `[B, ...]`."""
@@ -33,6 +34,7 @@ def fire(
         look: called with the step in the backward pass; None on unobserved iterations.
         spikes: makes the spikes, of the shape of `potential`.
     """
+    require_no_transform()
     node = intercept.node()
     if node is None:
         return _Spike.apply(potential, window, gate, look, spikes)
@@ -51,12 +53,12 @@ class _Spike(torch.autograd.Function):
         look: Look | None,
         spikes: Callable[[], Tensor],
     ) -> Tensor:
-        if isinstance(window, Tensor):
+        if torch.compiler.is_compiling():
             ctx.save_for_backward(potential, window)
-            ctx.ramp = None
-        else:
+            ctx.window = None
+        else:  # not saved, since a checkpoint that repeats this step would take it from another one
             ctx.save_for_backward(potential)
-            ctx.ramp = window
+            ctx.window = window
         ctx.gate = gate
         ctx.look = look
         return spikes()
@@ -64,17 +66,18 @@ class _Spike(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         potential, *saved = ctx.saved_tensors
-        window = saved[0] if saved else ctx.ramp.window
+        given = saved[0] if saved else ctx.window
+        window = given if isinstance(given, Tensor) else given.window
         wide = potential.to(POTENTIAL[potential.dtype])
         upstream = upstream.to(wide.dtype)
         if ctx.look is not None:
             with torch.no_grad():
                 exact = upstream * ctx.gate.derivative(wide, window)
                 ctx.look(wide, upstream, exact)
-        if saved or torch.is_grad_enabled():
+        if isinstance(given, Tensor) or torch.is_grad_enabled():
             delta = upstream * ctx.gate.derivative(wide, window)
         else:
-            delta = ctx.ramp.delta(wide, upstream)
+            delta = given.delta(wide, upstream)
         return delta.to(potential.dtype), None, None, None, None
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from a2sg.adopt import function
 from a2sg.adopt.count import StepCount
 from a2sg.adopt.gates import Distance, Multiples, Stairs
+from a2sg.adopt.intercept import when_reached
 from a2sg.adopt.ramp import Ramp, ramps
 from a2sg.adopt.sums import of_multiples
 from a2sg.errors import require
@@ -113,15 +114,22 @@ class SpikeSite(Site):
             from a2sg.adopt.untraced import untraced
 
             return untraced(self._fire_observed, self.observer, step, potential, spikes)
-        return function.fire(potential, self._at(step, potential.device), self.gate, None, spikes)
+        return self._made(potential, step, None, spikes)
+
+    def _made(
+        self, potential: Tensor, step: int, look: function.Look | None, spikes: Callable[[], Tensor]
+    ) -> Tensor:
+        made = function.fire(potential, self._at(step, potential.device), self.gate, look, spikes)
+        if self.count.replaying:
+            when_reached(made, self.count.take)
+        return made
 
     def _fire_observed(
         self, observer: Observer, step: int, potential: Tensor, spikes: Callable[[], Tensor]
     ) -> Tensor:
-        if step == 0:
+        if step == 0 and not self.count.replaying:
             self.forget()
-        look = partial(self._look, observer, step)
-        return function.fire(potential, self._at(step, potential.device), self.gate, look, spikes)
+        return self._made(potential, step, partial(self._look, observer, step), spikes)
 
     def _at(self, step: int, device: torch.device) -> Tensor | Ramp:
         """The window of a step, as the function takes it."""
@@ -178,6 +186,11 @@ class SpikeSite(Site):
             return of_multiples
         return fills.plain if isinstance(self.gate, Stairs) else fills.uncompiled
 
+    def _end_sequence(self) -> str:
+        """See `Site._end_sequence`."""
+        self.show_held()
+        return self.count.finish()
+
     def forget(self) -> None:
         """Release what the last backward pass left behind."""
         self._watched = None
@@ -195,5 +208,5 @@ class SpikeSite(Site):
         return f"steps={self.steps}, surrogate={self.gate.surrogate}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy is at the start of a sequence, and is not observed."""
-        return {**self.__dict__, "observer": None, "_known": None, "_watched": None, "_held": []}
+        """A copy is at the start of a sequence."""
+        return super().__getstate__() | {"_known": None, "_watched": None, "_held": []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -150,6 +151,19 @@ class Enter:
                 count.enter()
 
 
+class Leave:
+    """A forward hook of the model that drops the sequence of a forward that fails."""
+
+    def __init__(self, counts: list[StepCount]) -> None:
+        self.counts = counts
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], result: object) -> None:
+        # torch gives None as the result of a forward that failed.
+        if result is None and not torch.compiler.is_compiling() and sys.exc_info()[0] is not None:
+            for count in self.counts:
+                count.finish()
+
+
 class Fire:
     """Replaces a spike function: its spikes in the forward pass, the site's surrogate in the backward pass.
 
@@ -187,8 +201,12 @@ def without_graph(state: object) -> bool:
     return not state.requires_grad if torch.compiler.is_compiling() else state.grad_fn is None
 
 
-def remove_hooks(module: nn.Module, kind: type) -> None:
-    """Remove the forward pre-hooks of `kind` from `module`."""
-    for key in [key for key, hook in module._forward_pre_hooks.items() if isinstance(hook, kind)]:
-        del module._forward_pre_hooks[key]
+def remove_hooks(module: nn.Module, *kinds: type) -> None:
+    """Remove the hooks of these kinds, before and after the forward, from `module`."""
+    both: list[dict[int, Any]] = [module._forward_pre_hooks, module._forward_hooks]
+    for key in [key for hooks in both for key, hook in hooks.items() if isinstance(hook, kinds)]:
+        for hooks in both:
+            hooks.pop(key, None)
         module._forward_pre_hooks_with_kwargs.pop(key, None)
+        module._forward_hooks_with_kwargs.pop(key, None)
+        module._forward_hooks_always_called.pop(key, None)

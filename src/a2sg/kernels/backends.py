@@ -17,6 +17,7 @@ from a2sg.kernels.drive import Drive
 from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import FusionError
 from a2sg.kernels.reference import REFERENCE
+from a2sg.kernels.tracing import tracing
 from a2sg.kernels.triton_constants import available
 from a2sg.kernels.triton_neuron import TRITON
 from a2sg.kernels.work import Work
@@ -49,7 +50,7 @@ def choose(name: BackendName, drive: Drive, window: Tensor, dynamics: Dynamics, 
         InputError: if `compiled` or `triton` was requested but cannot run.
     """
     current = drive.current
-    if name == "reference" or torch.compiler.is_compiling() or current.numel() == 0:
+    if name == "reference" or tracing(current) or current.numel() == 0:
         return REFERENCE  # inside the user's own torch.compile, the reference gets compiled
     if name == "auto" and current.device.type == "cpu":
         done = work.add(dynamics, drive.steps, current.dtype, drive.neurons * drive.steps)

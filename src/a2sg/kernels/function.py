@@ -17,6 +17,7 @@ from a2sg.kernels.dynamics import Dynamics
 from a2sg.kernels.fuse import FusionError
 from a2sg.kernels.normalization import through_norm
 from a2sg.kernels.reference import REFERENCE
+from a2sg.kernels.tracing import require_no_transform, tracing
 from a2sg.kernels.watch import Watcher
 from a2sg.kernels.work import Work
 
@@ -69,8 +70,10 @@ def integrate_and_fire(
         before reset `[T, B, ...]`; the last two are None unless the call keeps them.
 
     Raises:
-        InputError: on a CPU, for NaN or infinity in `current`; see `a2sg.kernels.broken`.
+        InputError: on a CPU, for NaN or infinity in `current`, see `a2sg.kernels.broken`; or inside
+            a transform of `torch.func`.
     """
+    require_no_transform()
     weight, bias = (None, None) if norm is None else (norm.weight, norm.bias)
     spikes, *others = _IntegrateAndFire.apply(
         current, decay, initial, window, weight, bias, addend, threshold, norm, call, watcher
@@ -112,7 +115,7 @@ class _IntegrateAndFire(torch.autograd.Function):
             found = Spikes(done.output(current.dtype), done.final, done.final.sum())
             potentials = torch.stack(done.potentials)
         else:
-            plans, known, plan = call.plans, None, None
+            plans, known, plan = None if tracing(current) else call.plans, None, None
             if plans is not None:
                 key = _key(call, current, decay, initial, window, norm, addend, threshold)
                 known = plans.get(key)

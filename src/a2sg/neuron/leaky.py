@@ -81,7 +81,6 @@ def _raw(decay: Constant) -> Tensor:
         "nn.Parameter directly, use a2sg.LIF",
     )
     number = torch.as_tensor(decay)
-    require(
-        bool(((number > 0) & (number < 1)).all()), f"the decay of a PLIF must not be 0 or 1, but is {decay}"
-    )
+    within = number.is_meta or bool(((number > 0) & (number < 1)).all())
+    require(within, f"the decay of a PLIF must not be 0 or 1, but is {decay}")
     return torch.logit(decay) if isinstance(decay, Tensor) else torch.tensor(math.log(decay / (1 - decay)))

@@ -163,7 +163,7 @@ class SpikingNeuron(Constants, Site):
         return call if steps == call.steps else call._replace(steps=steps)
 
     def __getstate__(self) -> dict[str, Any]:  # kernels cannot be copied or saved
-        return self.__dict__ | {"_known": None, "_stream": Stream()}
+        return super().__getstate__() | {"_known": None, "_stream": Stream()}
 
     def forward(
         self, current: Tensor, state: State | None = None, *, return_state: bool = False

@@ -34,6 +34,8 @@ class Stream:
             initial: the potential at its start; if it has a gradient, the call before is part of the same
                 backward pass.
         """
+        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() == -1:
+            self._waiting = None  # left by a backward pass that ended before it came to the start
         linked = initial is not None and initial.requires_grad
         return _Part(self, watcher, window, first, linked)
 

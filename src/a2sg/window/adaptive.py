@@ -282,7 +282,7 @@ class AdaptiveWindows(WindowPolicy):
         join_ranks(self.store, self.reduction)
         rows, lattice = self._placed(self.store.flat.device)
         sums = with_behind(self.store.tables.view(len(rows.anchor), -1, len(Sums)), rows.behind)
-        before = torch.cat([site.window.to(sums.device) for site in self.sites.values()]).double()
+        before = self._in_use(sums.device)
         found = solve(sums, rows, self.search, self.spatial or SGV, self.temporal or TGC)
         kept = found.choice == sums.shape[1] - 1
         after = before
@@ -291,6 +291,7 @@ class AdaptiveWindows(WindowPolicy):
             moved = (best + self.smoothing * (before - best)).float().double()  # what a buffer can hold
             after = torch.where(kept, before, moved)
             self._set(after)
+            after = self._in_use(sums.device)  # as half precision rounds it
             self._set_biases(found.choice // len(lattice), kept)
         self._mail.send(
             Later(report(found, after, before, sums, self.store.passing)),
@@ -304,6 +305,10 @@ class AdaptiveWindows(WindowPolicy):
         if self._there[1].device != device:
             self._there = self.rows.to(device), self.lattice.to(device)
         return self._there
+
+    def _in_use(self, device: torch.device) -> Tensor:
+        """The windows of all sites `[rows]`."""
+        return torch.cat([site.window.to(device) for site in self.sites.values()]).double()
 
     def _set(self, windows: Tensor) -> None:
         """Write windows `[rows]` to the sites."""

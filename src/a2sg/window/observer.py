@@ -56,7 +56,7 @@ class Observer:
             all sequences have the full length.
         site: the site that it watches.
         key: see `a2sg.kernels.watch.Watcher`.
-        settle: called when a backward pass begins on another device, to move the table to the model's device.
+        settle: called when a backward pass reaches the neuron, to move the table to the model's device.
     """
 
     def __init__(
@@ -80,7 +80,6 @@ class Observer:
         self.lengths: Tensor | None = None
         self.clock = Clock()
         self.settle: Callable[[], None] = _nothing
-        self._settled: torch.device | None = None
         self.site: Gated | None = None
         self.key = enlist(self)
         self._parts = _parts(len(lattice), shapes)
@@ -111,9 +110,7 @@ class Observer:
 
     def watch(self, gate: Gate, window: Tensor, fill: Fill) -> Look:
         """See `a2sg.kernels.watch.Watcher`; adds up the sums of every step that it is shown."""
-        if window.device != self._settled:
-            self.settle()
-            self._settled = window.device
+        self.settle()
         fill = self.fill or fill
         table = self.table
         if self._candidates.device != table.device:
@@ -168,10 +165,12 @@ class Observer:
         """Elements of each shown step that belong to ended sequences `[K]`; None if no lengths are set."""
         if self.lengths is None:
             return None
-        elements, batch = shown.potential[0].numel(), len(self.lengths)
+        elements, batch = shown.potential[0].numel(), max(1, len(self.lengths))
+        shape = shown.potential.shape  # `[K, B, ...]`, or `[K, N]` from a kernel
         require(
-            elements % batch == 0,
-            f"lengths has {batch} sequences, but a layer has {elements} elements in a step: set the "
+            shape[1] % batch == 0,
+            f"lengths has {len(self.lengths)} sequences, but a layer has {shape[1]} "
+            f"{'of them' if len(shape) > 2 else 'elements in a step'}: set the "
             "lengths of each batch before its backward pass, and None for one without padding",
         )
         steps = torch.arange(shown.first, shown.end, device=shown.potential.device)
@@ -247,6 +246,9 @@ class Clock:
         """Seconds so far; on a GPU, reading this waits for the work."""
         self._mail.deliver(wait=True)
         return self._seconds
+
+    def __getstate__(self) -> dict[str, Any]:  # what is being timed cannot be copied
+        return {"_seconds": self.seconds, "_mail": Mail()}
 
     def add(self, seconds: float) -> None:
         """Add a known duration."""

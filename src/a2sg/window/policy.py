@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import require, require_count, require_gradient
+from a2sg.errors import InputError, many, require, require_count, require_gradient
 from a2sg.modes import as_it_was
 from a2sg.ranks import add_up
 from a2sg.window.joining import JoinableWindows, Reduction
@@ -23,7 +23,7 @@ from a2sg.window.records import Records, Row
 from a2sg.window.resuming import same_steps
 from a2sg.window.sharing import fitted
 from a2sg.window.silence import hint, silence
-from a2sg.window.site import Site, find_sites
+from a2sg.window.site import Site, find_sites, sites_of
 from a2sg.window.store import Store
 
 log = logging.getLogger("a2sg")
@@ -72,6 +72,8 @@ class WindowPolicy(JoinableWindows):
         self.batches = require_count("batches", batches)
         require(every is None or batches <= every, f"batches must be at most every={every}, not {batches}")
         self.sites = find_sites(model)
+        for site in self.sites.values():
+            site.observer = None  # that of an earlier rule, which this one replaces
         self._model = model
         self.observers: dict[str, Observer] = {}
         self.iteration = 0
@@ -82,6 +84,7 @@ class WindowPolicy(JoinableWindows):
         self._attached = True
         self.reduction: Reduction = "mean"
         self._disarmed: set[str] = set()
+        self._added: set[str] = set()
         self._pauses = 0
         """How many contexts of `paused` are open."""
 
@@ -150,9 +153,18 @@ class WindowPolicy(JoinableWindows):
 
         Returns:
             Whether anything was set.
+
+        Raises:
+            InputError: if the last sequence of an `a2sg.SpikeSite` did not have T steps.
         """
+        self._end_sequences()
         self._tell_others()
         return self._end_iteration(loss)
+
+    def _end_sequences(self) -> None:
+        """Raise `InputError` if the last sequence of a site that counts steps did not have T."""
+        for misfit in [misfit for site in self.sites.values() if (misfit := site._end_sequence())]:
+            raise InputError(misfit)
 
     def _end_iteration(self, loss: Loss | None = None) -> bool:
         done = False
@@ -163,6 +175,8 @@ class WindowPolicy(JoinableWindows):
                 done = self._update(loss)
                 self._mail.deliver()
         self.iteration += 1
+        if self.observing and self._place == 0 and self.observers:
+            self.store.clear()  # of passes that ended after their iteration
         self._arm()
         return done
 
@@ -194,6 +208,7 @@ class WindowPolicy(JoinableWindows):
                     value = loss()
                     require_gradient(value)
                     value.backward()
+                    self._end_sequences()
                     self._update(loss)
         finally:
             if self.observers:
@@ -205,7 +220,9 @@ class WindowPolicy(JoinableWindows):
         """Write the history so far, and everything from now on, to a file; memory then keeps none of it.
 
         A `state_dict` then holds the number of rows in the file, not the rows. To resume training from a
-        state, load it and record into the same file: rows written after the state was saved are cut off.
+        state, load it and record into the same file: rows written after the state was saved are cut off. A
+        copy of these windows, or an unpickled one, no longer writes to the file, and is like windows that
+        have loaded a state.
 
         Args:
             path: of the CSV file, whose header is `columns`.
@@ -308,6 +325,17 @@ class WindowPolicy(JoinableWindows):
             self.store.clear()
         self._arm()
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._mail.deliver(wait=True)  # what is still on its way cannot be copied
+        return {**self.__dict__, "_pauses": 0}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy watches its own model."""
+        self.__dict__.update(state)
+        if self.observers:
+            self.store.hold()
+        self._arm()
+
     @property
     def _unsaved(self) -> dict[str, Site]:
         """The sites whose windows are not in the model's state_dict."""
@@ -330,7 +358,7 @@ class WindowPolicy(JoinableWindows):
         self._arm()
 
     def _check_armed(self) -> None:
-        """Warn about layers whose observer was replaced or removed, on an observed iteration."""
+        """Warn about layers that are not observed, on an observed iteration: something changed the model."""
         lost = {
             name for name, observer in self.observers.items() if self.sites[name].observer is not observer
         }
@@ -342,13 +370,28 @@ class WindowPolicy(JoinableWindows):
                 ", ".join(sorted(fresh)),
             )
         self._disarmed |= lost
+        mine = {id(site) for site in self.sites.values()}
+        added = {name for name, site in sites_of(self._model).items() if id(site) not in mine}
+        if fresh := added - self._added:
+            log.warning(
+                "iteration %d: windows of %s are not searched, since these neurons were put into the model "
+                "after the rule was made: make the rule anew: %s",
+                self.iteration,
+                many(len(fresh), "layer"),
+                ", ".join(sorted(fresh)),
+            )
+        self._added |= added
 
     def _arm(self) -> None:
         self._watch(self.observing and not self._pauses)
 
     def _watch(self, on: bool) -> None:
         for name, observer in self.observers.items():
-            self.sites[name].observer = observer if on else None
+            site = self.sites[name]
+            if on:
+                site.observer = observer
+            elif site.observer is observer:
+                site.observer = None
 
     def _count_kept(self, iteration: int, reasons: Sequence[str], of: str) -> None:
         """Count the reasons why windows were kept ("" where they were not), and warn about them."""

@@ -65,7 +65,17 @@ class Records:
         """The rows themselves; or only their number if they are in a file, then safely on disk."""
         if self._file is not None:
             return self._file.sync()
+        if self._elsewhere is not None and not self._recent:
+            return self._elsewhere
         return [dict(row) for row in self.rows()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy leaves the file to the original, and may continue it, as from a loaded state."""
+        return {
+            **self.__dict__,
+            "_file": None,
+            "_elsewhere": self._elsewhere if self._file is None else self.filed,
+        }
 
     def load(self, state: list[Row] | int) -> None:
         """Continue from a state. Rows that its file has beyond the state are cut off."""

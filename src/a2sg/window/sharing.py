@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from a2sg.errors import require
+from a2sg.kernels.tracing import tracing
 
 
 class Sharing(NamedTuple):
@@ -53,7 +54,7 @@ class Sharing(NamedTuple):
         first = min(first, self.steps)  # all steps beyond T have the same window
         if self.groups == self.steps and first + count <= self.steps:
             return window[first : first + count]
-        if torch.compiler.is_compiling():
+        if tracing(window):
             return window[[self.group(step) for step in range(first, first + count)]]
         return window[_groups(self, first, count, window.device)]
 

@@ -36,7 +36,8 @@ class Site(nn.Module):
         groups: G, or None.
         surrogate: shape of ds/du, replaced when its bias is searched.
         window: buffer `[G]`, set in place by a search. Windows saved with another T or G are loaded in order:
-            of too many, the first ones are used; of too few, the last one is repeated.
+            of too many, the first ones are used; of too few, the last one is repeated. A network that was
+            built on the meta device gets them from `load_state_dict`: `to_empty` leaves any numbers there.
         observer: adds up the sums of observed backward passes; None while nothing is observed.
 
     Raises:
@@ -97,6 +98,14 @@ class Site(nn.Module):
         if isinstance(saved, Tensor) and saved.dim() == self.window.dim() and len(saved) > 0:
             state_dict[f"{prefix}window"] = fitted(saved, len(self.window))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _end_sequence(self) -> str:
+        """An iteration ends; returns what is wrong with its last sequence, if anything."""
+        return ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy is not observed, unless its windows are copied with it."""
+        return {**self.__dict__, "observer": None}
 
     @property
     def gate(self) -> Gate:
@@ -170,6 +179,7 @@ def _window_buffer(window: float | Sequence[float] | Tensor, sharing: Sharing) -
         f"window must be one number, or one for each of the {count} "
         f"{'steps' if count == steps else 'groups of steps'}, not of shape {tuple(value.shape)}",
     )
-    bad = value[~(value.isfinite() & (value > 0))]
-    require(bad.numel() == 0, f"window must be above 0, not {bad[0].item() if bad.numel() else None}")
+    if not value.is_meta:
+        bad = value[~(value.isfinite() & (value > 0))]
+        require(bad.numel() == 0, f"window must be above 0, not {bad[0].item() if bad.numel() else None}")
     return value
