@@ -110,7 +110,7 @@ def test_all_steps_together_may_be_checkpointed_either_way():
             assert same([parameter.grad for parameter in net.parameters()], expected)
 
 
-def test_after_a_repeat_that_broke_off_steps_are_counted_anew():
+def test_after_a_repeat_that_broke_off_steps_are_counted_again():
     net = Net()
     failing, times = draw(), []
 

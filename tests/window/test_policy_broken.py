@@ -146,7 +146,7 @@ def test_neurons_that_come_later_are_told_once(caplog):
             windows.step()
     (told,) = [text for text in caplog.messages if "put into the model" in text]
     assert "windows of 2 layers are not searched" in told
-    assert told.endswith("make the rule anew: 3, 4")
+    assert told.endswith("make the rule again: 3, 4")
 
 
 def test_adapted_models_know_which_neurons_they_have(caplog):

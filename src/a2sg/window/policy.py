@@ -375,7 +375,7 @@ class WindowPolicy(JoinableWindows):
         if fresh := added - self._added:
             log.warning(
                 "iteration %d: windows of %s are not searched, since these neurons were put into the model "
-                "after the rule was made: make the rule anew: %s",
+                "after the rule was made: make the rule again: %s",
                 self.iteration,
                 many(len(fresh), "layer"),
                 ", ".join(sorted(fresh)),
