@@ -165,3 +165,29 @@ def test_revert_removes_the_hooks():
     assert not net._forward_hooks
     assert not net._forward_hooks_always_called
     assert not net._forward_pre_hooks
+
+
+@pytest.mark.parametrize("make", RULES.values(), ids=list(RULES))
+def test_passes_after_every_step_that_go_back_to_the_first_are_sequences_of_their_own(make):
+    """A loss for each step, whose backward pass keeps the graph, adds the sums of T separate passes."""
+    found = []
+    for alone in (False, True):
+        net = Net()
+        rule = make(net, **NOW)
+        for only in range(T) if alone else [None]:
+            v = w = torch.zeros(5, 6, dtype=torch.float64)
+            losses = []
+            for step, frame in enumerate(draw()):
+                spikes, v = net.first(frame, v)
+                spikes, w = net.second(spikes, w)
+                losses.append((spikes * torch.arange(1.0, 7)).square().sum() * (step + 1))
+                if not alone:
+                    losses[-1].backward(retain_graph=True)
+            if alone:
+                losses[only].backward()
+        rule.step()
+        found.append(rule.history)
+    for mine, theirs in zip(*found, strict=True):
+        assert mine["window"] == theirs["window"]
+        assert mine["sgv"] == pytest.approx(theirs["sgv"], rel=1e-9)
+        assert (mine["tgc"] or 0) == pytest.approx(theirs["tgc"] or 0, rel=1e-9)

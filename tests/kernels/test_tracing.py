@@ -76,6 +76,18 @@ def test_transforms_of_functions_are_refused_with_a_way_out(use):
             use(net, draw(0))
 
 
+def test_a_symbolic_trace_takes_neurons_as_leaves():
+    class Tracer(torch.fx.Tracer):
+        def is_leaf_module(self, module, name):
+            return isinstance(module, a2sg.LIF) or super().is_leaf_module(module, name)
+
+    net = network()
+    with pytest.raises(InputError, match=r"not Proxy: neurons must be leaf modules of the torch\.fx tracer"):
+        torch.fx.symbolic_trace(net)
+    traced = torch.fx.GraphModule(net, Tracer().trace(net))
+    assert torch.equal(traced(draw(0)), net(draw(0)))
+
+
 def test_networks_are_built_without_values_and_get_them_from_a_state():
     def build():
         layers = [nn.Linear(8, 16), a2sg.PLIF(4), nn.Linear(16, 16), a2sg.LIF(4, learn="threshold")]

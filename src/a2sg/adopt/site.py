@@ -67,6 +67,7 @@ class SpikeSite(Site):
         self._known: tuple[Tensor, int, Gate, list[Ramp | None]] | None = None
         self._watched: tuple[int, Look] | None = None
         self._held: list[Steps] = []
+        self._held_in = -1  # the backward pass of the last of them
 
     @property
     def surrogate(self) -> Surrogate:
@@ -158,11 +159,16 @@ class SpikeSite(Site):
     ) -> None:
         """Show a step of a backward pass to the observer; the last one of a sequence must come first.
 
-        Online training has a backward pass after every step. Its steps are held back until the last one.
+        Online training has a backward pass after every step. Its steps are held back until the last one. If
+        such a pass goes on to earlier steps, it is a sequence of its own.
         """
         shown = Steps.one(step, potential, upstream, None, delta)
+        task = torch._C._current_graph_task_id()
+        if self._held and self._held_in == task:
+            self._show(observer, self._held.pop())
         if self.count.done == step + 1 < self.steps:
             self._held.append(shown)
+            self._held_in = task
         else:
             self._show(observer, shown)
             self.show_held()

@@ -13,7 +13,9 @@ from a2sg.window.site import Site
 def require_sequence(current: Tensor) -> None:
     """Raise `InputError` unless `current` is a floating point tensor `[T, B, ...]`."""
     if not isinstance(current, Tensor):
-        raise InputError(f"the input must be a tensor, not {type(current).__name__}")
+        kind = type(current).__name__
+        way_out = ": neurons must be leaf modules of the torch.fx tracer" if kind == "Proxy" else ""
+        raise InputError(f"the input must be a tensor, not {kind}{way_out}")
     if current.dim() < 2:
         raise InputError(
             f"the input must be [T, B, ...], not of shape {tuple(current.shape)}: time first, then the batch"
