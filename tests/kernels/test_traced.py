@@ -96,3 +96,16 @@ def test_keys_are_those_of_living_watchers():
     del windows, copied, other, net, observer
     gc.collect()
     assert not {*keys, *copies} & set(traced._watchers.keys())
+
+
+@pytest.mark.parametrize("forward", [True, False], ids=["forward too", "backward alone"])
+def test_a_backward_pass_that_torch_compiles_as_one_is_searched(forward):
+    """Compiled autograd calls nothing at the end of a pass, and that must not be taken for a failure."""
+    torch.manual_seed(0)
+    plain = dense()
+    net = copy.deepcopy(plain)
+    torch._dynamo.reset()
+    run = torch.compile(net, backend="aot_eager") if forward else net
+    with torch._dynamo.compiled_autograd._enable(torch.compile(backend="eager")):
+        found = train(net, run, (6,))
+    assert found.history == train(plain, plain, (6,)).history

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ class Store:
             self.flat = self.flat.to(device)
             self._share()
         task = torch._C._current_graph_task_id()
-        if task != -1 and task not in self._passes and not capturing(device):
+        if task != -1 and task not in self._passes and not (capturing(device) or _compiled()):
             self._passes.append(task)
             end = _End(self, task, self.flat.clone())
             Variable._execution_engine.queue_callback(end)
@@ -86,6 +87,12 @@ class Store:
             table, tables = tables.tensor_split([one.table.numel()])
             own, passing = passing.tensor_split([one.passing.numel()])
             one.table, one.passing = table.view(one.table.shape), own
+
+
+def _compiled() -> bool:
+    """Whether torch runs the backward pass as one compiled graph (compiled autograd), which calls no `_End`."""
+    module = sys.modules.get("torch._dynamo.compiled_autograd")  # whose import takes as long as that of torch
+    return bool(getattr(module, "in_compiled_autograd_region", False))
 
 
 class _End:
