@@ -90,7 +90,7 @@ class Store:
 
 
 def _compiled() -> bool:
-    """Whether torch runs the backward pass as one compiled graph (compiled autograd), which calls no `_End`."""
+    """Whether the backward pass is one compiled graph (compiled autograd), which would call no `_End`."""
     module = sys.modules.get("torch._dynamo.compiled_autograd")  # whose import takes as long as that of torch
     return bool(getattr(module, "in_compiled_autograd_region", False))
 
