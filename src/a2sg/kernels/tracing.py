@@ -11,6 +11,9 @@ _KEYS = torch._C._TorchDispatchModeKey
 RECORDERS = (_KEYS.FAKE, _KEYS.PROXY, _KEYS.FUNCTIONAL)
 """The modes of torch in which operations are recorded: fake tensors, `make_fx`, functionalization."""
 
+_PYTHON = torch._C.DispatchKey.Python  # set while there is any mode: one quick look in an ordinary pass
+_included = torch._C._dispatch_tls_is_dispatch_key_included
+
 
 def tracing(tensor: Tensor) -> bool:
     """Whether `tensor` may have no values, or operations on it are being recorded, by any tracer of torch."""
@@ -18,7 +21,7 @@ def tracing(tensor: Tensor) -> bool:
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
         or (type(tensor) is not Tensor and type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__)
-        or any(torch._C._get_dispatch_mode(key) is not None for key in RECORDERS)
+        or (_included(_PYTHON) and any(torch._C._get_dispatch_mode(key) is not None for key in RECORDERS))
     )
 
 
