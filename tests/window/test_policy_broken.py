@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 import a2sg
 from a2sg import LIF, AdaptiveWindows
+from lookalikes import Sited
 from networks import NOW, Net, Plan, batch, lists
 
 
@@ -34,28 +35,25 @@ def draw(seed, steps=4):
     return torch.randn(steps, 5, 6, generator=torch.Generator().manual_seed(seed)).double()
 
 
-def windows_of(net):
-    return [net[1].window.tolist(), net[3].window.tolist()]
-
-
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyboardInterrupt()], ids=["error", "key"])
-@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("reentrant", [None, True, False])
 @pytest.mark.parametrize("before", [0, 1])
-def test_a_backward_pass_that_fails_leaves_no_sums(error, checkpointed, before):
+@pytest.mark.parametrize("make", [lambda: LIF(4), lambda: Sited(4)], ids=["neuron", "site"])
+def test_a_backward_pass_that_fails_leaves_no_sums(make, error, reentrant, before):
     found = []
     for fails in (False, True):
-        net = network()
+        net = network(make)
         windows = AdaptiveWindows(net, **NOW)
         for seed in range(before):  # micro-batches that went well stay
             net(draw(seed)).square().sum().backward()
         if fails:
-            first = Failing.apply(net[1](net[0](3 * draw(7))), error)
-            last = checkpoint(net[2:], first, use_reentrant=False) if checkpointed else net[2:](first)
+            first, rest = Failing.apply(net[1](net[0](3 * draw(7))), error), net[2:]
+            last = rest(first) if reentrant is None else checkpoint(rest, first, use_reentrant=reentrant)
             with pytest.raises(type(error)):
                 last.square().sum().backward()
         net(draw(5)).square().sum().backward()
         windows.step()
-        found.append((windows_of(net), [row["norm"] for row in windows.history]))
+        found.append([(row["window"], row["norm"]) for row in windows.history])
     assert found[0] == found[1]
 
 

@@ -128,6 +128,7 @@ class SpikeSite(Site):
     def _fire_observed(
         self, observer: Observer, step: int, potential: Tensor, spikes: Callable[[], Tensor]
     ) -> Tensor:
+        self._repeat(observer)
         if step == 0 and not self.count.replaying:
             self.forget()
         return self._made(potential, step, partial(self._look, observer, step), spikes)

@@ -256,6 +256,8 @@ class SpikingNeuron(Constants, Site):
         initial: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Spikes as the next layer receives them, and the final potential if the call keeps it."""
+        if self.observer is not None:
+            self._repeat(self.observer)
         leak, threshold = self.leak(), self.threshold
         if isinstance(leak, Tensor) or isinstance(threshold, Tensor):
             shape = current.shape if norm is None else (call.steps, *current.shape)

@@ -99,6 +99,12 @@ class Site(nn.Module):
             state_dict[f"{prefix}window"] = fitted(saved, len(self.window))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    @staticmethod
+    def _repeat(observer: Observer) -> None:
+        """Call in an observed forward pass, which a reentrant checkpoint repeats within a backward pass."""
+        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+            observer.settle()  # if the pass around it fails, what the repeat has added is taken back too
+
     def _end_sequence(self) -> str:
         """An iteration ends; returns what is wrong with its last sequence, if anything."""
         return ""
