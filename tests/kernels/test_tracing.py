@@ -52,6 +52,7 @@ def test_tensors_without_values_have_shapes(backend, steps):
     net(draw(0))
     with FakeTensorMode(allow_non_fake_inputs=True):
         assert net(torch.empty(steps, 5, 8)).shape == (steps, 5, 3)
+        Sited()(torch.empty(4, 5, 8)).sum().backward()
     x = draw(0, steps).requires_grad_()  # afterwards, nothing without values is left
     net(x).sum().backward()
     assert x.grad.any()
@@ -67,13 +68,41 @@ def test_tensors_without_values_have_shapes(backend, steps):
     ids=["grad", "vmap", "jvp"],
 )
 def test_transforms_of_functions_are_refused_with_a_way_out(use):
-    class Sited(nn.Module):
-        def forward(self, x):
-            return a2sg.spike(x, a2sg.SpikeSite(1))
-
     for net in (network(), Sited()):
         with pytest.raises(InputError, match=r"do not work inside torch\.func.*autograd\.grad"):
             use(net, draw(0))
+
+
+class Sited(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weights, self.site = nn.Linear(8, 16), a2sg.SpikeSite(4)
+
+    def forward(self, x):
+        return torch.stack([a2sg.spike(self.weights(frame) - 0.3, self.site) for frame in x])
+
+
+@pytest.mark.parametrize("adapt", [False, True])
+@pytest.mark.parametrize("trace", TRACERS.values(), ids=list(TRACERS))
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_spike_functions_are_recorded_too(trace, adapt):
+    net = Sited().requires_grad_(False)
+    if adapt:
+        a2sg.adapt(net, steps=4)
+    with torch.no_grad():
+        recorded = trace(net, draw(0))
+    assert torch.equal(recorded(draw(1)), net(draw(1)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_spikes_of_the_example_are_not_recorded_as_constants():
+    with pytest.raises(InputError, match=r"would record the spikes of its example.*under torch\.no_grad"):
+        torch.jit.trace(Sited(), (draw(0),), check_trace=False)
+    net, (x, other) = network().requires_grad_(), (draw(0), draw(1))
+    recorded = torch.jit.trace(net, (x,), check_trace=False)  # a neuron is traced with its gradients
+    gradients = [torch.autograd.grad(run(other).square().sum(), net[0].weight) for run in (net, recorded)]
+    assert torch.equal(gradients[0][0], gradients[1][0])
 
 
 def test_a_symbolic_trace_takes_neurons_as_leaves():
@@ -96,6 +125,10 @@ def test_networks_are_built_without_values_and_get_them_from_a_state():
     with torch.device("meta"):
         net = build()
         a2sg.create_model("vgg_small")
+    with FakeTensorMode():
+        build()
+        a2sg.create_model("vgg_small")
+    with torch.device("meta"):
         assert a2sg.SpikeSite(4).window.is_meta
     whole = build()
     whole[3].window.fill_(0.25)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from a2sg.adopt import intercept
 from a2sg.adopt.ramp import Ramp
+from a2sg.errors import InputError
 from a2sg.kernels.drive import POTENTIAL
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.tracing import require_no_transform
@@ -35,6 +36,10 @@ def fire(
         spikes: makes the spikes, of the shape of `potential`.
     """
     require_no_transform()
+    if not torch.compiler.is_compiling() and torch.jit.is_tracing():
+        raise InputError(
+            "torch.jit.trace would record the spikes of its example as constants: trace under torch.no_grad()"
+        )
     node = intercept.node()
     if node is None:
         return _Spike.apply(potential, window, gate, look, spikes)

@@ -20,6 +20,7 @@ from a2sg.errors import require
 from a2sg.kernels import fills
 from a2sg.kernels.gate import Gate
 from a2sg.kernels.sums import Fill
+from a2sg.kernels.tracing import tracing
 from a2sg.kernels.watch import Look, Steps
 from a2sg.surrogate import Asymmetric, Surrogate
 from a2sg.window.observer import Observer
@@ -140,7 +141,7 @@ class SpikeSite(Site):
         assert window is not None
         if window.device != device:
             window = self.window = window.to(device)
-        if not torch.compiler.is_compiling():
+        if not tracing(window):
             known = self._known
             if (
                 known is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ def tracing(tensor: Tensor) -> bool:
     return (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
+        or tensor.is_meta
         or (type(tensor) is not Tensor and type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__)
         or (_included(_PYTHON) and any(torch._C._get_dispatch_mode(key) is not None for key in RECORDERS))
     )
@@ -32,3 +35,9 @@ def require_no_transform() -> None:
             "neurons and spikes do not work inside torch.func (grad, vmap, jvp, ...): use loss.backward() or "
             "torch.autograd.grad, also with functional_call, and a batch instead of vmap"
         )
+
+
+def one_graph() -> bool:
+    """Whether the backward pass is one graph of compiled autograd, which calls nothing at its end."""
+    module = sys.modules.get("torch._dynamo.compiled_autograd")  # whose import takes as long as that of torch
+    return bool(getattr(module, "in_compiled_autograd_region", False))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import InputError, require, require_choice, require_positive, require_share
+from a2sg.kernels.tracing import tracing
 
 Constant = float | Tensor
 """A number; a tensor `[C]`, one number for each channel of `[T, B, C, ...]`; or an `nn.Parameter` of either,
@@ -87,7 +88,7 @@ def checked(name: str, value: Constant) -> Constant:
         value.is_floating_point(),
         f"{name} must be floating point, not {value.dtype}: convert it with .float()",
     )
-    if not value.is_meta:
+    if not tracing(value):
         for number in (value.min().item(), value.max().item()):
             within(name, number)
     return value if trained else value.detach().clone()

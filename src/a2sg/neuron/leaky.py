@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from a2sg.errors import require
+from a2sg.kernels.tracing import tracing
 from a2sg.neuron.constants import Constant
 from a2sg.neuron.registry import register_neuron
 from a2sg.neuron.spiking import NeuronOptions, SpikingNeuron
@@ -81,6 +82,6 @@ def _raw(decay: Constant) -> Tensor:
         "nn.Parameter directly, use a2sg.LIF",
     )
     number = torch.as_tensor(decay)
-    within = number.is_meta or bool(((number > 0) & (number < 1)).all())
+    within = tracing(number) or bool(((number > 0) & (number < 1)).all())
     require(within, f"the decay of a PLIF must not be 0 or 1, but is {decay}")
     return torch.logit(decay) if isinstance(decay, Tensor) else torch.tensor(math.log(decay / (1 - decay)))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from a2sg.errors import InputError, called, require, require_count
 from a2sg.kernels.gate import Gate
+from a2sg.kernels.tracing import tracing
 from a2sg.surrogate import Surrogate
 from a2sg.window.observer import Observer
 from a2sg.window.sharing import Sharing, fitted
@@ -185,7 +186,7 @@ def _window_buffer(window: float | Sequence[float] | Tensor, sharing: Sharing) -
         f"window must be one number, or one for each of the {count} "
         f"{'steps' if count == steps else 'groups of steps'}, not of shape {tuple(value.shape)}",
     )
-    if not value.is_meta:
+    if not tracing(value):
         bad = value[~(value.isfinite() & (value > 0))]
         require(bad.numel() == 0, f"window must be above 0, not {bad[0].item() if bad.numel() else None}")
     return value

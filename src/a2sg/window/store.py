@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.autograd import Variable
 
 from a2sg.devices import capturing, with_float64
+from a2sg.kernels.tracing import one_graph
 from a2sg.ranks import add_up
 from a2sg.window.observer import Observer
 from a2sg.window.site import Site
@@ -57,7 +57,7 @@ class Store:
             self.flat = self.flat.to(device)
             self._share()
         task = torch._C._current_graph_task_id()
-        if task != -1 and task not in self._passes and not (capturing(device) or _compiled()):
+        if task != -1 and task not in self._passes and not (capturing(device) or one_graph()):
             self._passes.append(task)
             end = _End(self, task, self.flat.clone())
             Variable._execution_engine.queue_callback(end)
@@ -87,12 +87,6 @@ class Store:
             table, tables = tables.tensor_split([one.table.numel()])
             own, passing = passing.tensor_split([one.passing.numel()])
             one.table, one.passing = table.view(one.table.shape), own
-
-
-def _compiled() -> bool:
-    """Whether the backward pass is one compiled graph (compiled autograd), which would call no `_End`."""
-    module = sys.modules.get("torch._dynamo.compiled_autograd")  # whose import takes as long as that of torch
-    return bool(getattr(module, "in_compiled_autograd_region", False))
 
 
 class _End:
