@@ -6,7 +6,6 @@ import logging
 from functools import cache
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from a2sg.errors import InputError
