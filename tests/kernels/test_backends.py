@@ -298,6 +298,7 @@ def test_where_triton_fails_neurons_are_compiled(monkeypatch, caplog, fails, com
     monkeypatch.setattr(backends, "_broken", {})
     monkeypatch.setattr(backends, "TRITON", ours)
     monkeypatch.setattr(backends, "COMPILED", theirs)
+    monkeypatch.setattr(backends, "tracing", lambda _: False)  # tensors on meta stand in for a GPU's
     backends._tell.cache_clear()
     neuron = a2sg.LIF(2)
     elsewhere = Drive(torch.empty(2, 2, 3, device="meta"), 2, 0.9, None)
@@ -552,6 +553,7 @@ def test_a_gpu_takes_the_triton_kernels_for_what_they_support(monkeypatch, steps
 
     kernels = Kernels()
     monkeypatch.setattr(backends, "TRITON", kernels)
+    monkeypatch.setattr(backends, "tracing", lambda _: False)
     assert chosen() is kernels
     drive = drive._replace(current=torch.empty(steps, 2, 3))
     assert chosen() is not kernels, "on a CPU they would be interpreted"
