@@ -236,18 +236,30 @@ def batch(size=20, height=12, width=10, channels=3):
     return images, masks
 
 
-def test_no_augmentation_leaves_scenes_as_they_are_but_for_ignored_pixels():
+def test_no_augmentation_leaves_scenes_as_they_are():
     images, masks = batch()
     placed, labels = augmented(SceneAugment(1.0, 1.0, **PLAIN), images, masks)
     assert torch.equal(labels, masks)
-    torch.testing.assert_close(placed, images * (masks != IGNORE)[:, None])
+    torch.testing.assert_close(placed, images)
+
+
+def test_what_has_no_class_is_seen_and_coloured_like_the_rest_and_black_borders_stay_black():
+    images, masks = torch.full((50, 3, 8, 8), 0.4), torch.zeros(50, 8, 8, dtype=torch.int64)
+    masks[:, :, 2] = IGNORE  # an object without a class
+    masks[:, 6:] = IGNORE  # the border of a scene that was fitted into its size
+    images[:, :, 6:] = 0
+    placed, labels = augmented(SceneAugment(1.0, 1.0, 0.0, 0.125, 0.5, 0.5), images, masks)
+    assert torch.equal(labels, masks)
+    assert not torch.allclose(placed[:, :, :5], images[:, :, :5])
+    torch.testing.assert_close(placed[:, :, :5, 2], placed[:, :, :5, 3])
+    assert not placed[:, :, 6:].any()
 
 
 def test_a_sure_flip_mirrors_image_and_mask():
     images, masks = batch()
     placed, labels = augmented(SceneAugment(1.0, 1.0, **{**PLAIN, "flip": 1.0}), images, masks)
     assert torch.equal(labels, masks.flip(-1))
-    torch.testing.assert_close(placed, (images * (masks != IGNORE)[:, None]).flip(-1))
+    torch.testing.assert_close(placed, images.flip(-1))
 
 
 def test_a_scene_twice_as_large_is_a_window_of_the_enlarged_one():

@@ -24,8 +24,9 @@ class SceneAugment:
 
     This is the usual pipeline for ADE20K, in one resampling: bilinear for images, nearest pixel for masks. A
     scene that became smaller than the crop is placed in it at random; around it the image is black and the
-    mask is `IGNORE`. Brightness is added, contrast and saturation (of RGB) are factors; each applies to a
-    random half of the images.
+    mask is `IGNORE`. What is inside the scene but has no class stays in the image, as in evaluation.
+    Brightness is added, contrast and saturation (of RGB) are factors; each applies to a random half of the
+    images.
 
     Args:
         smallest: smallest size factor.
@@ -81,10 +82,13 @@ class SceneAugment:
             labels: masks `[B, H, W]`, class numbers or `IGNORE`.
             draws: of `draw`.
         """
-        images, masks = self._placed(images, labels, draws)
-        return self._coloured(images, masks != IGNORE, draws), masks
+        images, masks, inside = self._placed(images, labels, draws)
+        # A scene that was fitted into its size has black borders too, and they stay black.
+        shown = inside & ((masks != IGNORE) | images.any(1))
+        return self._coloured(images, shown, draws), masks
 
-    def _placed(self, images: Tensor, masks: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    def _placed(self, images: Tensor, masks: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+        """Images and masks in their new places, and which pixels lie inside the scene."""
         height, width = images.shape[-2:]
         scale = (1 / draws["factor"])[:, None, None]
         mirror = 1 - 2 * draws["mirror"][:, None, None].float()
@@ -93,13 +97,13 @@ class SceneAugment:
         x = mirror * scale * x + draws["right"][:, None, None]
         y = scale * y[:, None] + draws["down"][:, None, None]
         grid = torch.stack(torch.broadcast_tensors(x, y), 3).to(images.dtype)
-        # Outside the scene, `grid_sample` gives 0, so classes are shifted to make 0 mean IGNORE.
-        classes = (masks - IGNORE).to(images.dtype)[:, None]
+        # Outside the scene, `grid_sample` gives 0, so classes are shifted: IGNORE becomes 1.
+        classes = (masks - IGNORE + 1).to(images.dtype)[:, None]
         moved = F.grid_sample(classes, grid, mode="nearest", align_corners=False)[:, 0]
         placed = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
-        return placed, moved.to(masks.dtype) + IGNORE
+        return placed, moved.to(masks.dtype).sub(1).clamp(min=0) + IGNORE, moved > 0
 
-    def _coloured(self, images: Tensor, inside: Tensor, draws: Draws) -> Tensor:
+    def _coloured(self, images: Tensor, shown: Tensor, draws: Draws) -> Tensor:
         brightness, contrast, saturation = (
             by_sample(draws[name]).to(images.dtype) for name in ("brightness", "contrast", "saturation")
         )
@@ -108,4 +112,4 @@ class SceneAugment:
             red, green, blue = images.unbind(1)
             grey = (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)[:, None]
             images = grey + (images - grey) * (1 + saturation)
-        return images.clamp(0, 1) * inside[:, None]
+        return images.clamp(0, 1) * shown[:, None]
