@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from a2sg.data import create_data
-from a2sg.data.encoded import Encoded, pixels
+from a2sg.data.encoded import Encoded, decoded, pixels, read_image
 from a2sg.data.images import moments
 from a2sg.data.sets import ArrayImages, collate
 from a2sg.errors import InputError
@@ -77,11 +77,27 @@ def test_grey_images_become_rgb_and_rgb_grey(tmp_path):
     assert_holds(grey, mode="L")
 
 
-@pytest.mark.parametrize("mode", ["P", "RGBA", "CMYK", "1", "I;16", "LA"])
+@pytest.mark.parametrize("suffix", ["png", "pgm", "tiff"])
+def test_sixteen_bits_are_scaled_to_eight(tmp_path, suffix):
+    path = tmp_path / f"deep.{suffix}"
+    Image.fromarray(np.array([[0, 257, 32768, 65535]] * 4, dtype=np.uint16)).save(path)
+    assert read_image(path, 1, 4)[0, 0].tolist() == [0, 1, 128, 255]
+    assert read_image(path, 3, 4)[:, 0, 2].tolist() == [128, 128, 128]
+    held = Encoded([path], np.array([0]))
+    assert decoded(held, 1, None)[0, 0, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_thirty_two_bits_are_told(tmp_path, kind):
+    path = tmp_path / "deep.tiff"
+    Image.fromarray(np.ones((4, 4), dtype=kind)).save(path)
+    with pytest.raises(InputError, match=r"deep\.tiff has 32 bits per pixel .* save it with 8 or 16 bits"):
+        read_image(path, 1, 4)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "CMYK", "1", "L", "LA"])
 def test_every_mode_of_image_gives_pixels(mode):
-    made = (
-        picture(0, 0).convert("L").convert(mode) if mode in ("I;16", "LA", "1") else picture(0, 0, mode=mode)
-    )
+    made = picture(0, 0).convert("L").convert(mode) if mode in ("LA", "1") else picture(0, 0, mode=mode)
     for channels in (1, 3):
         result = pixels(made, channels, 5)
         assert result.shape == (channels, 5, 5)

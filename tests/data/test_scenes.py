@@ -76,6 +76,13 @@ def test_a_scene_of_its_own_size_is_its_files_pixels():
     np.testing.assert_array_equal(labels, np.asarray(mask))
 
 
+def test_an_image_of_sixteen_bits_is_scaled_and_its_mask_is_not():
+    deep, mask = (Image.fromarray(np.full((4, 4), value, dtype=np.uint16)) for value in (32768, 300))
+    pixels, labels = SceneFiles([(deep, mask)], (4, 4), {300: 5})[0]
+    assert (pixels == 128).all()
+    assert (labels == 5).all()
+
+
 def test_camvid_is_read_from_its_folder(tmp_path):
     root = write_camvid(tmp_path)
     data = create_data("camvid", source=str(root), image_size=[9, 12])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from a2sg.data.picture import UnreadableImage, decoded_image
+from a2sg.data.picture import UnreadableImage, decoded_image, eight_bits
 from a2sg.data.room import room_for
 from a2sg.errors import require
 from a2sg.progress import progress
@@ -52,10 +52,10 @@ class Encoded:
         return Encoded(self.items, self.all_labels, self.chosen[indices])
 
     def picture(self, index: int) -> Image.Image:
-        """The decoded image.
+        """The decoded image, with 8 bits per channel.
 
         Raises:
-            UnreadableImage: if it is damaged or missing.
+            UnreadableImage: if it is damaged or missing, or has 32 bits per pixel.
         """
         at = int(self.chosen[index])
         item = self.items[at]
@@ -63,7 +63,8 @@ class Encoded:
             item = item["bytes"] or item["path"]
         if isinstance(item, np.ndarray):
             return Image.fromarray(item)
-        return decoded_image(item, str(item) if isinstance(item, str | Path) else f"number {at}")
+        name = str(item) if isinstance(item, str | Path) else f"number {at}"
+        return eight_bits(decoded_image(item, name), name)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def pixels(
     """The pixels of an image, with colours added or left out as `channels` says.
 
     Args:
-        picture: of any mode.
+        picture: of any mode with 8 bits per channel.
         channels: 1 (grey) or 3 (RGB).
         size: height and width of the result; None leaves the image's own.
         box: the part of the image that is scaled to `size`; None is the largest square in its middle.
@@ -109,9 +110,9 @@ def read_image(path: Path, channels: int, size: int | None, share: float = 1.0) 
         share: see `middle`.
 
     Raises:
-        UnreadableImage: if it is damaged or missing.
+        UnreadableImage: if it is damaged or missing, or has 32 bits per pixel.
     """
-    picture = decoded_image(path, str(path))
+    picture = eight_bits(decoded_image(path, str(path)), str(path))
     return pixels(picture, channels, size, middle(picture.size, share))
 
 

@@ -6,6 +6,7 @@ import io
 import warnings
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from a2sg.data.untrusted import require_file
@@ -58,6 +59,27 @@ def decoded_image(item: bytes | str | Path, name: str) -> Image.Image:
                 if picture.im.mode != picture.mode:  # old versions of Pillow do this with some damaged GIFs
                     raise UnreadableImage(wrong)
                 return picture
+
+
+def eight_bits(picture: Image.Image, name: str) -> Image.Image:
+    """The image with 8 bits per channel; 16 bits are scaled, where Pillow's `convert` cuts off at 255.
+
+    Args:
+        picture: as decoded. Masks do not belong here: their numbers are classes.
+        name: of the image, for errors.
+
+    Raises:
+        UnreadableImage: for 32 bits per pixel, since nothing says which number is white.
+    """
+    sixteen = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
+    if sixteen:
+        return Image.fromarray(((np.asarray(picture).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise UnreadableImage(
+            f"image {name} has 32 bits per pixel (Pillow's mode {picture.mode}), and nothing says which "
+            "number is white: save it with 8 or 16 bits"
+        )
+    return picture
 
 
 class _File(io.BufferedReader):

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from a2sg.data.picture import decoded_image
+from a2sg.data.picture import decoded_image, eight_bits
 from a2sg.data.room import room_for
 from a2sg.data.sets import IGNORE, Held
 from a2sg.errors import InputError, require
@@ -67,7 +67,8 @@ class SceneFiles(Dataset[tuple[Tensor, Tensor]]):
         name = f"the mask {pair[1] if isinstance(pair[1], Path) else index}"
         require(image.size == mask.size, f"{name} has {mask.size} pixels, its image {image.size}")
         places = Image.fromarray(self._places(np.asarray(mask), name))
-        image = image if image.mode == "RGB" else image.convert("RGB")  # converting always copies
+        if image.mode != "RGB":  # converting always copies
+            image = eight_bits(image, str(pair[0] if isinstance(pair[0], Path) else index)).convert("RGB")
         pixels = np.asarray(fit(image, self.size, Image.Resampling.BILINEAR))
         outside = len(self.classes)
         fitted = np.asarray(fit(places, self.size, Image.Resampling.NEAREST, fill=outside))
