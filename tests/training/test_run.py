@@ -312,6 +312,18 @@ def test_a_run_that_cannot_be_built_leaves_no_folder(tmp_path):
         assert not (tmp_path / "run").exists(), overrides
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_network_that_does_not_fit_the_data_leaves_nothing(tmp_path, there):
+    out = tmp_path / "run"
+    if there:
+        out.mkdir()
+    for _ in range(2):  # the folder can be used again
+        with pytest.raises(InputError, match="do not fit labels"):
+            train(load_recipe("digits", {"model.name": "fcn_small"}), out, quiet=True)
+        assert out.exists() == there
+        assert not there or {path.name for path in out.iterdir()} <= {".lock"}
+
+
 def test_a_diverging_run_says_so(tmp_path):
     with pytest.raises(InputError, match=r"NaN or infinity|loss became"):
         train(quick(**{"optimizer.lr": 1e30, "optimizer.warmup_epochs": 0.0}), tmp_path / "run", quiet=True)

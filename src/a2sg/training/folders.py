@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from a2sg.errors import InputError, require
 from a2sg.files import read_json, require_plain
-from a2sg.training.checkpoints import newest_checkpoint
+from a2sg.training.checkpoints import FOLDER, newest_checkpoint
 from a2sg.training.config import RunConfig
 from a2sg.training.recipe import read_config, write_config
 
@@ -22,6 +23,8 @@ log = logging.getLogger("a2sg")
 CONFIG, SUMMARY, LOCK = "config.yaml", "summary.json", ".lock"
 REMAINS = {LOCK, f"{CONFIG}.part"}
 """Files that may be left in a folder by a process that was killed while starting."""
+WRITTEN = (CONFIG, "metrics.csv", "windows.csv", "tensorboard", FOLDER)
+"""What a run may have written before its first step."""
 
 
 def blank(folder: Path) -> bool:
@@ -62,8 +65,19 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def opened(config: RunConfig, out: Path, *, resume: bool) -> Iterator[Path | None]:
+def opened(
+    config: RunConfig, out: Path, *, resume: bool, begun: Callable[[], bool] = lambda: True
+) -> Iterator[Path | None]:
     """Create the folder of a run, and keep other processes out of it inside this context.
+
+    Bad input that shows before a new run has begun, such as a network that does not fit the data, leaves
+    nothing there: resuming would only fail again.
+
+    Args:
+        config: the run.
+        out: its folder.
+        resume: whether it was begun before.
+        begun: whether it has made a step by now.
 
     Yields:
         The checkpoint to resume from, if there is one.
@@ -80,6 +94,7 @@ def opened(config: RunConfig, out: Path, *, resume: bool) -> Iterator[Path | Non
         require(out.is_dir() or not out.exists(), f"{out} is a file, not a folder: choose another --out")
         goes_on = f", or continue with a2sg train --resume {out}" if (out / CONFIG).is_file() else ""
         require(blank(out), f"{out} is not empty: choose another --out{goes_on}")
+    there = out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / LOCK)
@@ -96,8 +111,23 @@ def opened(config: RunConfig, out: Path, *, resume: bool) -> Iterator[Path | Non
         else:
             write_config(config, out / CONFIG)
             yield None
+    except InputError:
+        if not (resume or begun()):
+            _clear(out, whole=not there)
+        raise
     finally:
         lock.release()
+
+
+def _clear(out: Path, whole: bool) -> None:
+    """Remove what a run wrote before its first step, and its folder if that is `whole` its own."""
+    for path in (out / name for name in WRITTEN):
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if whole:
+        with suppress(OSError):  # Windows keeps a file that is open, and a folder that is not empty stays
+            (out / LOCK).unlink(missing_ok=True)
+            out.rmdir()
 
 
 def unwritable(out: Path, error: OSError, cure: str = "choose another --out") -> InputError:

@@ -69,7 +69,7 @@ def profile(config: RunConfig, out: Path, iterations: int = 20) -> dict[str, Any
     task.most_ahead = iterations  # so that work done for several at once is divided among those timed
     updates = _updates(task)
     _compile_early(task, updates, device)
-    with opened(config, out, resume=False):
+    with opened(config, out, resume=False, begun=lambda: task.begun):
         return _measure(config, task, out, device, iterations, updates)
 
 

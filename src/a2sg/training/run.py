@@ -151,7 +151,8 @@ def _train(config: RunConfig, out: Path, place: _Place, resume: bool, quiet: boo
     if world.size > 1:
         say(rule(config, world.size), markup=False, highlight=False)
     with ExitStack() as folder:
-        checkpoint = by_first(lambda: folder.enter_context(opened(config, out, resume=resume)))
+        holding = opened(config, out, resume=resume, begun=lambda: task.begun)
+        checkpoint = by_first(lambda: folder.enter_context(holding))
         return _fit(task, out, place, checkpoint, quiet)
 
 

@@ -92,6 +92,11 @@ class SpikingTask(pl.LightningModule):
         """Batches of an epoch that are done, when it is left or resumed in the middle."""
         self._random: dict[str, Any] | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether the optimizer has made a step."""
+        return self._optimizer_steps > 0
+
     def graphs_obstacle(self, device: torch.device, ranks: int = 1) -> str:
         """Why training steps cannot be CUDA graphs; "" if no reason is known."""
         if self.data.padded:
