@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -80,6 +81,16 @@ def test_overwrite_clears_one_too(tmp_path):
     (tmp_path / "c" / "fixed-s0" / f"{CONFIG}.part").write_text("half of", encoding="utf-8")
     compare(tiny(epochs=1), [parse_arm("fixed")], [0], tmp_path / "c", overwrite=True)
     assert read_summary(tmp_path / "c" / "fixed-s0") is not None
+
+
+def test_the_command_that_resumes_a_run_can_be_copied(tmp_path):
+    out = tmp_path / "my runs" / "a"
+    out.mkdir(parents=True)
+    (out / CONFIG).touch()
+    with pytest.raises(InputError) as told, opened(tiny(), out, resume=False):
+        pass
+    words = str(told.value).partition("continue with ")[2]
+    assert shlex.split(words) == ["a2sg", "train", "--resume", str(out)]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}"])

@@ -30,6 +30,7 @@ def train_command(words: list[str]) -> int:
     options, config = read_run(parser, words)
     own = launch.split_options(words)
 
+    from a2sg.training.checkpoints import resuming
     from a2sg.training.folders import read_run_config, read_summary
     from a2sg.training.parallel import require_divisible
     from a2sg.training.pictures import run_pictures
@@ -69,7 +70,7 @@ def train_command(words: list[str]) -> int:
         summary = train(config, out, resume=options.resume is not None, patience=patience)
     except Interrupted as stop:
         how = "saved and stopped" if stop.saved else "interrupted"
-        print(f"a2sg: {how}; continue with: a2sg train --resume {out}", file=sys.stderr)
+        print(f"a2sg: {how}; continue with: {resuming(out)}", file=sys.stderr)
         return stop.status
     if World.here().rank == 0:
         run_pictures(out)

@@ -191,7 +191,7 @@ def norm_of(bn: BatchNorm, current: Tensor, size: tuple[int, int], repeats: int 
     if count * repeats == 1 and not (distributed() and isinstance(bn, RankBatchNorm)):
         raise InputError(
             f"batch norm in training needs more than one value per channel, not an input of shape "
-            f"{tuple(x.shape)}"
+            f"{tuple(x.shape)}: if the last batch of an epoch has one sample, choose another batch size"
         )
     share = 0.0
     if bn.track_running_stats and running_mean is not None and running_var is not None:

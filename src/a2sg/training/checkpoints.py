@@ -10,6 +10,7 @@ import logging
 import os
 import pickletools
 import re
+import shlex
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, pairwise
@@ -34,6 +35,11 @@ PARTS = re.compile(
 """What the pickles of our checkpoints name, as module and name."""
 KEPT = 2
 """Number of last checkpoints that a run keeps."""
+
+
+def resuming(out: Path) -> str:
+    """The command that resumes the run in a folder, to be copied into a shell."""
+    return f"a2sg train --resume {shlex.quote(str(out))}"
 
 
 class DurableCheckpoints(TorchCheckpointIO):
@@ -70,7 +76,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         kept = "the one before is kept" if has_checkpoint(path.parent.parent) else "the run has none yet"
         raise InputError(
             f"cannot write the checkpoint {path} ({_reason(error)}): {kept}; fix that, then continue with "
-            f"a2sg train --resume {path.parent.parent}"
+            f"{resuming(path.parent.parent)}"
         ) from error
 
 

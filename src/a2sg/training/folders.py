@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from a2sg.errors import InputError, require
 from a2sg.files import read_json, require_plain
-from a2sg.training.checkpoints import FOLDER, newest_checkpoint
+from a2sg.training.checkpoints import FOLDER, newest_checkpoint, resuming
 from a2sg.training.config import RunConfig
 from a2sg.training.recipe import read_config, write_config
 
@@ -92,7 +92,7 @@ def opened(
         )
     else:
         require(out.is_dir() or not out.exists(), f"{out} is a file, not a folder: choose another --out")
-        goes_on = f", or continue with a2sg train --resume {out}" if (out / CONFIG).is_file() else ""
+        goes_on = f", or continue with {resuming(out)}" if (out / CONFIG).is_file() else ""
         require(blank(out), f"{out} is not empty: choose another --out{goes_on}")
     there = out.exists()
     try:

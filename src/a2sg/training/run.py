@@ -45,6 +45,7 @@ from a2sg.training.checkpoints import (
     kept_epochs,
     newest_checkpoint,
     read_checkpoint,
+    resuming,
 )
 from a2sg.training.config import RunConfig
 from a2sg.training.evaluate import evaluate
@@ -125,7 +126,7 @@ def going_on(out: Path) -> Iterator[None]:
     except Lost as lost:
         if not (out / CONFIG).is_file():
             raise
-        raise Lost(f"{lost}; continue with: a2sg train --resume {out}") from lost
+        raise Lost(f"{lost}; continue with: {resuming(out)}") from lost
 
 
 class _Place(NamedTuple):
@@ -196,7 +197,7 @@ def _fit(task: SpikingTask, out: Path, place: _Place, checkpoint: Path | None, q
     except SystemExit as stopped:  # how Lightning ends after Ctrl-C
         raise Interrupted(str(out)) from stopped
     except OSError as error:
-        raise unwritable(out, error, f"make room, then continue with a2sg train --resume {out}") from error
+        raise unwritable(out, error, f"make room, then continue with {resuming(out)}") from error
     except Exception as error:
         if checkpoint is None or clock.began or isinstance(error, InputError):
             raise
@@ -270,7 +271,7 @@ def load_weights(task: SpikingTask, folder: Path, epoch: int | None = None, *, s
         InputError: if there is no such checkpoint, or it cannot be read or does not fit.
     """
     if epoch is None:
-        path = _newest(folder, f"train it with a2sg train --resume {folder}")
+        path = _newest(folder, f"train it with {resuming(folder)}")
     else:
         path = epoch_checkpoint(folder, epoch)
         kept = kept_epochs(folder) or "none"

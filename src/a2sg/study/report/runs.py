@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,7 +129,8 @@ def find_runs(names: Sequence[str | Path]) -> tuple[list[Path], list[RunPoint], 
         for run in found:
             require(
                 (run / "summary.json").is_file(),
-                f"{run} is not finished: it has no summary.json (continue it with a2sg train --resume {run})",
+                f"{run} is not finished: it has no summary.json (continue it with a2sg train --resume "
+                f"{shlex.quote(str(run))})",
             )
             folders.setdefault(run.resolve(), run)
         for run in finished:
