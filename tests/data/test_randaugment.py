@@ -57,6 +57,19 @@ def test_operations_do_as_pillow_does(name, channels):
         assert np.abs(result.numpy() * 255 - expected).max() <= 3
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", sorted(PILLOW.keys() | MOVES))
+def test_an_image_alone_comes_out_as_among_others(name, channels):
+    from a2sg.data.randaugment import OPERATIONS
+
+    images, fill = to_unit(smooth_pictures(batch=12, channels=channels)), torch.full((channels,), 0.5)
+    strength = torch.linspace(-1, 1, 12)
+    together = OPERATIONS[name](images, strength, fill)
+    for at in range(12):
+        alone = OPERATIONS[name](images[at : at + 1], strength[at : at + 1], fill)
+        assert torch.equal(alone[0], together[at])
+
+
 def test_every_operation_is_tested():
     from a2sg.data.randaugment import OPERATIONS
 

@@ -87,7 +87,13 @@ def _colour(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
 
 
 def _sharpness(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
-    return enhance.sharpness(images, _factor(strength))
+    # Shifted images are added up: a convolution rounds one image alone otherwise than among others.
+    smooth = images.clone()
+    rows, columns = (range(side - 2) for side in images.shape[-2:])
+    if rows and columns:
+        shifts = [images[..., y : y + len(rows), x : x + len(columns)] for y in range(3) for x in range(3)]
+        smooth[..., 1:-1, 1:-1] = sum(shifts, 4 * shifts[4]) / 13
+    return (smooth + by_sample(_factor(strength)) * (images - smooth)).clamp(0, 1)
 
 
 def _auto_contrast(images: Tensor, strength: Tensor, fill: Tensor) -> Tensor:
