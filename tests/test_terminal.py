@@ -11,7 +11,7 @@ import pytest
 
 from a2sg.cli import COMMANDS, main
 from a2sg.listing import TOPICS
-from a2sg.terminal import plain_output, spelled
+from a2sg.terminal import page, plain_output, spelled
 from places import ROOT
 
 NAME = "über β 中文 x"
@@ -168,3 +168,30 @@ def test_runs_under_a_code_page(tmp_path, page):
     assert f"{NAME}1" in page
     assert json.loads((folder / f"{NAME} analyzed" / "analysis.json").read_text(encoding="utf-8"))
     assert not list(folder.rglob("*.part"))
+
+
+class Closed(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def test_a_table_for_a_closed_pipe_is_no_end_of_the_process(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Closed())
+    with pytest.raises(BrokenPipeError):
+        page(80).print("a table")
+
+
+def test_what_is_left_for_a_closed_pipe_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "a2sg", "list", "neurons"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")

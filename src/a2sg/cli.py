@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             require_text(words)
         names, words = split_imports(words)
         import_modules(names)
-        return _dispatch(words)
+        status = _dispatch(words)
+        print(end="", flush=True)  # here, where a closed pipe is no error
+        return status
     except InputError as error:
         message = one_line(error)
     except ModuleNotFoundError as error:

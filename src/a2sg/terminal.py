@@ -7,8 +7,12 @@ import os
 import sys
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from a2sg.errors import require
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 HANDLER = "a2sg.plain"
 
@@ -45,6 +49,21 @@ def plain_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=HANDLER)
+
+
+def page(width: int) -> Console:
+    """Standard output for tables, as wide as a terminal; in a file or a pipe, `width` characters.
+
+    If the reader of a pipe, such as head, has seen enough, printing raises `BrokenPipeError`, as print does.
+    """
+    from rich.console import Console
+
+    class Page(Console):
+        def on_broken_pipe(self) -> NoReturn:  # rich would end the process with status 1
+            raise BrokenPipeError
+
+    console = Page()
+    return console if console.is_terminal else Page(width=width)
 
 
 def names_in_utf8() -> None:

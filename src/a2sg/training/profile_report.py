@@ -14,6 +14,7 @@ from a2sg.allowance import share_of_cores
 from a2sg.colours import COLOURS, GREY
 from a2sg.files import whole
 from a2sg.statistics import mean
+from a2sg.terminal import page
 from a2sg.training.config import RunConfig
 from a2sg.training.kinds import PYTHON
 from a2sg.training.phases import AUGMENTATION, OPTIMIZER, OTHER, SEARCH, SUMS, TRANSFER, WAITING
@@ -95,9 +96,7 @@ def table_rows(content: Mapping[str, Any]) -> list[Row]:
 
 def print_profile(content: Mapping[str, Any]) -> None:
     """Print a profile to standard output."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console = page(WIDTH)
     counts, every = content["iterations"], content["observed_every"]
     title = f"Phases of {content['recipe']}, from {counts['timed']} iterations, {counts['observed']} observed"
     _print_table(console, title, "phase", content["phases"])

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from a2sg.errors import one_line
 from a2sg.score import SCORES, Score, score_in
 from a2sg.statistics import BETTER, WORSE, Difference, bonferroni, deviation, mean, paired_difference
+from a2sg.terminal import page
 
 HEADERS = (
     ("arm", "arm"),
@@ -204,7 +204,7 @@ def table_rows(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
 
 def print_table(results: Sequence[ArmResult], title: str, remarks: Sequence[str]) -> None:
     """Print the table and its notes to standard output."""
-    console = _console()
+    console = page(WIDTH)
     console.print()
     console.print(terminal_table(results, title))
     console.print()
@@ -229,7 +229,7 @@ def print_over_steps(found: Mapping[str, Any]) -> None:
             f"{row['energy_nj_per_sample']:,.1f}",
             "trained with this T" if row["steps"] == trained else "",
         )
-    _console().print(table)
+    page(WIDTH).print(table)
     if left_out := uncounted(rows):
         print(f"The energy leaves out {left_out}.")
 
@@ -251,14 +251,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     ):
         if field in summary:
             table.add_row(label, f"{scale * summary[field]:{form}}", unit)
-    _console().print(table)
+    page(WIDTH).print(table)
     if left_out := uncounted([summary]):
         print(f"The energy leaves out {left_out}.")
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def _scores(runs: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -12,6 +12,7 @@ from a2sg.study.measure.diagnosis import LayerDiagnosis, StepDiagnosis
 from a2sg.study.measure.gain import Gain
 from a2sg.study.measure.variation import estimate
 from a2sg.study.text import number, share
+from a2sg.terminal import page
 
 HEADERS = {
     "layer": "name of its module",
@@ -87,13 +88,10 @@ def plain(found: InspectionData, by_step: bool = False) -> str:
 def show(found: InspectionData, by_step: bool = False) -> None:
     """Print what was inspected, the table and the verdicts, in colour where the output is a terminal."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console = page(WIDTH)
     facts = found.facts
     about = f"{facts['model']}, {facts['batch']}, loss {number(facts['loss'])}"
     console.print(one_line(about), markup=False, highlight=False)
