@@ -45,16 +45,19 @@ def test_without_groups_there_is_no_limit(mounted):
     assert left_memory() is None
 
 
-def test_what_a_job_may_still_take(version):
+@pytest.mark.parametrize(
+    ("limit", "used", "cached", "left"),
+    [
+        (1000, 300, 0, 700),
+        (1000, 900, 250, 350),  # pages of files are given up
+        (100, 110, 0, 0),
+        ("max", 100, 0, None),
+    ],
+)
+def test_what_a_job_may_still_take(version, limit, used, cached, left):
     root, names = version
-    write_group(root / JOB, names, limit=1000, used=300)
-    assert left_memory() == 700
-
-
-def test_pages_of_files_are_given_up(version):
-    root, names = version
-    write_group(root / JOB, names, limit=1000, used=900, cached=250)
-    assert left_memory() == 350
+    write_group(root / JOB, names, limit, used, cached)
+    assert left_memory() == left
 
 
 @pytest.mark.parametrize("tighter", [JOB, "system.slice", ""])
@@ -69,18 +72,6 @@ def test_a_container_sees_its_own_group_as_the_root(version):
     root, names = version  # the group of the host, which /proc names, is not there
     write_group(root, names, limit=800, used=100)
     assert left_memory() == 700
-
-
-def test_a_full_group_leaves_nothing(version):
-    root, names = version
-    write_group(root / JOB, names, limit=100, used=110)
-    assert left_memory() == 0
-
-
-def test_a_group_without_a_limit(version):
-    root, names = version
-    write_group(root / JOB, names, limit="max", used=100)
-    assert left_memory() is None
 
 
 @pytest.mark.parametrize("text", ["", "0\n", "::\n", "x:memory\n", "0::/../../a\n"])
