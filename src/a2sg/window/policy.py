@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from a2sg.errors import InputError, many, require, require_count, require_gradient
+from a2sg.errors import InputError, require, require_count, require_gradient
 from a2sg.modes import as_it_was
 from a2sg.ranks import add_up
+from a2sg.window.changes import Changes
 from a2sg.window.joining import JoinableWindows, Reduction
 from a2sg.window.later import Mail
 from a2sg.window.observer import Clock, Observer
@@ -23,7 +24,7 @@ from a2sg.window.records import Records, Row
 from a2sg.window.resuming import same_steps
 from a2sg.window.sharing import fitted
 from a2sg.window.silence import hint, silence
-from a2sg.window.site import Site, find_sites, sites_of
+from a2sg.window.site import Site, find_sites
 from a2sg.window.store import Store
 
 log = logging.getLogger("a2sg")
@@ -83,8 +84,7 @@ class WindowPolicy(JoinableWindows):
         self._clock = Clock()
         self._attached = True
         self.reduction: Reduction = "mean"
-        self._disarmed: set[str] = set()
-        self._added: set[str] = set()
+        self._changes = Changes()
         self._pauses = 0
         """How many contexts of `paused` are open."""
 
@@ -134,7 +134,7 @@ class WindowPolicy(JoinableWindows):
             searches = len({row["iteration"] for row in rows})
             kept = Counter(row["kept"] for row in rows if row.get("kept"))
         first = self.start + self.batches - 1
-        return silence(searches, kept, self.wanted, first, self.iteration, self._disarmed)
+        return silence(searches, kept, self.wanted, first, self.iteration, self._changes.lost)
 
     @property
     def wanted(self) -> int:
@@ -169,7 +169,7 @@ class WindowPolicy(JoinableWindows):
     def _end_iteration(self, loss: Loss | None = None) -> bool:
         done = False
         if self.observing and not self._pauses:
-            self._check_armed()
+            self._changes.report(self.iteration, self._model, self.sites, self.observers)
         if self.observing and self._place == self.batches - 1:
             with self._clock.running(torch.device("cpu")):
                 done = self._update(loss)
@@ -356,31 +356,6 @@ class WindowPolicy(JoinableWindows):
             observer.site = self.sites[name]
         self.store = Store(list(observers.values()), next(iter(self.sites.values())))
         self._arm()
-
-    def _check_armed(self) -> None:
-        """Warn about layers that are not observed, on an observed iteration: something changed the model."""
-        lost = {
-            name for name, observer in self.observers.items() if self.sites[name].observer is not observer
-        }
-        if fresh := lost - self._disarmed:
-            log.warning(
-                "iteration %d: %s not observed, since something else replaced the observers: %s",
-                self.iteration,
-                "1 layer was" if len(fresh) == 1 else f"{len(fresh)} layers were",
-                ", ".join(sorted(fresh)),
-            )
-        self._disarmed |= lost
-        mine = {id(site) for site in self.sites.values()}
-        added = {name for name, site in sites_of(self._model).items() if id(site) not in mine}
-        if fresh := added - self._added:
-            log.warning(
-                "iteration %d: windows of %s are not searched, since these neurons were put into the model "
-                "after the rule was made: make the rule again: %s",
-                self.iteration,
-                many(len(fresh), "layer"),
-                ", ".join(sorted(fresh)),
-            )
-        self._added |= added
 
     def _arm(self) -> None:
         self._watch(self.observing and not self._pauses)
