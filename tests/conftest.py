@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from a2sg.imports import imported
+
 # The tensors of tests are small: a second thread costs more than it gives, most of all on busy cores.
 torch.set_num_threads(1)
 
@@ -21,3 +23,11 @@ def _pages_as_they_are():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("a2sg.memory.pages.keep_pages", lambda: False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_modules_of_other_tests():
+    """What one test imports by `--import` is passed on to no process that another one starts."""
+    before = list(imported)
+    yield
+    imported[:] = before
