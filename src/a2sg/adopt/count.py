@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import torch
 
 from a2sg.errors import InputError, many
+from a2sg.kernels.tracing import in_backward
 
 WRONG = (
     "steps must be the T that the model runs for each backward pass (evaluation with another T belongs under "
@@ -90,7 +91,7 @@ class StepCount:
     @property
     def replaying(self) -> bool:
         """Whether activation checkpointing repeats a forward pass, within a backward pass."""
-        return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+        return in_backward()
 
     def take(self) -> None:
         """A gradient has come back to a repeated step."""

@@ -37,6 +37,11 @@ def require_no_transform() -> None:
         )
 
 
+def in_backward() -> bool:
+    """Whether a backward pass runs: a forward pass within it is repeated by activation checkpointing."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
 def one_graph() -> bool:
     """Whether the backward pass is one graph of compiled autograd, which calls nothing at its end."""
     module = sys.modules.get("torch._dynamo.compiled_autograd")  # whose import takes as long as that of torch

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from a2sg.errors import InputError, called, require, require_count
 from a2sg.kernels.gate import Gate
-from a2sg.kernels.tracing import tracing
+from a2sg.kernels.tracing import in_backward, tracing
 from a2sg.surrogate import Surrogate
 from a2sg.window.observer import Observer
 from a2sg.window.sharing import Sharing, fitted
@@ -103,7 +103,7 @@ class Site(nn.Module):
     @staticmethod
     def _repeat(observer: Observer) -> None:
         """Call in an observed forward pass, which a reentrant checkpoint repeats within a backward pass."""
-        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+        if in_backward():
             observer.settle()  # if the pass around it fails, what the repeat has added is taken back too
 
     def _end_sequence(self) -> str:
